@@ -1,0 +1,211 @@
+"""One tree of everything that the relay answers with instead of an answer.
+
+RelayError
+├── CallerError                       the caller can clear it
+│   ├── BadRequest            400 bad_request
+│   │   ├── MalformedJson     400 malformed_json
+│   │   └── BadHeader         400 bad_header
+│   ├── Unauthenticated       401 missing_key
+│   │   ├── InvalidKey        401 invalid_key
+│   │   ├── KeyRevoked        401 key_revoked
+│   │   └── KeyExpired        401 key_expired
+│   ├── Forbidden             403 forbidden
+│   │   ├── ProjectArchived   403 project_archived
+│   │   ├── ScopeMissing      403 scope_missing
+│   │   ├── WrongProject      403 wrong_project
+│   │   └── ModelForbidden    403 model_forbidden
+│   ├── NotFound              404 not_found
+│   │   ├── EndpointNotFound  404 endpoint_not_found
+│   │   └── ModelNotFound     404 model_not_found
+│   ├── MethodNotAllowed      405 method_not_allowed
+│   ├── BodyTimeout           408 body_timeout
+│   ├── BodyTooLarge          413 body_too_large
+│   └── RateLimited           429 rate_limited
+├── UpstreamError                     the vendor or the target did not answer as it should
+│   ├── UpstreamConnectError  502 upstream_connect_error
+│   ├── UpstreamProtocolError 502 upstream_protocol_error
+│   ├── AddressForbidden      502 upstream_address_forbidden
+│   └── UpstreamTimeout       504 upstream_timeout
+└── RelayFault                        ours to clear
+    ├── InternalFault         500 internal_error
+    ├── NoHostKey             503 no_host_key
+    ├── Unavailable           503 unavailable
+    ├── AcceptUnavailable     503 accept_unavailable
+    └── ShuttingDown          503 shutting_down
+
+A class owns its code, status, whether trying again can help, and its public text, so that the HTTP answer, the log and
+the retry can never disagree. `error_shapes.py` turns one into the caller's wire shape; nothing else writes error
+bodies.
+"""
+
+from typing import ClassVar
+
+
+class RelayError(Exception):
+    """Base. `text` says what happened and what to do next; it is public, so it never holds a secret or an address."""
+
+    code: ClassVar[str]
+    status: ClassVar[int]
+    retryable: ClassVar[bool] = False
+    text: ClassVar[str]
+
+    def __init__(self, text: str | None = None, *, retry_after_seconds: float | None = None) -> None:
+        self.public_text = text or self.text
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(self.public_text)
+
+
+class CallerError(RelayError):
+    """The request cannot be served as it was sent."""
+
+
+class BadRequest(CallerError):
+    code, status = "bad_request", 400
+    text = "The request cannot be read. Compare it with the API reference."
+
+
+class MalformedJson(BadRequest):
+    code = "malformed_json"
+    text = "The body is not valid JSON. Send one JSON object, encoded as UTF-8."
+
+
+class BadHeader(BadRequest):
+    code = "bad_header"
+    text = "A header holds characters that HTTP does not allow."
+
+
+class Unauthenticated(CallerError):
+    code, status = "missing_key", 401
+    text = "No relay key was sent. Send one as `Authorization: Bearer rk_live_...` or as `x-api-key`."
+
+
+class InvalidKey(Unauthenticated):
+    code = "invalid_key"
+    text = "The relay key is not known here. Check that it was copied whole, or mint a new one."
+
+
+class KeyRevoked(Unauthenticated):
+    code = "key_revoked"
+    text = "This relay key was revoked. Ask the project's owner for a new one."
+
+
+class KeyExpired(Unauthenticated):
+    code = "key_expired"
+    text = "This relay key has expired. Ask the project's owner for a new one."
+
+
+class Forbidden(CallerError):
+    code, status = "forbidden", 403
+    text = "This relay key may not do that."
+
+
+class ProjectArchived(Forbidden):
+    code = "project_archived"
+    text = "The project of this relay key is archived. Its owner can restore it."
+
+
+class ScopeMissing(Forbidden):
+    code = "scope_missing"
+    text = "This relay key lacks the scope for this call. Use another key, or ask for the scope."
+
+
+class WrongProject(Forbidden):
+    code = "wrong_project"
+    text = "This relay key belongs to another project."
+
+
+class ModelForbidden(Forbidden):
+    code = "model_forbidden"
+    text = "The policy of this relay key does not reach this model. GET /v1/models lists what it reaches."
+
+
+class NotFound(CallerError):
+    code, status = "not_found", 404
+    text = "There is nothing at this address."
+
+
+class EndpointNotFound(NotFound):
+    code = "endpoint_not_found"
+    text = "No such project, line or endpoint. The address is /r/{project}/{line}/{endpoint}."
+
+
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+    text = "No such model. GET /v1/models lists what this relay key reaches."
+
+
+class MethodNotAllowed(CallerError):
+    code, status = "method_not_allowed", 405
+    text = "This address does not take that method."
+
+
+class BodyTimeout(CallerError):
+    code, status, retryable = "body_timeout", 408, True
+    text = "The body did not arrive in time. Send it again."
+
+
+class BodyTooLarge(CallerError):
+    code, status = "body_too_large", 413
+    text = "The body is larger than this address takes. Nothing of it was kept."
+
+
+class RateLimited(CallerError):
+    code, status, retryable = "rate_limited", 429, True
+    text = "A rate limit is reached. Try again after the time in Retry-After."
+
+
+class UpstreamError(RelayError):
+    """The other side failed before anything was sent to the caller."""
+
+    retryable = True
+
+
+class UpstreamConnectError(UpstreamError):
+    code, status = "upstream_connect_error", 502
+    text = "The upstream host could not be reached."
+
+
+class UpstreamProtocolError(UpstreamError):
+    code, status = "upstream_protocol_error", 502
+    text = "The upstream host answered with something that is not HTTP, or cut its answer."
+
+
+class AddressForbidden(UpstreamError):
+    code, status, retryable = "upstream_address_forbidden", 502, False
+    text = "The upstream host resolves to an address that this relay may not call."
+
+
+class UpstreamTimeout(UpstreamError):
+    code, status = "upstream_timeout", 504
+    text = "The upstream host did not answer in time."
+
+
+class RelayFault(RelayError):
+    """Ours to clear; the caller did nothing wrong."""
+
+    retryable = True
+
+
+class InternalFault(RelayFault):
+    code, status, retryable = "internal_error", 500, False
+    text = "The relay failed. The request id finds the reason in its log."
+
+
+class NoHostKey(RelayFault):
+    code, status = "no_host_key", 503
+    text = "No usable host key is left for this model. An operator has to add or enable one."
+
+
+class Unavailable(RelayFault):
+    code, status = "unavailable", 503
+    text = "The relay is not ready yet. Try again after the time in Retry-After."
+
+
+class AcceptUnavailable(RelayFault):
+    code, status = "accept_unavailable", 503
+    text = "The request could not be stored, so it was not accepted. Try again after the time in Retry-After."
+
+
+class ShuttingDown(RelayFault):
+    code, status = "shutting_down", 503
+    text = "This relay process is shutting down. Try again at once."

@@ -1,0 +1,72 @@
+"""Header names we read and write, and which of a caller's headers travel on.
+
+Names are lower case: HTTP compares them without case (RFC 9110 section 5.1), and both parsers here hand them over so.
+"""
+
+REQUEST_ID = "x-request-id"
+"""In: the caller's own id, echoed when it is short and printable. Out: the id under which the relay logged the call."""
+
+DURABILITY = "relay-durability"
+DURABILITY_COMMITTED = "committed"
+"""A 202 with this value was committed in Postgres before it was sent."""
+
+RETRY_AFTER = "retry-after"
+
+DELIVERY_ID = "relay-delivery-id"
+ATTEMPT = "relay-attempt"
+REPLAY = "relay-replay"
+"""On a delivery to a target: its id, the number of this try from 1, and how often it was replayed (absent for 0)."""
+
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""RFC 9110 section 7.6.1: these speak of one connection and end with it."""
+
+CREDENTIALS = frozenset(
+    {"authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie", "set-cookie", "proxy-authorization"}
+)
+"""Never leave the process that received them, towards any side, log or table."""
+
+NOT_STORED = (
+    HOP_BY_HOP
+    | CREDENTIALS
+    | {
+        "host",
+        "content-length",
+        "content-encoding",
+        "expect",
+        "date",
+        "via",
+        "forwarded",
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "user-agent",
+        "origin",
+        "referer",
+        "webhook-id",
+        "webhook-timestamp",
+        "webhook-signature",
+    }
+)
+"""Headers of a relayed call that do not reach its targets: ours to write, or about the caller's connection."""
+
+NOT_STORED_PREFIXES = ("x-forwarded-", "relay-", "sec-", "cf-", "x-real-")
+
+MAX_STORED_HEADERS = 40
+MAX_STORED_HEADER_BYTES = 4096
+
+
+def reaches_targets(name: str) -> bool:
+    """True for a header (lower case) of the caller that is stored with the request and sent on to each target."""
+    return name not in NOT_STORED and not name.startswith(NOT_STORED_PREFIXES)

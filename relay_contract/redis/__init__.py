@@ -1,0 +1,1 @@
+"""Redis key names and Lua scripts: whatever two processes would break on if they disagreed. No client lives here."""
