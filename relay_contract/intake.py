@@ -91,9 +91,10 @@ def columns(row: type[RequestRow | PayloadRow | DeliveryRow]) -> tuple[str, ...]
 
 def _insert(row: type[RequestRow | PayloadRow | DeliveryRow]) -> str:
     names = columns(row)
+    listed = ", ".join(names)
     arrays = ", ".join(f"%b::{_SQL_TYPES[field.type]}[]" for field in fields(row))  # type: ignore[index]  # no strings
     values = ", ".join(name + _CASTS.get(name, "") for name in names)
-    return f"INSERT INTO {row.table} ({', '.join(names)}) SELECT {values} FROM unnest({arrays}) AS r({', '.join(names)})"  # noqa: S608
+    return f"INSERT INTO {row.table} ({listed}) SELECT {values} FROM unnest({arrays}) AS r({listed})"  # noqa: S608
 
 
 INSERT_BATCH = f"WITH r AS ({_insert(RequestRow)}), p AS ({_insert(PayloadRow)}) {_insert(DeliveryRow)}"

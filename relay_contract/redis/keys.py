@@ -1,4 +1,5 @@
-"""Every Redis key, one builder each. All share the hash tag `{relay}`, so one script may touch any of them on a cluster.
+"""Every Redis key, one builder each. All share the hash tag `{relay}`, so one script may touch any of them on a
+cluster.
 
 | builder | type | written by | read by | expires |
 |---|---|---|---|---|
@@ -11,7 +12,7 @@ TAG = "{relay}"
 
 
 def window(scope: str, owner_id: int, rate_limit_id: int, rule: int) -> str:
-    """Calls counted in a sliding window. `scope` is key, policy, project or endpoint; `rule` is its place in the limit."""
+    """Calls counted in a sliding window. `scope`: key, policy, project or endpoint; `rule`: its place in the limit."""
     return f"{TAG}:window:{scope}:{owner_id}:{rate_limit_id}:{rule}"
 
 

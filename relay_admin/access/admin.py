@@ -1,0 +1,243 @@
+"""Admin pages of people and bearers. A token is shown in the answer that made it and nowhere else."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin import helpers
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+
+from relay_admin import pages
+from relay_admin.access import services
+from relay_admin.access.models import AdminToken, RelayKey, User
+from relay_contract import nouns, tokens
+
+_LISTED = 20
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
+    """Operators, support, viewers, and whatever is added."""
+
+
+class NewUserForm(UserCreationForm):
+    """Names the address too: it is unique."""
+
+    class Meta:
+        model = User
+        fields = ("username", "email")
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, ModelAdmin):
+    """People who sign in."""
+
+    form = UserChangeForm
+    add_form = NewUserForm
+    change_password_form = AdminPasswordChangeForm
+    add_fieldsets = ((None, {"fields": ("username", "email", "usable_password", "password1", "password2")}),)
+    list_display = ("username", "email", "is_active", "is_staff", "is_superuser", "last_login")
+
+
+class StateFilter(admin.SimpleListFilter):
+    """Whether a key works."""
+
+    title = "state"
+    parameter_name = "key_state"
+
+    def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
+        return [("active", "active"), ("expired", "expired"), ("revoked", "revoked")]
+
+    def queryset(self, _request: HttpRequest, queryset: QuerySet[RelayKey]) -> QuerySet[RelayKey]:
+        now = timezone.now()
+        match self.value():
+            case "active":
+                return queryset.filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
+            case "expired":
+                return queryset.filter(expires_at__lte=now, revoked_at=None)
+            case "revoked":
+                return queryset.exclude(revoked_at=None)
+            case _:
+                return queryset
+
+
+class RelayKeyForm(forms.ModelForm):
+    """Scopes as boxes to tick."""
+
+    scopes = forms.MultipleChoiceField(
+        choices=[(str(scope), str(scope)) for scope in nouns.Scope],
+        widget=UnfoldAdminCheckboxSelectMultipleWidget(),
+        help_text="relay: POST /r/{project}/...; inference: /v1/...",
+    )
+
+
+class MintingAdmin(pages.RelayAdmin):
+    """A page whose rows are made with a token."""
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """One button: what comes next is the token, whatever would have been pressed."""
+        only_save = {"show_save_and_continue": False, "show_save_and_add_another": False}
+        return super().add_view(request, form_url, {**(extra_context or {}), **only_save})
+
+
+@admin.register(RelayKey)
+class RelayKeyAdmin(MintingAdmin):
+    """Bearers of apps."""
+
+    form = RelayKeyForm
+    list_display = ("__str__", "shown_token", "mode", "scopes_text", "policy", "state", "expires_at")
+    list_filter = (StateFilter, "mode", "project", "policy")
+    search_fields = ("name", "key_id", "project__slug")
+    search_help_text = "Name, project, or the public part of the key."
+    autocomplete_fields = ("project", "policy", "rate_limit")
+    list_select_related = ("project", "policy")
+    readonly_fields = ("shown_token", "state", "revoked_at", "created_by", "created_at")
+    actions = ["revoke"]
+    fieldsets = (
+        (None, {"fields": ("project", "name", "mode", "shown_token", "state")}),
+        ("What it may do", {"fields": ("scopes", "policy", "rate_limit", "expires_at")}),
+        ("About this row", {"fields": ("revoked_at", "created_by", "created_at")}),
+    )
+    add_fieldsets = (
+        (None, {"fields": ("project", "name", "mode")}),
+        ("What it may do", {"fields": ("scopes", "policy", "rate_limit", "expires_at")}),
+    )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """A key keeps its project and mode: they are what its holder was given."""
+        fixed = ("project", "mode") if obj else ()
+        return (*super().get_readonly_fields(request, obj), *fixed)
+
+    @display(description="key")
+    def shown_token(self, key: RelayKey) -> str:
+        """The public part."""
+        return f"rk_{key.mode}_{key.key_id}…"
+
+    @display(description="scopes")
+    def scopes_text(self, key: RelayKey) -> str:
+        """In words."""
+        return ", ".join(key.scopes)
+
+    @display(description="state", label={"active": "success", "expired": "warning", "revoked": "danger"})
+    def state(self, key: RelayKey) -> str:
+        """Whether it works."""
+        if key.revoked_at:
+            return "revoked"
+        return "expired" if key.expires_at and key.expires_at <= timezone.now() else "active"
+
+    def save_model(self, request: HttpRequest, obj: RelayKey, form: Any, change: bool) -> None:
+        """A new key is minted; its token waits in this request for `response_add`."""
+        if change:
+            obj.save()
+            return
+        assert isinstance(request.user, User)
+        wanted = {name: form.cleaned_data[name] for name in form.fields}
+        minted = services.relay_key_mint(**wanted, created_by=request.user)
+        # The admin goes on with its own object: to log it, and to find its page.
+        obj.__dict__.update(minted.relay_key.__dict__)
+        request.minted_token = minted.token  # type: ignore[attr-defined]  # lives as long as the request
+
+    def response_add(self, request: HttpRequest, obj: RelayKey, post_url_continue: Any = None) -> HttpResponse:  # noqa: ARG002
+        """The token, once."""
+        return pages.show_once(
+            request,
+            self,
+            title=f"Relay key {obj}",
+            text="This is the only time the key is shown: only its hash is stored. Copy it to where it will be used."
+            " If it gets lost, revoke it and mint another.",
+            label="Relay key",
+            secret=request.minted_token,  # type: ignore[attr-defined]  # set by save_model
+            next_url=reverse("admin:access_relaykey_change", args=[obj.pk]),
+        )
+
+    @admin.action(description="Revoke selected relay keys", permissions=["change"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[RelayKey]) -> HttpResponse | None:
+        """Asks, then ends them for good."""
+        keys = list(queryset.select_related("project").filter(revoked_at=None)[:1001])
+        if len(keys) > 1000:
+            self.message_user(request, "Revoke at most 1000 keys at a time.", messages.ERROR)
+            return None
+        if not keys:
+            self.message_user(request, "These keys are revoked already.", messages.WARNING)
+            return None
+        if request.POST.get("confirmed") != "yes":
+            one = len(keys) == 1
+            return pages.confirm(
+                request,
+                self,
+                title="Revoke relay keys",
+                text=f"Revoke {'this key' if one else f'these {len(keys)} keys'}? Calls with "
+                f"{'it are' if one else 'them are'} refused within about a second, and there is no way back.",
+                button="Revoke",
+                rows=[f"{key} ({self.shown_token(key)})" for key in keys[:_LISTED]],
+                more=max(0, len(keys) - _LISTED),
+                hidden=[
+                    ("action", "revoke"),
+                    ("confirmed", "yes"),
+                    *((helpers.ACTION_CHECKBOX_NAME, str(key.pk)) for key in keys),
+                ],
+                variant="danger",
+            )
+        count = 0
+        for key in keys:
+            if services.relay_key_revoke(relay_key=key):
+                self.log_change(request, key, "Revoked.")
+                count += 1
+        self.message_user(request, f"{count} relay key{' is' if count == 1 else 's are'} revoked.", messages.SUCCESS)
+        return None
+
+
+@admin.register(AdminToken)
+class AdminTokenAdmin(MintingAdmin):
+    """Bearers of the control API. Made and deleted, never changed."""
+
+    list_display = ("name", "user", "expires_at", "created_at")
+    list_filter = ("user",)
+    search_fields = ("name", "user__username")
+    autocomplete_fields = ("user",)
+    readonly_fields = ("created_at",)
+    fieldsets = ((None, {"fields": ("user", "name", "expires_at", "created_at")}),)
+    add_fieldsets = ((None, {"fields": ("user", "name", "expires_at")}),)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        """Mint another one instead."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: AdminToken, form: Any, change: bool) -> None:
+        """A token acts as its user, so only a superuser may mint for somebody else."""
+        if change:
+            raise PermissionDenied
+        wanted = {name: form.cleaned_data[name] for name in form.fields}
+        if wanted["user"] != request.user and not request.user.is_superuser:
+            raise PermissionDenied
+        minted = services.admin_token_mint(**wanted)
+        obj.__dict__.update(minted.admin_token.__dict__)
+        request.minted_token = minted.token  # type: ignore[attr-defined]  # lives as long as the request
+
+    def response_add(self, request: HttpRequest, obj: AdminToken, post_url_continue: Any = None) -> HttpResponse:  # noqa: ARG002
+        """The token, once."""
+        token = request.minted_token  # type: ignore[attr-defined]  # set by save_model
+        return pages.show_once(
+            request,
+            self,
+            title=f"Admin token {tokens.display(token)}",
+            text="This is the only time the token is shown: only its hash is stored. It can do whatever its user can.",
+            label="Admin token",
+            secret=token,
+            next_url=reverse("admin:access_admintoken_changelist"),
+        )

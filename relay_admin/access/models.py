@@ -1,0 +1,67 @@
+"""People and the bearers they mint: users, relay keys for apps, admin tokens for the control API."""
+
+from django.contrib.auth.models import AbstractUser
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+from relay_admin.catalog.models import Policy, Project, RateLimit, choices
+from relay_contract import nouns
+
+
+class User(AbstractUser):
+    """A person who signs in to the control plane."""
+
+    email = models.EmailField(unique=True)
+
+    class Meta(AbstractUser.Meta):
+        db_table = "access_user"
+
+
+class RelayKey(models.Model):
+    """The bearer of an app. The token is shown once, when it is minted; only its SHA-256 is stored."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="relay_keys")
+    name = models.CharField(max_length=100)
+    mode = models.CharField(max_length=8, choices=choices(nouns.KeyMode), default=nouns.KeyMode.LIVE)
+    key_id = models.CharField(max_length=12, unique=True, editable=False, help_text="The public part of the token.")
+    token_hash = models.BinaryField(max_length=32, unique=True, editable=False)
+    scopes = ArrayField(
+        models.CharField(max_length=16, choices=choices(nouns.Scope)),
+        help_text="relay: POST /r/...; inference: /v1/...",
+    )
+    policy = models.ForeignKey(
+        Policy, models.PROTECT, null=True, blank=True, help_text="Without one the key reaches no model."
+    )
+    rate_limit = models.ForeignKey(RateLimit, models.PROTECT, null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True, editable=False)
+
+    class Meta:
+        db_table = nouns.RelayKey.table
+        ordering = ["project__slug", "name", "id"]
+        verbose_name = "relay key"
+        constraints = [models.UniqueConstraint(fields=["project", "name"], name="access_relaykey_name_once")]
+
+    def __str__(self) -> str:
+        return f"{self.project.slug}/{self.name}"
+
+
+class AdminToken(models.Model):
+    """A bearer for the control API. It acts as its user, and dies with the user's account."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="admin_tokens")
+    name = models.CharField(max_length=100)
+    token_hash = models.BinaryField(max_length=32, unique=True, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True, editable=False)
+
+    class Meta:
+        db_table = "access_admintoken"
+        ordering = ["user", "name"]
+        verbose_name = "admin token"
+        constraints = [models.UniqueConstraint(fields=["user", "name"], name="access_admintoken_name_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user.username}/{self.name}"

@@ -1,0 +1,134 @@
+"""Minting and ending the bearers. A token leaves here once, as a return value; only its hash is stored."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from relay_admin.access.models import AdminToken, RelayKey, User
+from relay_admin.catalog.models import Policy, Project, RateLimit
+from relay_contract import tokens
+from relay_contract.nouns import KeyMode, Scope
+
+
+@dataclass(frozen=True, slots=True)
+class MintedRelayKey:
+    """A new relay key and its token, which nobody can read again."""
+
+    relay_key: RelayKey
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MintedAdminToken:
+    """A new admin token and its text, which nobody can read again."""
+
+    admin_token: AdminToken
+    token: str = field(repr=False)
+
+
+@transaction.atomic
+def relay_key_mint(
+    *,
+    project: Project,
+    name: str,
+    scopes: Sequence[Scope | str],
+    mode: KeyMode | str = KeyMode.LIVE,
+    policy: Policy | None = None,
+    rate_limit: RateLimit | None = None,
+    expires_at: datetime | None = None,
+    created_by: User | None = None,
+    token: str | None = None,
+) -> MintedRelayKey:
+    """A new relay key. `token`: one that was minted elsewhere, for catalog documents. Raises ValidationError."""
+    key = RelayKey(
+        project=project,
+        name=name,
+        mode=KeyMode(mode),
+        scopes=[str(Scope(scope)) for scope in scopes],
+        policy=policy,
+        rate_limit=rate_limit,
+        expires_at=expires_at,
+        created_by=created_by,
+    )
+    token = tokens.mint(KeyMode(mode)).token if token is None else token
+    _set_token(key, token)
+    key.full_clean()
+    key.save(force_insert=True)
+    return MintedRelayKey(key, token)
+
+
+@transaction.atomic
+def relay_key_set_token(*, relay_key: RelayKey, token: str) -> RelayKey:
+    """Replace the token of a key: the old one ends at once. Raises ValidationError."""
+    _set_token(relay_key, token)
+    relay_key.full_clean()
+    relay_key.save(update_fields=["key_id", "token_hash"])
+    return relay_key
+
+
+def _set_token(key: RelayKey, token: str) -> None:
+    parsed = relay_key_token_parse(token)
+    if parsed.mode != key.mode:
+        raise ValidationError({"mode": f"The token is a {parsed.mode} key and the row says {key.mode}."})
+    key.key_id, key.token_hash = parsed.key_id, tokens.hash_token(token)
+
+
+def relay_key_token_parse(token: str) -> tokens.ParsedKey:
+    """What a token says of itself. ValidationError for text that is not a relay key."""
+    parsed = tokens.parse(token)
+    if parsed is None:
+        raise ValidationError("Not a relay key: one looks like rk_live_ or rk_test_ and 50 letters and digits.")
+    return parsed
+
+
+@transaction.atomic
+def relay_key_revoke(*, relay_key: RelayKey) -> bool:
+    """End a key for good; the edges refuse it as soon as this is committed. False: it was revoked before."""
+    now = timezone.now()
+    is_first = RelayKey.objects.filter(pk=relay_key.pk, revoked_at=None).update(revoked_at=now) == 1
+    relay_key.refresh_from_db(fields=["revoked_at"])
+    return is_first
+
+
+@transaction.atomic
+def admin_token_mint(
+    *, user: User, name: str, expires_at: datetime | None = None, token: str | None = None
+) -> MintedAdminToken:
+    """A new bearer for the control API, acting as `user`. `token`: one minted elsewhere. Raises ValidationError."""
+    token = tokens.mint_admin().token if token is None else token
+    if tokens.parse_admin(token) is None:
+        raise ValidationError("Not an admin token: one looks like ra_ and 50 letters and digits.")
+    row = AdminToken(user=user, name=name, expires_at=expires_at, token_hash=tokens.hash_token(token))
+    row.full_clean()
+    row.save(force_insert=True)
+    return MintedAdminToken(row, token)
+
+
+@transaction.atomic
+def user_bootstrap(*, username: str, password: str, admin_token: str | None = None) -> dict[str, bool]:
+    """The first superuser, and a token for it. What exists is left as it is, the password above all.
+
+    Returns what was made: `{"user": ..., "admin_token": ...}`. Raises ValidationError.
+    """
+    made = {"user": False, "admin_token": False}
+    user = User.objects.filter(username=username).first()
+    if user is None:
+        if not password:
+            raise ValidationError("The first user needs a password: set RELAY_BOOTSTRAP_ADMIN_PASSWORD.")
+        user = User.objects.create_superuser(username, f"{username}@localhost", password)
+        made["user"] = True
+    if admin_token and not AdminToken.objects.filter(token_hash=tokens.hash_token(admin_token)).exists():
+        name = _free_name(user, "bootstrap")
+        admin_token_mint(user=user, name=name, token=admin_token)
+        made["admin_token"] = True
+    return made
+
+
+def _free_name(user: User, name: str) -> str:
+    taken: set[Any] = set(AdminToken.objects.filter(user=user).values_list("name", flat=True))
+    return next(free for free in (name, *(f"{name}-{n}" for n in range(2, len(taken) + 3))) if free not in taken)

@@ -1,0 +1,73 @@
+"""The catalog as a document: what `read` reads. Fields that have their default are left out; the order is stable."""
+
+from collections import defaultdict
+from datetime import datetime
+from typing import Any, TypeAlias
+
+import yaml
+from django.db import models
+
+from relay_admin.catalog.document import VERSION
+from relay_admin.catalog.models import HostKey
+from relay_admin.catalog.sections import ROOTS, SECTIONS, Path, Section, children, default, load_rows, values_of
+
+_Grouped: TypeAlias = dict[tuple[str, Path], list[tuple[Path, models.Model]]]
+
+
+def export() -> dict[str, Any]:
+    """The whole catalog as plain values, times as ISO 8601 text. Secrets are left out; `value_env` names theirs."""
+    grouped: _Grouped = defaultdict(list)
+    for name, rows in load_rows().items():
+        for path, row in rows.items():
+            grouped[name, path[: len(path) - len(SECTIONS[name].key)]].append((path, row))
+    parts = {section.name: _entries(section, (), grouped) for section in ROOTS}
+    return {"version": VERSION} | {name: entries for name, entries in parts.items() if entries}
+
+
+def _entries(section: Section, parent: Path, grouped: _Grouped) -> list[dict[str, Any]]:
+    return [_entry(section, path, row, grouped) for path, row in grouped.get((section.name, parent), ())]
+
+
+def _entry(section: Section, path: Path, row: models.Model, grouped: _Grouped) -> dict[str, Any]:
+    entry = {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in values_of(section, row).items()
+        if name in section.key or value != default(section, name)
+    }
+    if isinstance(row, HostKey) and row.value_env:
+        entry["value_env"] = row.value_env
+    nested = {child.name: _entries(child, path, grouped) for child in children(section)}
+    return entry | {name: entries for name, entries in nested.items() if entries}
+
+
+_LINE_BREAKS = set("\r\x85\u2028\u2029\ufeff")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Short lists on one line, entries of a list indented under their name."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002 (PyYAML's)
+        super().increase_indent(flow, False)
+
+    def list_node(self, data: list[Any]) -> yaml.Node:
+        is_short = all(isinstance(item, str | int) for item in data)
+        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=is_short)
+
+    def dict_node(self, data: dict[str, Any]) -> yaml.Node:
+        is_rule = list(data) == ["meter", "amount", "window_seconds"]
+        return self.represent_mapping("tag:yaml.org,2002:map", data.items(), flow_style=is_rule)
+
+    def text_node(self, data: str) -> yaml.Node:
+        # In any other style PyYAML writes these as they are, and reads them back as line breaks.
+        style = '"' if _LINE_BREAKS & set(data) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.text_node)
+_Dumper.add_representer(list, _Dumper.list_node)
+_Dumper.add_representer(dict, _Dumper.dict_node)
+
+
+def as_yaml(document: dict[str, Any]) -> str:
+    """Plain values -> YAML text, in the order given."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)

@@ -1,0 +1,275 @@
+"""Storage of the catalog. Meaning, limits and table names come from `relay_contract.nouns`; read that file first.
+
+Columns that are not fields of a noun are private to the control plane. Writes go through `services.py`.
+"""
+
+from typing import Any
+
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+
+from relay_admin.catalog import validators
+from relay_contract import nouns
+
+SLUG = RegexValidator(nouns.SLUG_PATTERN, "Use lower-case letters, digits, dot, dash or underscore.")
+HOST_LABEL = RegexValidator(nouns.HOST_LABEL_PATTERN, "Use lower-case letters, digits and dashes: it is a host name.")
+MODEL_NAME = RegexValidator(nouns.MODEL_NAME_PATTERN, "Use letters, digits and . _ : / @ + -, up to 128.")
+
+
+def choices(enum: type[Any]) -> list[tuple[str, str]]:
+    """Django choices of a contract enum; the label is the word itself."""
+    return [(str(member), str(member)) for member in enum]
+
+
+class CatalogRow(models.Model):
+    """What every catalog row carries besides its noun."""
+
+    description = models.TextField(blank=True, default="", help_text="For people; shown in the admin only.")
+    created_at = models.DateTimeField(auto_now_add=True, editable=False)
+    updated_at = models.DateTimeField(auto_now=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+
+class RateLimit(CatalogRow):
+    """A named set of rules; each key, policy, project or endpoint that carries it counts for itself."""
+
+    slug = models.CharField(max_length=nouns.MAX_SLUG_LENGTH, unique=True, validators=[SLUG])
+    rules = models.JSONField(
+        default=list,
+        validators=[validators.rules],
+        help_text='A list such as [{"meter": "requests", "amount": 600, "window_seconds": 60}].',
+    )
+
+    class Meta:
+        db_table = nouns.RateLimit.table
+        ordering = ["slug"]
+        verbose_name = "rate limit"
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class Policy(CatalogRow):
+    """Which models a relay key reaches."""
+
+    slug = models.CharField(max_length=nouns.MAX_SLUG_LENGTH, unique=True, validators=[SLUG])
+    rate_limit = models.ForeignKey(
+        RateLimit, models.PROTECT, null=True, blank=True, help_text="Counts all keys with this policy together."
+    )
+    # Last, since the name hides Django's module from here to the end of the class.
+    models = ArrayField(
+        models.CharField(max_length=130),
+        blank=True,
+        default=list,
+        validators=[validators.model_patterns],
+        help_text="Model names. `*` at the end stands for any ending; a leading `-` denies, and wins over the rest.",
+    )
+
+    class Meta:
+        db_table = nouns.Policy.table
+        ordering = ["slug"]
+        verbose_name_plural = "policies"
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class Project(CatalogRow):
+    """A tenant, and the app that its keys speak for."""
+
+    slug = models.CharField(
+        max_length=nouns.MAX_SLUG_LENGTH,
+        unique=True,
+        validators=[HOST_LABEL],
+        help_text="First segment of /r/{project}/..., and the host name below the relay's domain.",
+    )
+    name = models.CharField(max_length=200)
+    is_archived = models.BooleanField(default=False, help_text="Refuses every key of the project, at once.")
+    rate_limit = models.ForeignKey(
+        RateLimit, models.PROTECT, null=True, blank=True, help_text="Counts all keys of the project together."
+    )
+
+    class Meta:
+        db_table = nouns.Project.table
+        ordering = ["slug"]
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class Line(CatalogRow):
+    """A version of a project's public API."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="lines")
+    slug = models.CharField(max_length=nouns.MAX_SLUG_LENGTH, validators=[SLUG], help_text="For example v1.")
+    is_enabled = models.BooleanField(default=True)
+
+    class Meta:
+        db_table = nouns.Line.table
+        ordering = ["project__slug", "slug"]
+        constraints = [models.UniqueConstraint(fields=["project", "slug"], name="catalog_line_slug_once")]
+
+    def __str__(self) -> str:
+        return f"{self.project.slug}/{self.slug}"
+
+
+class Endpoint(CatalogRow):
+    """What a caller posts to."""
+
+    line = models.ForeignKey(Line, models.CASCADE, related_name="endpoints")
+    slug = models.CharField(max_length=nouns.MAX_SLUG_LENGTH, validators=[SLUG])
+    is_enabled = models.BooleanField(default=True)
+    max_body_bytes = models.IntegerField(
+        default=1_048_576,
+        validators=[MinValueValidator(1), MaxValueValidator(16_777_216)],
+        help_text="A larger body is refused with 413, never cut.",
+    )
+    rate_limit = models.ForeignKey(
+        RateLimit, models.PROTECT, null=True, blank=True, help_text="Counts all callers of this endpoint together."
+    )
+
+    class Meta:
+        db_table = nouns.Endpoint.table
+        ordering = ["line__project__slug", "line__slug", "slug"]
+        constraints = [models.UniqueConstraint(fields=["line", "slug"], name="catalog_endpoint_slug_once")]
+
+    def __str__(self) -> str:
+        return f"{self.line}/{self.slug}"
+
+
+def default_retry_schedule() -> list[int]:
+    """Standard Webhooks' schedule, in seconds."""
+    return list(nouns.DEFAULT_RETRY_SCHEDULE_SECONDS)
+
+
+class Target(CatalogRow):
+    """One destination of an endpoint. URL, headers and secret are read by the workers, never by the edge."""
+
+    endpoint = models.ForeignKey(Endpoint, models.CASCADE, related_name="targets")
+    name = models.CharField(max_length=nouns.MAX_SLUG_LENGTH, validators=[SLUG])
+    delivery_mode = models.CharField(
+        max_length=16, choices=choices(nouns.DeliveryMode), default=nouns.DeliveryMode.ASYNC
+    )
+    is_enabled = models.BooleanField(default=True, help_text="New requests make no delivery to a disabled target.")
+    url = models.CharField("URL", max_length=2048, validators=[validators.target_url])
+    headers = models.JSONField(
+        blank=True, default=dict, validators=[validators.static_headers], help_text="Sent with every delivery."
+    )
+    timeout_seconds = models.IntegerField(
+        default=nouns.DEFAULT_TARGET_TIMEOUT_SECONDS,
+        validators=[MinValueValidator(1), MaxValueValidator(nouns.MAX_TARGET_TIMEOUT_SECONDS)],
+        help_text="From the look-up of the name to the last byte of the answer.",
+    )
+    retry_schedule_seconds = ArrayField(
+        models.IntegerField(validators=[MinValueValidator(1), MaxValueValidator(604_800)]),
+        blank=True,
+        default=default_retry_schedule,
+        size=nouns.MAX_RETRY_ATTEMPTS,
+        help_text="Waits between attempts, in seconds. Empty: one attempt only.",
+    )
+    sealed_signing_secret = models.BinaryField(
+        editable=False, help_text="Standard Webhooks secret, sealed and bound to `target:{id}`."
+    )
+
+    class Meta:
+        db_table = nouns.Target.table
+        ordering = ["endpoint", "name"]
+        constraints = [models.UniqueConstraint(fields=["endpoint", "name"], name="catalog_target_name_once")]
+        permissions = [("reveal_signing_secret", "Can see and replace the signing secret of a target")]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint}:{self.name}"
+
+
+class Host(CatalogRow):
+    """A vendor's API surface."""
+
+    slug = models.CharField(max_length=nouns.MAX_SLUG_LENGTH, unique=True, validators=[SLUG])
+    base_url = models.CharField(
+        "base URL",
+        max_length=2048,
+        validators=[validators.host_url],
+        help_text="Up to the part before /chat/completions or /messages, e.g. https://api.openai.com/v1.",
+    )
+    is_enabled = models.BooleanField(default=True)
+    connect_timeout_ms = models.IntegerField(default=5_000, validators=[MinValueValidator(1)])
+    first_byte_timeout_ms = models.IntegerField(
+        default=120_000, validators=[MinValueValidator(1)], help_text="From the last byte sent to the first received."
+    )
+    idle_timeout_ms = models.IntegerField(
+        default=60_000, validators=[MinValueValidator(1)], help_text="Between two reads of an answer."
+    )
+    total_timeout_ms = models.IntegerField(default=900_000, validators=[MinValueValidator(1)])
+
+    class Meta:
+        db_table = nouns.Host.table
+        ordering = ["slug"]
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class HostKey(CatalogRow):
+    """A real credential of a host. Written once, never shown: the sealed value is bound to this row."""
+
+    host = models.ForeignKey(Host, models.CASCADE, related_name="keys")
+    name = models.CharField(max_length=nouns.MAX_SLUG_LENGTH, validators=[SLUG])
+    sealed_value = models.BinaryField(editable=False)
+    value_env = models.CharField(
+        max_length=128,
+        blank=True,
+        default="",
+        help_text="Name of the environment variable the value was read from, for catalog documents.",
+    )
+    value_fingerprint = models.CharField(
+        max_length=12, editable=False, help_text="Start of the value's SHA-256: tells two keys apart, reveals neither."
+    )
+    is_enabled = models.BooleanField(default=True)
+
+    class Meta:
+        db_table = nouns.HostKey.table
+        ordering = ["host__slug", "name"]
+        constraints = [models.UniqueConstraint(fields=["host", "name"], name="catalog_hostkey_name_once")]
+
+    def __str__(self) -> str:
+        return f"{self.host.slug}/{self.name}"
+
+
+class Model(CatalogRow):
+    """What callers write in `model`."""
+
+    name = models.CharField(max_length=128, unique=True, validators=[MODEL_NAME])
+    owned_by = models.CharField(max_length=64, default="relay", help_text="Shown in GET /v1/models.")
+    is_enabled = models.BooleanField(default=True)
+
+    class Meta:
+        db_table = nouns.Model.table
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class HostBinding(CatalogRow):
+    """A model on a host."""
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="bindings")
+    host = models.ForeignKey(Host, models.CASCADE, related_name="bindings")
+    wire_shape = models.CharField(max_length=32, choices=choices(nouns.WireShape))
+    upstream_name = models.CharField(
+        max_length=128, validators=[MODEL_NAME], help_text="What the host calls the model."
+    )
+    priority = models.IntegerField(default=0, help_text="The lowest is tried first.")
+    is_enabled = models.BooleanField(default=True)
+
+    class Meta:
+        db_table = nouns.HostBinding.table
+        ordering = ["model__name", "priority", "id"]
+        verbose_name = "host binding"
+        constraints = [models.UniqueConstraint(fields=["model", "host", "wire_shape"], name="catalog_hostbinding_once")]
+
+    def __str__(self) -> str:
+        return f"{self.model.name} on {self.host.slug}"

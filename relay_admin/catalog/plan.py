@@ -1,0 +1,382 @@
+"""What a document would change, and changing it. `make` reads, `apply` writes in one transaction or not at all.
+
+A field that a document leaves out has its default; a part that it leaves out is not looked at; secrets that it leaves
+out stay as they are, and new ones are made where that is possible.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, connection, models, transaction
+from django.db.models import ProtectedError, RestrictedError
+
+from relay_admin.access import services as access_services
+from relay_admin.access.models import RelayKey
+from relay_admin.catalog import services
+from relay_admin.catalog.document import Document, DocumentError, Entry, Problem
+from relay_admin.catalog.models import HostKey, Target
+from relay_admin.catalog.sections import (
+    REVOKE_INSTEAD_OF_DELETE,
+    ROOTS,
+    SECTIONS,
+    Kind,
+    Path,
+    Rows,
+    Section,
+    children,
+    kind,
+    load_rows,
+    refers,
+    values_of,
+)
+from relay_contract import tokens
+
+_LOCK = "SELECT pg_advisory_xact_lock(hashtext('relay catalog apply'))"
+_MAX_SHOWN = 80
+
+
+@dataclass(slots=True)
+class Step:
+    """One line of a plan: `entry` without `row` creates, with it changes `fields`; `row` alone removes."""
+
+    section: Section
+    path: Path
+    entry: Entry | None = None
+    row: models.Model | None = None
+    fields: dict[str, tuple[str, str]] = field(default_factory=dict)  # name -> old and new, as shown
+    secret: str | None = field(default=None, repr=False)  # a value to set
+
+    def __str__(self) -> str:
+        name = f"{self.section.noun} {'/'.join(self.path)}"
+        if self.entry is None:
+            return f"- {name}{' (revoked)' if self.section.name == REVOKE_INSTEAD_OF_DELETE else ''}"
+        if self.row is None:
+            return f"+ {name}"
+        return "\n".join([f"~ {name}", *(f"    {one}: {old} -> {new}" for one, (old, new) in self.fields.items())])
+
+
+@dataclass(slots=True)
+class Plan:
+    """Steps in the order in which they are applied. Shown as `str(plan)`; it holds no secret in that form."""
+
+    steps: list[Step]
+
+    def __bool__(self) -> bool:
+        return bool(self.steps)
+
+    def __str__(self) -> str:
+        if not self.steps:
+            return "No changes: the catalog is as the document says."
+        created = sum(step.row is None for step in self.steps)
+        removed = sum(step.entry is None for step in self.steps)
+        changed = len(self.steps) - created - removed
+        total = f"{created} to create, {changed} to change, {removed} to delete."
+        return "\n".join([*map(str, self.steps), "", total])
+
+
+@dataclass(frozen=True, slots=True)
+class MintedToken:
+    """A relay key that the document left to be minted. To be shown once."""
+
+    path: Path
+    token: str = field(repr=False)
+
+
+def make(document: Document, environment: Mapping[str, str], *, prune: bool = False) -> Plan:
+    """Compare with the database. `environment` is where secrets are looked up. DocumentError has every problem."""
+    return _Planner(load_rows(), environment, prune=prune).plan(document)
+
+
+def apply(
+    document: Document, environment: Mapping[str, str], expected: Plan, *, prune: bool = False
+) -> list[MintedToken]:
+    """Do what `expected` shows. DocumentError when a row refuses or the catalog has changed since.
+
+    One apply runs at a time: a second one waits for the first.
+    """
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(_LOCK)
+        rows = load_rows()
+        plan = _Planner(rows, environment, prune=prune).plan(document)
+        if str(plan) != str(expected):
+            raise DocumentError([Problem(0, "The catalog changed since the plan was made. Run the command again.")])
+        return _Writer(rows).write(plan)
+
+
+def _all_entries(document: Document) -> Iterator[Entry]:
+    """In the order of the sections, so that what is referred to comes first."""
+    found: dict[str, list[Entry]] = {name: [] for name in SECTIONS}
+
+    def walk(entries: list[Entry]) -> None:
+        for entry in entries:
+            found[entry.section.name].append(entry)
+            for nested in entry.children.values():
+                walk(nested)
+
+    for entries in document.parts.values():
+        walk(entries)
+    for entries in found.values():
+        yield from entries
+
+
+class _Planner:
+    def __init__(self, rows: Rows, environment: Mapping[str, str], *, prune: bool) -> None:
+        self.rows = rows
+        self.environment = environment
+        self.prune = prune
+        self.problems: list[Problem] = []
+        self.incomplete: set[str] = set()
+        self.named: set[tuple[str, Path]] = set()
+        self.tokens: dict[str, Entry] = {}
+
+    def plan(self, document: Document) -> Plan:
+        self.problems = [*document.problems]
+        self.incomplete = document.incomplete
+        entries = list(_all_entries(document))
+        removals = list(self.removals(document)) if self.prune else []
+        removed = {(step.section.name, step.path) for step in removals}
+        self.named = {(entry.section.name, entry.path) for entry in entries} | {
+            (name, path) for name, rows in self.rows.items() for path in rows if (name, path) not in removed
+        }
+        revoked = self.revoked_keys() if any(entry.section.model is RelayKey for entry in entries) else set()
+        steps = []
+        for entry in entries:
+            if entry.path in revoked and entry.section.model is RelayKey:
+                self.refuse(entry, "name", "A key of this name was revoked, and that is for good. Choose another name.")
+                continue
+            self.check(entry)
+            if step := self.step(entry):
+                steps.append(step)
+        if self.problems:
+            raise DocumentError(self.problems)
+        return Plan([*steps, *removals])
+
+    def refuse(self, entry: Entry, name: str, text: str) -> None:
+        self.problems.append(Problem(entry.line_of(name), text))
+
+    def revoked_keys(self) -> set[Path]:
+        found = RelayKey.objects.exclude(revoked_at=None).order_by().values_list("project__slug", "name")
+        return set(found)
+
+    def check(self, entry: Entry) -> None:
+        """References and the model's own rules, each complained about on its line."""
+        section = entry.section
+        columns: dict[str, Any] = {}
+        for name, value in entry.values.items():
+            if name in entry.unreadable:
+                continue
+            if kind(section, name) is not Kind.REFERENCE:
+                columns[name] = value
+            elif value is not None and not self.is_named(refers(section, name), value):
+                self.refuse(entry, name, f"There is no {refers(section, name).noun} {value!r}, here or in the catalog.")
+        row = section.model(**columns)
+        others = {one.name for one in section.model._meta.fields} - set(columns)
+        try:
+            row.clean_fields(exclude=others)
+        except ValidationError as error:
+            for name, messages in error.message_dict.items():
+                self.refuse(entry, name, f"{name}: {' '.join(messages)}")
+
+    def is_named(self, section: Section, name: str) -> bool:
+        return section.name in self.incomplete or (section.name, (name,)) in self.named
+
+    def step(self, entry: Entry) -> Step | None:
+        row = self.rows[entry.section.name].get(entry.path)
+        step = Step(entry.section, entry.path, entry, row)
+        step.secret = self.secret(entry)
+        if row is None:
+            if entry.section.model is HostKey and entry.secret_env is None and not entry.unreadable & {"value_env"}:
+                self.refuse(entry, "value_env", "A new host key needs `value_env`: the variable that holds its value.")
+            return step
+        for name, old in values_of(entry.section, row).items():
+            if old != entry.values[name]:
+                step.fields[name] = _shown(entry.section, name, old), _shown(entry.section, name, entry.values[name])
+        self.compare_secret(entry, row, step)
+        return step if step.fields else None
+
+    def secret(self, entry: Entry) -> str | None:
+        """The value of the variable that the entry names, checked."""
+        if entry.secret_env is None:
+            return None
+        name = entry.section.secret_env
+        value = self.environment.get(entry.secret_env, "")
+        if not value:
+            self.refuse(entry, name, f"The environment variable {entry.secret_env} is not set.")
+            return None
+        try:
+            return self.clean_secret(entry, value)
+        except ValidationError as error:
+            self.refuse(entry, name, f"{entry.secret_env}: {' '.join(error.messages)}")
+            return None
+
+    def clean_secret(self, entry: Entry, value: str) -> str:
+        if entry.section.model is HostKey:
+            return services.host_key_value_clean(value)
+        if entry.section.model is Target:
+            return services.signing_secret_clean(value)
+        token = value.strip()
+        mode = access_services.relay_key_token_parse(token).mode
+        if mode != entry.values["mode"]:
+            raise ValidationError(f"This is a {mode} key and the entry says {entry.values['mode']}.")
+        if (other := self.tokens.setdefault(token, entry)) is not entry:
+            raise ValidationError(f"The key on line {other.line} has the same token.")
+        return token
+
+    def compare_secret(self, entry: Entry, row: models.Model, step: Step) -> None:
+        match row:
+            case HostKey() if step.secret is not None:
+                fingerprint = services.fingerprint(step.secret)
+                if row.value_env != entry.secret_env:
+                    step.fields["value_env"] = _quoted(row.value_env), _quoted(entry.secret_env)
+                if row.value_fingerprint != fingerprint:
+                    step.fields["value"] = f"fingerprint {row.value_fingerprint}", f"fingerprint {fingerprint}"
+            case Target() if step.secret is not None:
+                if services.target_signing_secret_reveal(target=row) != step.secret:
+                    step.fields["signing secret"] = "(secret)", "(secret)"
+            case RelayKey():
+                if step.secret is not None and bytes(row.token_hash) != tokens.hash_token(step.secret):
+                    step.fields["token"] = tokens_shown(row.mode, row.key_id), tokens.display(step.secret)
+                elif "mode" in step.fields and entry.secret_env is None:
+                    self.refuse(entry, "mode", "A key keeps its mode: it is part of its token. Write a new key.")
+
+    def removals(self, document: Document) -> Iterator[Step]:
+        """Rows of the parts that the document gives and does not name. Children go with their parents."""
+        removed: list[Step] = []
+
+        def part(section: Section, parent: Path, entries: list[Entry]) -> None:
+            kept = {entry.path for entry in entries}
+            for path, row in self.rows[section.name].items():
+                if path[: len(parent)] == parent and path not in kept:
+                    removed.append(Step(section, path, row=row))
+            for entry in entries:
+                for child in children(section):
+                    if child.name in entry.children:
+                        part(child, entry.path, entry.children[child.name])
+
+        for section in ROOTS:
+            if section.name in document.parts:
+                part(section, (), document.parts[section.name])
+        # What others refer to goes last.
+        order = list(SECTIONS)
+        removed.sort(key=lambda step: (-order.index(step.section.name), step.path))
+        yield from removed
+
+
+def tokens_shown(mode: str, key_id: str) -> str:
+    """What may be shown of a stored relay key."""
+    return f"rk_{mode}_{key_id}…"
+
+
+def _quoted(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+
+
+def _shown(section: Section, name: str, value: Any) -> str:
+    if value is None:
+        return "none"
+    if kind(section, name) is Kind.HEADERS:
+        return f"[{', '.join(sorted(value))}]"  # names only: a header's value is often a credential
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _quoted(value)
+
+
+class _Writer:
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.minted: list[MintedToken] = []
+
+    def write(self, plan: Plan) -> list[MintedToken]:
+        for step in plan.steps:
+            try:
+                # A savepoint, so that a refused row leaves the connection able to say who holds it.
+                with transaction.atomic():
+                    self.one(step)
+            except ValidationError as error:
+                line = step.entry.line if step.entry else 0
+                raise DocumentError([Problem(line, f"{step.section.noun}: {' '.join(error.messages)}")]) from error
+            except (ProtectedError, RestrictedError) as error:
+                holders = error.protected_objects if isinstance(error, ProtectedError) else error.restricted_objects
+                names = ", ".join(sorted(f"{one._meta.verbose_name} {one}" for one in holders)[:5])
+                text = f"{step.section.noun} {'/'.join(step.path)} cannot be deleted: it is used by {names}."
+                raise DocumentError([Problem(0, text)]) from error
+            except IntegrityError as error:
+                line = step.entry.line if step.entry else 0
+                text = f"{step.section.noun} {'/'.join(step.path)} collides with another row."
+                raise DocumentError([Problem(line, text)]) from error
+        return self.minted
+
+    def one(self, step: Step) -> None:
+        if step.entry is None:
+            self.remove(step)
+        elif step.row is None:
+            self.rows[step.section.name][step.path] = self.create(step, step.entry)
+        else:
+            self.change(step, step.entry, step.row)
+
+    def columns(self, entry: Entry, names: tuple[str, ...]) -> dict[str, Any]:
+        columns = {}
+        for name in names:
+            value = entry.values[name]
+            if kind(entry.section, name) is Kind.REFERENCE and value is not None:
+                value = self.rows[refers(entry.section, name).name][value,]
+            columns[name] = value
+        return columns
+
+    def create(self, step: Step, entry: Entry) -> models.Model:
+        section = step.section
+        columns = self.columns(entry, section.fields)
+        if section.parent:
+            columns[section.parent_column] = self.rows[section.parent][step.path[: -len(section.key)]]
+        if section.model is RelayKey:
+            minted = access_services.relay_key_mint(**columns, token=step.secret)
+            if step.secret is None:
+                self.minted.append(MintedToken(step.path, minted.token))
+            return minted.relay_key
+        row = section.model(**columns)
+        match row:
+            case HostKey():
+                assert step.secret is not None
+                row.value_env = entry.secret_env or ""
+                return services.host_key_insert(host_key=row, value=step.secret)
+            case Target():
+                return services.target_insert(target=row, signing_secret=step.secret)
+            case _:
+                row.full_clean()
+                row.save(force_insert=True)
+                return row
+
+    def change(self, step: Step, entry: Entry, row: models.Model) -> None:
+        names = tuple(name for name in step.fields if name in step.section.fields)
+        if names:
+            for name, value in self.columns(entry, names).items():
+                setattr(row, name, value)
+            # The token goes first where the mode changes with it: a row is checked as a whole.
+            if not (isinstance(row, RelayKey) and step.secret is not None):
+                row.full_clean()
+            stamps = ["updated_at"] if any(one.name == "updated_at" for one in row._meta.fields) else []
+            row.save(update_fields=[*names, *stamps])
+        match row:
+            case HostKey() if {"value", "value_env"} & set(step.fields):
+                assert step.secret is not None
+                services.host_key_set_value(host_key=row, value=step.secret, value_env=entry.secret_env or "")
+            case Target() if "signing secret" in step.fields:
+                assert step.secret is not None
+                services.target_signing_secret_set(target=row, signing_secret=step.secret)
+            case RelayKey() if "token" in step.fields:
+                assert step.secret is not None
+                access_services.relay_key_set_token(relay_key=row, token=step.secret)
+
+    def remove(self, step: Step) -> None:
+        assert step.row is not None
+        if isinstance(step.row, RelayKey):
+            access_services.relay_key_revoke(relay_key=step.row)
+        else:
+            step.row.delete()

@@ -1,0 +1,248 @@
+"""The parts of a catalog document, in the order in which they are applied, and what each field means to it.
+
+Names of fields are the columns' names; kinds and defaults come from the models, so a document cannot drift from them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+from functools import cache
+from typing import Any, TypeAlias
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+from relay_admin.access.models import RelayKey
+from relay_admin.catalog.models import (
+    Endpoint,
+    Host,
+    HostBinding,
+    HostKey,
+    Line,
+    Model,
+    Policy,
+    Project,
+    RateLimit,
+    Target,
+)
+
+Path: TypeAlias = tuple[str, ...]
+"""Names from the outermost part inwards, e.g. ("demo", "v1", "events", "billing") for a target."""
+
+REVOKE_INSTEAD_OF_DELETE = "relay_keys"
+
+
+class Kind(Enum):
+    """How a field is written."""
+
+    TEXT = auto()
+    INTEGER = auto()
+    BOOLEAN = auto()
+    TIME = auto()
+    REFERENCE = auto()  # the name of a row in another part
+    TEXTS = auto()
+    INTEGERS = auto()
+    RULES = auto()  # a list of {meter, amount, window_seconds}
+    HEADERS = auto()  # a mapping of text to text
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One part. `key`: the fields that name an entry among its siblings. `secret_env`: the field that names the
+    environment variable of its secret."""
+
+    name: str
+    model: type[models.Model]
+    key: Path
+    fields: Path
+    parent: str = ""  # the section it is nested in
+    parent_column: str = ""
+    secret_env: str = ""
+
+    @property
+    def noun(self) -> str:
+        """What one entry is called."""
+        return str(self.model._meta.verbose_name)
+
+
+SECTIONS: dict[str, Section] = {
+    section.name: section
+    for section in (
+        Section("rate_limits", RateLimit, ("slug",), ("slug", "description", "rules")),
+        Section("policies", Policy, ("slug",), ("slug", "description", "models", "rate_limit")),
+        Section(
+            "hosts",
+            Host,
+            ("slug",),
+            (
+                "slug",
+                "description",
+                "base_url",
+                "is_enabled",
+                "connect_timeout_ms",
+                "first_byte_timeout_ms",
+                "idle_timeout_ms",
+                "total_timeout_ms",
+            ),
+        ),
+        Section("keys", HostKey, ("name",), ("name", "description", "is_enabled"), "hosts", "host", "value_env"),
+        Section("models", Model, ("name",), ("name", "description", "owned_by", "is_enabled")),
+        Section(
+            "bindings",
+            HostBinding,
+            ("host", "wire_shape"),
+            ("host", "wire_shape", "description", "upstream_name", "priority", "is_enabled"),
+            "models",
+            "model",
+        ),
+        Section("projects", Project, ("slug",), ("slug", "name", "description", "is_archived", "rate_limit")),
+        Section("lines", Line, ("slug",), ("slug", "description", "is_enabled"), "projects", "project"),
+        Section(
+            "endpoints",
+            Endpoint,
+            ("slug",),
+            ("slug", "description", "is_enabled", "max_body_bytes", "rate_limit"),
+            "lines",
+            "line",
+        ),
+        Section(
+            "targets",
+            Target,
+            ("name",),
+            (
+                "name",
+                "description",
+                "url",
+                "delivery_mode",
+                "is_enabled",
+                "headers",
+                "timeout_seconds",
+                "retry_schedule_seconds",
+            ),
+            "endpoints",
+            "endpoint",
+            "signing_secret_env",
+        ),
+        Section(
+            "relay_keys",
+            RelayKey,
+            ("name",),
+            ("name", "mode", "scopes", "policy", "rate_limit", "expires_at"),
+            "projects",
+            "project",
+            "token_env",
+        ),
+    )
+}
+"""By name. References and parents point backwards."""
+
+ROOTS = tuple(section for section in SECTIONS.values() if not section.parent)
+_REFERRED = {RateLimit: "rate_limits", Policy: "policies", Host: "hosts"}
+
+
+def children(section: Section) -> Iterator[Section]:
+    """The parts nested in an entry of this one."""
+    return (child for child in SECTIONS.values() if child.parent == section.name)
+
+
+def ancestors(section: Section) -> list[Section]:
+    """The parts around this one, outermost first."""
+    return [*ancestors(SECTIONS[section.parent]), SECTIONS[section.parent]] if section.parent else []
+
+
+def column(section: Section, name: str) -> models.Field:
+    """The model's field."""
+    field = section.model._meta.get_field(name)
+    assert isinstance(field, models.Field)
+    return field
+
+
+@cache
+def kind(section: Section, name: str) -> Kind:  # noqa: PLR0911 (a table)
+    """How this field is written."""
+    match column(section, name):
+        case models.ForeignKey():
+            return Kind.REFERENCE
+        case ArrayField(base_field=models.IntegerField()):
+            return Kind.INTEGERS
+        case ArrayField():
+            return Kind.TEXTS
+        case models.JSONField():
+            return Kind.RULES if name == "rules" else Kind.HEADERS
+        case models.BooleanField():
+            return Kind.BOOLEAN
+        case models.IntegerField():
+            return Kind.INTEGER
+        case models.DateTimeField():
+            return Kind.TIME
+        case _:
+            return Kind.TEXT
+
+
+def refers(section: Section, name: str) -> Section:
+    """The part that a reference names a row of."""
+    return SECTIONS[_REFERRED[column(section, name).related_model]]  # type: ignore[index]  # a model, for a reference
+
+
+def is_required(section: Section, name: str) -> bool:
+    """Whether an entry without this field is refused."""
+    field = column(section, name)
+    return name in section.key or not (field.has_default() or field.null or field.blank)
+
+
+def default(section: Section, name: str) -> Any:
+    """What a field that is left out means."""
+    return as_written(column(section, name).get_default())
+
+
+def as_written(value: Any) -> Any:
+    """A column's value in the form that documents, plans and comparisons share."""
+    match value:
+        case bool() | int() | None | datetime():
+            return value
+        case str():
+            return str(value)  # an enum's member becomes its text
+        case list() | tuple():
+            return [as_written(item) for item in value]
+        case dict():
+            return dict(value)
+        case models.Model():
+            return getattr(value, "slug", None) or getattr(value, "name", None)
+        case _:
+            raise TypeError(f"no form for {type(value).__name__}")
+
+
+def values_of(section: Section, row: models.Model) -> dict[str, Any]:
+    """A row's fields as a document writes them."""
+    return {name: as_written(getattr(row, name)) for name in section.fields}
+
+
+def path_of(section: Section, row: models.Model) -> Path:
+    """A row's path."""
+    own = tuple(str(as_written(getattr(row, name))) for name in section.key)
+    if not section.parent:
+        return own
+    return (*path_of(SECTIONS[section.parent], getattr(row, section.parent_column)), *own)
+
+
+Rows: TypeAlias = dict[str, dict[Path, models.Model]]
+
+
+def load_rows() -> Rows:
+    """The whole catalog by section and path, in a stable order. Revoked relay keys are history and not part of it."""
+    loaded: Rows = {}
+    for section in SECTIONS.values():
+        rows = section.model._default_manager.all()
+        if section.model is RelayKey:
+            rows = rows.filter(revoked_at=None)
+        related = [name for name in section.fields if kind(section, name) is Kind.REFERENCE]
+        if section.parent:
+            outward = [*reversed(ancestors(section))]
+            columns = [section.parent_column, *(outer.parent_column for outer in outward if outer.parent)]
+            related.append("__".join(columns))
+        # `select_related()` without names would follow everything.
+        rows = rows.select_related(*related) if related else rows
+        by_path = {path_of(section, row): row for row in rows}
+        loaded[section.name] = dict(sorted(by_path.items()))
+    return loaded

@@ -1,0 +1,118 @@
+"""Writes of the catalog that are more than a form's `save`: everything that seals a secret.
+
+Each function is one transaction. A secret is sealed to the row that holds it, so the row is inserted first and gets its
+id; other transactions never see it without its secret.
+"""
+
+import hashlib
+import re
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from relay_admin.catalog.models import Endpoint, Host, HostKey, Target
+from relay_contract import nouns, signing
+from relay_contract.sealing import Sealer
+
+FINGERPRINT_LENGTH = 12
+_HOST_KEY_VALUE = re.compile(r"[!-~]{1,4096}")
+
+
+@cache
+def sealer() -> Sealer:
+    """The sealer of this deployment's master key."""
+    return Sealer(settings.MASTER_KEY)
+
+
+def fingerprint(value: str) -> str:
+    """The start of a value's SHA-256 in hex: tells two values apart, reveals neither."""
+    return hashlib.sha256(value.encode()).hexdigest()[:FINGERPRINT_LENGTH]
+
+
+def host_key_value_clean(value: str) -> str:
+    """The value as it is sealed. ValidationError when no vendor could have issued it: it travels in a header."""
+    value = value.strip()
+    if not _HOST_KEY_VALUE.fullmatch(value):
+        raise ValidationError("A host key is 1 to 4096 printable ASCII characters without spaces. Was it copied whole?")
+    return value
+
+
+def signing_secret_clean(secret: str) -> str:
+    """The secret as it is sealed. ValidationError unless it is `whsec_` and base64 of 24 to 64 bytes."""
+    secret = secret.strip()
+    try:
+        signing.parse_secret(secret)
+    except signing.SigningSecretError as refused:
+        raise ValidationError(f"{str(refused)[0].upper()}{str(refused)[1:]}.") from None
+    return secret
+
+
+@transaction.atomic
+def host_key_create(*, host: Host, name: str, value: str, **columns: Any) -> HostKey:
+    """A new key in the host's pool. `columns`: description, is_enabled, value_env. Raises ValidationError."""
+    return host_key_insert(host_key=HostKey(host=host, name=name, **columns), value=value)
+
+
+@transaction.atomic
+def host_key_insert(*, host_key: HostKey, value: str) -> HostKey:
+    """Insert a row that was filled but not saved, with its value. Raises ValidationError."""
+    value = host_key_value_clean(value)
+    host_key.sealed_value, host_key.value_fingerprint = b"", fingerprint(value)
+    host_key.full_clean()
+    host_key.save(force_insert=True)
+    return host_key_set_value(host_key=host_key, value=value, value_env=host_key.value_env)
+
+
+@transaction.atomic
+def host_key_set_value(*, host_key: HostKey, value: str, value_env: str = "") -> HostKey:
+    """Replace the value; the edges use it as soon as this is committed. `value_env`: the variable it came from."""
+    value = host_key_value_clean(value)
+    host_key.sealed_value = sealer().seal(value, nouns.host_key_binding(host_key.pk))
+    host_key.value_fingerprint, host_key.value_env = fingerprint(value), value_env
+    host_key.save(update_fields=["sealed_value", "value_fingerprint", "value_env", "updated_at"])
+    return host_key
+
+
+@transaction.atomic
+def target_create(
+    *, endpoint: Endpoint, name: str, url: str, signing_secret: str | None = None, **columns: Any
+) -> Target:
+    """A new target. `columns`: any other of its fields. Raises ValidationError."""
+    target = Target(endpoint=endpoint, name=name, url=url, **columns)
+    return target_insert(target=target, signing_secret=signing_secret)
+
+
+@transaction.atomic
+def target_insert(*, target: Target, signing_secret: str | None = None) -> Target:
+    """Insert a row that was filled but not saved, with its signing secret; None makes one. Raises ValidationError."""
+    target.sealed_signing_secret = b""
+    target.full_clean()
+    target.save(force_insert=True)
+    return target_signing_secret_set(target=target, signing_secret=signing_secret or signing.new_secret())
+
+
+@transaction.atomic
+def target_signing_secret_set(*, target: Target, signing_secret: str) -> Target:
+    """Replace the secret; the next attempt is signed with it. Raises ValidationError."""
+    secret = signing_secret_clean(signing_secret)
+    target.sealed_signing_secret = sealer().seal(secret, nouns.signing_secret_binding(target.pk))
+    target.save(update_fields=["sealed_signing_secret", "updated_at"])
+    return target
+
+
+def target_signing_secret_rotate(*, target: Target) -> str:
+    """Replace the secret by a fresh one and return it. Receivers must be given it before they can verify again."""
+    secret = signing.new_secret()
+    target_signing_secret_set(target=target, signing_secret=secret)
+    return secret
+
+
+def target_signing_secret_reveal(*, target: Target) -> str:
+    """The secret, for its owner's eyes. The caller checks `catalog.reveal_signing_secret` and logs it.
+
+    Raises `sealing.SealingError` when the master key has changed or the row was tampered with.
+    """
+    return sealer().unseal(target.sealed_signing_secret, nouns.signing_secret_binding(target.pk))

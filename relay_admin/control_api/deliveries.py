@@ -1,0 +1,183 @@
+"""`/api/v1/requests` and `/api/v1/deliveries`: what became of an accepted call, and replaying what failed."""
+
+from typing import Any
+from uuid import UUID
+
+from django.shortcuts import get_object_or_404
+from rest_framework import serializers
+from rest_framework.request import Request as Call
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from relay_admin.access.models import User
+from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.wire import CamelCaseSerializer
+from relay_admin.deliveries import services
+from relay_admin.deliveries.models import Attempt, Delivery, ReplayBatch, Request
+from relay_admin.deliveries.selectors import deliveries_with_names, requests_with_names
+from relay_contract.intake import DeliveryState
+
+MAX_PAGE = 200
+
+
+class AttemptJson(CamelCaseSerializer):
+    """One try. The answer's bytes are not part of it: they need another permission, and have a page in the admin."""
+
+    class Meta:
+        model = Attempt
+        fields = ["number", "replay", "outcome", "started_at", "duration_ms", "url", "status", "error"]
+
+
+class DeliveryJson(CamelCaseSerializer):
+    """A delivery. `target.name` is null when the target was deleted."""
+
+    project = serializers.CharField(source="project_slug")
+    target = serializers.SerializerMethodField()
+    dead_reason = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Delivery
+        fields = [
+            "id",
+            "request_id",
+            "project",
+            "target",
+            "state",
+            "created_at",
+            "next_attempt_at",
+            "attempt_count",
+            "replay_count",
+            "finished_at",
+            "dead_reason",
+            "last_status",
+            "last_error",
+        ]
+
+    def get_target(self, delivery: Delivery) -> dict[str, Any]:
+        """Named by the queryset, see `selectors`."""
+        return {"id": delivery.target_id, "name": getattr(delivery, "target_name", None)}
+
+    def get_dead_reason(self, delivery: Delivery) -> str | None:
+        """Null outside the failure queue."""
+        return delivery.dead_reason or None
+
+
+class DeliveryWithAttemptsJson(DeliveryJson):
+    """A delivery with each try."""
+
+    attempts = AttemptJson(many=True)
+
+    class Meta(DeliveryJson.Meta):
+        fields = [*DeliveryJson.Meta.fields, "attempts"]
+
+
+class RequestJson(CamelCaseSerializer):
+    """An accepted call, without its body and headers."""
+
+    project = serializers.CharField(source="project_slug")
+    endpoint = serializers.CharField(source="endpoint_path")
+    deliveries = DeliveryWithAttemptsJson(many=True)
+
+    class Meta:
+        model = Request
+        fields = [
+            "id",
+            "project",
+            "endpoint",
+            "relay_key_id",
+            "mode",
+            "received_at",
+            "caller_request_id",
+            "client_ip",
+            "content_type",
+            "body_bytes",
+            "target_count",
+            "deliveries",
+        ]
+
+
+class ReplayBatchJson(CamelCaseSerializer):
+    """What a replay did. `refused` maps delivery ids to `{code, message}`."""
+
+    refused = serializers.SerializerMethodField()
+
+    class Meta:
+        model = ReplayBatch
+        fields = ["id", "created_at", "requested_count", "replayed_count", "delivery_ids", "refused"]
+
+    def get_refused(self, batch: ReplayBatch) -> dict[str, dict[str, str]]:
+        """Why each stayed in the failure queue."""
+        return {id_: {"code": code, "message": services.REFUSALS[code]} for id_, code in batch.refused.items()}
+
+
+class Page(serializers.Serializer):
+    """Query of a list. `after` is the `next` of the page before."""
+
+    state = serializers.ChoiceField([str(state) for state in DeliveryState], required=False)
+    project = serializers.CharField(max_length=63, required=False)
+    target = serializers.IntegerField(min_value=1, max_value=2**63 - 1, required=False)
+    request = serializers.UUIDField(required=False)
+    after = serializers.UUIDField(required=False)
+    limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
+
+
+class RequestView(APIView):
+    """GET one request with its deliveries and their attempts."""
+
+    permission_classes = [requires("deliveries.view_request", "deliveries.view_delivery", "deliveries.view_attempt")]
+
+    def get(self, _call: Call, request_id: UUID) -> Response:
+        """404 for an id that is not known, or whose retention is over."""
+        row = get_object_or_404(requests_with_names(), pk=request_id)
+        return Response(RequestJson(row).data)
+
+
+class DeliveriesView(APIView):
+    """GET deliveries, newest first."""
+
+    permission_classes = [requires("deliveries.view_delivery")]
+
+    def get(self, call: Call) -> Response:
+        """`{"results": [...], "next": id or null}`. Ids grow with time, so a page starts where the last one ended."""
+        unknown = set(call.query_params) - set(Page().fields)
+        if unknown:
+            raise serializers.ValidationError({name: ["There is no such filter."] for name in sorted(unknown)})
+        query = Page(data=call.query_params)
+        query.is_valid(raise_exception=True)
+        wanted = query.validated_data
+        rows = deliveries_with_names().order_by("-id")
+        for name, lookup in (
+            ("state", "state"),
+            ("target", "target_id"),
+            ("request", "request_id"),
+            ("after", "id__lt"),
+        ):
+            if name in wanted:
+                rows = rows.filter(**{lookup: wanted[name]})
+        if "project" in wanted:
+            rows = rows.filter(project__slug=wanted["project"])
+        page = list(rows[: wanted["limit"] + 1])
+        more = len(page) > wanted["limit"]
+        page = page[: wanted["limit"]]
+        return Response({"results": DeliveryJson(page, many=True).data, "next": str(page[-1].id) if more else None})
+
+
+class ReplayBody(serializers.Serializer):
+    """Body of a replay."""
+
+    ids = serializers.ListField(child=serializers.UUIDField(), min_length=1, max_length=services.MAX_REPLAY)
+
+
+class ReplayView(APIView):
+    """POST makes dead deliveries due again."""
+
+    permission_classes = [requires("deliveries.view_delivery", "deliveries.replay_delivery")]
+
+    def post(self, call: Call) -> Response:
+        """200 with the batch, also where some or all were refused: `refused` says why."""
+        body = ReplayBody(data=call.data)
+        body.is_valid(raise_exception=True)
+        assert isinstance(call.user, User)
+        batch = services.delivery_replay(delivery_ids=body.validated_data["ids"], by=call.user)
+        result: dict[str, Any] = ReplayBatchJson(batch).data
+        return Response(result)

@@ -1,0 +1,74 @@
+"""One JSON shape for every error: `{"error": code, "message": what happened, "action": what to do next}`.
+
+`handle` is DRF's exception handler and the only place that writes it. What it does not know becomes Django's 500, which
+`relay_admin.urls.server_error` answers in the same shape.
+"""
+
+from typing import Any
+
+from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
+from django.core.exceptions import ValidationError as DjangoValidationError
+from django.http import Http404
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+
+def shape(code: str, message: str, action: str, **more: Any) -> dict[str, Any]:
+    """The error body."""
+    return {"error": code, "message": message, "action": action, **more}
+
+
+NOT_FOUND = shape("not_found", "There is nothing at this address.", "Compare the address with the API reference.")
+WRONG_CREDENTIALS = shape("wrong_credentials", "Username or password is wrong.", "Check both, or ask an administrator.")
+INTERNAL = shape("internal_error", "The control plane failed on this call.", "Its log says why; try again later.")
+
+_TOKEN = "Send `Authorization: Bearer ra_...`, or sign in with POST /auth/login."  # noqa: S105 (advice)
+_ACTIONS: dict[type[exceptions.APIException], tuple[str, str]] = {
+    exceptions.ValidationError: ("invalid", "Correct the fields named in `fields` and send it again."),
+    exceptions.ParseError: ("malformed_json", "Send one JSON object, encoded as UTF-8."),
+    exceptions.AuthenticationFailed: ("invalid_token", _TOKEN),
+    exceptions.NotAuthenticated: ("missing_token", _TOKEN),
+    exceptions.PermissionDenied: ("forbidden", "Ask an administrator for the permission, or use another token."),
+    exceptions.NotFound: ("not_found", "Check the id."),
+    exceptions.MethodNotAllowed: ("method_not_allowed", "Compare the call with the API reference."),
+    exceptions.NotAcceptable: ("not_acceptable", "Accept application/json."),
+    exceptions.UnsupportedMediaType: ("unsupported_media_type", "Send application/json."),
+    exceptions.Throttled: ("throttled", "Wait for the time in Retry-After."),
+}
+
+
+def handle(error: Exception, _context: dict[str, Any]) -> Response | None:
+    """DRF's EXCEPTION_HANDLER. None for an exception that nobody expected: it is raised on and logged."""
+    known = _as_api_exception(error)
+    if known is None:
+        return None
+    code, action = next(
+        (_ACTIONS[kind] for kind in type(known).__mro__ if kind in _ACTIONS), (known.default_code, "Try again later.")
+    )
+    headers = {}
+    if challenge := getattr(known, "auth_header", None):
+        headers["WWW-Authenticate"] = challenge
+    body = shape(code, _message(known), action)
+    if isinstance(known, exceptions.ValidationError):
+        body["fields"] = known.detail if isinstance(known.detail, dict) else {"": known.detail}
+    return Response(body, status=known.status_code, headers=headers)
+
+
+def _as_api_exception(error: Exception) -> exceptions.APIException | None:
+    match error:
+        case exceptions.APIException():
+            return error
+        case Http404():
+            return exceptions.NotFound("There is no such row.")
+        case DjangoPermissionDenied():
+            return exceptions.PermissionDenied()
+        case DjangoValidationError():
+            return exceptions.ValidationError({"": error.messages})
+        case _:
+            return None
+
+
+def _message(error: exceptions.APIException) -> str:
+    if isinstance(error, exceptions.ValidationError):
+        return "The call holds values that cannot be used."
+    return str(error.detail)

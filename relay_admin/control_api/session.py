@@ -1,0 +1,83 @@
+"""`/auth/*`: who is calling, and sessions for pages that are not the admin."""
+
+from typing import Any
+
+from django.contrib.auth import authenticate, login, logout
+from django.middleware.csrf import get_token
+from rest_framework import serializers
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.permissions import AllowAny, IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from relay_admin.access.models import AdminToken, User
+from relay_admin.control_api import errors
+
+
+def who(request: Request) -> dict[str, Any]:
+    """The caller: `via` is `token` or `session`."""
+    user = request.user
+    assert isinstance(user, User)
+    return {
+        "username": user.username,
+        "email": user.email,
+        "isSuperuser": user.is_superuser,
+        "groups": sorted(user.groups.values_list("name", flat=True)),
+        "permissions": sorted(user.get_all_permissions()),
+        "via": "token" if isinstance(request.auth, AdminToken) else "session",
+    }
+
+
+class WhoAmI(APIView):
+    """GET: who is calling, and what they may do."""
+
+    permission_classes = [IsAuthenticated]
+
+    def get(self, request: Request) -> Response:
+        """401 for nobody."""
+        return Response(who(request))
+
+
+class Credentials(serializers.Serializer):
+    """Body of a login."""
+
+    username = serializers.CharField(max_length=150)
+    password = serializers.CharField(max_length=4096, trim_whitespace=False)
+
+
+class Login(APIView):
+    """GET hands out a CSRF token; POST with it and credentials begins a session."""
+
+    # DRF asks for CSRF tokens of signed-in callers only, and a forged login signs people in as somebody else.
+    authentication_classes = []
+    permission_classes = [AllowAny]
+
+    def get(self, request: Request) -> Response:
+        """Sets the cookie, and gives the value to send back as X-CSRFToken."""
+        return Response({"csrfToken": get_token(request._request)})
+
+    def post(self, request: Request) -> Response:
+        """401 for wrong credentials, the same for an unknown name, a wrong password and an inactive account."""
+        SessionAuthentication().enforce_csrf(request)
+        credentials = Credentials(data=request.data)
+        credentials.is_valid(raise_exception=True)
+        user = authenticate(request._request, **credentials.validated_data)
+        if user is None:
+            # Not raised: without an authenticator DRF would turn it into a 403.
+            return Response(errors.WRONG_CREDENTIALS, status=401, headers={"WWW-Authenticate": "Bearer"})
+        login(request._request, user)
+        request.user = user
+        return Response(who(request))
+
+
+class Logout(APIView):
+    """POST ends the session."""
+
+    authentication_classes = [SessionAuthentication]
+    permission_classes = [AllowAny]
+
+    def post(self, request: Request) -> Response:
+        """204, also for a session that has ended already."""
+        logout(request._request)
+        return Response(status=204)

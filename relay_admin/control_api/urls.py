@@ -1,0 +1,15 @@
+"""Addresses of the control API."""
+
+from django.urls import path
+
+from relay_admin.control_api import catalog, deliveries, session
+
+urlpatterns = [
+    path("auth/login", session.Login.as_view()),
+    path("auth/logout", session.Logout.as_view()),
+    path("auth/whoami", session.WhoAmI.as_view()),
+    path("api/v1/requests/<uuid:request_id>", deliveries.RequestView.as_view()),
+    path("api/v1/deliveries", deliveries.DeliveriesView.as_view()),
+    path("api/v1/deliveries/replay", deliveries.ReplayView.as_view()),
+    path("api/v1/catalog", catalog.CatalogView.as_view()),
+]

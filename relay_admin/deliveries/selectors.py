@@ -1,0 +1,45 @@
+"""Reads of the traffic tables. Targets, endpoints and keys may be deleted while their history stays, so names come from
+subqueries, which give null for what is gone; an inner join would hide those rows.
+"""
+
+from django.db.models import OuterRef, Prefetch, QuerySet, Subquery, Value
+from django.db.models.functions import Concat
+
+from relay_admin.access.models import RelayKey
+from relay_admin.catalog.models import Endpoint, Project, Target
+from relay_admin.deliveries.models import Delivery, Request
+
+_PROJECT = Subquery(Project.objects.filter(pk=OuterRef("project_id")).values("slug")[:1])
+_TARGET = Subquery(Target.objects.filter(pk=OuterRef("target_id")).order_by().values("name")[:1])
+_ENDPOINT = Subquery(
+    Endpoint.objects.filter(pk=OuterRef("endpoint_id"))
+    .order_by()
+    .values(path=Concat("line__project__slug", Value("/"), "line__slug", Value("/"), "slug"))[:1]
+)
+_RELAY_KEY = Subquery(RelayKey.objects.filter(pk=OuterRef("relay_key_id")).order_by().values("name")[:1])
+
+
+def name_deliveries(rows: QuerySet[Delivery]) -> QuerySet[Delivery]:
+    """Adds `project_slug` and `target_name`, each None when gone."""
+    return rows.annotate(project_slug=_PROJECT, target_name=_TARGET)
+
+
+def name_requests(rows: QuerySet[Request]) -> QuerySet[Request]:
+    """Adds `project_slug`, `endpoint_path` and `relay_key_name`, each None when gone."""
+    return rows.annotate(project_slug=_PROJECT, endpoint_path=_ENDPOINT, relay_key_name=_RELAY_KEY)
+
+
+def deliveries_with_names() -> QuerySet[Delivery]:
+    """Every delivery, named."""
+    return name_deliveries(Delivery.objects.all())
+
+
+def deliveries_with_attempts() -> QuerySet[Delivery]:
+    """The same with each delivery's attempts, oldest first."""
+    return deliveries_with_names().prefetch_related("attempts")
+
+
+def requests_with_names() -> QuerySet[Request]:
+    """Every request, named, with its deliveries and their attempts."""
+    deliveries = deliveries_with_attempts().order_by("created_at", "id")
+    return name_requests(Request.objects.all()).prefetch_related(Prefetch("deliveries", deliveries))

@@ -1,0 +1,53 @@
+"""Badges and previews of the traffic pages. Everything that came from outside is escaped by `format_html`."""
+
+from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from relay_admin.deliveries.models import Attempt
+from relay_admin.deliveries.preview import preview
+
+register = template.Library()
+
+STATE_COLOURS = {"pending": "info", "sending": "warning", "delivered": "success", "dead": "danger"}
+OUTCOME_COLOURS = {"delivered": "success", "retry": "warning", "dead": "danger", "lease_lost": "info"}
+_CLASSES = {
+    "info": "bg-blue-100 text-blue-700 dark:bg-blue-500/20 dark:text-blue-400",
+    "danger": "bg-red-100 text-red-700 dark:bg-red-500/20 dark:text-red-400",
+    "warning": "bg-orange-100 text-orange-700 dark:bg-orange-500/20 dark:text-orange-400",
+    "success": "bg-green-100 text-green-700 dark:bg-green-500/20 dark:text-green-400",
+}
+
+
+def _badge(text: str, colour: str) -> SafeString:
+    return format_html(
+        '<span class="inline-block font-semibold h-6 leading-6 px-2 rounded-default text-[11px] uppercase'
+        ' whitespace-nowrap {}">{}</span>',
+        _CLASSES[colour],
+        text,
+    )
+
+
+@register.simple_tag
+def state_badge(state: str) -> SafeString:
+    """A delivery's state in its colour."""
+    return _badge(state, STATE_COLOURS.get(state, "info"))
+
+
+@register.simple_tag
+def outcome_badge(attempt: Attempt) -> SafeString:
+    """What an attempt came to."""
+    return _badge(attempt.outcome, OUTCOME_COLOURS.get(attempt.outcome, "info"))
+
+
+@register.simple_tag
+def bytes_preview(body: bytes | memoryview, is_cut: bool = False) -> SafeString:
+    """The start of a body, escaped, with what is missing said."""
+    raw = bytes(body)
+    shown = preview(raw)
+    note = ""
+    if is_cut or shown.shown_bytes < len(raw):
+        note = f"The first {shown.shown_bytes} bytes, as {shown.kind}."
+    elif shown.kind == "hex":
+        note = "Not text, so shown as hex."
+    return format_html('<pre class="relay-preview">{}</pre><span class="relay-quiet">{}</span>', shown.text, note)

@@ -1,0 +1,1 @@
+"""How dates are shown, by language. Django looks here first."""

@@ -1,0 +1,109 @@
+"""What the admin's pages share: read-only pages, lists that do not count, confirmations, and a secret shown once."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db import models
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.functional import cached_property
+from unfold.admin import ModelAdmin
+from unfold.paginator import InfinitePaginator
+
+__all__ = ["CappedPaginator", "InfinitePaginator", "ReadOnlyAdmin", "RelayAdmin", "confirm", "show_once"]
+
+MOST_COUNTED = 10_000
+
+
+class CappedPaginator(Paginator):
+    """Counts up to MOST_COUNTED rows and offers no page beyond: older ones are found by filter or search."""
+
+    @cached_property
+    def count(self) -> int:
+        """At most MOST_COUNTED."""
+        rows = self.object_list
+        assert isinstance(rows, models.QuerySet)
+        return rows.order_by()[:MOST_COUNTED].count()
+
+
+class RelayAdmin(ModelAdmin):
+    """A page of the catalog."""
+
+    list_per_page = 50
+    show_full_result_count = False
+    list_filter_submit = False
+    warn_unsaved_form = True
+    compressed_fields = False
+
+
+class ReadOnlyAdmin(RelayAdmin):
+    """A page that nobody edits, superusers included."""
+
+    def has_add_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002
+        """Rows come from the edge and the workers."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002
+        """They are what happened."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002
+        """Retention deletes them."""
+        return False
+
+
+def confirm(
+    request: HttpRequest,
+    model_admin: admin.ModelAdmin,
+    *,
+    title: str,
+    text: str,
+    button: str,
+    rows: Iterable[object] = (),
+    more: int = 0,
+    hidden: Iterable[tuple[str, str]] = (),
+    variant: str = "primary",
+) -> HttpResponse:
+    """A page that asks before something is done: a POST to the same address with the `hidden` fields.
+
+    `rows` are listed, `more` says how many others there are. `variant` is a button of unfold's: primary or danger.
+    """
+    context = _context(request, model_admin, title) | {
+        "text": text,
+        "button": button,
+        "rows": list(rows),
+        "more": more,
+        "hidden": list(hidden),
+        "variant": variant,
+        "back": request.META.get("HTTP_REFERER") or ".",
+    }
+    return TemplateResponse(request, "relay/confirm.html", context)
+
+
+def show_once(
+    request: HttpRequest,
+    model_admin: admin.ModelAdmin,
+    *,
+    title: str,
+    text: str,
+    label: str,
+    secret: str,
+    next_url: str,
+) -> HttpResponse:
+    """A page with a secret, rendered into this one answer: it is in no session, message, log or cache."""
+    context = _context(request, model_admin, title) | {
+        "text": text,
+        "label": label,
+        "secret": secret,
+        "next_url": next_url,
+    }
+    response = TemplateResponse(request, "relay/show_once.html", context)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def _context(request: HttpRequest, model_admin: admin.ModelAdmin, title: str) -> dict[str, Any]:
+    site: Mapping[str, Any] = model_admin.admin_site.each_context(request)
+    return {**site, "title": title, "opts": model_admin.model._meta, "media": model_admin.media}

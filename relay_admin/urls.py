@@ -1,0 +1,36 @@
+"""Every address of the control plane. Nothing here is on the path of a caller's request."""
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseServerError, JsonResponse
+from django.urls import include, path, re_path
+from django.views.generic import RedirectView
+
+from relay_admin.control_api import errors
+from relay_admin.health import healthz
+
+API_PREFIXES = ("/api/", "/auth/")
+
+
+def server_error(request: HttpRequest) -> HttpResponseBase:
+    """500: JSON for programs, a sentence for people. Django has logged the exception by now."""
+    if request.path.startswith(API_PREFIXES):
+        return JsonResponse(errors.INTERNAL, status=500)
+    return HttpResponseServerError(
+        "The control plane failed on this page. Its log says why.", content_type="text/plain"
+    )
+
+
+def api_not_found(_request: HttpRequest, _path: str) -> HttpResponse:
+    """404 in the API's own shape."""
+    return JsonResponse(errors.NOT_FOUND, status=404)
+
+
+handler500 = "relay_admin.urls.server_error"
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("healthz", healthz),
+    path("admin/", admin.site.urls),
+    path("", include("relay_admin.control_api.urls")),
+    re_path(r"^(?:api|auth)/(.*)$", api_not_found),
+]

@@ -1,0 +1,26 @@
+"""The Lua scripts, as text and as the SHA-1 by which Redis knows them. Each file's head says what it takes."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script. EVALSHA with `sha1`; after NOSCRIPT, SCRIPT LOAD `text` and try again."""
+
+    name: str
+    text: bytes
+    sha1: bytes  # 40 hexadecimal digits
+
+
+def _read(name: str) -> Script:
+    text = (Path(__file__).parent / f"{name}.lua").read_bytes()
+    return Script(name, text, hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
+
+
+ADMIT = _read("admit")
+SETTLE = _read("settle")
+RENEW = _read("renew")
+
+ALL = (ADMIT, SETTLE, RENEW)

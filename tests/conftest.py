@@ -1,0 +1,59 @@
+"""What tests of every room share: the embedded servers' addresses, and a port nobody listens on."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+from django.core.management import call_command
+from django.db import connection
+from pytest_django import DjangoDbBlocker
+
+from standalone import embedded
+
+pytest_plugins = ["tests.system.fixtures"]
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """Leave the test database at the end: its whole server goes, and other processes may still be connected."""
+    return True
+
+
+def _in_test_database(url: str) -> str:
+    return urlsplit(url)._replace(path="/" + connection.settings_dict["NAME"]).geturl()
+
+
+@pytest.fixture
+def database_url(transactional_db: None, django_db_serialized_rollback: None) -> str:
+    """The test database for code that is not Django, as its owner. Rows are committed, and gone after the test."""
+    return _in_test_database(os.environ["DATABASE_URL"])
+
+
+@pytest.fixture(scope="session")
+def _edge_role(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    with django_db_blocker.unblock():
+        call_command("edge_role")
+
+
+@pytest.fixture
+def edge_database_url(database_url: str, _edge_role: None) -> str:
+    """The test database as the edge sees it: the restricted role, its grants in place."""
+    return _in_test_database(os.environ["RELAY_EDGE_DATABASE_URL"])
+
+
+@pytest.fixture
+def redis_url() -> str:
+    """An empty Valkey."""
+    url = os.environ["REDIS_URL"]
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+    return url
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A loopback port nobody listens on at this moment."""
+    return embedded.free_port()

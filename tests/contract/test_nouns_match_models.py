@@ -1,0 +1,188 @@
+"""A noun is written twice, as meaning and as storage: in a migrated database they agree, and so do triggers and grants."""
+
+import types
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import psycopg
+import pytest
+from django.apps import apps
+from django.contrib.postgres.fields import ArrayField
+from django.db import connection, models
+from psycopg import sql
+
+from relay_contract import nouns
+from relay_contract.channel import CHANNEL, ROW_TRIGGER, TRUNCATE_TRIGGER, Change, parse
+
+ROW = {
+    "description": "for people",
+    "created_at": "for people",
+    "updated_at": "for people",
+}
+PRIVATE: dict[type[nouns.Noun], dict[str, str]] = {
+    nouns.RateLimit: ROW,
+    nouns.Policy: ROW,
+    nouns.Project: {**ROW, "name": "for people"},
+    nouns.Line: ROW,
+    nouns.Endpoint: ROW,
+    nouns.Target: {
+        **ROW,
+        "url": "workers send",
+        "headers": "workers send; often a credential",
+        "timeout_seconds": "workers send",
+        "retry_schedule_seconds": "workers retry",
+        "sealed_signing_secret": "workers sign; a secret",
+    },
+    nouns.RelayKey: {
+        "name": "for people",
+        "key_id": "for people",
+        "created_by_id": "for people",
+        "created_at": "for people",
+    },
+    nouns.Host: ROW,
+    nouns.HostKey: {
+        **ROW,
+        "value_env": "for catalog documents",
+        "value_fingerprint": "for people",
+    },
+    nouns.Model: {"description": "for people", "updated_at": "for people"},
+    nouns.HostBinding: ROW,
+}
+"""Every column that the edge cannot read, and why it need not."""
+
+NOUNS = [pytest.param(noun, id=noun.__name__) for noun in nouns.NOUNS]
+
+
+def model_of(noun: type[nouns.Noun]) -> type[models.Model]:
+    (found,) = [model for model in apps.get_models() if model._meta.db_table == noun.table and not model._meta.proxy]
+    return found
+
+
+def hints(noun: type[nouns.Noun]) -> dict[str, tuple[Any, bool]]:
+    """Field -> its type, NewTypes resolved, and whether it may be None."""
+    found = {}
+    for name, hint in get_type_hints(noun).items():
+        if get_origin(hint) not in (None, tuple, Union, types.UnionType):
+            continue  # ClassVar
+        arguments = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+        (only,) = [one for one in arguments if one is not type(None)]
+        found[name] = (getattr(only, "__supertype__", only), type(None) in arguments)
+    return found
+
+
+COLUMN_TYPES: dict[Any, set[str]] = {
+    int: {"bigint", "integer"},
+    str: {"character varying", "text"},
+    bool: {"boolean"},
+    bytes: {"bytea"},
+    datetime: {"timestamp with time zone"},
+    tuple[str, ...]: {"ARRAY"},
+    tuple[nouns.Scope, ...]: {"ARRAY"},
+    tuple[nouns.Rule, ...]: {"jsonb"},
+}
+
+
+def columns_in_database(table: str) -> dict[str, tuple[str, bool]]:
+    """Column -> its SQL type, and whether it may be NULL."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT column_name, data_type, is_nullable = 'YES' FROM information_schema.columns"
+            " WHERE table_schema = 'public' AND table_name = %s",
+            [table],
+        )
+        return {name: (data_type, is_nullable) for name, data_type, is_nullable in cursor.fetchall()}
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_every_field_is_a_column_of_its_type(noun: type[nouns.Noun], db: None) -> None:
+    stored = columns_in_database(noun.table)
+    for name, (kind, may_be_none) in hints(noun).items():
+        data_type, is_nullable = stored[name]
+        wanted = COLUMN_TYPES[str if isinstance(kind, type) and issubclass(kind, StrEnum) else kind]
+        assert data_type in wanted, f"{noun.__name__}.{name} is {data_type}"
+        assert is_nullable == may_be_none, f"{noun.__name__}.{name}"
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_every_other_column_is_private_for_a_reason(noun: type[nouns.Noun], db: None) -> None:
+    assert set(columns_in_database(noun.table)) - set(nouns.columns(noun)) == set(PRIVATE[noun])
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_choices_are_the_contract_s_words(noun: type[nouns.Noun]) -> None:
+    for name, (kind, _) in hints(noun).items():
+        if isinstance(kind, type) and issubclass(kind, StrEnum):
+            field = model_of(noun)._meta.get_field(name)
+            assert [value for value, _ in field.choices or ()] == [str(member) for member in kind]
+    if noun is nouns.RelayKey:
+        scopes = model_of(noun)._meta.get_field("scopes")
+        assert isinstance(scopes, ArrayField)
+        assert [value for value, _ in scopes.base_field.choices or ()] == [str(scope) for scope in nouns.Scope]
+
+
+def test_no_model_of_the_catalog_is_missing_from_the_nouns() -> None:
+    catalog = {model._meta.db_table for model in apps.get_app_config("catalog").get_models()}
+    assert catalog | {"access_relaykey"} == set(nouns.BY_TABLE)
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_every_table_announces_its_changes(noun: type[nouns.Noun], db: None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal AND tgenabled = 'O'",
+            [noun.table],
+        )
+        assert {name for (name,) in cursor.fetchall()} == {ROW_TRIGGER, TRUNCATE_TRIGGER}
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_what_is_announced_can_be_read(database_url: str) -> None:
+    """Insert, update in bulk, delete and truncate, heard as a listener hears them; a rolled-back write says nothing."""
+    model = model_of(nouns.Policy)
+    with psycopg.connect(database_url, autocommit=True) as listener:
+        listener.execute(f"LISTEN {CHANNEL}")  # type: ignore[arg-type]  # a constant
+        row = model._default_manager.create(slug="a")
+        model._default_manager.filter(pk=row.pk).update(models=["*"])
+        key = row.pk
+        row.delete()
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN; INSERT INTO catalog_policy (slug, models, description, created_at, updated_at)"
+                           " VALUES ('b', '{}', '', now(), now()); ROLLBACK")  # fmt: skip
+            cursor.execute("TRUNCATE catalog_policy CASCADE")
+        heard = [parse(note.payload) for note in listener.notifies(timeout=5, stop_after=5)]
+    assert heard[:3] == [Change("catalog_policy", key)] * 3
+    assert set(heard[3:]) == {Change("catalog_policy", None), Change("access_relaykey", None)}
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_the_edge_reads_exactly_its_columns(edge_database_url: str) -> None:
+    with psycopg.connect(edge_database_url, autocommit=True) as edge:
+        for noun in nouns.NOUNS:
+            table = sql.Identifier(noun.table)
+            columns = sql.SQL(", ").join(map(sql.Identifier, nouns.columns(noun)))
+            edge.execute(sql.SQL("SELECT {} FROM {}").format(columns, table))
+            statements = [
+                sql.SQL("SELECT * FROM {}").format(table),
+                *(sql.SQL("SELECT {} FROM {}").format(sql.Identifier(name), table) for name in PRIVATE[noun]),
+                sql.SQL("UPDATE {} SET id = id").format(table),
+                sql.SQL("DELETE FROM {}").format(table),
+                sql.SQL("INSERT INTO {} (id) VALUES (1)").format(table),
+                sql.SQL("TRUNCATE {}").format(table),
+            ]
+            for statement in statements:
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    edge.execute(statement)
+        for refused in (
+            "SELECT password FROM access_user",
+            "SELECT id FROM access_user",
+            "SELECT token_hash FROM access_admintoken",
+            "SELECT session_key FROM django_session",
+            "SELECT id FROM deliveries_request",
+            "SELECT body FROM deliveries_payload",
+            "SELECT id FROM deliveries_delivery",
+            "CREATE TABLE mine (id int)",
+            "SET ROLE relay",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                edge.execute(refused)
