@@ -1,0 +1,200 @@
+"""One edge process, put together: the only file that knows every part.
+
+Start: admission and listener begin to connect; the port is opened when the catalog is there, or after a few seconds
+without it, so that a process that was started anew does not answer 503 beside others that serve.
+End: the port is closed, requests in flight finish, the intake commits what it took, limits are settled.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from relay_contract.errors import NotFound
+from relay_contract.logs import LogStream, log_fields
+from relay_contract.sealing import Sealer
+from relay_edge.addresses import PATH_PREFIX, by_host, by_path, project_by_host
+from relay_edge.admission import Admission
+from relay_edge.auth import Authenticator
+from relay_edge.catalog.holder import Catalog
+from relay_edge.catalog.listen import CatalogListener
+from relay_edge.deadlines import DeadlineWheel
+from relay_edge.door import Door
+from relay_edge.ending import end
+from relay_edge.endpoints import Endpoints
+from relay_edge.error_shapes import ErrorShape
+from relay_edge.health import Health
+from relay_edge.inference import Inference
+from relay_edge.intake import Intake
+from relay_edge.metrics import Metrics, SharedFiles, resident_bytes
+from relay_edge.reply import request_id_of, send_error
+from relay_edge.resolve import Resolver
+from relay_edge.settings import EdgeSettings
+from relay_edge.upstream_pool import UpstreamPool, client_tls
+from relay_edge.wakes import Wakes
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+FIRST_LOAD_SECONDS = 5.0
+METRICS_SECONDS = 1.0
+INTAKE_DRAIN_SECONDS = 6.0
+BACKLOG = 4_096
+
+
+class Dispatch:
+    """From a request to its handler. No I/O, no await."""
+
+    def __init__(
+        self, inference: Inference, endpoints: Endpoints, health: Health, metrics: Metrics, *, domain: str
+    ) -> None:
+        self._domain = domain
+        self._endpoints = endpoints
+        self._health_routes: dict[str, Handler] = dict(health.ROUTES)
+        self._metrics = metrics.surfaces["other"]
+        self._routes: dict[str, Handler] = {
+            **{path: handler for path, (_method, handler) in inference.ROUTES.items()},
+            **self._health_routes,
+        }
+
+    def __call__(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        """Not a coroutine itself: that would cost each request one more."""
+        path = request.raw_path
+        if "?" in path:
+            path = path[: path.index("?")]
+        if path[:1] != "/":
+            path = request.rel_url.raw_path  # absolute form, RFC 9112 section 3.2.2
+        if self._domain:
+            hosts = request.headers.getall("Host", ())
+            project = project_by_host(hosts[0], self._domain) if len(hosts) == 1 else None
+            if project is not None and path not in self._health_routes:
+                return self._endpoints.handle(request, by_host(project, path))
+        handler = self._routes.get(path)
+        if handler is not None:
+            return handler(request)
+        if path.startswith(PATH_PREFIX):
+            return self._endpoints.handle(request, by_path(path))
+        return self._not_found(request)
+
+    async def _not_found(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._metrics.done(NotFound.status, 0.0)
+        return send_error(request, NotFound(), ErrorShape.RELAY, request_id_of(request))
+
+
+class Edge:
+    """Everything of one process. Made and run inside its event loop."""
+
+    def __init__(self, settings: EdgeSettings, process_index: int, metrics_folder: Path, log: LogStream) -> None:
+        self._settings = settings
+        self._log = log
+        loop = asyncio.get_running_loop()
+        self.metrics = Metrics()
+        self._files = SharedFiles(metrics_folder, process_index)
+        self.catalog = Catalog(Sealer(settings.master_key))
+        self._listener = CatalogListener(self.catalog, settings.database_url, self.metrics)
+        self._wheel = DeadlineWheel(loop)
+        self._admission = Admission(settings.redis_url, self._wheel, self.metrics, processes=settings.processes)
+        self._wakes = Wakes(settings.redis_url, self.metrics)
+        self._intake = Intake(settings.database_url, self._wakes, self.metrics)
+        self._pool = UpstreamPool(loop, self._wheel, Resolver(settings.egress_allow), client_tls())
+        authenticator = Authenticator()
+        inference = Inference(
+            self.catalog,
+            authenticator,
+            self._admission,
+            self._pool,
+            self.metrics,
+            max_body_bytes=settings.max_body_bytes,
+            body_seconds=settings.body_timeout_seconds,
+        )
+        endpoints = Endpoints(
+            self.catalog,
+            authenticator,
+            self._admission,
+            self._intake,
+            self.metrics,
+            body_seconds=settings.body_timeout_seconds,
+        )
+        self.health = Health(
+            self.catalog,
+            self._admission,
+            self._intake,
+            self.metrics,
+            files=self._files,
+            process_index=process_index,
+        )
+        dispatch = Dispatch(inference, endpoints, self.health, self.metrics, domain=settings.domain)
+        self._door = Door(dispatch, self.metrics.surfaces["other"])
+        self._listening: asyncio.Server | None = None
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether the port is open."""
+        return self._listening is not None and self._listening.is_serving()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serves until `stop` is set, then ends in good order. Raises what a background task failed of."""
+        predecessor = await asyncio.to_thread(self._files.left_by_predecessor)
+        if predecessor is not None:
+            self.metrics.registry.carry_on(predecessor)
+        await self._admission.start()
+        work: list[Coroutine[Any, Any, None]] = [
+            self._listener.run(),
+            self._intake.run(),
+            self._wakes.run(),
+            self._door.sweep(),
+            self._publish_metrics(),
+        ]
+        tasks = [asyncio.create_task(each) for each in work]
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await self._first_load(stopped)
+            await self._open()
+            done, _ = await asyncio.wait({stopped, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped}:
+                await task  # none of them may end: a process without one of its parts must not go on
+        finally:
+            await self._close()
+            await end(stopped, *tasks)
+            await self._pool.close()
+            self._wheel.close()
+
+    async def _first_load(self, stopped: asyncio.Task[Any]) -> None:
+        loaded = asyncio.create_task(self.catalog.loaded.wait())
+        await asyncio.wait({loaded, stopped}, timeout=FIRST_LOAD_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        loaded.cancel()
+
+    async def _open(self) -> None:
+        settings = self._settings
+        # SO_REUSEPORT: each process has a queue of its own, the kernel deals connections out.
+        self._listening = await asyncio.get_running_loop().create_server(
+            self._door, settings.bind, settings.port, reuse_port=True, backlog=BACKLOG, family=socket.AF_UNSPEC
+        )
+        logger.info("listening", extra=log_fields(bind=settings.bind, port=settings.port))
+
+    async def _close(self) -> None:
+        self.health.is_draining = True
+        if self._listening is not None:
+            self._listening.close()
+        await self._door.drain(self._settings.shutdown_seconds)
+        await self._intake.drain(INTAKE_DRAIN_SECONDS)
+        await self._wakes.flush()
+        await self._admission.close()
+        await self._write_metrics()
+        logger.info("stopped")
+
+    async def _publish_metrics(self) -> None:
+        while True:
+            await self._write_metrics()
+            await asyncio.sleep(METRICS_SECONDS)
+
+    async def _write_metrics(self) -> None:
+        self.metrics.dropped_log_lines.add(self._log.lost)
+        self._log.lost = 0
+        self.metrics.resident_bytes.value = await asyncio.to_thread(resident_bytes)
+        await asyncio.to_thread(self._files.write, self.metrics.registry.dump())

@@ -1,0 +1,108 @@
+"""Who calls: a relay key from the headers to its project, policy and limits. Pure; 1 us for a key seen before.
+
+The order of refusals is the product's promise: no key, unknown key, revoked, expired, project archived, scope missing.
+A refused key is never remembered, so guessing fills no memory.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from relay_contract.errors import (
+    InvalidKey,
+    KeyExpired,
+    KeyRevoked,
+    ProjectArchived,
+    ScopeMissing,
+    Unauthenticated,
+)
+from relay_contract.nouns import Policy, Project, RateLimitId, RelayKey, Scope
+from relay_contract.tokens import hash_token
+from relay_edge.catalog.snapshot import Snapshot
+from relay_edge.charges import NO_CHARGES, Charge, ChargeSet, charge_set
+
+MAX_TOKEN_LENGTH = 512
+
+_BEARER = "bearer "
+_NEVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A key that exists, and what it stands for in one snapshot."""
+
+    key: RelayKey
+    project: Project
+    policy: Policy | None
+    charges: ChargeSet
+    expires_at: float  # Unix seconds; infinite when the key does not expire
+
+
+def bearer_token(headers: Mapping[str, str]) -> str:
+    """The relay key as sent: `Authorization: Bearer`, else `x-api-key`. Raises Unauthenticated."""
+    authorization = headers.get("Authorization")
+    if authorization is not None and authorization[:7].lower() == _BEARER:
+        token = authorization[7:].strip(" \t")
+    else:
+        token = headers.get("X-Api-Key", "").strip(" \t")
+    if not token:
+        raise Unauthenticated
+    if len(token) > MAX_TOKEN_LENGTH:
+        raise InvalidKey
+    return token
+
+
+class Authenticator:
+    """Remembers callers for as long as the snapshot stays the same object."""
+
+    __slots__ = ("_callers", "_snapshot")
+
+    def __init__(self) -> None:
+        self._snapshot: Snapshot | None = None
+        self._callers: dict[bytes, Caller] = {}
+
+    def authenticate(self, snapshot: Snapshot, headers: Mapping[str, str], scope: Scope, now: float) -> Caller:
+        """The caller of a request; `now` in Unix seconds. Raises an Unauthenticated or a Forbidden, see above."""
+        if snapshot is not self._snapshot:
+            self._snapshot, self._callers = snapshot, {}
+        token_hash = hash_token(bearer_token(headers))
+        caller = self._callers.get(token_hash)
+        if caller is None:
+            caller = self._callers[token_hash] = _look_up(snapshot, token_hash)
+        key = caller.key
+        if key.revoked_at is not None:
+            raise KeyRevoked
+        if caller.expires_at <= now:
+            raise KeyExpired
+        if caller.project.is_archived:
+            raise ProjectArchived
+        if scope not in key.scopes:
+            raise ScopeMissing(
+                f"This relay key lacks the scope `{scope.value}`. Use another key, or ask for the scope."
+            )
+        return caller
+
+
+def _look_up(snapshot: Snapshot, token_hash: bytes) -> Caller:
+    key = snapshot.relay_key(token_hash)
+    project = None if key is None else snapshot.project(key.project_id)
+    if key is None or project is None:  # a key without its project is about to be deleted with it
+        raise InvalidKey
+    policy = None if key.policy_id is None else snapshot.policy(key.policy_id)
+    expires_at = _NEVER if key.expires_at is None else key.expires_at.timestamp()
+    return Caller(key, project, policy, _charges(snapshot, key, project, policy), expires_at)
+
+
+def _charges(snapshot: Snapshot, key: RelayKey, project: Project, policy: Policy | None) -> ChargeSet:
+    """Every limit that a call of this key counts against: the key's, its policy's and its project's."""
+    owners: list[tuple[str, int, RateLimitId | None]] = [
+        ("key", key.id, key.rate_limit_id),
+        ("project", project.id, project.rate_limit_id),
+    ]
+    if policy is not None:
+        owners.insert(1, ("policy", policy.id, policy.rate_limit_id))
+    found = [
+        Charge(scope, owner_id, limit)
+        for scope, owner_id, limit_id in owners
+        if limit_id is not None and (limit := snapshot.rate_limit(limit_id)) is not None and limit.rules
+    ]
+    return charge_set(tuple(found)) if found else NO_CHARGES

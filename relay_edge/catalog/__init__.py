@@ -1,0 +1,1 @@
+"""The catalog in memory: an immutable snapshot, and the two files that fill it from Postgres."""

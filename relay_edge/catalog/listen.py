@@ -1,0 +1,164 @@
+"""Keeps the catalog current: listens on one Postgres connection of its own, reads changed rows again, swaps.
+
+The order after each connect is LISTEN, then a full load: a change between the two is loaded and announced, never
+missed. On a live connection Postgres does not lose a notification, so nothing is polled; a ping every few seconds finds
+a connection whose other end is gone, and dates the snapshot. While Postgres is away the last snapshot serves on.
+
+Cost: a change is one SELECT by primary key and a copy of what it touches; a ping every 2 s when nothing changes.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, sql
+
+from relay_contract import channel
+from relay_contract.logs import log_fields
+from relay_contract.nouns import BY_TABLE, Noun
+from relay_edge.catalog.holder import Catalog
+from relay_edge.catalog.load import BadRows, load_all, load_some
+from relay_edge.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+PING_SECONDS = 2.0
+PING_TIMEOUT_SECONDS = 4.0
+CONNECT_TIMEOUT_SECONDS = 5
+LOAD_TIMEOUT_SECONDS = 120.0
+READ_TIMEOUT_SECONDS = 15.0
+
+GATHER_SECONDS = 0.05
+MAX_GATHER_SECONDS = 1.0
+GATHER_SHARE = 10
+"""Under a stream of changes, gather for ten times as long as applying them took: a tenth of the time at most."""
+
+FIRST_BACKOFF_SECONDS = 0.1
+MAX_BACKOFF_SECONDS = 3.0
+
+MAX_READ_IDS = 2_000
+"""More changed rows than this are cheaper to find by a full load, which lets requests through while it runs."""
+
+CONNECTION_OPTIONS: dict[str, Any] = {
+    "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+    "application_name": "relay-edge-catalog",
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+    "prepare_threshold": 1,
+}
+
+
+class Pending:
+    """Rows announced as changed and not yet read. Bounded: beyond `MAX_READ_IDS` it only remembers to read all."""
+
+    def __init__(self) -> None:
+        self.ids: dict[type[Noun], set[int]] = {}
+        self.is_everything = False
+        self._count = 0
+
+    def add(self, payload: str) -> None:
+        """One notification's payload."""
+        if self.is_everything:
+            return
+        change = channel.parse(payload)
+        if change is None or change.id is None:
+            self.is_everything = True
+            return
+        noun = BY_TABLE.get(change.table)
+        if noun is None:
+            return  # a table of a newer version, which this one does not hold
+        self.ids.setdefault(noun, set()).add(change.id)
+        self._count += 1
+        if self._count > MAX_READ_IDS:
+            self.is_everything = True
+            self.ids.clear()
+
+    def __bool__(self) -> bool:
+        return self.is_everything or bool(self.ids)
+
+
+class CatalogListener:
+    """Runs as one task for the life of the process."""
+
+    def __init__(self, catalog: Catalog, database_url: str, metrics: Metrics) -> None:
+        self._catalog = catalog
+        self._database_url = database_url
+        self._metrics = metrics
+        self._versions = 0
+        self._gather_seconds = GATHER_SECONDS
+
+    async def run(self) -> None:
+        """Connects, loads, follows; again after each loss, for ever. Ends by cancellation only."""
+        backoff_seconds = FIRST_BACKOFF_SECONDS
+        while True:
+            started = time.monotonic()
+            try:
+                await self._follow()
+            except (psycopg.Error, OSError, TimeoutError) as error:
+                self._lost(error)
+            if time.monotonic() - started > 2 * MAX_BACKOFF_SECONDS:
+                backoff_seconds = FIRST_BACKOFF_SECONDS  # it had been well for a while
+            # Jitter, so that all processes of all edges do not load at the same moment.
+            await asyncio.sleep(backoff_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+            backoff_seconds = min(backoff_seconds * 2, MAX_BACKOFF_SECONDS)
+
+    def _lost(self, error: Exception) -> None:
+        self._metrics.catalog_losses.add()
+        reason = type(error).__name__
+        state = getattr(error, "sqlstate", None)
+        self._catalog.lose(f"Postgres: {reason} {state}" if state else f"Postgres: {reason}")
+        logger.warning("catalog_connection_lost", extra=log_fields(reason=reason, sqlstate=state))
+
+    async def _follow(self) -> None:
+        connection = await AsyncConnection.connect(self._database_url, autocommit=True, **CONNECTION_OPTIONS)
+        try:
+            await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel.CHANNEL)))
+            await self._load(connection)
+            while True:
+                await self._turn(connection)
+        finally:
+            await connection.close()
+
+    async def _turn(self, connection: AsyncConnection[Any]) -> None:
+        """Waits for changes and applies them, or pings when there are none."""
+        pending = Pending()
+        async for notification in connection.notifies(timeout=PING_SECONDS, stop_after=1):
+            pending.add(notification.payload)
+        if not pending:
+            async with asyncio.timeout(PING_TIMEOUT_SECONDS):
+                await connection.execute("SELECT 1")
+            self._catalog.confirm()
+            return
+        # A form that was saved, a file that was applied: the rest of it is on its way.
+        async for notification in connection.notifies(timeout=self._gather_seconds):
+            pending.add(notification.payload)
+        started = time.monotonic()
+        await self._apply(connection, pending)
+        took = time.monotonic() - started
+        self._gather_seconds = min(max(GATHER_SECONDS, GATHER_SHARE * took), MAX_GATHER_SECONDS)
+
+    async def _apply(self, connection: AsyncConnection[Any], pending: Pending) -> None:
+        snapshot = self._catalog.snapshot
+        if pending.is_everything or snapshot is None:
+            await self._load(connection)
+            return
+        async with asyncio.timeout(READ_TIMEOUT_SECONDS):
+            changes = await load_some(connection, pending.ids, BadRows(self._metrics.catalog_bad_rows.add))
+        self._metrics.catalog_changes.add(sum(map(len, changes.values())))
+        self._catalog.swap(snapshot.apply(changes))
+        self._versions += 1
+
+    async def _load(self, connection: AsyncConnection[Any]) -> None:
+        started = time.monotonic()
+        async with asyncio.timeout(LOAD_TIMEOUT_SECONDS):
+            snapshot = await load_all(connection, self._versions + 1, BadRows(self._metrics.catalog_bad_rows.add))
+        self._versions += 1
+        self._catalog.swap(snapshot)
+        self._metrics.catalog_loads.add()
+        took_ms = round(1000 * (time.monotonic() - started))
+        logger.info("catalog_loaded", extra=log_fields(took_ms=took_ms, **snapshot.counts()))

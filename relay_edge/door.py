@@ -1,0 +1,142 @@
+"""The edge's side of a caller's connection: aiohttp's, with three things changed.
+
+- What is not HTTP is answered in our JSON, and neither the answer nor the log quotes it: aiohttp's own do, including
+  the start of an `Authorization` line.
+- A connection that never sends a whole head is closed after 30 s; aiohttp would hold it for ever.
+- At shutdown idle connections are closed and busy ones finish first, bodies still on their way included. (aiohttp's own
+  shutdown stops reading at once.)
+
+Uses three private attributes of `RequestHandler` (`_request_count`, `_request_in_progress`, `_messages`); the tests of
+this file fail when a new aiohttp has them no longer.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web_protocol import RequestHandler
+
+from relay_contract.errors import BadHeader, BadRequest, InternalFault, RelayError
+from relay_contract.logs import log_fields
+from relay_edge.error_shapes import ErrorShape
+from relay_edge.metrics import SurfaceMetrics
+from relay_edge.reply import request_id_of, send_error
+
+logger = logging.getLogger(__name__)
+
+HEAD_SECONDS = 30.0
+SWEEP_SECONDS = 5.0
+KEEPALIVE_SECONDS = 75.0
+"""Longer than the 60 s for which load balancers keep theirs: the side that knows of the next request closes first."""
+
+LINGERING_SECONDS = 2.0
+"""How long an unread body is read on after its refusal, so that the caller gets to read the answer before a reset."""
+
+MAX_LINE_BYTES = 8_192
+MAX_HEADER_BYTES = 16_384
+MAX_HEADERS = 100
+READ_BUFFER_BYTES = 65_536
+DRAIN_STEP_SECONDS = 0.02
+
+
+class CallerConnection(RequestHandler):
+    """One caller's connection."""
+
+    __slots__ = ("_unparsable", "opened_at")
+
+    def __init__(self, server: web.Server, unparsable: SurfaceMetrics, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(
+            server,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type]  # None is how aiohttp switches it off
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            lingering_time=LINGERING_SECONDS,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
+            read_bufsize=READ_BUFFER_BYTES,
+        )
+        self._unparsable = unparsable
+        self.opened_at = loop.time()
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether a whole head ever arrived."""
+        return self._request_count > 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is being served or waits for its turn."""
+        return self._request_in_progress or bool(self._messages)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - it quotes the request
+    ) -> web.StreamResponse:
+        """The answer to what could not be parsed (400), or to a handler that failed in spite of itself (500)."""
+        error: RelayError
+        if status == BadRequest.status:
+            error = BadHeader(_TOO_LONG) if isinstance(exc, LineTooLong) else BadRequest(_NOT_HTTP)
+        else:
+            error = InternalFault()
+            logger.error("handler_failed", exc_info=exc, extra=log_fields(status=status))
+        self._unparsable.done(error.status, 0.0)
+        return send_error(request, error, ErrorShape.RELAY, request_id_of(request), close=True)
+
+
+_TOO_LONG = (
+    f"The request line takes {MAX_LINE_BYTES} bytes and a header {MAX_HEADER_BYTES} bytes; one of them is longer."
+)
+_NOT_HTTP = "This is not an HTTP/1.1 request (RFC 9112). Check the request line, the headers and the framing."
+
+
+class Door(web.Server):
+    """Makes a `CallerConnection` for each caller."""
+
+    def __init__(self, handler: Any, unparsable: SurfaceMetrics) -> None:
+        super().__init__(handler, handler_cancellation=True)
+        self._unparsable = unparsable
+
+    def __call__(self) -> CallerConnection:
+        return CallerConnection(self, self._unparsable, self._loop)
+
+    async def sweep(self) -> None:
+        """Closes connections that never became a request; for the life of the process."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self.close_silent(self._loop.time() - HEAD_SECONDS)
+
+    def close_silent(self, before: float) -> int:
+        """Closes those opened before a moment of the loop's time that sent no whole head; how many."""
+        silent = [each for each in self._callers() if not each.has_spoken and each.opened_at < before]
+        for connection in silent:
+            connection.force_close()
+        return len(silent)
+
+    def counts(self) -> tuple[int, int]:
+        """Connections, and busy ones among them."""
+        callers = self._callers()
+        return len(callers), sum(each.is_busy for each in callers)
+
+    async def drain(self, seconds: float) -> None:
+        """Lets busy connections finish for so long, closes each as it comes to rest, then cuts the others."""
+        deadline = self._loop.time() + seconds
+        while True:
+            for connection in self._callers():
+                if not connection.is_busy:
+                    connection.force_close()  # `close()` would leave the transport open until the very end
+            if not self.counts()[1] or self._loop.time() >= deadline:
+                break
+            await asyncio.sleep(DRAIN_STEP_SECONDS)
+        cut = self.counts()[1]
+        if cut:
+            logger.warning("connections_cut", extra=log_fields(connections=cut))
+        await self.shutdown(0.1)
+
+    def _callers(self) -> list[CallerConnection]:
+        return [each for each in self.connections if isinstance(each, CallerConnection)]

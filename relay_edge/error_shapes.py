@@ -1,0 +1,90 @@
+"""Errors in the caller's wire shape. Nothing else writes error bodies.
+
+| shape | body | source (2026-11) |
+|---|---|---|
+| OPENAI | `{"error": {"message", "type", "param", "code"}}` | platform.openai.com/docs/guides/error-codes |
+| ANTHROPIC | `{"type": "error", "error": {"type", "message"}, "request_id"}` | docs.anthropic.com/en/api/errors |
+| RELAY | `{"error": code, "message", "requestId"}` | ours, for everything that is no vendor's surface |
+
+Pure.
+"""
+
+import math
+from enum import Enum
+
+import msgspec
+
+from relay_contract import headers
+from relay_contract.errors import MethodNotAllowed, RateLimited, RelayError, Unauthenticated
+
+_encode = msgspec.json.Encoder().encode
+
+
+class ErrorShape(Enum):
+    """Whose JSON an error is written in."""
+
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+    RELAY = "relay"
+
+
+_OPENAI_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+_FIRST_SERVER_ERROR = 500
+
+
+def openai_type(status: int) -> str:
+    """OpenAI's `error.type` for a status."""
+    return _OPENAI_TYPES.get(status) or ("invalid_request_error" if status < _FIRST_SERVER_ERROR else "server_error")
+
+
+def anthropic_type(status: int) -> str:
+    """Anthropic's `error.type` for a status."""
+    return _ANTHROPIC_TYPES.get(status) or ("invalid_request_error" if status < _FIRST_SERVER_ERROR else "api_error")
+
+
+def error_body(error: RelayError, shape: ErrorShape, request_id: str) -> bytes:
+    """The JSON of an error. A cut stream sends the same document as an event."""
+    match shape:
+        case ErrorShape.OPENAI:
+            inner = {
+                "message": error.public_text,
+                "type": openai_type(error.status),
+                "param": "model" if error.code.startswith("model_") else None,
+                "code": error.code,
+            }
+            return _encode({"error": inner})
+        case ErrorShape.ANTHROPIC:
+            reason = {"type": anthropic_type(error.status), "message": error.public_text}
+            return _encode({"type": "error", "error": reason, "request_id": request_id})
+        case ErrorShape.RELAY:
+            return _encode({"error": error.code, "message": error.public_text, "requestId": request_id})
+
+
+def error_headers(error: RelayError, allow: str = "") -> tuple[tuple[str, str], ...]:
+    """Headers an error answer carries besides the usual ones. `allow`: the methods an address takes, for a 405."""
+    lines: list[tuple[str, str]] = []
+    seconds = error.retry_after_seconds
+    if seconds is None and (isinstance(error, RateLimited) or error.status == 503):
+        seconds = 1.0
+    if seconds is not None:
+        lines.append((headers.RETRY_AFTER, str(max(1, math.ceil(seconds)))))  # RFC 9110 10.2.3: whole seconds
+    if isinstance(error, MethodNotAllowed):
+        lines.append(("allow", allow))
+    if isinstance(error, Unauthenticated):
+        lines.append(("www-authenticate", "Bearer"))
+    lines.append(("x-should-retry", "true" if error.retryable else "false"))  # the vendors' SDKs heed it
+    return tuple(lines)

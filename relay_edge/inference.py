@@ -1,0 +1,242 @@
+"""Calls to models: /v1/chat/completions, /v1/messages and /v1/models, also below /openai and /anthropic.
+
+The life of a call: key (auth.py), body (body.py), model and policy (routing.py), limits (admission.py), a host
+(attempts.py), bytes back (streaming.py), and always, in a `finally`, the reservation settled. Per call: no task, no
+timer, no log line. Errors come in the caller's wire shape, whatever raised them.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+from aiohttp import web
+
+from relay_contract.errors import (
+    BodyTimeout,
+    BodyTooLarge,
+    InternalFault,
+    MethodNotAllowed,
+    RelayError,
+    Unavailable,
+    UpstreamProtocolError,
+)
+from relay_contract.logs import log_fields
+from relay_contract.nouns import Model, PolicyId, Scope, WireShape
+from relay_edge.admission import Admission
+from relay_edge.attempts import Call, Destinations
+from relay_edge.auth import Authenticator
+from relay_edge.body import BODY_SECONDS, read_body
+from relay_edge.catalog.holder import Catalog
+from relay_edge.catalog.snapshot import Snapshot
+from relay_edge.error_shapes import ErrorShape
+from relay_edge.metrics import Metrics
+from relay_edge.protocols import SURFACES, Surface
+from relay_edge.protocols.anthropic_messages import VERSION_HEADER
+from relay_edge.protocols.model_name import read_model_request
+from relay_edge.reply import request_id_of, send, send_error
+from relay_edge.routing import Router, Turns
+from relay_edge.streaming import CallerStream
+from relay_edge.upstream_pool import UpstreamPool
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+_PREFIXES = ("", "/openai", "/anthropic")
+
+
+@dataclass(slots=True)
+class Served:
+    """A finished call, for whoever keeps a record of calls. Plain values: no secret, no body."""
+
+    request_id: str
+    relay_key_id: int | None
+    surface: str
+    model: str
+    host: str
+    status: int  # as the caller saw it; 499 for a caller who left
+    error: str  # code of the error, or ""
+    tries: int
+    bytes_sent: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What is derived from one snapshot, dropped with it."""
+
+    snapshot: Snapshot
+    router: Router
+    destinations: Destinations
+    model_lists: dict[tuple[PolicyId | None, ErrorShape], bytes]
+
+
+class Inference:
+    """The handlers, for aiohttp's low-level server with `handler_cancellation=True`."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        authenticator: Authenticator,
+        admission: Admission,
+        pool: UpstreamPool,
+        metrics: Metrics,
+        *,
+        max_body_bytes: int,
+        body_seconds: float = BODY_SECONDS,
+        on_served: Callable[[Served], None] | None = None,
+    ) -> None:
+        self._catalog = catalog
+        self._authenticator = authenticator
+        self._admission = admission
+        self._pool = pool
+        self._metrics = metrics
+        self._surface_metrics = metrics.surfaces["inference"]
+        self._models_metrics = metrics.surfaces["models"]
+        self._max_body_bytes = max_body_bytes
+        self._body_seconds = body_seconds
+        self._on_served = on_served
+        self._turns = Turns()
+        self._view: _View | None = None
+        self._monotonic = asyncio.get_running_loop().time
+        self.ROUTES: dict[str, tuple[str, Handler]] = self._routes()
+
+    def _routes(self) -> dict[str, tuple[str, Handler]]:
+        """Path -> method and handler. The handlers answer other methods themselves, in their wire shape."""
+        routes: dict[str, tuple[str, Handler]] = {}
+        for prefix in _PREFIXES:
+            if prefix != "/anthropic":
+                routes[f"{prefix}/v1/chat/completions"] = ("POST", self.chat_completions)
+            if prefix != "/openai":
+                routes[f"{prefix}/v1/messages"] = ("POST", self.messages)
+            routes[f"{prefix}/v1/models"] = ("GET", self.models)
+        return routes
+
+    async def chat_completions(self, request: web.BaseRequest) -> web.StreamResponse:
+        """OpenAI's surface."""
+        return await self._serve(request, SURFACES[WireShape.OPENAI_CHAT])
+
+    async def messages(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Anthropic's surface."""
+        return await self._serve(request, SURFACES[WireShape.ANTHROPIC_MESSAGES])
+
+    async def models(self, request: web.BaseRequest) -> web.StreamResponse:
+        """What the caller's key reaches and is served now; in Anthropic's form when `anthropic-version` is sent."""
+        started = self._monotonic()
+        request_id = request_id_of(request)
+        is_anthropic = VERSION_HEADER in request.headers or request.raw_path.startswith("/anthropic/")
+        shape = ErrorShape.ANTHROPIC if is_anthropic else ErrorShape.OPENAI
+        status = 200
+        try:
+            if request.method not in ("GET", "HEAD"):
+                raise MethodNotAllowed  # one door for every error
+            view = self._current_view()
+            caller = self._authenticator.authenticate(view.snapshot, request.headers, Scope.INFERENCE, time.time())
+            policy_id = None if caller.policy is None else caller.policy.id
+            body = view.model_lists.get((policy_id, shape))
+            if body is None:
+                body = view.model_lists[policy_id, shape] = _model_list(view.router.reachable(caller.policy), shape)
+            return send(request, 200, body, lines=(("x-request-id", request_id),))
+        except RelayError as error:
+            status = error.status
+            return send_error(request, error, shape, request_id, allow="GET, HEAD")
+        finally:
+            self._models_metrics.done(status, self._monotonic() - started)
+
+    def _current_view(self) -> _View:
+        snapshot = self._catalog.snapshot
+        view = self._view
+        if view is None or view.snapshot is not snapshot:
+            if snapshot is None:
+                raise Unavailable(retry_after_seconds=1)
+            destinations = Destinations(self._pool, self._catalog.host_key_value)
+            view = self._view = _View(snapshot, Router(snapshot), destinations, {})
+        return view
+
+    async def _serve(self, request: web.BaseRequest, surface: Surface) -> web.StreamResponse:
+        started = self._monotonic()
+        metrics = self._surface_metrics
+        metrics.in_flight.value += 1
+        served = Served(request_id_of(request), None, surface.shape.value, "", "", 499, "", 0, 0, 0.0)
+        try:
+            return await self._relay(request, surface, served)
+        except RelayError as error:
+            return self._refuse(request, surface, served, error)
+        except asyncio.CancelledError:
+            metrics.disconnects.value += 1
+            raise
+        except Exception:
+            logger.exception("call_failed", extra=log_fields(request_id=served.request_id))
+            return self._refuse(request, surface, served, InternalFault())
+        finally:
+            served.seconds = self._monotonic() - started
+            metrics.in_flight.value -= 1
+            metrics.done(served.status, served.seconds)
+            if self._on_served is not None:
+                self._on_served(served)
+
+    def _refuse(
+        self, request: web.BaseRequest, surface: Surface, served: Served, error: RelayError
+    ) -> web.StreamResponse:
+        served.status, served.error = error.status, error.code
+        has_unread_body = isinstance(error, BodyTooLarge | BodyTimeout)
+        answer = send_error(request, error, surface.error_shape, served.request_id, allow="POST", close=has_unread_body)
+        if isinstance(error, BodyTimeout) and request.transport is not None:
+            request.transport.close()  # after the answer; who is this slow is not waited for again
+        return answer
+
+    async def _relay(self, request: web.BaseRequest, surface: Surface, served: Served) -> web.StreamResponse:
+        if request.method != "POST":
+            raise MethodNotAllowed
+        view = self._current_view()
+        caller = self._authenticator.authenticate(view.snapshot, request.headers, Scope.INFERENCE, time.time())
+        served.relay_key_id = caller.key.id
+        body = await read_body(request, self._max_body_bytes, self._body_seconds)
+        wanted = read_model_request(body)
+        served.model = wanted.model
+        route = view.router.route(caller.policy, wanted.model, surface.shape)
+        caller_lines = surface.caller_lines(request.headers)
+        reservation = await self._admission.admit(caller.charges)
+        try:
+            call = Call(route, self._turns, view.destinations, self._metrics)
+            stream = CallerStream(request, surface, served.request_id, call.refuses)
+            try:
+                await call.run(wanted, caller_lines, stream)
+                served.status = stream.status
+                if stream.is_cut:
+                    served.error = UpstreamProtocolError.code
+                return stream.finish()
+            except RelayError as error:
+                if not stream.has_started:
+                    raise
+                served.status, served.error = error.status, error.code
+                return stream.cut(error)
+            finally:
+                served.host, served.tries, served.bytes_sent = call.candidate.host.slug, call.tries, stream.bytes_sent
+                stream.close()
+        finally:
+            self._admission.settle(reservation)
+
+
+def _model_list(models: tuple[Model, ...], shape: ErrorShape) -> bytes:
+    """In a vendor's form: platform.openai.com/docs/api-reference/models, docs.anthropic.com/en/api/models-list."""
+    if shape is ErrorShape.ANTHROPIC:
+        data: list[Mapping[str, str | int]] = [
+            {"type": "model", "id": m.name, "display_name": m.name, "created_at": _rfc3339(m.created_at)}
+            for m in models
+        ]
+        ends = {"first_id": models[0].name if models else None, "last_id": models[-1].name if models else None}
+        return msgspec.json.encode({"data": data, "has_more": False, **ends})
+    data = [
+        {"id": m.name, "object": "model", "created": int(m.created_at.timestamp()), "owned_by": m.owned_by}
+        for m in models
+    ]
+    return msgspec.json.encode({"object": "list", "data": data})
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,344 @@
+"""Commits accepted requests to Postgres, many callers in one transaction (group commit).
+
+Two connections take turns: while one waits for its fsync, what arrives gathers for the other. An idle edge commits a
+request at once; a busy one fills its batches (one row a transaction gives 476 requests a second, batches 9,000).
+
+A caller is told "accepted" after the commit was seen, and in no other case: a connection that breaks in the middle of a
+commit, or a commit that takes too long, is an AcceptUnavailable even though the rows may be there. The queue is bounded
+by count and bytes. A row that Postgres refuses for what it holds fails alone: its batch is halved until it is found.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.types.numeric import Int8BinaryDumper
+
+from relay_contract.errors import AcceptUnavailable, InternalFault, RelayError, ShuttingDown
+from relay_contract.intake import INSERT_BATCH, DeliveryRow, PayloadRow, RequestRow
+from relay_contract.logs import log_fields
+from relay_edge.ending import end
+from relay_edge.metrics import Metrics
+from relay_edge.wakes import Wakes
+
+logger = logging.getLogger(__name__)
+
+CONNECTIONS = 2
+CONNECTION_OPTIONS: dict[str, Any] = {
+    "connect_timeout": 5,
+    "application_name": "relay-edge-intake",
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+FIRST_BACKOFF_SECONDS = 0.05
+MAX_BACKOFF_SECONDS = 2.0
+SWEEP_SECONDS = 0.25
+RETRY_AFTER_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeLimits:
+    """What a batch and the queue hold at most."""
+
+    batch_requests: int = 128
+    batch_bytes: int = 1_048_576
+    gather_seconds: float = 0.002
+    """How long a small batch waits for more while another one is being committed."""
+    queue_requests: int = 8_192
+    queue_bytes: int = 67_108_864
+    commit_seconds: float = 5.0
+    """From the moment a request is queued to its commit; beyond it the caller is told to come again."""
+
+
+class Accepted(NamedTuple):
+    """The rows of one accepted request."""
+
+    request: RequestRow
+    payload: PayloadRow
+    deliveries: tuple[DeliveryRow, ...]
+
+    def size_bytes(self) -> int:
+        """About what it holds in memory."""
+        return len(self.payload.body) + len(self.request.headers) + 512 + 256 * len(self.deliveries)
+
+
+class _Item:
+    __slots__ = ("accepted", "deadline", "done", "size_bytes")
+
+    def __init__(self, accepted: Accepted, deadline: float, done: asyncio.Future[None]) -> None:
+        self.accepted, self.deadline, self.done = accepted, deadline, done
+        self.size_bytes = accepted.size_bytes()
+
+    def succeed(self) -> None:
+        if not self.done.done():  # the caller may have left
+            self.done.set_result(None)
+
+    def fail(self, error: RelayError) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+_DATA_ERRORS = (psycopg.DataError, psycopg.IntegrityError, UnicodeError)
+"""What the rows are to blame for, and not the connection or the server."""
+
+
+def _columns(row: type[RequestRow | PayloadRow | DeliveryRow], rows: Sequence[Any]) -> list[list[Any]]:
+    return [[getattr(each, field.name) for each in rows] for field in fields(row)]
+
+
+def parameters(batch: Sequence[Accepted]) -> list[list[Any]]:
+    """The parameters of INSERT_BATCH for these requests."""
+    return [
+        *_columns(RequestRow, [accepted.request for accepted in batch]),
+        *_columns(PayloadRow, [accepted.payload for accepted in batch]),
+        *_columns(DeliveryRow, [delivery for accepted in batch for delivery in accepted.deliveries]),
+    ]
+
+
+class Intake:
+    """The queue and its two writers."""
+
+    def __init__(self, database_url: str, wakes: Wakes, metrics: Metrics, limits: IntakeLimits | None = None) -> None:
+        self._database_url = database_url
+        self._wakes = wakes
+        self._metrics = metrics
+        self._limits = limits or IntakeLimits()
+        self._queue: deque[_Item] = deque()
+        self._queued_bytes = 0
+        self._idle: list[asyncio.Future[None]] = []
+        self._is_waking = False
+        self._emptied = asyncio.Event()
+        self._committing = 0
+        self._connected = 0
+        self._lost_at = time.monotonic()
+        self._is_closing = False
+        metrics.registry.gauge(
+            "relay_edge_intake_queue", "Accepted requests that wait for a commit.", "sum", lambda: len(self._queue)
+        )
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection to Postgres is open."""
+        return self._connected > 0
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the process takes nothing more."""
+        return self._is_closing
+
+    async def commit(self, accepted: Accepted) -> None:
+        """Returns when the rows are committed.
+
+        Raises AcceptUnavailable (full, Postgres away, too slow, outcome unknown), ShuttingDown, or InternalFault (the
+        rows themselves were refused). Cancelling it does not take the rows back.
+        """
+        if self._is_closing:
+            raise ShuttingDown(retry_after_seconds=RETRY_AFTER_SECONDS)
+        now = time.monotonic()
+        item = _Item(accepted, now + self._limits.commit_seconds, asyncio.get_running_loop().create_future())
+        is_full = (
+            len(self._queue) >= self._limits.queue_requests
+            or self._queued_bytes + item.size_bytes > self._limits.queue_bytes
+        )
+        if is_full or (not self._connected and now - self._lost_at > self._limits.commit_seconds):
+            self._metrics.intake_refusals.add()
+            raise AcceptUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS)
+        self._queue.append(item)
+        self._queued_bytes += item.size_bytes
+        self._wake_writer()
+        await item.done
+
+    async def run(self) -> None:
+        """The writers, for the life of the process; ends by cancellation, best after `drain`."""
+        tasks = [asyncio.create_task(self._write_for_ever()) for _ in range(CONNECTIONS)]
+        tasks.append(asyncio.create_task(self._sweep()))
+        try:
+            await asyncio.gather(*tasks)  # the first that fails ends the process: none of them may
+        finally:
+            await end(*tasks)
+
+    async def drain(self, seconds: float) -> None:
+        """Takes nothing more and waits until what was taken is committed or refused, for so long at most."""
+        self._is_closing = True
+        try:
+            async with asyncio.timeout(seconds):
+                while self._queue or self._committing:
+                    self._emptied.clear()
+                    await self._emptied.wait()
+        except TimeoutError:
+            logger.warning("intake_not_drained", extra=log_fields(requests=len(self._queue)))
+
+    async def _sweep(self) -> None:
+        """Refuses what waited too long: without a connection nobody else would."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            now = time.monotonic()
+            late = []
+            while self._queue and self._queue[0].deadline <= now:
+                late.append(self._take())
+            self._refuse(late)
+            self._emptied.set()
+
+    def _take(self) -> _Item:
+        item = self._queue.popleft()
+        self._queued_bytes -= item.size_bytes
+        return item
+
+    def _refuse(self, items: Sequence[_Item]) -> None:
+        if items:
+            self._metrics.intake_failures.add(len(items))
+        for item in items:
+            item.fail(AcceptUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS))
+
+    async def _write_for_ever(self) -> None:
+        backoff_seconds = FIRST_BACKOFF_SECONDS
+        while True:
+            try:
+                connection = await self._connect()
+            except (psycopg.Error, OSError, TimeoutError) as error:
+                _log_loss("intake_connect_failed", error)
+                await asyncio.sleep(backoff_seconds)
+                backoff_seconds = min(2 * backoff_seconds, MAX_BACKOFF_SECONDS)
+                continue
+            backoff_seconds = FIRST_BACKOFF_SECONDS
+            self._connected += 1
+            try:
+                while await self._write_next(connection):
+                    pass
+            finally:
+                self._connected -= 1
+                self._lost_at = time.monotonic()
+                await connection.close()
+
+    async def _connect(self) -> AsyncConnection[Any]:
+        connection = await AsyncConnection.connect(self._database_url, autocommit=True, **CONNECTION_OPTIONS)
+        # Numbers of one width, or each mix of small and large ids would be a statement of its own to prepare.
+        connection.adapters.register_dumper(int, Int8BinaryDumper)
+        return connection
+
+    async def _write_next(self, connection: AsyncConnection[Any]) -> bool:
+        """Waits for requests and commits a batch of them. False: the connection is of no use any more."""
+        while not self._queue:
+            await self._wait(connection)
+            if not _is_alive(connection):
+                logger.warning("intake_connection_closed")
+                self._is_waking = False
+                if self._queue:
+                    self._wake_writer()
+                return False
+        self._is_waking = False
+        if self._committing and len(self._queue) < self._limits.batch_requests:
+            await asyncio.sleep(self._limits.gather_seconds)
+            if not self._queue:
+                return True
+        batch = self._next_batch()
+        if self._queue:
+            self._wake_writer()
+        self._committing += 1
+        try:
+            return await self._write(connection, batch)
+        finally:
+            self._committing -= 1
+            self._emptied.set()
+
+    def _wake_writer(self) -> None:
+        if self._idle and not self._is_waking:  # one at a time: the woken one takes all that arrives until it runs
+            self._is_waking = True
+            _wake(self._idle[-1])
+
+    async def _wait(self, connection: AsyncConnection[Any]) -> None:
+        """Until a request arrives or the other end says something, which on an idle connection is mostly goodbye.
+
+        Without that the first batches after a restart of Postgres would be lost on connections long closed.
+        """
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        self._idle.append(turn)
+        loop.add_reader(connection.fileno(), _wake, turn)
+        try:
+            await turn
+        finally:
+            loop.remove_reader(connection.fileno())
+            self._idle.remove(turn)
+
+    def _next_batch(self) -> list[_Item]:
+        batch = [self._take()]
+        size_bytes = batch[0].size_bytes
+        while self._queue and len(batch) < self._limits.batch_requests:
+            size_bytes += self._queue[0].size_bytes
+            if size_bytes > self._limits.batch_bytes:
+                break
+            batch.append(self._take())
+        return batch
+
+    async def _write(self, connection: AsyncConnection[Any], batch: list[_Item]) -> bool:
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(max(batch[0].deadline - started, 0.001)):
+                await connection.execute(INSERT_BATCH, parameters([item.accepted for item in batch]), prepare=True)
+        except _DATA_ERRORS as error:
+            return await self._find_bad(connection, batch, error)
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            _log_loss("intake_commit_failed", error, requests=len(batch))
+            self._refuse(batch)
+            return False
+        except BaseException:
+            self._refuse(batch)
+            raise
+        self._committed(batch, time.monotonic() - started)
+        return True
+
+    async def _find_bad(self, connection: AsyncConnection[Any], batch: list[_Item], error: Exception) -> bool:
+        if len(batch) == 1:
+            self._metrics.intake_bad_rows.add()
+            # Type and place only: the message of a data error quotes the data.
+            fields = log_fields(request_id=str(batch[0].accepted.request.id), error=type(error).__name__)
+            logger.error("intake_row_refused", extra=fields)
+            batch[0].fail(InternalFault())
+            return True
+        middle = len(batch) // 2
+        if await self._write(connection, batch[:middle]):
+            return await self._write(connection, batch[middle:])
+        self._refuse(batch[middle:])
+        return False
+
+    def _committed(self, batch: list[_Item], seconds: float) -> None:
+        metrics = self._metrics
+        metrics.intake_commit_seconds.observe(seconds)
+        metrics.intake_batch_rows.observe(len(batch))
+        metrics.intake_requests.add(len(batch))
+        shards: set[int] = set()
+        deliveries = 0
+        for item in batch:
+            item.succeed()
+            deliveries += len(item.accepted.deliveries)
+            shards.update(delivery.shard for delivery in item.accepted.deliveries)
+        metrics.intake_deliveries.add(deliveries)
+        for shard in shards:
+            self._wakes.post(shard)
+
+
+def _wake(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_result(None)
+
+
+def _is_alive(connection: AsyncConnection[Any]) -> bool:
+    try:
+        connection.pgconn.consume_input()
+    except psycopg.OperationalError:
+        return False
+    return connection.pgconn.status == psycopg.pq.ConnStatus.OK
+
+
+def _log_loss(event: str, error: Exception, **further: object) -> None:
+    state = getattr(error, "sqlstate", None)
+    logger.warning(event, extra=log_fields(reason=type(error).__name__, sqlstate=state, **further))

@@ -1,0 +1,47 @@
+"""Anthropic's Messages (docs.anthropic.com/en/api/messages, read 2026-11)."""
+
+from collections.abc import Mapping
+
+from multidict import MultiMapping
+
+from relay_contract.nouns import WireShape
+from relay_edge.error_shapes import ErrorShape
+from relay_edge.protocols.surface import Surface, sound_header
+
+VERSION_HEADER = "anthropic-version"
+BETA_HEADER = "anthropic-beta"
+DEFAULT_VERSION = "2023-06-01"
+
+_DEFAULT_VERSION_LINE = sound_header(VERSION_HEADER, DEFAULT_VERSION)
+
+
+def credential_lines(value: str) -> bytes:
+    """A host key as the vendor wants it."""
+    return sound_header("x-api-key", value)
+
+
+def caller_lines(headers: Mapping[str, str]) -> bytes:
+    """The version that the caller was written for, and the betas it asks for (several headers become one list)."""
+    version = headers.get(VERSION_HEADER)
+    lines = _DEFAULT_VERSION_LINE if version is None else sound_header(VERSION_HEADER, version)
+    if BETA_HEADER in headers:
+        betas = headers.getall(BETA_HEADER) if isinstance(headers, MultiMapping) else [headers[BETA_HEADER]]
+        lines += sound_header(BETA_HEADER, ",".join(betas))
+    return lines
+
+
+def error_event(body: bytes) -> bytes:
+    """An error in the middle of a stream (docs.anthropic.com/en/api/messages-streaming, "Error events")."""
+    return b"event: error\ndata: " + body + b"\n\n"
+
+
+SURFACE = Surface(
+    shape=WireShape.ANTHROPIC_MESSAGES,
+    error_shape=ErrorShape.ANTHROPIC,
+    path="/v1/messages",
+    upstream_path="/messages",
+    credential_lines=credential_lines,
+    caller_lines=caller_lines,
+    error_event=error_event,
+    last_event=b"message_stop",
+)

@@ -1,0 +1,83 @@
+"""The `model` of a JSON request: read without decoding the rest, and replaced without touching another byte.
+
+A document with one literal `"model"` in it has its top-level key there, so the name is cut out and another one put
+in. Any other document (the word is a key further down as well, is spelled with escapes, or is there twice) gets its
+top level written anew; each value keeps its bytes, and of two equal keys the last one stays. That also closes a hole:
+hosts differ in which of two equal keys they believe, so a document with two must not pass as it came.
+
+Pure. 1 KB costs 1 us, 512 KB 0.25 ms.
+"""
+
+import re
+from dataclasses import dataclass
+
+import msgspec
+
+from relay_contract.errors import BadRequest, MalformedJson
+
+_KEY = b'"model"'
+_ESCAPED_KEY = re.compile(
+    rb"\\u00(?:6[dDfF45cC])"
+)  # a letter of "model" as an escape; no encoder writes that by itself
+_VALUE = re.compile(rb'[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.)*+")', re.DOTALL)
+
+
+class _Fields(msgspec.Struct):
+    model: str
+    stream: bool | None = None
+
+
+_fields = msgspec.json.Decoder(_Fields)
+_top_level = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+@dataclass(slots=True)
+class ModelRequest:
+    """A request's bytes, and what routing needs of them."""
+
+    model: str
+    is_stream: bool
+    body: bytes
+    _start: int  # of the model's value in `body`, with its quotes; -1 when the document is ambiguous
+    _end: int
+
+    def for_model(self, name: str) -> bytes:
+        """The document with this `model`."""
+        if self._start >= 0:
+            if name == self.model:
+                return self.body
+            return b"%b%b%b" % (self.body[: self._start], msgspec.json.encode(name), self.body[self._end :])
+        try:
+            document = _top_level.decode(self.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise MalformedJson from error
+        document["model"] = msgspec.Raw(msgspec.json.encode(name))
+        return msgspec.json.encode(document)
+
+
+def read_model_request(body: bytes) -> ModelRequest:
+    """Raises MalformedJson for what is no JSON in UTF-8, BadRequest where `model` or `stream` has another type."""
+    if not body.isascii():
+        try:
+            body.decode()  # the fields that nobody decodes are checked as well
+        except UnicodeDecodeError as error:
+            raise MalformedJson from error
+    try:
+        fields = _fields.decode(body)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"The body does not fit: {error}.") from error
+    except RecursionError as error:
+        raise MalformedJson("The body is nested too deeply.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedJson from error
+    start, end = _find_value(body)
+    return ModelRequest(fields.model, bool(fields.stream), body, start, end)
+
+
+def _find_value(body: bytes) -> tuple[int, int]:
+    """Where the value stands in a document that is known to have a top-level `model`; (-1, -1) when it is ambiguous."""
+    at = body.find(_KEY)
+    if at < 0 or body.find(_KEY, at + len(_KEY)) >= 0 or (b"\\u00" in body and _ESCAPED_KEY.search(body)):
+        return -1, -1
+    value = _VALUE.match(body, at + len(_KEY))
+    return value.span(1) if value is not None else (-1, -1)

@@ -1,0 +1,34 @@
+"""OpenAI's Chat Completions (platform.openai.com/docs/api-reference/chat, read 2026-11)."""
+
+from collections.abc import Mapping
+
+from relay_contract.nouns import WireShape
+from relay_edge.error_shapes import ErrorShape
+from relay_edge.protocols.surface import Surface, sound_header
+
+
+def credential_lines(value: str) -> bytes:
+    """A host key as the vendor wants it."""
+    return sound_header("authorization", f"Bearer {value}")
+
+
+def caller_lines(_headers: Mapping[str, str]) -> bytes:
+    """None: `OpenAI-Organization` and `OpenAI-Project` would choose among the host key's accounts."""
+    return b""
+
+
+def error_event(body: bytes) -> bytes:
+    """An error in the middle of a stream: the SDKs raise on a chunk with `error` in it."""
+    return b"data: " + body + b"\n\n"
+
+
+SURFACE = Surface(
+    shape=WireShape.OPENAI_CHAT,
+    error_shape=ErrorShape.OPENAI,
+    path="/v1/chat/completions",
+    upstream_path="/chat/completions",
+    credential_lines=credential_lines,
+    caller_lines=caller_lines,
+    error_event=error_event,
+    last_event=b"[DONE]",
+)

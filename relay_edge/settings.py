@@ -1,0 +1,50 @@
+"""The edge's settings, read once at start. `.env.example` describes each for operators."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from relay_contract.env import Env
+from relay_contract.netguard import Network
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+MAX_PROCESSES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    """URLs and the key are secrets: they stay out of `repr`."""
+
+    database_url: str = field(repr=False)  # the restricted role
+    redis_url: str = field(repr=False)
+    master_key: bytes = field(repr=False)  # 32 bytes; opens host keys
+    bind: str  # address to listen on
+    port: int
+    processes: int
+    domain: str  # {project}.<domain> names a project; "" for none. Lower case, without a dot at either end.
+    max_body_bytes: int  # of a call to a model; endpoints carry their own limit
+    body_timeout_seconds: float  # from the head of a request to the end of its body
+    shutdown_seconds: float  # what requests in flight get after SIGTERM
+    egress_allow: tuple[Network, ...]  # networks that hosts may be in although they are not public
+    log_level: str
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> "EdgeSettings":
+        """Settings out of environment variables. Raises ConfigurationError with every mistake in it."""
+        env = Env(environ)
+        settings = cls(
+            database_url=env.url("RELAY_EDGE_DATABASE_URL"),
+            redis_url=env.url("REDIS_URL", ("redis", "rediss", "unix")),
+            master_key=env.key32("RELAY_MASTER_KEY"),
+            bind=env.text("RELAY_BIND", "127.0.0.1"),
+            port=env.integer("RELAY_PORT", 8080, 1, 65_535),
+            processes=env.integer("RELAY_EDGE_PROCESSES", min(os.cpu_count() or 1, MAX_PROCESSES), 1, MAX_PROCESSES),
+            domain=env.text("RELAY_DOMAIN", "").strip(".").lower(),
+            max_body_bytes=env.integer("RELAY_MAX_BODY_BYTES", 33_554_432, 1_024, 268_435_456),
+            body_timeout_seconds=env.seconds("RELAY_BODY_TIMEOUT_SECONDS", 30, 1, 600),
+            shutdown_seconds=env.seconds("RELAY_SHUTDOWN_SECONDS", 15, 0, 600),
+            egress_allow=env.networks("RELAY_EGRESS_ALLOW"),
+            log_level=env.text("RELAY_LOG_LEVEL", "INFO", LOG_LEVELS),
+        )
+        env.done()
+        return settings

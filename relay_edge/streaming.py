@@ -1,0 +1,266 @@
+"""An upstream answer on its way to the caller: bytes go from one connection to the other inside the read callback.
+
+The head leaves with the first content in one write. Framing is made anew (content length, chunks, or the end of the
+connection for HTTP/1.0), so nothing of the host's framing reaches the caller. When the caller reads slower than the
+host writes, the host is read slower too: at most one read beyond the transport's high-water mark is held.
+
+Once the first byte is out an answer that breaks is broken for the caller as well: an error event where the answer is an
+event stream, then the connection ends without the mark of a whole answer.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from aiohttp import HttpVersion11, web
+
+from relay_contract.errors import RelayError, UpstreamProtocolError
+from relay_contract.headers import CREDENTIALS, HOP_BY_HOP
+from relay_edge.error_shapes import error_body
+from relay_edge.protocols import Surface
+from relay_edge.reply import SENT, SENT_AND_CLOSE, STATUS_LINES, are_whole_lines, date_line, may_keep_alive
+from relay_edge.upstream import Head, UpstreamConnection
+
+_NO_BODY = frozenset({204, 304})
+
+_WITHHELD = (
+    HOP_BY_HOP
+    | CREDENTIALS
+    | {
+        "content-length",  # written anew
+        "date",
+        "x-request-id",
+        # About the host's own connection, site or account, and not about this answer:
+        "alt-svc",
+        "clear-site-data",
+        "nel",
+        "report-to",
+        "server",
+        "set-cookie2",
+        "strict-transport-security",
+        "via",
+        "www-authenticate",
+        "openai-organization",
+        "openai-project",
+        "anthropic-organization-id",
+    }
+)
+_WITHHELD_PREFIXES = (
+    "x-relay-",
+    "access-control-",
+    "cf-",
+    # Limits of a host key that many callers share: they would tell one caller about the others.
+    "x-ratelimit-",
+    "ratelimit",
+    "anthropic-ratelimit-",
+    "anthropic-priority-",
+)
+MAX_REMEMBERED_NAMES = 2_000
+
+
+class _Names:
+    """Header names as hosts write them -> `name: ` in lower case, or b"" for one that is withheld."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, bytes] = {}
+
+    def rendered(self, name: bytes) -> bytes:
+        """What stands before the value."""
+        known = self._known.get(name)
+        if known is None:
+            lowered = name.decode("latin-1").lower()
+            is_withheld = lowered in _WITHHELD or lowered.startswith(_WITHHELD_PREFIXES)
+            known = b"" if is_withheld else b"%b: " % name.lower()
+            if len(self._known) >= MAX_REMEMBERED_NAMES:  # names are a host's to invent
+                self._known.clear()
+            self._known[name] = known
+        return known
+
+
+_names = _Names()
+
+
+class CallerStream:
+    """Receives one call's answers, of which one at most is passed on. Made for one request, closed in its `finally`."""
+
+    __slots__ = (
+        "_connection", "_drain", "_framing", "_head", "_host_lines", "_is_event_stream", "_keep_alive",
+        "_last", "_must_end_itself", "_pending", "_protocol", "_refuses", "_request", "_request_id", "_surface",
+        "_transport", "bytes_sent", "is_cut", "is_whole", "refused_status", "status",
+    )  # fmt: skip
+
+    def __init__(
+        self, request: web.BaseRequest, surface: Surface, request_id: str, refuses: Callable[[int], bool]
+    ) -> None:
+        """`refuses`: whether an answer with this status is not for the caller, since something else can be tried."""
+        self._request = request
+        self._protocol = request.protocol
+        self._transport = request.transport
+        self._surface = surface
+        self._request_id = request_id
+        self._refuses = refuses
+        self._keep_alive = may_keep_alive(request)
+        self._connection: UpstreamConnection | None = None
+        self._drain: asyncio.Task[None] | None = None
+        self._head: Head | None = None
+        self._pending = b""
+        self._host_lines = b""
+        self._framing = b""  # b"chunked", b"length", b"close", b"none"
+        self._last = b""
+        self._is_event_stream = self._must_end_itself = False
+        self.status = 0
+        """Of the answer that is passed on; 0 before its head came."""
+        self.refused_status = 0
+        self.bytes_sent = 0
+        self.is_whole = False
+        self.is_cut = False
+        """The host ended a stream in a way that does not tell whether it is whole."""
+
+    @property
+    def has_started(self) -> bool:
+        """Whether a byte went to the caller: from then on nothing else can be tried."""
+        return bool(self._framing)
+
+    def next_try(self, host_lines: bytes) -> None:
+        """Before each try. `host_lines`: `x-relay-*` header lines that say who answers."""
+        self._host_lines = host_lines
+        self._head = None
+        self.refused_status = 0
+
+    # --- Receiver ---
+
+    def on_start(self, connection: UpstreamConnection) -> None:
+        """The connection to slow down when the caller reads slowly."""
+        self._connection = connection
+
+    def on_head(self, head: Head) -> bool:
+        """Renders the head; it leaves with the first content."""
+        status = head.status
+        if status > 400 and self._refuses(status):
+            self.refused_status = status
+            return False
+        lines = self._passed_lines(head)
+        if lines is None:
+            self.refused_status = 502
+            return False
+        self.status = status
+        self._pending = b"%b%b%b%bx-request-id: %b\r\n" % (
+            STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status,
+            date_line(),
+            lines,
+            self._host_lines,
+            self._request_id.encode("ascii"),
+        )
+        self._must_end_itself = self._is_event_stream and head.ends_with_connection
+        self._head = head
+        return True
+
+    def on_data(self, body: bytes, is_end: bool) -> None:
+        """Writes content, and the end of the answer where it ends here."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return  # the handler is being cancelled
+        if not self._framing:
+            self._choose_framing(len(body), is_end)
+        if body:
+            self._last = body
+        if is_end and self._must_end_itself and self._surface.last_event not in self._last[-512:]:
+            is_end, self.is_cut = False, True
+        self.bytes_sent += len(body)
+        data = self._framed(body, is_end)
+        if self._pending:
+            data, self._pending = self._pending + data, b""
+        if data:
+            transport.write(data)
+        self.is_whole = is_end
+        if not is_end and self._protocol.writing_paused:
+            self._slow_down()
+
+    def _framed(self, body: bytes, is_end: bool) -> bytes:
+        if self._framing == b"chunked":
+            data = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            return data + b"0\r\n\r\n" if is_end else data
+        return b"" if self._framing == b"none" else body
+
+    # --- the handler's side ---
+
+    def finish(self) -> web.StreamResponse:
+        """What the handler returns once an answer was passed on."""
+        if self.is_cut:
+            return self.cut(UpstreamProtocolError("The upstream host's stream ended without its last event."))
+        return SENT if self._keep_alive and self.is_whole else SENT_AND_CLOSE
+
+    def cut(self, error: RelayError) -> web.StreamResponse:
+        """Ends an answer that cannot be completed. Never with the mark of a whole one."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return SENT_AND_CLOSE
+        if self._protocol.writing_paused:  # a caller who does not read would keep the connection open for ever
+            transport.abort()
+            return SENT_AND_CLOSE
+        if self._is_event_stream and self._framing != b"length":
+            event = self._surface.error_event(error_body(error, self._surface.error_shape, self._request_id))
+            if not self._last.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")) and self._last:
+                event = b"\n\n" + event  # ends the event that was cut in two
+            transport.write(b"%x\r\n%b\r\n" % (len(event), event) if self._framing == b"chunked" else event)
+        return SENT_AND_CLOSE
+
+    def close(self) -> None:
+        """Lets go of everything; the request is over, however it ended."""
+        if self._drain is not None:
+            self._drain.cancel()
+        self._connection = None
+
+    def _choose_framing(self, length: int, is_end: bool) -> None:
+        head = self._head
+        assert head is not None
+        known = length if is_end else head.length
+        lines = b""
+        if head.status in _NO_BODY:
+            self._framing = b"none"
+        elif known is not None:
+            self._framing = b"length"
+            lines = b"content-length: %d\r\n" % known
+        elif self._request.version >= HttpVersion11:
+            self._framing = b"chunked"
+            lines = b"transfer-encoding: chunked\r\n"
+        else:
+            self._framing = b"close"
+            self._keep_alive = False
+        self._pending += lines + (b"\r\n" if self._keep_alive else b"connection: close\r\n\r\n")
+
+    def _passed_lines(self, head: Head) -> bytes | None:
+        """The host's header lines that the caller sees; None when one of them would break out of its line."""
+        rendered = _names.rendered
+        lines: list[bytes] = []
+        connection_options = b""
+        self._is_event_stream = False
+        for name, value in head.headers:
+            start = rendered(name)
+            if start:
+                lines.append(b"%b%b\r\n" % (start, value))
+                if start == b"content-type: ":
+                    self._is_event_stream = value[:17].lower() == b"text/event-stream"
+            elif len(name) == 10 and name.lower() == b"connection":
+                connection_options += b"," + value.lower()
+        if connection_options and connection_options not in (b",keep-alive", b",close"):
+            named = {option.strip() for option in connection_options.split(b",")}
+            lines = [line for line in lines if line.split(b":", 1)[0] not in named]
+        if self._is_event_stream:
+            lines.append(b"x-accel-buffering: no\r\n")  # proxies before us must not gather a stream
+        block = b"".join(lines)
+        return block if are_whole_lines(block, len(lines)) else None
+
+    def _slow_down(self) -> None:
+        if self._connection is not None and self._drain is None:
+            self._connection.pause()
+            self._drain = asyncio.get_running_loop().create_task(self._resume_when_drained(self._connection))
+
+    async def _resume_when_drained(self, connection: UpstreamConnection) -> None:
+        try:
+            await self._request.writer.drain()
+        except ConnectionError:
+            return  # the caller has gone: its handler is being cancelled
+        self._drain = None
+        connection.resume()

@@ -1,0 +1,117 @@
+"""Nouns with everything filled in, for tests to change what they speak about; and how such a row gets into Postgres."""
+
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from psycopg import AsyncConnection, sql
+from psycopg.types.json import Jsonb
+
+from relay_contract import nouns, tokens
+from relay_contract.nouns import Noun
+
+MOMENT = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
+TOKEN = tokens.mint(nouns.KeyMode.LIVE)
+"""One valid relay key for all tests of a run."""
+
+RATE_LIMIT = nouns.RateLimit(
+    id=nouns.RateLimitId(1), slug="many", rules=(nouns.Rule(nouns.Meter.REQUESTS, 1_000_000, 60),)
+)
+POLICY = nouns.Policy(id=nouns.PolicyId(1), slug="all", models=("*",), rate_limit_id=None)
+PROJECT = nouns.Project(id=nouns.ProjectId(1), slug="demo", is_archived=False, rate_limit_id=None)
+LINE = nouns.Line(id=nouns.LineId(1), project_id=PROJECT.id, slug="v1", is_enabled=True)
+ENDPOINT = nouns.Endpoint(
+    id=nouns.EndpointId(1), line_id=LINE.id, slug="events", is_enabled=True, max_body_bytes=1000, rate_limit_id=None
+)
+TARGET = nouns.Target(
+    id=nouns.TargetId(1),
+    endpoint_id=ENDPOINT.id,
+    name="first",
+    delivery_mode=nouns.DeliveryMode.ASYNC,
+    is_enabled=True,
+)
+RELAY_KEY = nouns.RelayKey(
+    id=nouns.RelayKeyId(1),
+    project_id=PROJECT.id,
+    mode=nouns.KeyMode.LIVE,
+    token_hash=TOKEN.hash,
+    scopes=(nouns.Scope.RELAY, nouns.Scope.INFERENCE),
+    policy_id=POLICY.id,
+    rate_limit_id=None,
+    expires_at=None,
+    revoked_at=None,
+)
+HOST = nouns.Host(
+    id=nouns.HostId(1),
+    slug="vendor",
+    base_url="http://127.0.0.1:9/v1",
+    is_enabled=True,
+    connect_timeout_ms=1000,
+    first_byte_timeout_ms=2000,
+    idle_timeout_ms=3000,
+    total_timeout_ms=4000,
+)
+HOST_KEY = nouns.HostKey(
+    id=nouns.HostKeyId(1), host_id=HOST.id, name="main", sealed_value=b"\x01sealed", is_enabled=True
+)
+MODEL = nouns.Model(id=nouns.ModelId(1), name="demo-gpt", owned_by="demo", is_enabled=True, created_at=MOMENT)
+BINDING = nouns.HostBinding(
+    id=nouns.HostBindingId(1),
+    model_id=MODEL.id,
+    host_id=HOST.id,
+    wire_shape=nouns.WireShape.OPENAI_CHAT,
+    upstream_name="gpt-x",
+    priority=1,
+    is_enabled=True,
+)
+EVERYTHING: tuple[Noun, ...] = (
+    RATE_LIMIT, POLICY, PROJECT, LINE, ENDPOINT, TARGET, RELAY_KEY, HOST, HOST_KEY, MODEL, BINDING,
+)  # fmt: skip
+"""One row of each noun, references whole, in an order in which they can be inserted."""
+
+FILLINGS: dict[str, Any] = {
+    "ARRAY": [],
+    "boolean": True,
+    "bytea": b"private",
+    "integer": 5,
+    "jsonb": Jsonb({}),
+    "timestamp with time zone": MOMENT,
+}
+"""What goes into columns that are private to the control plane, by type; text becomes the row's id, which is unique."""
+
+
+async def _private_columns(connection: AsyncConnection[Any], row: Noun) -> dict[str, Any]:
+    """What the row's table wants besides the noun's fields."""
+    cursor = await connection.execute(
+        "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = %s"
+        " AND is_nullable = 'NO' AND column_default IS NULL AND is_identity = 'NO'",
+        [row.table],
+    )
+    return {name: FILLINGS.get(data_type, str(row.id)) for name, data_type in await cursor.fetchall()}
+
+
+def _stored(name: str, value: Any) -> Any:
+    if name == "rules":
+        return Jsonb(nouns.rules_to_json(value))
+    if isinstance(value, tuple):
+        return [str(member) for member in value]
+    return str(value) if isinstance(value, str) else value
+
+
+async def insert(connection: AsyncConnection[Any], *rows: Noun) -> None:
+    """Inserts these rows as the owner of the tables."""
+    for row in rows:
+        values = await _private_columns(connection, row) | {
+            field.name: _stored(field.name, getattr(row, field.name)) for field in fields(row)
+        }
+        statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+            sql.Identifier(row.table),
+            sql.SQL(", ").join(map(sql.Identifier, values)),
+            sql.SQL(", ").join(sql.Placeholder() * len(values)),
+        )
+        await connection.execute(statement, list(values.values()))
+
+
+def numbered(row: Any, number: int, **changes: Any) -> Any:
+    """A copy of a noun with another id and these fields changed."""
+    return replace(row, id=type(row.id)(number), **changes)

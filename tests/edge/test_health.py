@@ -1,0 +1,150 @@
+"""What load balancers and Prometheus see, and the door that every connection comes through."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blockbuster import blockbuster_ctx
+from psycopg import AsyncConnection
+
+from tests.edge.conftest import until
+from tests.edge.inside import InsideEdge, inside_edge
+from tests.edge.nouns import EVERYTHING, TOKEN, insert
+
+BEARER = {"Authorization": f"Bearer {TOKEN.token}"}
+
+
+@pytest.fixture
+async def edge(
+    owner: AsyncConnection[Any], edge_database_url: str, redis_url: str, free_port: int, tmp_path: Path
+) -> AsyncIterator[InsideEdge]:
+    await insert(owner, *EVERYTHING)
+    async with inside_edge(tmp_path, free_port, edge_database_url, redis_url) as edge:
+        yield edge
+
+
+async def test_healthz(edge: InsideEdge) -> None:
+    async with edge.client.get(f"{edge.url}/healthz") as answer:
+        assert (answer.status, await answer.json()) == (200, {"status": "ok"})
+        assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_readyz(edge: InsideEdge) -> None:
+    async with edge.client.get(f"{edge.url}/readyz") as answer:
+        assert answer.status == 200
+        document = await answer.json()
+    catalog, process = document.pop("catalog"), document.pop("process")
+    assert document == {
+        "status": "ready",
+        "problems": [],
+        "postgres": {"connected": True},
+        "redis": {"connected": True, "problem": None},
+    }
+    assert 0 <= catalog.pop("age_seconds") < 60
+    assert catalog == {"connected": True, "problem": None, "version": 1}
+    assert process["index"] == 0
+
+
+async def test_readyz_while_the_process_ends(edge: InsideEdge) -> None:
+    edge.edge.health.is_draining = True
+    async with edge.client.get(f"{edge.url}/readyz") as answer:
+        assert answer.status == 503
+        assert (await answer.json())["problems"] == ["shutting down"]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+async def test_methods(edge: InsideEdge, path: str) -> None:
+    async with edge.client.post(edge.url + path) as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+    async with edge.client.head(edge.url + path) as answer:
+        assert (answer.status, await answer.read()) == (200, b"")
+
+
+SAMPLE = re.compile(r'[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? -?[0-9.e+-]+')
+
+
+async def test_metrics(edge: InsideEdge) -> None:
+    async with edge.client.post(f"{edge.url}/r/demo/v1/events", data=b"{}", headers=BEARER) as answer:
+        assert answer.status == 202
+    async with edge.client.get(f"{edge.url}/metrics") as answer:
+        assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+        text = await answer.text()
+    lines = text.splitlines()
+    assert [line for line in lines if not line.startswith("# ") and not SAMPLE.fullmatch(line)] == []
+    for line in (
+        'relay_edge_requests_total{surface="relay",status="2xx"} 1',
+        "relay_edge_intake_requests_total 1",
+        "relay_edge_intake_deliveries_total 1",
+        "relay_edge_intake_queue 0",
+        "relay_edge_catalog_loads_total 1",
+        'relay_edge_catalog_version{process="0"} 1',
+        'relay_edge_in_flight{surface="relay"} 0',
+    ):
+        assert line in lines
+    names = {line.split(" ")[2] for line in lines if line.startswith("# TYPE ")}
+    assert {line.split("{")[0].split(" ")[0] for line in lines if line[0] != "#"} <= names | {
+        f"{name}_{part}" for name in names for part in ("bucket", "sum", "count")
+    }
+
+
+async def test_requests_do_not_block_the_loop(edge: InsideEdge, owner: AsyncConnection[Any]) -> None:
+    with blockbuster_ctx("relay_edge"):
+        async with edge.client.post(f"{edge.url}/r/demo/v1/events", data=b"{}", headers=BEARER) as answer:
+            assert answer.status == 202
+        async with edge.client.get(f"{edge.url}/metrics") as answer:
+            assert answer.status == 200
+        await owner.execute("UPDATE catalog_project SET slug = 'moved'")
+        assert edge.edge.catalog.snapshot is not None
+        await until(lambda: edge.edge.catalog.snapshot.project_by_slug("moved"), "a change")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET /healthz HTTP/9.9\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization Bearer rk_live_canary\r\n\r\n",
+        b"GET /" + b"x" * 10_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+    ],
+    ids=lambda sent: repr(sent[:16]),
+)
+async def test_what_is_no_http_is_answered_in_json_and_not_quoted(edge: InsideEdge, sent: bytes) -> None:
+    head, _, body = (await edge.raw(sent)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"\r\nconnection: close" in head
+    assert json.loads(body)["error"] in {"bad_request", "bad_header"}
+    assert b"canary" not in body
+    assert b"xxx" not in body
+
+
+async def test_pipelined_requests_are_answered_in_their_order(edge: InsideEdge) -> None:
+    head = f"Host: a\r\nAuthorization: Bearer {TOKEN.token}\r\nContent-Length: 2\r\n"
+    answer = await edge.raw(
+        f"POST /r/demo/v1/events HTTP/1.1\r\n{head}\r\n{{}}GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+        f"POST /r/demo/v1/none HTTP/1.1\r\n{head}Connection: close\r\n\r\n{{}}".encode()
+    )
+    assert re.findall(rb"HTTP/1\.1 (\d{3})", answer) == [b"202", b"200", b"404"]
+
+
+async def test_connections_that_never_speak_are_closed(edge: InsideEdge) -> None:
+    silent_reader, silent = await asyncio.open_connection("127.0.0.1", edge.port)
+    half_reader, half = await asyncio.open_connection("127.0.0.1", edge.port)
+    half.write(b"GET /healthz HTTP/1.1\r\nHost")
+    spoken_reader, spoken = await asyncio.open_connection("127.0.0.1", edge.port)
+    spoken.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+    await spoken_reader.readuntil(b"}")
+    door = edge.edge._door
+    await until(lambda: door.counts()[0] == 3, "three connections")
+    loop = asyncio.get_running_loop()
+    assert door.close_silent(loop.time() - 3600) == 0
+    assert door.close_silent(loop.time() + 1) == 2
+    assert await silent_reader.read() == b""
+    assert await half_reader.read() == b""
+    spoken.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+    await spoken_reader.readuntil(b"}")
+    for writer in (silent, half, spoken):
+        writer.close()

@@ -1,0 +1,128 @@
+"""Which model is reached, on which host, with which key next."""
+
+from dataclasses import replace
+
+import pytest
+
+from relay_contract import nouns
+from relay_contract.errors import BadRequest, ModelForbidden, ModelNotFound, NoHostKey, RelayError
+from relay_contract.nouns import Noun, WireShape
+from relay_edge import protocols
+from relay_edge.catalog.snapshot import Snapshot
+from relay_edge.routing import PATHS, Blame, PolicyPatterns, Router, Turns, first_candidate, next_candidate
+from tests.edge.nouns import BINDING, HOST, HOST_KEY, MODEL, POLICY, numbered
+
+OPENAI, ANTHROPIC = WireShape.OPENAI_CHAT, WireShape.ANTHROPIC_MESSAGES
+
+
+@pytest.mark.parametrize(
+    ("patterns", "reached", "refused"),
+    [
+        ((), [], ["gpt", ""]),
+        (("*",), ["gpt", "claude"], []),
+        (("gpt",), ["gpt"], ["gpt-4", "gp", "GPT"]),
+        (("gpt*",), ["gpt", "gpt-4"], ["claude", "agpt"]),
+        (("gpt-*", "claude"), ["gpt-4", "claude"], ["gpt", "claude-3"]),
+        (("*", "-gpt-4"), ["gpt", "gpt-4o"], ["gpt-4"]),
+        (("-gpt*", "*"), ["claude"], ["gpt", "gpt-4"]),
+        (("gpt-4", "-gpt*"), [], ["gpt-4"]),
+        (("a*c",), ["a*c"], ["abc"]),
+        (("-*", "*"), [], ["gpt"]),
+    ],
+)
+def test_patterns(patterns: tuple[str, ...], reached: list[str], refused: list[str]) -> None:
+    compiled = PolicyPatterns(patterns)
+    assert [name for name in (*reached, *refused) if compiled.reaches(name)] == reached
+
+
+def key(number: int, host_id: int = 1) -> nouns.HostKey:
+    return replace(HOST_KEY, id=nouns.HostKeyId(number), host_id=nouns.HostId(host_id))
+
+
+def binding(number: int, host_id: int, priority: int = 1, shape: WireShape = OPENAI, enabled: bool = True) -> Noun:
+    return replace(
+        BINDING, id=nouns.HostBindingId(number), host_id=nouns.HostId(host_id), priority=priority, wire_shape=shape,
+        is_enabled=enabled,
+    )  # fmt: skip
+
+
+def hosts(*numbers: int) -> list[Noun]:
+    return [numbered(HOST, number, slug=f"host-{number}") for number in numbers]
+
+
+def router(*rows: Noun) -> Router:
+    return Router(Snapshot.build([MODEL, *rows]))
+
+
+def test_stops_are_enabled_bindings_of_the_shape_on_enabled_hosts_with_keys_by_priority() -> None:
+    found = router(
+        *hosts(1, 2, 3, 4), replace(numbered(HOST, 5), is_enabled=False),
+        key(1, 1), key(2, 2), key(3, 2), key(5, 5), key(6, 4),
+        binding(1, 1, priority=2), binding(2, 2, priority=1), binding(3, 3), binding(4, 5),
+        binding(5, 4, shape=ANTHROPIC), binding(6, 99),
+    ).route(POLICY, "demo-gpt", OPENAI)  # fmt: skip
+    assert found.model == MODEL
+    assert [(stop.host.id, [k.id for k in stop.keys]) for stop in found.stops] == [(2, [2, 3]), (1, [1])]
+
+
+@pytest.mark.parametrize(
+    ("rows", "name", "error"),
+    [
+        ([], "unknown", ModelNotFound),
+        ([replace(MODEL, is_enabled=False)], "demo-gpt", ModelNotFound),
+        ([], "demo-gpt", NoHostKey),
+        ([*hosts(1), binding(1, 1)], "demo-gpt", NoHostKey),
+        ([*hosts(1), key(1), binding(1, 1, enabled=False)], "demo-gpt", NoHostKey),
+        ([*hosts(1), key(1), binding(1, 1, shape=ANTHROPIC)], "demo-gpt", BadRequest),
+    ],
+)
+def test_no_way(rows: list[Noun], name: str, error: type[RelayError]) -> None:
+    with pytest.raises(error) as raised:
+        router(*rows).route(POLICY, name, OPENAI)
+    assert type(raised.value) is error
+    if error is BadRequest:
+        assert "/v1/messages" in raised.value.public_text
+
+
+@pytest.mark.parametrize("policy", [None, replace(POLICY, models=("other",))])
+def test_no_grant(policy: nouns.Policy | None) -> None:
+    with pytest.raises(ModelForbidden):
+        router(*hosts(1), key(1), binding(1, 1)).route(policy, "demo-gpt", OPENAI)
+
+
+def test_paths_are_those_of_the_surfaces() -> None:
+    assert {shape: surface.path for shape, surface in protocols.SURFACES.items()} == PATHS
+    assert all(shape is surface.shape for shape, surface in protocols.SURFACES.items())
+
+
+def test_turns_go_round_for_each_host() -> None:
+    turns = Turns()
+    assert [turns.take(nouns.HostId(1)) for _ in range(3)] == [0, 1, 2]
+    assert turns.take(nouns.HostId(2)) == 0
+
+
+@pytest.mark.parametrize(
+    ("blames", "turn", "expected"),
+    [
+        ([Blame.KEY] * 5, 0, [1, 2, 3, 4]),
+        ([Blame.KEY] * 5, 1, [2, 1, 4, 3]),
+        ([Blame.HOST] * 5, 0, [1, 3, 2, 4]),  # the other host first, then what is left
+        ([Blame.HOST, Blame.KEY, Blame.KEY, Blame.KEY], 0, [1, 3, 4, 2]),
+        ([Blame.KEY, Blame.HOST, Blame.KEY, Blame.KEY], 0, [1, 2, 3, 4]),
+    ],
+)
+def test_the_order_of_candidates_ends(blames: list[Blame], turn: int, expected: list[int]) -> None:
+    route = router(*hosts(1, 2), key(1, 1), key(2, 1), key(3, 2), key(4, 2), binding(1, 1, 1), binding(2, 2, 2)).route(
+        POLICY, "demo-gpt", OPENAI
+    )
+    candidate, tried = first_candidate(route, turn), []
+    order = []
+    for blame in blames:
+        order.append(candidate.key.id)
+        tried.append((candidate, blame))
+        following = next_candidate(route, turn, tried)
+        if following is None:
+            break
+        candidate = following
+    assert order == expected
+    assert next_candidate(route, turn, tried) is None
