@@ -1,0 +1,89 @@
+"""The Celery app: the workers' composition root. Celery carries wake-ups and the schedule, never a payload.
+
+    celery -A delivery.app worker --pool threads --concurrency 32 --without-gossip --without-mingle -Q delivery
+    celery -A delivery.app beat --pidfile=
+
+One process per worker (the threads only wait for the drainer), so a killed worker leaves no children. Losing the
+broker, or every message in it, delays nothing by more than one due-scan.
+"""
+
+import logging
+import os
+from typing import Any
+
+import django
+from celery import Celery, signals
+from celery.schedules import crontab
+
+from delivery import settings as delivery_settings
+from relay_contract import logs
+from relay_contract.messages import QUEUE
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "relay_admin.settings")
+settings = delivery_settings.read(os.environ)
+django.setup()
+
+from delivery.resident import Resident  # noqa: E402 (reads Django's models)
+
+resident = Resident(settings)
+
+app = Celery("relay")
+app.conf.update(
+    broker_url=settings.redis_url,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,  # for ever: what is due is delivered meanwhile
+    broker_transport_options={
+        "visibility_timeout": 600,
+        "unacked_restore_throttle": 1,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "socket_connect_timeout": 5,
+    },
+    task_default_queue=QUEUE,
+    task_serializer="json",
+    accept_content=["json"],
+    task_ignore_result=True,
+    result_backend=None,
+    worker_prefetch_multiplier=1,
+    worker_cancel_long_running_tasks_on_connection_loss=True,  # of ours none: they acknowledge when they begin
+    worker_hijack_root_logger=False,
+    worker_redirect_stdouts=False,
+    worker_enable_remote_control=True,
+    worker_send_task_events=False,
+    imports=("delivery.tasks",),
+    enable_utc=True,
+    timezone="UTC",
+    # In memory: a file would have to live somewhere, and what is scheduled goes by the clock on the wall.
+    beat_scheduler="celery.beat:Scheduler",
+    beat_schedule={
+        "deliveries.retention": {
+            "task": "deliveries.retention",
+            "schedule": crontab(minute=17),
+            "options": {"expires": 3000},
+        },
+    },
+)
+
+
+def _configure_logs(**_: Any) -> None:
+    logs.configure(settings.log_level, "delivery")
+    for name in ("celery.app.trace", "celery.worker.strategy"):  # two lines for each wake-up
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _start(**_: Any) -> None:
+    resident.start()
+
+
+def _stop(**_: Any) -> None:
+    resident.stop()
+
+
+def _join(**_: Any) -> None:
+    resident.join()
+
+
+signals.setup_logging.connect(_configure_logs)
+signals.worker_ready.connect(_start)
+signals.worker_shutting_down.connect(_stop)
+signals.worker_shutdown.connect(_join)

@@ -1,0 +1,105 @@
+"""One try to deliver, as values: what was claimed, what the target answered, and the headers that go out. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from yarl import URL
+
+from relay_contract import headers, signing
+
+USER_AGENT = "Relay/1"
+MAX_RESPONSE_BYTES = 65_536
+"""A longer answer is read no further and its connection is closed."""
+MAX_EXCERPT_BYTES = 4_096
+"""How much of an answer is kept with its attempt."""
+
+
+class Fault(StrEnum):
+    """Why an attempt has no usable answer. Stored as `Attempt.error` and `Delivery.last_error`."""
+
+    TIMEOUT = "timeout"
+    DNS_FAILURE = "dns_failure"
+    ADDRESS_REFUSED = "address_refused"
+    CONNECTION_REFUSED = "connection_refused"
+    CONNECTION_RESET = "connection_reset"
+    CONNECTION_CLOSED = "connection_closed"  # ended before an answer
+    CONNECT_FAILED = "connect_failed"  # unreachable, or several addresses that failed in several ways
+    TLS_FAILURE = "tls_failure"
+    CERTIFICATE_REFUSED = "certificate_refused"
+    INVALID_RESPONSE = "invalid_response"  # not HTTP
+    RESPONSE_HEADER_TOO_LARGE = "response_header_too_large"
+    RESPONSE_BROKEN_OFF = "response_broken_off"  # ended before the length it had announced
+    BAD_URL = "bad_url"
+    BAD_HEADER = "bad_header"
+    SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 (a code): the signing secret does not open with our master key
+    TARGET_DELETED = "target_deleted"
+    PAYLOAD_EXPIRED = "payload_expired"
+    LEASES_LOST = "leases_lost"  # worker after worker was lost while it sent this one
+    WORKER_STOPPED = "worker_stopped"
+    INTERNAL_ERROR = "internal_error"  # ours; the log has it under delivery_id
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A target, ready to be sent to."""
+
+    url: URL
+    headers: Mapping[str, str]  # static ones, names in lower case
+    timeout_seconds: int  # from the look-up of the name to the last byte of the answer
+    retry_schedule_seconds: tuple[int, ...]
+    signing_key: signing.SigningKey
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A delivery that this process may send until its lease ends. `claim_id` is the fence for the result."""
+
+    delivery_id: UUID
+    claim_id: UUID
+    request_id: UUID
+    target_id: int
+    shard: int
+    number: int  # of this try, from 1
+    replay: int
+    content_type: str
+    request_headers: Mapping[str, str]
+    body: bytes | None  # None: past its retention
+    url: str  # "" where the target was deleted
+    destination: Destination | Fault
+
+    @property
+    def body_bytes(self) -> int:
+        return len(self.body or b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. With a fault the status may still be known: it came before the rest broke off."""
+
+    started_at: datetime
+    duration_ms: int
+    status: int | None
+    fault: Fault | None
+    retry_after: str | None = None  # the header's text
+    excerpt: bytes = b""  # at most MAX_EXCERPT_BYTES
+    is_cut: bool = False  # the excerpt is not the whole answer
+
+
+def request_headers(claim: Claim, destination: Destination, body: bytes, timestamp: int) -> dict[str, str]:
+    """The headers of one attempt, names in lower case; `timestamp` in Unix seconds, of this attempt.
+
+    Later ones win: the caller's, the target's static ones, ours. Raises ValueError for an id no signature can carry.
+    """
+    sent = {"accept": "*/*", "user-agent": USER_AGENT, **claim.request_headers}
+    if claim.content_type:
+        sent["content-type"] = claim.content_type
+    sent.update(destination.headers)
+    sent.update(signing.signature_headers((destination.signing_key,), str(claim.request_id), timestamp, body))
+    sent[headers.DELIVERY_ID] = str(claim.delivery_id)
+    sent[headers.ATTEMPT] = str(claim.number)
+    if claim.replay:
+        sent[headers.REPLAY] = str(claim.replay)
+    return sent

@@ -1,0 +1,50 @@
+"""The worker's figures as a page of Prometheus text (exposition format 0.0.4). Reads counters, keeps none."""
+
+import asyncio
+
+from delivery.drain import Drainer
+
+READ_SECONDS = 5.0
+
+
+def page(drainer: Drainer) -> str:
+    """The page. Names end in their unit."""
+    figures = drainer.figures
+    lines = [
+        "# TYPE relay_delivery_attempts_total counter",
+        *(f'relay_delivery_attempts_total{{outcome="{name}"}} {n}' for name, n in sorted(figures.outcomes.items())),
+        "# TYPE relay_delivery_faults_total counter",
+        *(f'relay_delivery_faults_total{{fault="{name}"}} {n}' for name, n in sorted(figures.faults.items())),
+        "# TYPE relay_delivery_claims_total counter",
+        f"relay_delivery_claims_total {figures.claims}",
+        "# TYPE relay_delivery_fences_lost_total counter",
+        f"relay_delivery_fences_lost_total {drainer.fences_lost}",
+        "# TYPE relay_delivery_wake_failures_total counter",
+        f"relay_delivery_wake_failures_total {drainer.wake_failures}",
+        "# TYPE relay_delivery_in_flight gauge",
+        f"relay_delivery_in_flight {figures.in_flight}",
+        "# TYPE relay_delivery_oldest_due_seconds gauge",
+        f"relay_delivery_oldest_due_seconds {figures.oldest_due_seconds:.3f}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+async def serve(port: int, drainer: Drainer) -> asyncio.Server:
+    """Answer every request on the port with the page, and close. Raises OSError when the port is taken."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                await reader.readuntil(b"\r\n\r\n")
+                body = page(drainer).encode()
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
+                    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+                )
+                await writer.drain()
+        except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # a caller that does not speak HTTP gets no answer
+        finally:
+            writer.close()
+
+    return await asyncio.start_server(answer, port=port)

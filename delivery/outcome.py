@@ -1,0 +1,57 @@
+"""What an answer means for a delivery. Pure.
+
+2xx is success. A redirect is a failure: it is never followed, since the address behind it was not checked. 410 says
+that the target is gone for good (Standard Webhooks). A few statuses say that the same bytes will never be taken.
+Everything else, unknown statuses and broken connections included, is tried again.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from delivery.attempt import Answer, Fault
+from relay_admin.deliveries.models import DeadReason
+
+PERMANENT_STATUSES = frozenset({400, 401, 403, 404, 405, 413, 415, 422})
+
+DEAD_AT_ONCE = {
+    Fault.ADDRESS_REFUSED: DeadReason.ADDRESS_REFUSED,
+    Fault.TARGET_DELETED: DeadReason.TARGET_DELETED,
+    Fault.PAYLOAD_EXPIRED: DeadReason.PAYLOAD_EXPIRED,
+    Fault.LEASES_LOST: DeadReason.ATTEMPTS_EXHAUSTED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The target has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Failed in a way that time may heal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """To the failure queue."""
+
+    reason: DeadReason
+
+
+Verdict: TypeAlias = Delivered | Again | Dead
+
+
+def judge(answer: Answer) -> Verdict:
+    """A fault outweighs the status: an answer that broke off is no answer, even where it began with 200."""
+    if answer.fault is not None:
+        dead = DEAD_AT_ONCE.get(answer.fault)
+        return Again() if dead is None else Dead(dead)
+    if answer.status is None:
+        raise ValueError("an answer has a status or a fault")
+    if 200 <= answer.status <= 299:
+        return Delivered()
+    if answer.status == 410:
+        return Dead(DeadReason.TARGET_GONE)
+    if answer.status in PERMANENT_STATUSES:
+        return Dead(DeadReason.PERMANENT_FAILURE)
+    return Again()

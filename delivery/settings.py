@@ -1,0 +1,44 @@
+"""The workers' settings, read once at start. `.env.example` describes each for operators."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from relay_contract.env import Env
+from relay_contract.netguard import Network
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """URLs and the key are secrets: they stay out of `repr`."""
+
+    database_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
+    master_key: bytes = field(repr=False)  # 32 bytes; opens the targets' signing secrets
+    egress_allow: tuple[Network, ...]  # networks that targets may be in although they are not public
+    in_flight: int  # deliveries at once in one worker process, from claim to recorded result
+    in_flight_per_target: int  # of them, to one target
+    grace_seconds: float  # what sends in flight get at shutdown before they are given back to the queue
+    retention_days: int  # requests older than this are forgotten, unless something of them is still to be delivered
+    metrics_port: int  # 0: no metrics page
+    log_level: str
+
+
+def read(environ: Mapping[str, str]) -> Settings:
+    """Settings out of environment variables. Raises ConfigurationError with every mistake in it."""
+    env = Env(environ)
+    settings = Settings(
+        database_url=env.url("DATABASE_URL"),
+        redis_url=env.url("REDIS_URL", ("redis", "rediss", "unix")),
+        master_key=env.key32("RELAY_MASTER_KEY"),
+        egress_allow=env.networks("RELAY_EGRESS_ALLOW"),
+        in_flight=env.integer("RELAY_DELIVERY_IN_FLIGHT", 256, 1, 4096),
+        in_flight_per_target=env.integer("RELAY_DELIVERY_IN_FLIGHT_PER_TARGET", 64, 1, 4096),
+        grace_seconds=env.seconds("RELAY_DELIVERY_GRACE_SECONDS", 10, 0, 120),
+        retention_days=env.integer("RELAY_RETENTION_DAYS", 30, 1, 3650),
+        metrics_port=env.integer("RELAY_WORKER_METRICS_PORT", 0, 0, 65_535),
+        log_level=env.text("RELAY_LOG_LEVEL", "INFO", LOG_LEVELS),
+    )
+    env.done()
+    return settings

@@ -1,0 +1,104 @@
+"""How the worker is configured: Celery, schedule, settings, the metrics page."""
+
+import asyncio
+import base64
+import logging
+
+import pytest
+
+from delivery import settings as delivery_settings
+from delivery.app import app
+from relay_contract.env import ConfigurationError
+from relay_contract.messages import DRAIN_TASK, QUEUE
+from tests.delivery.conftest import Work
+from tests.delivery.queue import Queue
+from tests.delivery.receiver import Receiver, status
+
+REQUIRED = {
+    "DATABASE_URL": "postgresql://relay:hunter2@db/relay",
+    "REDIS_URL": "redis://:hunter2@cache/0",
+    "RELAY_MASTER_KEY": base64.b64encode(b"k" * 32).decode(),
+}
+
+
+def test_defaults() -> None:
+    settings = delivery_settings.read(REQUIRED)
+    assert (settings.in_flight, settings.in_flight_per_target, settings.grace_seconds) == (256, 64, 10)
+    assert (settings.retention_days, settings.metrics_port, settings.log_level) == (30, 0, "INFO")
+    assert settings.egress_allow == ()
+    assert "hunter2" not in repr(settings)
+    assert str(b"k" * 32) not in repr(settings)
+
+
+def test_all_mistakes_come_at_once() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        delivery_settings.read(
+            {
+                "DATABASE_URL": "mysql://db/relay",
+                "RELAY_MASTER_KEY": "short",
+                "RELAY_EGRESS_ALLOW": "everything",
+                "RELAY_DELIVERY_IN_FLIGHT": "0",
+                "RELAY_DELIVERY_IN_FLIGHT_PER_TARGET": "many",
+                "RELAY_DELIVERY_GRACE_SECONDS": "-1",
+                "RELAY_RETENTION_DAYS": "0",
+                "RELAY_WORKER_METRICS_PORT": "70000",
+                "RELAY_LOG_LEVEL": "LOUD",
+            }
+        )
+    assert len(caught.value.problems) == 10
+
+
+def test_celery_carries_json_and_keeps_no_results() -> None:
+    app.loader.import_default_modules()
+    assert DRAIN_TASK in app.tasks
+    assert app.conf.task_default_queue == QUEUE
+    assert app.conf.accept_content == ["json"]
+    assert app.conf.task_ignore_result is True
+    assert app.conf.result_backend is None
+    assert app.conf.broker_transport_options["visibility_timeout"] == 600
+    assert app.conf.worker_hijack_root_logger is False
+
+
+def test_what_is_scheduled_exists() -> None:
+    app.loader.import_default_modules()
+    assert {entry["task"] for entry in app.conf.beat_schedule.values()} <= app.tasks.keys()
+
+
+async def test_the_metrics_page_counts_what_happened(
+    queue: Queue, receiver: Receiver, work: Work, free_port: int
+) -> None:
+    receiver.plans["/bad"] = [status(410)]
+    good, bad, nobody = [
+        await queue.target(url) for url in (f"{receiver.url}/in", f"{receiver.url}/bad", "http://[::1]:1/")
+    ]
+    await queue.accept(good, bad, nobody)
+    await work(RELAY_WORKER_METRICS_PORT=str(free_port))
+    await queue.until_states(delivered=1, dead=1, pending=1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", free_port)
+    writer.write(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
+    head, page = (await asyncio.wait_for(reader.read(), 30)).decode().split("\r\n\r\n")
+    writer.close()
+    assert head.startswith("HTTP/1.1 200 OK\r\n")
+    lines = page.splitlines()
+    assert 'relay_delivery_attempts_total{outcome="delivered"} 1' in lines
+    assert 'relay_delivery_attempts_total{outcome="dead"} 1' in lines
+    assert 'relay_delivery_attempts_total{outcome="retry"} 1' in lines
+    assert 'relay_delivery_faults_total{fault="connection_refused"} 1' in lines
+    assert "relay_delivery_in_flight 0" in lines
+    assert "relay_delivery_fences_lost_total 0" in lines
+
+
+async def test_a_late_delivery_is_warned_of_once(
+    queue: Queue, receiver: Receiver, work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.hold("/in")
+    target = await queue.target(f"{receiver.url}/in")
+    await queue.accept(target, calls=2)
+    await queue.sql("UPDATE deliveries_delivery SET next_attempt_at = now() - interval '5 minutes'")
+    caplog.set_level(logging.WARNING)
+    drainer = await work(RELAY_DELIVERY_IN_FLIGHT_PER_TARGET="1")
+    await receiver.until("/in", 1)
+    async with asyncio.timeout(30):
+        while drainer.figures.oldest_due_seconds < 300:  # noqa: ASYNC110 (a figure raises no event)
+            await asyncio.sleep(0.01)
+    assert [record.msg for record in caplog.records].count("deliveries_late") == 1
