@@ -1,0 +1,196 @@
+"""`make bench`, or `python -m bench [--quick] [--only NAME] [--rounds N]`: the product beside a bare aiohttp proxy.
+
+It starts the product in a home of its own, which it removes; a full run takes about four minutes. Exit code 0 when
+everything was measured (aims that are not met are printed, and no reason to fail), 1 when something could not be.
+"""
+
+import argparse
+import contextlib
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import measure, product, report
+from bench.measure import QUICK, Contender, Placement, Sizes
+from bench.parts import ROOT, BenchError, Part, server
+from bench.processes import NotLinuxError, require_linux
+from bench.product import Product
+from bench.report import Aim, Figure, Report
+
+RESULTS = ROOT / "bench" / "results"
+PARTS = ("memory", "requests", "streams", "deliveries", "catalog")
+DEFAULT_FOLDER = Path("/var/tmp")  # on a disk, unlike /tmp on many systems, whose fsync would cost nothing
+STREAMS_OF_THE_AIM = 25
+CATALOG_SECONDS = 300
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code."""
+    options = _options(arguments)
+    try:
+        require_linux()
+        found = run(options)
+    except (BenchError, NotLinuxError) as error:
+        print(f"\nThe bench cannot go on.\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped; nothing was stored.", file=sys.stderr)
+        return 1
+    _print(found)
+    if options.store:
+        print(f"\nStored in {found.write(options.results)}")
+    return 0
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="What the relay costs, beside a bare proxy.")
+    parser.add_argument("--quick", action="store_true", help="a tenth of everything, one round: a look, no evidence")
+    parser.add_argument("--only", choices=PARTS, action="append", help="measure this part alone; may be repeated")
+    parser.add_argument("--rounds", type=int, choices=range(1, 21), metavar="N", help="medians of so many (default 3)")
+    parser.add_argument("--bare", action="store_true", help="the bare proxy alone, without starting the product")
+    parser.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="where the product's data lives meanwhile")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the JSON goes")
+    parser.add_argument("--no-store", dest="store", action="store_false", help="print only")
+    return parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace, sizes: Sizes | None = None) -> Report:
+    """Measure what the options ask for. BenchError when something cannot be measured or trusted."""
+    sizes = sizes or (QUICK if options.quick else Sizes())
+    rounds = options.rounds or (1 if options.quick else 3)
+    wanted = options.only or list(PARTS)
+    _allow_many_connections(sizes)
+    placement = Placement()
+    with contextlib.ExitStack() as stack:
+        vendor = stack.enter_context(server("vendor"))
+        sink = stack.enter_context(server("sink"))
+        bare = stack.enter_context(server("bare_proxy", "--upstream", vendor.url))
+        contenders = [measure.part_contender(vendor), measure.part_contender(bare)]
+        ours: Product | None = None
+        if not options.bare:
+            _say("starting the product")
+            ours = stack.enter_context(product.running(vendor.url, sink.url, options.folder))
+            contenders.append(measure.product_contender(ours))
+        found = Report(
+            settings=report.settings(contenders, sizes, rounds, placement.text),
+            machine=report.machine(options.folder),
+        )
+        with measure.placed(placement, contenders):
+            if "memory" in wanted:
+                _memory(found, contenders, sizes)
+            if "requests" in wanted:
+                _requests(found, contenders, sizes, rounds)
+            if "streams" in wanted:
+                _streams(found, contenders, sizes, rounds)
+        if ours is not None:
+            if "deliveries" in wanted:
+                _deliveries(found, ours, sink, sizes, rounds)
+            _peaks(found, ours)
+    if "catalog" in wanted and (ROOT / "bench" / "catalog.py").exists() and not options.bare:
+        _catalog(found)
+    return found
+
+
+def _memory(found: Report, contenders: Sequence[Contender], sizes: Sizes) -> None:
+    _say(f"memory with {sizes.idle_streams:,} idle streams")
+    idle = {one.name: measure.idle_streams(one, sizes) for one in contenders if one.name != report.DIRECT}
+    ours = next((one for one in contenders if one.name == report.OURS), None)
+    worker = measure.largest(ours.roles()["worker"]) if ours is not None else None
+    found.figures += report.memory_figures(idle.get(report.OURS), idle[report.BARE], worker)
+    found.raw["idle_streams"] = idle
+
+
+def _requests(found: Report, contenders: Sequence[Contender], sizes: Sizes, rounds: int) -> None:
+    _say(f"{sizes.requests:,} chats, {sizes.requests_in_flight} in flight, {rounds} rounds")
+    many = measure.requests(contenders, sizes, rounds)
+    single = measure.requests_one_at_a_time(contenders, sizes, rounds)
+    found.figures += report.request_figures(many, single, sizes.requests_in_flight)
+    found.raw |= {"requests": many, "requests_one_at_a_time": single}
+
+
+def _streams(found: Report, contenders: Sequence[Contender], sizes: Sizes, rounds: int) -> None:
+    for at_once, count in sizes.streams:
+        _say(f"{count:,} streams, {at_once} at once, {rounds} rounds")
+        samples = measure.streams(contenders, at_once, count, rounds)
+        aim = Aim(1.3, is_upper=True) if at_once == STREAMS_OF_THE_AIM else None
+        found.figures += report.stream_figures(samples, at_once, aim)
+        found.raw[f"streams_{at_once}_at_once"] = samples
+
+
+def _deliveries(found: Report, ours: Product, sink: Part, sizes: Sizes, rounds: int) -> None:
+    _say(f"{sizes.posts:,} posts to {len(product.TARGET_PATHS)} targets each, {rounds} rounds")
+    with ours.database() as database:
+        said = database.execute("SHOW fsync").fetchone()
+    if said != ("on",):
+        raise BenchError(f"Postgres runs with fsync {said}: what it accepts is not safe, and the figures would lie.")
+    taken = measure.deliveries(ours, sink, sizes, rounds)
+    found.figures += report.delivery_figures(taken)
+    repeated = sum(one.repeated for one in taken)
+    found.notes.append(f"every accepted id was received by each of its targets; {repeated} calls were repeats")
+    for one in taken:
+        one.accepted.collected.clear()  # checked; thousands of ids are no result
+    found.raw["deliveries"] = taken
+
+
+def _peaks(found: Report, ours: Product) -> None:
+    """The most memory that any process of each role ever held."""
+    peaks: dict[str, Any] = {}
+    for role, pids in ours.pids_by_role().items():
+        if role in {"edge", "worker", "control", "schedule", "supervisor"}:
+            peaks[role] = round(max(measure.largest([pid]).peak_bytes for pid in pids) / 1e6, 1)
+    found.raw["peak_megabytes_of_one_process"] = peaks
+    found.notes.append("peak MB of one process: " + ", ".join(f"{role} {peak:g}" for role, peak in peaks.items()))
+
+
+def _catalog(found: Report) -> None:
+    """What `bench/catalog.py` prints on its last line: `{"figures": [{name, unit, value, aim_at_most}]}`."""
+    _say("catalog of 100,000 keys")
+    command = [sys.executable, "-m", "bench.catalog"]
+    done = subprocess.run(command, check=False, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=CATALOG_SECONDS)
+    if done.returncode != 0:
+        raise BenchError(f"bench.catalog ended with {done.returncode}; its own message is above.")
+    said = json.loads(done.stdout.splitlines()[-1])
+    for figure in said["figures"]:
+        bound = figure.get("aim_at_most")
+        aim = None if bound is None else Aim(bound, is_upper=True)
+        found.figures.append(Figure(figure["name"], figure["unit"], figure["value"], aim=aim))
+    found.raw["catalog"] = said
+
+
+def _allow_many_connections(sizes: Sizes) -> None:
+    """Raise this process' limit of open files, which everything it starts inherits. BenchError when it may not."""
+    wanted = 4 * sizes.idle_streams + 1024
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            raise BenchError(f"The bench needs {wanted} open files a process, and this user may have {hard}: ulimit -n")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _say(text: str) -> None:
+    print(f"bench | {text}", flush=True)
+
+
+def _print(found: Report) -> None:
+    about = found.machine
+    print(
+        f"\n{about['date']}, {about['cpus']} x {about['cpu']}, {about['memory_gb']} GB, {about['system']}, "
+        f"Python {about['python']}\nfdatasync of 8 KB {about['fdatasync_ms']} ms; load average at the start "
+        f"{about['load_average'][0]:.2f}\n{found.settings['rounds']} rounds, medians; {found.settings['placement']}\n"
+    )
+    print(found.table())
+    for note in found.notes:
+        print(f"\n{note}")
+    shortfalls = found.shortfalls()
+    if shortfalls:
+        print("\nFALLS SHORT\n" + "\n".join(f"  {shortfall}" for shortfall in shortfalls))
+    elif any(figure.verdict for figure in found.figures):
+        print("\nEvery aim that was measured is met.")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

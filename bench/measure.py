@@ -1,0 +1,302 @@
+"""The measurements. Each returns plain numbers per round; `report.py` takes medians and says what they mean.
+
+Contenders take turns within a round, in an order that turns with the round, each after a warm-up. CPU is read right
+before the load and again `_SETTLE_SECONDS` after its end, so that what a contender does later is counted too.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from bench import processes
+from bench.load import Outcome, Plan
+from bench.parts import BenchError, Load, Part, fetch
+from bench.product import CHAT_MODEL, CHAT_PATH, ENDPOINT_PATH, IDLE_MODEL, TARGET_PATHS, Product
+
+BODY_BYTES = 1024
+_SETTLE_SECONDS = 0.3
+_DELIVERED_SECONDS = 120.0
+_POLL_SECONDS = 0.02
+_LIVE_ROWS = "SELECT count(*) FROM deliveries_delivery WHERE state IN ('pending', 'sending')"
+
+Roles = Mapping[str, list[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much of everything. `streams` pairs how many at once with how many in all."""
+
+    requests: int = 20_000
+    requests_in_flight: int = 32
+    requests_one_at_a_time: int = 2_000
+    streams: tuple[tuple[int, int], ...] = ((25, 250), (200, 1_000))
+    posts: int = 3_000
+    posts_in_flight: int = 64
+    idle_streams: int = 1_000
+
+
+QUICK = Sizes(2_000, 32, 300, ((25, 50), (200, 200)), 300, 64, 200)
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """Somebody who answers chat completions. `roles` are its processes; the one named `edge` is pinned and compared."""
+
+    name: str
+    url: str
+    headers: Mapping[str, str]
+    roles: Callable[[], Roles]
+
+
+@dataclass(slots=True)
+class Sample:
+    """One contender in one round."""
+
+    outcome: Outcome
+    cpu_seconds: dict[str, float] = field(default_factory=dict)  # by role
+
+
+def part_contender(part: Part) -> Contender:
+    """The vendor itself (direct), or the bare proxy."""
+    return Contender(part.name, part.url, {"authorization": "Bearer nobody-asks"}, lambda: {"edge": [part.pid]})
+
+
+def product_contender(product: Product) -> Contender:
+    return Contender("relay", product.edge_url, {"authorization": f"Bearer {product.relay_key}"}, product.pids_by_role)
+
+
+class Placement:
+    """Which CPU runs what, for everything below this process. Nothing is pinned where there is one CPU only."""
+
+    def __init__(self) -> None:
+        self._all = sorted(os.sched_getaffinity(0))
+
+    @property
+    def text(self) -> str:
+        if len(self._all) < 2:
+            return "nothing is pinned: this machine has one CPU"
+        rest = ", ".join(map(str, self._all[:-1]))
+        return (
+            f"the edge (or bare proxy) alone on CPU {self._all[-1]}, everything else on CPU {rest}; deliveries unpinned"
+        )
+
+    def apart(self, edge_pids: Sequence[int]) -> None:
+        """These on the last CPU, everything else of ours on the others."""
+        if len(self._all) > 1:
+            processes.pin(processes.tree(os.getpid()), self._all[:-1])
+            processes.pin(edge_pids, self._all[-1:])
+
+    def together(self) -> None:
+        """Everything everywhere."""
+        processes.pin(processes.tree(os.getpid()), self._all)
+
+
+def chat_body(model: str, *, stream: bool = False) -> str:
+    """A request body of BODY_BYTES, spelt as the vendor expects it."""
+    start = f'{{"model":"{model}",' + ('"stream":true,' if stream else "") + '"messages":[{"role":"user","content":"'
+    end = '"}],"max_tokens":200}'
+    return start + ("words of a question " * 60)[: BODY_BYTES - len(start) - len(end)] + end
+
+
+def _turns(contenders: Sequence[Contender], round_number: int) -> Iterator[Contender]:
+    shift = round_number % len(contenders)
+    yield from [*contenders[shift:], *contenders[:shift]]
+
+
+def _once(contender: Contender, plan: Plan) -> Sample:
+    with Load(plan) as load:
+        before = _cpu(contender.roles())
+        load_before = processes.cpu_seconds([load.pid])
+        outcome = load.run()
+        load_after = processes.cpu_seconds([load.pid])
+        time.sleep(_SETTLE_SECONDS)
+        spent = _since(before, contender.roles())
+    return Sample(outcome, spent | {"load generator": load_after - load_before})
+
+
+def _cpu(roles: Roles) -> dict[str, float]:
+    return {role: processes.cpu_seconds(pids) for role, pids in roles.items()}
+
+
+def _since(before: Mapping[str, float], roles: Roles) -> dict[str, float]:
+    """CPU by role since `before`, of the processes there are now; one that ended is in its parent's figure."""
+    return {role: spent - before.get(role, 0.0) for role, spent in _cpu(roles).items()}
+
+
+def chat_plan(contender: Contender, count: int, connections: int, *, stream: bool = False) -> Plan:
+    """`count` chat completions. Streams start spread over one stream's length, so that they do not tick together."""
+    return Plan(
+        url=contender.url + CHAT_PATH,
+        headers={"content-type": "application/json", **contender.headers},
+        body=chat_body(CHAT_MODEL, stream=stream),
+        connections=connections,
+        count=count,
+        ramp_seconds=0.8 if stream and connections > 1 else 0.0,
+    )
+
+
+def requests(contenders: Sequence[Contender], sizes: Sizes, rounds: int) -> dict[str, list[Sample]]:
+    """Whole answers, many in flight, by contender's name."""
+    return _rounds(contenders, rounds, sizes.requests, sizes.requests_in_flight, sizes.requests // 5)
+
+
+def requests_one_at_a_time(contenders: Sequence[Contender], sizes: Sizes, rounds: int) -> dict[str, list[Sample]]:
+    """Whole answers, one connection: what a call waits for when nobody else calls."""
+    return _rounds(contenders, rounds, sizes.requests_one_at_a_time, 1, 200)
+
+
+def streams(contenders: Sequence[Contender], at_once: int, count: int, rounds: int) -> dict[str, list[Sample]]:
+    """Streamed answers, by contender's name."""
+    return _rounds(contenders, rounds, count, at_once, at_once, stream=True)
+
+
+def _rounds(
+    contenders: Sequence[Contender], rounds: int, count: int, connections: int, warm_up: int, *, stream: bool = False
+) -> dict[str, list[Sample]]:
+    samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
+    for number in range(rounds):
+        for contender in _turns(contenders, number):
+            with Load(chat_plan(contender, warm_up, min(connections, warm_up), stream=stream)) as load:
+                load.run()
+            samples[contender.name].append(_once(contender, chat_plan(contender, count, connections, stream=stream)))
+    sizes = {tuple(sample.outcome.body_bytes) for taken in samples.values() for sample in taken}
+    if len(sizes) != 1:
+        raise BenchError(f"The contenders' answers differ in size: {sizes}. They do not do the same work.")
+    return samples
+
+
+@dataclass(frozen=True, slots=True)
+class Deliveries:
+    """One round of 3-way fan-out. `received_seconds`: from the first call to the last target's last receipt;
+    `recorded_seconds`: until every delivery is recorded as delivered, which is also when CPU is read."""
+
+    accepted: Outcome
+    deliveries: int
+    repeated: int  # calls beyond the first of an id at a target: allowed (at least once), but not free
+    received_seconds: float
+    recorded_seconds: float
+    cpu_seconds: dict[str, float]  # by role, and the bench's own `load generator` and `sink`
+
+
+def deliveries(product: Product, sink: Part, sizes: Sizes, rounds: int) -> list[Deliveries]:
+    """Posts to one endpoint with three targets. BenchError when an accepted id is missing at a target."""
+    with product.database() as database:
+
+        def live_rows() -> int:
+            row = database.execute(_LIVE_ROWS).fetchone()
+            assert row is not None
+            assert isinstance(row[0], int)
+            return row[0]
+
+        _fan_out(product, sink, sizes, max(20, sizes.posts // 10), live_rows)
+        return [_fan_out(product, sink, sizes, sizes.posts, live_rows) for _ in range(rounds)]
+
+
+def _fan_out(product: Product, sink: Part, sizes: Sizes, count: int, live_rows: Callable[[], int]) -> Deliveries:
+    fetch(f"{sink.url}/reset")
+    plan = Plan(
+        url=product.edge_url + ENDPOINT_PATH,
+        headers={"content-type": "application/json", "authorization": f"Bearer {product.relay_key}"},
+        body=chat_body("no-model-but-1-KB-of-JSON"),
+        connections=min(sizes.posts_in_flight, count),
+        count=count,
+        expected_status=202,
+        collect="requestId",
+    )
+    with Load(plan) as load:
+        load_before = processes.cpu_seconds([load.pid])
+        before = _cpu({**product.pids_by_role(), "sink": [sink.pid]})
+        started = time.perf_counter()
+        outcome = load.run()
+        load_cpu = processes.cpu_seconds([load.pid]) - load_before
+    received = _wait(lambda: _received(sink, count), started, "every id at every target", sink)
+    recorded = _wait(lambda: live_rows() == 0, started, "every delivery to be recorded", sink)
+    spent = _since(before, {**product.pids_by_role(), "sink": [sink.pid]})
+    return Deliveries(
+        accepted=outcome,
+        deliveries=count * len(TARGET_PATHS),
+        repeated=_check_ids(sink, set(outcome.collected)),
+        received_seconds=received,
+        recorded_seconds=recorded,
+        cpu_seconds=spent | {"load generator": load_cpu},
+    )
+
+
+def _received(sink: Part, count: int) -> bool:
+    seen = fetch(f"{sink.url}/seen")
+    return all(seen.get(path, {"distinct": 0})["distinct"] >= count for path in TARGET_PATHS)
+
+
+def _wait(condition: Callable[[], bool], started: float, what: str, sink: Part) -> float:
+    """Seconds from `started` until the condition holds."""
+    while not condition():
+        if time.perf_counter() - started > _DELIVERED_SECONDS:
+            raise BenchError(f"Still waiting after {_DELIVERED_SECONDS:.0f} s for {what}; {fetch(sink.url + '/seen')}")
+        time.sleep(_POLL_SECONDS)
+    return time.perf_counter() - started
+
+
+def _check_ids(sink: Part, accepted: set[str]) -> int:
+    """Every accepted id was seen by each target, and no other. How many calls were repeats."""
+    seen = {path: set(ids) for path, ids in fetch(f"{sink.url}/ids").items()}
+    for path in TARGET_PATHS:
+        if seen.get(path) != accepted:
+            raise BenchError(
+                f"{path} saw {len(seen.get(path, ()))} ids of {len(accepted)} accepted; "
+                f"missing {len(accepted - seen.get(path, set()))}, strange {len(seen.get(path, set()) - accepted)}"
+            )
+    return sum(counts["calls"] - counts["distinct"] for counts in fetch(f"{sink.url}/seen").values())
+
+
+@dataclass(frozen=True, slots=True)
+class IdleStreams:
+    """Memory of one edge process (the largest of its role) before and while it holds idle streams."""
+
+    streams: int
+    before: processes.Memory
+    holding: processes.Memory
+    cut: int  # how many the edge ended by itself: 0, or the figure means nothing
+
+
+def idle_streams(contender: Contender, sizes: Sizes) -> IdleStreams:
+    """Open streams that say one chunk and then nothing, and look at the edge while they are open."""
+    plan = chat_plan(contender, sizes.idle_streams, sizes.idle_streams)
+    held = Plan(
+        url=plan.url,
+        headers=plan.headers,
+        body=chat_body(IDLE_MODEL, stream=True),
+        connections=plan.connections,
+        count=plan.count,
+        ramp_seconds=1.0,
+        hold=True,
+    )
+    with Load(chat_plan(contender, 200, 8)) as load:
+        load.run()
+    before = largest(contender.roles()["edge"])
+    with Load(held) as load:
+        load.run()
+        time.sleep(_SETTLE_SECONDS)
+        holding = largest(contender.roles()["edge"])
+        cut = load.release()
+    if cut:
+        raise BenchError(f"{contender.name} cut {cut} of {sizes.idle_streams} idle streams by itself.")
+    return IdleStreams(sizes.idle_streams, before, holding, cut)
+
+
+def largest(pids: Sequence[int]) -> processes.Memory:
+    """The memory of the process that holds most."""
+    return max((processes.memory(pid) for pid in pids), key=lambda memory: memory.resident_bytes)
+
+
+@contextmanager
+def placed(placement: Placement, contenders: Sequence[Contender]) -> Iterator[None]:
+    """Within the block the contenders' edges are alone on their CPU."""
+    placement.apart(
+        [pid for contender in contenders for pid in contender.roles()["edge"] if contender.name != "vendor"]
+    )
+    try:
+        yield
+    finally:
+        placement.together()

@@ -1,0 +1,95 @@
+"""Support staff in a real browser: find a dead delivery, replay it, see it delivered."""
+
+import json
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.browser.chromium import chromium_path
+from tests.system.product import Product, wait_for
+
+pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.xdist_group("system")]
+
+PASSWORD = "a long sentence for support"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=chromium_path(),
+            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
+                  "--disable-component-update", "--disable-sync", "--no-first-run"],
+        )  # fmt: skip
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield context.new_page()
+    context.close()
+
+
+def make_support_user(product: Product, username: str) -> None:
+    product.manage(
+        "shell", "-v0", "-c",
+        "import os; from django.contrib.auth.models import Group; from relay_admin.access.models import User;"
+        f"user = User.objects.create_user({username!r}, {username + '@example.test'!r}, os.environ['SUPPORT_PASSWORD'],"
+        " is_staff=True); user.groups.add(Group.objects.get(name='support'))",
+        SUPPORT_PASSWORD=PASSWORD,
+    )  # fmt: skip
+
+
+def send_event(product: Product, body: dict[str, object]) -> str:
+    request = urllib.request.Request(f"{product.edge_url}/r/demo/v1/events", json.dumps(body).encode())
+    request.add_header("Authorization", f"Bearer {product.relay_key}")
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return str(json.load(answer)["requestId"])
+
+
+def flaky_state(product: Product, request_id: str) -> str:
+    found = product.api(f"/api/v1/requests/{request_id}")["deliveries"]
+    return str(next(delivery["state"] for delivery in found if delivery["target"]["name"] == "flaky"))
+
+
+def sign_in(page: Page, product: Product, username: str) -> None:
+    page.goto(f"{product.control_url}/admin/")
+    page.get_by_label("Username").fill(username)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("link", name="Failure queue").first).to_be_visible()
+
+
+def test_support_replays_a_dead_delivery(product: Product, page: Page) -> None:
+    make_support_user(product, "sam")
+    urllib.request.urlopen(urllib.request.Request(f"{product.sink_url}/hooks/flaky/fail", method="POST"), timeout=5)
+    request_id = send_event(product, {"type": "order.created", "id": 42})
+    wait_for(lambda: flaky_state(product, request_id) == "dead", "the failure queue", 60)
+
+    sign_in(page, product, "sam")
+    page.get_by_role("link", name="Failure queue").first.click()
+    row = page.locator("tr", has_text=request_id)
+    expect(row).to_contain_text("flaky")
+    row.locator("input[type=checkbox]").first.check()
+    page.locator("select[name=action]").select_option(label="Replay selected deliveries")
+    urllib.request.urlopen(urllib.request.Request(f"{product.sink_url}/hooks/flaky/recover", method="POST"), timeout=5)
+    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Replay").click()
+    expect(page.get_by_text("1 delivery is due again")).to_be_visible()
+
+    wait_for(lambda: flaky_state(product, request_id) == "delivered", "the replayed delivery")
+    page.goto(f"{product.sink_url}/")
+    expect(page.get_by_text(request_id).first).to_be_visible()
+
+
+def test_support_sees_no_keys(product: Product, page: Page) -> None:
+    make_support_user(product, "kim")
+    sign_in(page, product, "kim")
+    expect(page.get_by_role("link", name="Host keys")).to_have_count(0)
+    answer = page.goto(f"{product.control_url}/admin/catalog/hostkey/")
+    assert answer is not None
+    assert answer.status == 403
