@@ -39,7 +39,7 @@ def _group(title: str, *items: dict[str, Any]) -> dict[str, Any]:
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Relay",
     "SITE_HEADER": "Relay",
-    "SITE_SUBHEADER": "control plane",
+    "SITE_SUBHEADER": "control plane, times in UTC",
     "SITE_SYMBOL": "cell_tower",
     "SITE_URL": "/admin/",
     "SITE_FAVICONS": [

@@ -79,7 +79,8 @@ class Sink:
                 body=body[:KEPT_BODY_BYTES].decode(errors="replace"),
             )
         )
-        return web.Response(status=status, text=None if status == 204 else f"{signature}\n")
+        text = {204: None, 500: "told to fail\n"}.get(status, f"{signature}\n")
+        return web.Response(status=status, text=text)
 
     async def fail(self, request: web.Request) -> web.StreamResponse:
         """POST /hooks/{name}/fail: answer this name's deliveries with 500 from now on."""

@@ -477,9 +477,9 @@ class HostKeyAdmin(CatalogAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Who only looks is not offered a field."""
         may_edit = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)
-        if may_edit:
-            return self.fieldsets
         first, _, about = self.fieldsets
+        if may_edit:
+            return self.fieldsets if obj else (first, ("Credential", {"fields": ("value",)}), about)
         return (first, ("Credential", {"fields": ("value_fingerprint", "value_env")}), about)
 
     def save_model(self, request: HttpRequest, obj: HostKey, form: Any, change: bool) -> None:  # noqa: ARG002

@@ -9,12 +9,13 @@ from django.contrib.admin import helpers
 from django.core.exceptions import ValidationError
 from django.db.models import BinaryField, F, Func, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from unfold.contrib.filters.admin import RangeDateTimeFilter
-from unfold.decorators import display
+from unfold.decorators import action, display
 
 from relay_admin import pages
 from relay_admin.access.models import User
@@ -122,7 +123,7 @@ class RequestAdmin(pages.ReadOnlyAdmin):
         "relay_key_shown",
         "mode",
         "size",
-        "target_count",
+        "targets",
     )
     list_display_links = ("request_id",)
     list_filter = (("received_at", RangeDateTimeFilter), ProjectFilter, "mode")
@@ -181,9 +182,14 @@ class RequestAdmin(pages.ReadOnlyAdmin):
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **extra})
 
     @display(description="request id")
-    def request_id(self, row: Request) -> str:
+    def request_id(self, row: Request) -> SafeString:
         """As the caller was told."""
-        return str(row.pk)
+        return format_html('<span class="relay-mono">{}</span>', row.pk)
+
+    @display(description="targets")
+    def targets(self, row: Request) -> int:
+        """0: no enabled target at that moment."""
+        return row.target_count
 
     @display(description="project")
     def project_shown(self, row: Request) -> str:
@@ -230,6 +236,7 @@ class DeliveryPages(pages.ReadOnlyAdmin):
     search_help_text = "A delivery id or request id. Whole ids only."
     sortable_by: Sequence[str] = ()
     actions = ["replay"]
+    actions_detail = ["replay_one"]
     change_form_outer_after_template = "relay/delivery_attempts.html"
     where = (
         "state_badge",
@@ -252,9 +259,13 @@ class DeliveryPages(pages.ReadOnlyAdmin):
         """As above."""
         return self.has_view_permission(request)
 
-    def has_replay_permission(self, request: HttpRequest) -> bool:
-        """What the action asks for."""
-        return request.user.has_perm("deliveries.replay_delivery")
+    def has_replay_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """What the actions ask for. On a delivery's own page the action is for those that are in the failure queue."""
+        may = self.has_view_permission(request) and request.user.has_perm("deliveries.replay_delivery")
+        if not may or object_id is None:
+            return may
+        key = as_uuid(str(object_id))
+        return key is not None and Delivery.objects.filter(pk=key, state=DeliveryState.DEAD).exists()
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
         """Named by subqueries: a target may be gone."""
@@ -320,6 +331,15 @@ class DeliveryPages(pages.ReadOnlyAdmin):
     def replay(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse | None:
         """Asks with the count, then makes those that are dead due again."""
         chosen = list(queryset.order_by().values_list("pk", flat=True)[: services.MAX_REPLAY + 1])
+        return self._ask_or_replay(request, chosen)
+
+    @action(description="Replay", url_path="replay", icon="replay", permissions=["replay"])
+    def replay_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The same from a delivery's own page."""
+        asked = self._ask_or_replay(request, [UUID(object_id)])
+        return asked or redirect("admin:deliveries_delivery_change", object_id)
+
+    def _ask_or_replay(self, request: HttpRequest, chosen: list[UUID]) -> HttpResponse | None:
         if request.POST.get("confirmed") != "yes":
             return self._ask(request, chosen)
         assert isinstance(request.user, User)

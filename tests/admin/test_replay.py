@@ -124,6 +124,26 @@ def test_support_asks_and_replays_on_the_page(client_of, catalog: rows.Catalog) 
     assert "it is not in the failure queue any more" in page.content.decode()
 
 
+def test_support_replays_from_a_delivery_s_own_page(client_of, catalog: rows.Catalog) -> None:
+    client: Client = client_of("support")
+    request = rows.request_row(catalog)
+    dead = rows.delivery_row(request, catalog.target, DeliveryState.DEAD)
+    done = rows.delivery_row(request, catalog.target, DeliveryState.DELIVERED)
+    url = f"/admin/deliveries/delivery/{dead.pk}/"
+    assert f"{url}replay/" in client.get(f"{url}change/").content.decode()
+    assert "Send this delivery again?" in client.get(f"{url}replay/").content.decode()
+    assert rows.delivery_columns(dead.pk)["state"] == "dead"
+    assert (
+        "1 delivery is due again." in client.post(f"{url}replay/", {"confirmed": "yes"}, follow=True).content.decode()
+    )
+    assert rows.delivery_columns(dead.pk)["state"] == "pending"
+    for gone in (dead, done):
+        assert client.post(f"/admin/deliveries/delivery/{gone.pk}/replay/", {"confirmed": "yes"}).status_code == 403
+        assert "/replay/" not in client.get(f"/admin/deliveries/delivery/{gone.pk}/change/").content.decode()
+    assert client_of("viewers").get(f"{url}replay/").status_code == 403
+    assert ReplayBatch.objects.count() == 1
+
+
 def test_pages_survive_what_was_deleted(client_of, catalog: rows.Catalog) -> None:
     """History keeps its rows when its target, endpoint, key and project are gone, and so do the lists."""
     request = rows.request_row(catalog)

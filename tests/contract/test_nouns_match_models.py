@@ -1,4 +1,4 @@
-"""A noun is written twice, as meaning and as storage: in a migrated database they agree, and so do triggers and grants."""
+"""A noun is written twice, as meaning and as storage: they agree, and so do the triggers and grants of a database."""
 
 import types
 from datetime import datetime

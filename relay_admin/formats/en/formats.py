@@ -1,6 +1,6 @@
-"""Sortable, to the second, and with the zone: logs are compared with these."""
+"""Sortable and to the second, as in logs. Every time in the admin is UTC, and its header says so."""
 
 DATE_FORMAT = "Y-m-d"
-DATETIME_FORMAT = "Y-m-d H:i:s e"
+DATETIME_FORMAT = "Y-m-d H:i:s"
 SHORT_DATE_FORMAT = DATE_FORMAT
 SHORT_DATETIME_FORMAT = DATETIME_FORMAT
