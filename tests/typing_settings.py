@@ -12,4 +12,4 @@ os.environ.update(
     }
 )
 
-from relay_admin.settings import *  # noqa: E402, F403
+from relay_admin.settings import *  # noqa: F403
