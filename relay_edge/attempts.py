@@ -55,7 +55,10 @@ class Destination:
 
 
 class Destinations:
-    """Prepared candidates; made anew for each snapshot, so that a changed key or host is never used on."""
+    """Prepared candidates; made anew for each snapshot, so that a changed key or host is never used on.
+
+    One that cannot be used is logged once, and passed over until the catalog changes.
+    """
 
     __slots__ = ("_known", "_pool", "_unseal")
 
@@ -63,19 +66,29 @@ class Destinations:
         """`unseal` may raise SealingError."""
         self._pool = pool
         self._unseal = unseal
-        self._known: dict[tuple[HostBindingId, HostKeyId], Destination] = {}
+        self._known: dict[tuple[HostBindingId, HostKeyId], Destination | None] = {}
 
-    def of(self, candidate: Candidate, model_name: str) -> Destination:
-        """Raises HostUnusableError."""
+    def of(self, candidate: Candidate, model_name: str) -> Destination | None:
+        """None for a host or key of which no request can be made."""
         key = (candidate.binding.id, candidate.key.id)
-        known = self._known.get(key)
-        if known is None:
-            known = self._known[key] = self._prepare(candidate, model_name)
-        return known
+        if key in self._known:
+            return self._known[key]
+        try:
+            prepared = self._prepare(candidate, model_name)
+        except HostUnusableError as problem:
+            logger.error(  # noqa: TRY400  # the trace says no more than the problem
+                "host_unusable",
+                extra=log_fields(host=candidate.host.slug, host_key_id=candidate.key.id, problem=str(problem)),
+            )
+            prepared = None
+        self._known[key] = prepared
+        return prepared
 
     def _prepare(self, candidate: Candidate, model_name: str) -> Destination:
         host, surface = candidate.host, SURFACES[candidate.binding.wire_shape]
         scheme, name, port, path = _split_base_url(host)
+        if not _URL_PART.fullmatch(model_name + host.slug):
+            raise HostUnusableError("the name of the model or the host holds characters that HTTP does not allow")
         authority = f"[{name}]" if ":" in name else name
         if port != _DEFAULT_PORTS[scheme]:
             authority += f":{port}"
@@ -171,13 +184,8 @@ class Call:
         self, request: ModelRequest, caller_lines: bytes, stream: CallerStream
     ) -> tuple[RelayError | None, Blame]:
         candidate = self._candidate
-        try:
-            destination = self._destinations.of(candidate, self._route.model.name)
-        except HostUnusableError as problem:
-            logger.error(  # noqa: TRY400  # the trace says no more than the problem
-                "host_unusable",
-                extra=log_fields(host=candidate.host.slug, host_key_id=candidate.key.id, problem=str(problem)),
-            )
+        destination = self._destinations.of(candidate, self._route.model.name)
+        if destination is None:
             return NoHostKey(), Blame.KEY
         body = request.for_model(candidate.binding.upstream_name)
         stream.next_try(destination.host_lines[len(self._tried)])

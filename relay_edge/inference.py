@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import msgspec
 from aiohttp import web
@@ -63,6 +64,7 @@ class Served:
     tries: int
     bytes_sent: int
     seconds: float
+    upstream_seconds: float  # part of them: from the first byte to a host to the end of its answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,14 @@ class Inference:
         self._admission = admission
         self._pool = pool
         self._metrics = metrics
+        for place, state in enumerate(("open", "idle", "waiting")):
+            metrics.registry.gauge(
+                "relay_edge_upstream_connections",
+                "Connections to hosts; waiting: calls that wait for one.",
+                "sum",
+                partial(_count, pool, place),
+                state=state,
+            )
         self._surface_metrics = metrics.surfaces["inference"]
         self._models_metrics = metrics.surfaces["models"]
         self._max_body_bytes = max_body_bytes
@@ -161,7 +171,7 @@ class Inference:
         started = self._monotonic()
         metrics = self._surface_metrics
         metrics.in_flight.value += 1
-        served = Served(request_id_of(request), None, surface.shape.value, "", "", 499, "", 0, 0, 0.0)
+        served = Served(request_id_of(request), None, surface.shape.value, "", "", 499, "", 0, 0, 0.0, 0.0)
         try:
             return await self._relay(request, surface, served)
         except RelayError as error:
@@ -176,6 +186,7 @@ class Inference:
             served.seconds = self._monotonic() - started
             metrics.in_flight.value -= 1
             metrics.done(served.status, served.seconds)
+            metrics.overhead_seconds.observe(served.seconds - served.upstream_seconds)
             if self._on_served is not None:
                 self._on_served(served)
 
@@ -204,6 +215,7 @@ class Inference:
         try:
             call = Call(route, self._turns, view.destinations, self._metrics)
             stream = CallerStream(request, surface, served.request_id, call.refuses)
+            sent_at = self._monotonic()
             try:
                 await call.run(wanted, caller_lines, stream)
                 served.status = stream.status
@@ -216,10 +228,15 @@ class Inference:
                 served.status, served.error = error.status, error.code
                 return stream.cut(error)
             finally:
+                served.upstream_seconds = self._monotonic() - sent_at
                 served.host, served.tries, served.bytes_sent = call.candidate.host.slug, call.tries, stream.bytes_sent
                 stream.close()
         finally:
             self._admission.settle(reservation)
+
+
+def _count(pool: UpstreamPool, place: int) -> float:
+    return pool.counts()[place]
 
 
 def _model_list(models: tuple[Model, ...], shape: ErrorShape) -> bytes:

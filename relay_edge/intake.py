@@ -25,6 +25,7 @@ from relay_contract.intake import INSERT_BATCH, DeliveryRow, PayloadRow, Request
 from relay_contract.logs import log_fields
 from relay_edge.ending import end
 from relay_edge.metrics import Metrics
+from relay_edge.statement_deadline import statement_deadline
 from relay_edge.wakes import Wakes
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,9 @@ FIRST_BACKOFF_SECONDS = 0.05
 MAX_BACKOFF_SECONDS = 2.0
 SWEEP_SECONDS = 0.25
 RETRY_AFTER_SECONDS = 1.0
+CANCEL_SECONDS = 2.0
+"""What Postgres gets to cancel a statement that takes too long, so that a refused request is mostly not stored; then
+the connection is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +197,10 @@ class Intake:
         return item
 
     def _refuse(self, items: Sequence[_Item]) -> None:
-        if items:
-            self._metrics.intake_failures.add(len(items))
         for item in items:
-            item.fail(AcceptUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS))
+            if not item.done.done():
+                self._metrics.intake_failures.add()
+                item.done.set_exception(AcceptUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS))
 
     async def _write_for_ever(self) -> None:
         backoff_seconds = FIRST_BACKOFF_SECONDS
@@ -281,9 +285,11 @@ class Intake:
 
     async def _write(self, connection: AsyncConnection[Any], batch: list[_Item]) -> bool:
         started = time.monotonic()
+        left_seconds = max(batch[0].deadline - started, 0.001)
         try:
-            async with asyncio.timeout(max(batch[0].deadline - started, 0.001)):
-                await connection.execute(INSERT_BATCH, parameters([item.accepted for item in batch]), prepare=True)
+            with statement_deadline(connection, left_seconds + CANCEL_SECONDS):
+                async with asyncio.timeout(left_seconds):
+                    await connection.execute(INSERT_BATCH, parameters([item.accepted for item in batch]), prepare=True)
         except _DATA_ERRORS as error:
             return await self._find_bad(connection, batch, error)
         except (psycopg.Error, OSError, TimeoutError) as error:

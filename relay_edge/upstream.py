@@ -20,7 +20,6 @@ from relay_edge.deadlines import TICK_SECONDS, DeadlineWheel
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 256
-MAX_ANSWER_BYTES = 1024 * 1024 * 1024
 DRAIN_BYTES = 64 * 1024
 DRAIN_SECONDS = 1.0
 """A refused answer is read to its end when it is short, so that its connection lives on; else the connection goes."""
@@ -87,13 +86,17 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_answer_bytes", "_body", "_ended", "_first_byte", "_has_excess", "_head_bytes", "_headers", "_idle",
-        "_is_complete", "_is_informational", "_keep_alive", "_parser", "_receiver", "_released", "_state", "_total",
+        "_is_complete", "_is_informational", "_keep_alive", "_max_answer_bytes", "_parser", "_receiver", "_released",
+        "_state", "_total",
         "_unsent_bytes", "_until_close", "_wheel", "deadline", "exchanges", "holds_place", "is_paused", "transport",
     )  # fmt: skip
 
-    def __init__(self, wheel: DeadlineWheel, released: Callable[["UpstreamConnection", bool], None]) -> None:
+    def __init__(
+        self, wheel: DeadlineWheel, released: Callable[["UpstreamConnection", bool], None], max_answer_bytes: int
+    ) -> None:
         self._wheel = wheel
         self._released = released
+        self._max_answer_bytes = max_answer_bytes
         self._parser = httptools.HttpResponseParser(self)
         self._receiver: Receiver | None = None
         self._ended: asyncio.Future[Failure | None] | None = None
@@ -290,7 +293,7 @@ class UpstreamConnection(asyncio.Protocol):
             content = b"".join(body)
             body.clear()
         self._answer_bytes += len(content)
-        if self._answer_bytes > MAX_ANSWER_BYTES:
+        if self._answer_bytes > self._max_answer_bytes:
             self._fail(UpstreamProtocolError("The upstream host's answer is larger than the relay passes on."))
             return
         is_complete = self._is_complete

@@ -21,6 +21,7 @@ class PoolLimits:
 
     connections: int = 4_000
     waiting: int = 2_000
+    answer_bytes: int = 1024 * 1024 * 1024
     idle_seconds: float = 50.0
     """Common load balancers close an idle connection after 60 s; closing first loses fewer requests."""
 
@@ -170,7 +171,7 @@ class Origin:
         return connection
 
     def _new_connection(self) -> UpstreamConnection:
-        return UpstreamConnection(self._pool.wheel, self._released)
+        return UpstreamConnection(self._pool.wheel, self._released, self._limits.answer_bytes)
 
     def _released(self, connection: UpstreamConnection, is_reusable: bool) -> None:
         """From the connection: an exchange ended and left it usable, or it is closed."""

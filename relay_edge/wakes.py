@@ -14,6 +14,7 @@ import logging
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 from redis.exceptions import RedisError
 
 from relay_contract.logs import log_fields
@@ -25,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 TURN_SECONDS = 0.005
 REDIS_TIMEOUT_SECONDS = 1.0
+
+_DRIVER = DriverInfo()
+"""Made here, at import: by itself redis-py reads package metadata from disk for each connection, on the event loop."""
 
 
 class Wakes:
@@ -38,6 +42,7 @@ class Wakes:
             socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),
             max_connections=2,
+            driver_info=_DRIVER,
         )
         self._metrics = metrics
         self._pending: set[int] = set()

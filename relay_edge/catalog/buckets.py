@@ -46,6 +46,10 @@ class Buckets(Generic[Key, Value]):
         for bucket in self._buckets:
             yield from bucket.values()
 
+    def filled(self) -> list[dict[Key, Value]]:
+        """The buckets that hold something; not to be written to."""
+        return [bucket for bucket in self._buckets if bucket]
+
     def __len__(self) -> int:
         return sum(map(len, self._buckets))
 

@@ -22,6 +22,7 @@ from relay_contract.nouns import BY_TABLE, Noun
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.load import BadRows, load_all, load_some
 from relay_edge.metrics import Metrics
+from relay_edge.statement_deadline import statement_deadline
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,10 @@ MAX_BACKOFF_SECONDS = 3.0
 MAX_READ_IDS = 2_000
 """More changed rows than this are cheaper to find by a full load, which lets requests through while it runs."""
 
+RELEASE_AFTER_SECONDS = 1.0
+RELEASE_PORTIONS = 32
+"""Of about 100 rows each: 1 ms."""
+
 CONNECTION_OPTIONS: dict[str, Any] = {
     "connect_timeout": CONNECT_TIMEOUT_SECONDS,
     "application_name": "relay-edge-catalog",
@@ -51,6 +56,17 @@ CONNECTION_OPTIONS: dict[str, Any] = {
     "tcp_user_timeout": 15_000,
     "prepare_threshold": 1,
 }
+
+
+async def release(portions: list[Any]) -> None:
+    """Frees a replaced snapshot, given as its portions, a few at a time.
+
+    Requests that began with it, and what remembers callers by it, are given a moment to let go of it first.
+    """
+    await asyncio.sleep(RELEASE_AFTER_SECONDS)
+    while portions:
+        del portions[-RELEASE_PORTIONS:]
+        await asyncio.sleep(0)
 
 
 class Pending:
@@ -91,6 +107,7 @@ class CatalogListener:
         self._metrics = metrics
         self._versions = 0
         self._gather_seconds = GATHER_SECONDS
+        self._releasing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Connects, loads, follows; again after each loss, for ever. Ends by cancellation only."""
@@ -117,7 +134,8 @@ class CatalogListener:
     async def _follow(self) -> None:
         connection = await AsyncConnection.connect(self._database_url, autocommit=True, **CONNECTION_OPTIONS)
         try:
-            await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel.CHANNEL)))
+            with statement_deadline(connection, READ_TIMEOUT_SECONDS):
+                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel.CHANNEL)))
             await self._load(connection)
             while True:
                 await self._turn(connection)
@@ -130,7 +148,7 @@ class CatalogListener:
         async for notification in connection.notifies(timeout=PING_SECONDS, stop_after=1):
             pending.add(notification.payload)
         if not pending:
-            async with asyncio.timeout(PING_TIMEOUT_SECONDS):
+            with statement_deadline(connection, PING_TIMEOUT_SECONDS):
                 await connection.execute("SELECT 1")
             self._catalog.confirm()
             return
@@ -147,7 +165,7 @@ class CatalogListener:
         if pending.is_everything or snapshot is None:
             await self._load(connection)
             return
-        async with asyncio.timeout(READ_TIMEOUT_SECONDS):
+        with statement_deadline(connection, READ_TIMEOUT_SECONDS):
             changes = await load_some(connection, pending.ids, BadRows(self._metrics.catalog_bad_rows.add))
         self._metrics.catalog_changes.add(sum(map(len, changes.values())))
         self._catalog.swap(snapshot.apply(changes))
@@ -155,10 +173,13 @@ class CatalogListener:
 
     async def _load(self, connection: AsyncConnection[Any]) -> None:
         started = time.monotonic()
-        async with asyncio.timeout(LOAD_TIMEOUT_SECONDS):
+        with statement_deadline(connection, LOAD_TIMEOUT_SECONDS):
             snapshot = await load_all(connection, self._versions + 1, BadRows(self._metrics.catalog_bad_rows.add))
         self._versions += 1
+        replaced = self._catalog.snapshot
         self._catalog.swap(snapshot)
+        if replaced is not None:
+            self._releasing = asyncio.create_task(release(replaced.portions()))
         self._metrics.catalog_loads.add()
         took_ms = round(1000 * (time.monotonic() - started))
         logger.info("catalog_loaded", extra=log_fields(took_ms=took_ms, **snapshot.counts()))

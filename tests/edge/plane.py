@@ -21,6 +21,7 @@ from relay_edge.auth import Authenticator
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.deadlines import DeadlineWheel
+from relay_edge.door import Door
 from relay_edge.inference import Inference, Served
 from relay_edge.metrics import Metrics
 from relay_edge.resolve import Resolver
@@ -134,8 +135,8 @@ async def running_plane(
     async def dispatch(request: web.BaseRequest) -> web.StreamResponse:
         return await inference.ROUTES[request.path][1](request)
 
-    server = web.Server(dispatch, handler_cancellation=True, access_log=None, lingering_time=1)  # type: ignore[arg-type]  # None: off
-    listening = await loop.create_server(server, "127.0.0.1", 0)
+    door = Door(dispatch, metrics.surfaces["other"])
+    listening = await loop.create_server(door, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
     plane = Plane(port, catalog, admission, pool, wheel, metrics, inference, served)
     try:
@@ -144,7 +145,7 @@ async def running_plane(
         for caller in plane.callers:
             await caller.close()
         listening.close()
-        await server.shutdown(1)
+        await door.drain(1)
         await admission.close()
         await pool.close()
         wheel.close()

@@ -10,6 +10,8 @@ class Proxy:
     def __init__(self, url: str, target: tuple[str, int], port: int) -> None:
         self.url, self._target, self._port = url, target, port
         self._server: asyncio.Server | None = None
+        self._passes = asyncio.Event()
+        self._passes.set()
         self._writers: set[asyncio.StreamWriter] = set()
 
     @classmethod
@@ -21,6 +23,14 @@ class Proxy:
         await proxy.open()
         proxy.url = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{proxy._port}").geturl()
         return proxy
+
+    def freeze(self) -> None:
+        """From now on nothing passes, and nobody is told: a server that hangs, a network that swallows packets."""
+        self._passes.clear()
+
+    def thaw(self) -> None:
+        """New data passes again."""
+        self._passes.set()
 
     async def open(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
@@ -45,6 +55,7 @@ class Proxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(65_536):
+                await self._passes.wait()
                 writer.write(data)
                 await writer.drain()
         except ConnectionError:

@@ -16,6 +16,7 @@ from relay_contract.ids import uuid7
 from relay_contract.intake import DeliveryRow, PayloadRow, RequestRow
 from relay_contract.messages import QUEUE
 from relay_contract.redis import keys
+from relay_edge import intake
 from relay_edge.ending import end
 from relay_edge.intake import Accepted, Intake, IntakeLimits
 from relay_edge.metrics import Metrics
@@ -224,6 +225,24 @@ async def test_a_connection_lost_during_a_commit_is_no_acceptance(
         after = accepted()
         await edge.intake.commit(after)
     assert await stored_ids(owner) == {after.request.id}
+
+
+async def test_a_commit_that_nobody_answers_is_refused_in_time(
+    owner: AsyncConnection[Any], edge_database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "CANCEL_SECONDS", 0.1)
+    proxy = await Proxy.start(edge_database_url)
+    async with running(proxy.url, redis_url, IntakeLimits(commit_seconds=0.3)) as edge:
+        await edge.intake.commit(accepted())
+        proxy.freeze()
+        with pytest.raises(AcceptUnavailable):
+            await edge.intake.commit(accepted())
+        assert edge.metrics.intake_failures.value == 1
+        proxy.thaw()
+        after = accepted()
+        await edge.intake.commit(after)
+    await proxy.close()
+    assert after.request.id in await stored_ids(owner)
 
 
 async def cut_off(owner: AsyncConnection[Any], condition: str = "") -> int:

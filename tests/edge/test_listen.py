@@ -177,6 +177,26 @@ async def test_without_postgres_the_last_snapshot_serves_and_ages(
     await proxy.close()
 
 
+async def test_a_connection_that_nobody_answers_is_given_up(
+    edge_database_url: str, owner: AsyncConnection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listen, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(listen, "PING_TIMEOUT_SECONDS", 0.1)
+    await insert(owner, *EVERYTHING)
+    proxy = await Proxy.start(edge_database_url)
+    followed = Followed(proxy.url)
+    task = asyncio.create_task(followed.listener.run())
+    await until(lambda: followed.catalog.snapshot, "the first load")
+    proxy.freeze()
+    await owner.execute("UPDATE catalog_project SET slug = 'meanwhile'")
+    await until(lambda: not followed.catalog.is_connected, "the loss to be noticed")
+    assert followed.snapshot == Snapshot.build(EVERYTHING)
+    proxy.thaw()
+    await until(lambda: followed.snapshot.project_by_slug("meanwhile"), "the catalog after the outage")
+    await end(task)
+    await proxy.close()
+
+
 async def test_a_postgres_that_is_not_there_yet(edge_database_url: str, owner: AsyncConnection[Any]) -> None:
     await insert(owner, *EVERYTHING)
     proxy = await Proxy.start(edge_database_url)

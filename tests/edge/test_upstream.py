@@ -287,6 +287,17 @@ async def test_a_large_body_on_a_slow_line_is_no_silence() -> None:
     listening.close()
 
 
+@pytest.mark.parametrize("framing", [b"content-length: 300", b"transfer-encoding: chunked"])
+async def test_an_answer_larger_than_the_cap_is_cut(framing: bytes) -> None:
+    body = b"x" * 300 if b"length" in framing else b"12c\r\n" + b"x" * 300 + b"\r\n0\r\n\r\n"
+    server = Server(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n" + body)
+    async with serving(server) as port:
+        for cap, is_whole in ((300, True), (299, False)):
+            async with running_pool(PoolLimits(answer_bytes=cap)) as pool:
+                failure, sink = await exchange(origin_of(pool, port))
+                assert (failure is None, sink.is_whole) == (is_whole, is_whole)
+
+
 # --- names and addresses ---
 
 
