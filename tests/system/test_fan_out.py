@@ -157,3 +157,8 @@ def test_a_host_name_addresses_a_project(product: Product) -> None:
         product, "/v1/events", product.relay_key, b"{}", Host=f"demo.{product.environment['RELAY_DOMAIN']}"
     )
     assert (status, answer["status"]) == (202, "queued")
+
+
+def test_the_demo_catalog_can_be_compared_with_what_runs(product: Product) -> None:
+    """`make manage` knows the variables that the demo's document refers to."""
+    assert product.manage("catalog", "diff", str(product.home / "demo.yaml")).startswith("No changes")
