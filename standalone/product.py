@@ -240,7 +240,8 @@ Relay is ready.
 
   # a model (fake: the demo vendor on this machine), the whole answer
   curl {options.edge_url}/v1/chat/completions -H "Authorization: Bearer $RELAY_KEY" \\
-    -H 'Content-Type: application/json' -d '{{"model":"demo-gpt","messages":[{{"role":"user","content":"Hello, relay"}}]}}'
+    -H 'Content-Type: application/json' \\
+    -d '{{"model":"demo-gpt","messages":[{{"role":"user","content":"Hello, relay"}}]}}'
 
   # another, streamed
   curl -N {options.edge_url}/v1/messages -H "x-api-key: $RELAY_KEY" -H 'anthropic-version: 2023-06-01' \\
