@@ -85,7 +85,9 @@ class Product:
         return self
 
     def log_tail(self) -> str:
-        return self.log.read_text(errors="replace")[-3000:]
+        """The end of what the product and its Postgres said."""
+        logs = [self.log, self.home / "postgres.log"]
+        return "\n".join(log.read_text(errors="replace")[-3000:] for log in logs if log.exists())
 
     def _is_ready(self) -> bool:
         assert self.process is not None

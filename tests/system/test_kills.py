@@ -8,7 +8,6 @@ import asyncio
 import os
 import shutil
 import signal
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 
@@ -86,7 +85,11 @@ async def call_steadily(product: Product, slug: str, in_flight: int, disturb: Ca
 
     headers = {"Authorization": f"Bearer {product.relay_key}"}
     async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=30)) as session:
-        await asyncio.wait_for(asyncio.gather(*(caller(session) for _ in range(in_flight))), timeout=120)
+        try:
+            async with asyncio.timeout(120):
+                await asyncio.gather(*(caller(session) for _ in range(in_flight)))
+        except TimeoutError:
+            raise AssertionError(f"{len(acknowledged)} of {CALLS} accepted; {product.log_tail()}") from None
     return acknowledged
 
 
@@ -102,13 +105,13 @@ def prepare(product: Product, receiver: Receiver, slug: str) -> None:
 
     def is_live() -> bool:
         try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=10) as answer:
                 return bool(answer.status == 202)
-        except urllib.error.HTTPError:
+        except OSError:  # 404 before the edge has heard, 503 while Postgres recovers from the test before
             return False
 
     # Several times: both edge processes have to have heard, and the kernel picks which one answers.
-    wait_for(lambda: all(is_live() for _ in range(8)), "the new endpoint to be live everywhere")
+    wait_for(lambda: all(is_live() for _ in range(8)), "the new endpoint to be live everywhere", 90)
 
 
 def one(product: Product, mark: str, child_of: str = "") -> int:
