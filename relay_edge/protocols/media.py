@@ -3,6 +3,7 @@
 import base64
 import re
 
+from relay_contract.errors import BadField
 from relay_edge.protocols.canonical import Inline
 
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
@@ -24,6 +25,13 @@ def read_data_uri(uri: str) -> Inline | None:
 def write_data_uri(inline: Inline) -> str:
     """The opposite of `read_data_uri`."""
     return f"data:{inline.media_type};base64,{inline.data}"
+
+
+def check_image_type(inline: Inline, place: str) -> None:
+    """Raises BadField for a type that neither vendor takes."""
+    if inline.media_type not in IMAGE_TYPES:
+        wanted = ", ".join(sorted(IMAGE_TYPES))
+        raise BadField(place, f"is {inline.media_type[:40]}; an image has to be one of {wanted}.")
 
 
 def text_of(inline: Inline) -> str | None:

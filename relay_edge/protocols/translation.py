@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from relay_contract.errors import UpstreamProtocolError
+from relay_contract.errors import MalformedJson, UpstreamProtocolError
 from relay_contract.nouns import WireShape
 from relay_edge.error_shapes import ErrorShape, HostRefusal, host_refusal_body
 from relay_edge.protocols import anthropic_messages, openai_chat
@@ -47,6 +47,8 @@ from relay_edge.protocols.written import Written
 
 CHARACTERS_PER_TOKEN = 4
 """A rough estimate, shown only until the host says the true figure."""
+
+_TOO_DEEP = "The body is nested too deeply."
 
 
 class EventsReader(Protocol):
@@ -119,7 +121,10 @@ class Translator:
         """`created`: seconds since 1970; `fallback_id`: for an answer without an id. Raises BadRequest."""
         self._shape = shape
         self._notes = Notes()
-        self._request = CODECS[shape].read_request(body, self._notes)
+        try:
+            self._request = CODECS[shape].read_request(body, self._notes)
+        except RecursionError as error:
+            raise MalformedJson(_TOO_DEEP) from error
         self._body_bytes = len(body)
         self._created = created
         self._id = fallback_id
@@ -128,7 +133,10 @@ class Translator:
         """The call as a host of this shape takes it. Raises BadRequest for what it cannot be told."""
         notes = self._notes.copy()
         request = self._request
-        written = CODECS[shape].write_request(request, upstream_name, traits_of(upstream_name), notes)
+        try:
+            written = CODECS[shape].write_request(request, upstream_name, traits_of(upstream_name), notes)
+        except RecursionError as error:
+            raise MalformedJson(_TOO_DEEP) from error
         context = ReplyContext(
             id=self._id,
             model=request.model,

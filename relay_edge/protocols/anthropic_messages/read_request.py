@@ -24,7 +24,7 @@ from relay_edge.protocols.canonical import (
     Turn,
 )
 from relay_edge.protocols.fields import Fields, decode_object, encode
-from relay_edge.protocols.media import PDF
+from relay_edge.protocols.media import PDF, check_image_type
 from relay_edge.protocols.notes import Notes
 
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}
@@ -147,7 +147,10 @@ def _block(block: Fields, role: Role) -> Block:
 
 def _image(block: Fields) -> Image:
     block.drop("transformations")
-    return Image(_source(block), _cache_mark(block))
+    source = _source(block)
+    if isinstance(source, Inline):
+        check_image_type(source, block.at("source.media_type"))
+    return Image(source, _cache_mark(block))
 
 
 def _source(block: Fields) -> Inline | Link:

@@ -30,7 +30,6 @@ from relay_edge.protocols.canonical import (
 )
 from relay_edge.protocols.conversation import ToolNames, fitting_id, in_order
 from relay_edge.protocols.fields import encode
-from relay_edge.protocols.media import IMAGE_TYPES
 from relay_edge.protocols.model_traits import Traits
 from relay_edge.protocols.notes import Notes
 from relay_edge.protocols.written import Written
@@ -69,9 +68,9 @@ def write_request(request: Request, upstream_name: str, traits: Traits, notes: N
             notes.add("approximated", "response_format")
     document = _document(request, upstream_name, settings, notes)
     if system:
-        document["system"] = [_block(block, names, notes) for block in system]
+        document["system"] = [_block(block, names) for block in system]
     document["messages"] = [
-        {"role": turn.role.value, "content": [_placed(block, turn, names, notes) for block in turn.blocks]}
+        {"role": turn.role.value, "content": [_block(block, names) for block in turn.blocks]}
         for turn in _sendable(turns, settings)
     ]
     if tools:
@@ -184,16 +183,7 @@ def _instruction(request: Request) -> str:
     return f"{_JSON_WANTED} It has to fit this JSON schema:\n{encode(request.output.schema).decode()}"
 
 
-def _placed(block: Block, turn: Turn, names: ToolNames, notes: Notes) -> dict[str, Any]:
-    try:
-        return _block(block, names, notes)
-    except BadField as error:
-        if error.field:
-            raise
-        raise BadField(turn.place, error.public_text) from error
-
-
-def _block(block: Block, names: ToolNames, notes: Notes) -> dict[str, Any]:
+def _block(block: Block, names: ToolNames) -> dict[str, Any]:
     written: dict[str, Any]
     match block:
         case Text():
@@ -220,7 +210,7 @@ def _block(block: Block, names: ToolNames, notes: Notes) -> dict[str, Any]:
             written = {"type": "tool_result", "tool_use_id": fitting_id(block.tool_use_id, MAX_ID)}
             parts = [part for part in block.content if not isinstance(part, Text) or part.text.strip()]
             if parts:
-                written["content"] = [_block(part, names, notes) for part in parts]
+                written["content"] = [_block(part, names) for part in parts]
             if block.is_error:
                 written["is_error"] = True
             return _with_mark(written, block.cache)
@@ -231,10 +221,6 @@ def _image_source(image: Image) -> dict[str, str]:
         case Link(url):
             return {"type": "url", "url": url}
         case Inline(media_type, data):
-            if media_type not in IMAGE_TYPES:
-                raise BadField(
-                    "", f"an image is {media_type[:40]}; it has to be one of {', '.join(sorted(IMAGE_TYPES))}."
-                )
             return {"type": "base64", "media_type": media_type, "data": data}
 
 

@@ -31,7 +31,7 @@ from relay_edge.protocols.canonical import (
     Turn,
 )
 from relay_edge.protocols.fields import Fields, decode_object, object_text
-from relay_edge.protocols.media import PDF, read_data_uri, text_of
+from relay_edge.protocols.media import PDF, check_image_type, read_data_uri, text_of
 from relay_edge.protocols.notes import Notes
 
 _ROLES = {name: name for name in ("system", "developer", "user", "assistant", "tool", "function")}
@@ -363,6 +363,7 @@ def _image_source(image: Fields) -> Inline | Link:
     inline = read_data_uri(url)
     if inline is None:
         raise image.refuse("url", "is not a data URI in base64.")
+    check_image_type(inline, image.at("url"))
     return inline
 
 

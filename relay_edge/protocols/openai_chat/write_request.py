@@ -27,7 +27,7 @@ from relay_edge.protocols.canonical import (
 )
 from relay_edge.protocols.conversation import ToolNames, fitting_id, in_order
 from relay_edge.protocols.fields import encode
-from relay_edge.protocols.media import IMAGE_TYPES, write_data_uri
+from relay_edge.protocols.media import write_data_uri
 from relay_edge.protocols.model_traits import Traits
 from relay_edge.protocols.notes import Notes
 from relay_edge.protocols.written import Written
@@ -124,9 +124,6 @@ def _part(block: Block, turn: Turn, notes: Notes) -> dict[str, Any]:
         case Image(Link(url)):
             return {"type": "image_url", "image_url": {"url": url}}
         case Image(Inline() as inline):
-            if inline.media_type not in IMAGE_TYPES:
-                text = f"an image is {inline.media_type[:40]}; it has to be one of {', '.join(sorted(IMAGE_TYPES))}."
-                raise BadField(turn.place, text)
             return {"type": "image_url", "image_url": {"url": write_data_uri(inline)}}
         case Document(Inline() as inline, title):
             return {"type": "file", "file": {"filename": title or "document.pdf", "file_data": write_data_uri(inline)}}
@@ -243,11 +240,14 @@ def is_strict(schema: JsonObject) -> bool:
     if schema.get("type") == "object" or properties is not None:
         if not isinstance(properties, dict) or schema.get("additionalProperties") is not False:
             return False
-        if set(schema.get("required") or ()) != set(properties):
+        required = schema.get("required")
+        if not isinstance(required, list) or any(name not in required for name in properties):
             return False
     inner = [*(properties or {}).values(), schema.get("items")]
     for name in ("anyOf", "oneOf", "allOf"):
-        inner += schema.get(name) or ()
+        several = schema.get(name)
+        inner += several if isinstance(several, list) else ()
     for name in ("$defs", "definitions"):
-        inner += (schema.get(name) or {}).values()
+        named = schema.get(name)
+        inner += named.values() if isinstance(named, dict) else ()
     return all(is_strict(part) for part in inner if isinstance(part, dict))
