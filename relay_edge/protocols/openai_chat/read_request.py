@@ -302,6 +302,7 @@ def _thinking(message: Fields) -> list[Block]:
     message.ignore("reasoning", "reasoning_details")
     blocks: list[Block] = []
     for block in message.objects("thinking_blocks"):
+        block.ignore("index")
         match block.required_text("type"):
             case "thinking":
                 blocks.append(Thinking(block.text("thinking") or "", block.text("signature") or ""))
@@ -309,6 +310,7 @@ def _thinking(message: Fields) -> list[Block]:
                 blocks.append(RedactedThinking(block.required_text("data")))
             case other:
                 raise block.refuse("type", f"{other[:40]!r} is not known.")
+        block.done()
     return blocks or ([Thinking(text)] if text else [])
 
 

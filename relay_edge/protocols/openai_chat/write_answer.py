@@ -134,7 +134,9 @@ def _thinking_block(block: object) -> dict[str, str] | None:
 class StreamWriter:
     """Events -> chunks."""
 
-    __slots__ = ("_context", "_head", "_is_done", "_is_started", "_notes", "_thinking", "_usage")
+    __slots__ = (
+        "_context", "_head", "_is_done", "_is_started", "_notes", "_thinking", "_thinking_blocks", "_usage",
+    )  # fmt: skip
 
     def __init__(self, context: ReplyContext, notes: Notes) -> None:
         self._context = context
@@ -142,6 +144,7 @@ class StreamWriter:
         self._head = b""
         self._usage = Usage()
         self._thinking: list[str] = []  # of the open block: its signature goes out with the whole of it
+        self._thinking_blocks = 0
         self._is_started = self._is_done = False
 
     def write(self, event: Event) -> bytes:
@@ -165,10 +168,9 @@ class StreamWriter:
                 self._thinking.clear()
                 if not signature:
                     return b""
-                block = {"type": "thinking", "thinking": text, "signature": signature}
-                return self._chunk({"thinking_blocks": [block]})
+                return self._thinking_block({"type": "thinking", "thinking": text, "signature": signature})
             case RedactedThinkingSeen(data):
-                return self._chunk({"thinking_blocks": [{"type": "redacted_thinking", "data": data}]})
+                return self._thinking_block({"type": "redacted_thinking", "data": data})
             case Started(own_id, usage):
                 self._usage = usage
                 return self._start(own_id)
@@ -196,6 +198,11 @@ class StreamWriter:
         }
         self._head = b"data: " + encode(common)[:-1]
         return self._choice({"role": "assistant", "content": ""}, None)
+
+    def _thinking_block(self, block: dict[str, str]) -> bytes:
+        """A whole block. OpenAI's SDKs want an `index` in each member of a list that grows."""
+        self._thinking_blocks += 1
+        return self._chunk({"thinking_blocks": [{"index": self._thinking_blocks - 1, **block}]})
 
     def _chunk(self, delta: dict[str, Any]) -> bytes:
         start = b"" if self._is_started else self._start("")
