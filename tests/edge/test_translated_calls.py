@@ -228,13 +228,14 @@ async def test_a_host_that_stalls_after_the_reason_is_not_waited_for_in_vain(sha
         await wire.chunk(stream[: stream.index(mark)])
         assert await wire.closed_by_edge(5)
 
-    rows = catalog_of
-    async with Vendor(OTHER[shape], answer=stalling) as vendor:
-        async with running_plane(rows(vendor, idle_timeout_ms=100)) as plane:
-            answer = await plane.post(STREAM_CALL, path=PATHS[shape])
-            assert answer.is_whole
-            assert answer.body.rstrip().endswith(b"[DONE]" if shape is OPENAI else b'{"type":"message_stop"}')
-            assert plane.served[0].status == 200
+    async with (
+        Vendor(OTHER[shape], answer=stalling) as vendor,
+        running_plane(catalog_of(vendor, idle_timeout_ms=100)) as plane,
+    ):
+        answer = await plane.post(STREAM_CALL, path=PATHS[shape])
+        assert answer.is_whole
+        assert answer.body.rstrip().endswith(b"[DONE]" if shape is OPENAI else b'{"type":"message_stop"}')
+        assert plane.served[0].status == 200
 
 
 @BOTH

@@ -193,6 +193,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"messages": [user({"type": "image", "source": {"type": "base64", "media_type": "image/bmp", "data": ""}})]},
         "messages[0].content[0].source.media_type",
     ),
+    "13 an image from a disk": (
+        {"messages": [user({"type": "image", "source": {"type": "url", "url": "file:///etc/passwd"}})]},
+        "messages[0].content[0].source.url",
+    ),
     "14 a stored file": (
         {"messages": [user({"type": "document", "source": {"type": "file", "file_id": "f"}})]},
         "messages[0].content[0].source.type",

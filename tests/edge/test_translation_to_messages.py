@@ -276,6 +276,13 @@ CASES: dict[str, tuple[dict[str, Any], str, dict[str, Any], tuple[str, ...]]] = 
     "38 unknown fields": (
         {"foo": 1, "messages": [{**HI, "bar": 2}]}, CLAUDE, {"foo": None}, ("unknown:messages.bar", "unknown:foo"),
     ),
+    "38 unknown fields further down": (
+        {"stream": True, "stream_options": {"include_usage": True, "x": 1},
+         "messages": [{"role": "user", "content": [
+             {"type": "image_url", "image_url": {"url": "https://a/b.png", "y": 1}, "z": 1}]}]},
+        CLAUDE, {},
+        ("unknown:messages.content.image_url.y", "unknown:messages.content.z", "unknown:stream_options.x"),
+    ),
     "1 numbers keep their text": ({"stream": True}, CLAUDE, {"stream": True, "stream_options": None}, ()),
 }  # fmt: skip
 

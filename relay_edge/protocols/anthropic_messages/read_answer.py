@@ -95,7 +95,10 @@ def read_answer(body: bytes) -> Answer:
     content = document.get("content")
     if not isinstance(content, list):
         raise UpstreamProtocolError("The upstream host's answer has no message in it.")
-    blocks = [found for block in content if isinstance(block, dict) and (found := _block(block)) is not None]
+    blocks: list[Block] = []
+    for block in content:
+        if isinstance(block, dict) and (found := _block(block, _string(document, "id"), len(blocks))) is not None:
+            blocks.append(found)
     has_calls = any(isinstance(block, ToolUse) for block in blocks)
     details = document.get("stop_details")
     if isinstance(details, Mapping) and (explanation := _string(details, "explanation")):
@@ -110,7 +113,12 @@ def read_answer(body: bytes) -> Answer:
     )
 
 
-def _block(block: Mapping[str, Any]) -> Block | None:
+def made_up_id(answer_id: str, place: int) -> str:
+    """An id for a call that came without one: different for each call of an answer."""
+    return f"toolu_{''.join(c for c in answer_id[-24:] if c.isascii() and c.isalnum())}_{place}"
+
+
+def _block(block: Mapping[str, Any], answer_id: str, place: int) -> Block | None:
     match block.get("type"):
         case "text":
             return Text(_string(block, "text")) if _string(block, "text") else None
@@ -122,7 +130,8 @@ def _block(block: Mapping[str, Any]) -> Block | None:
             arguments = block.get("input")
             if not _string(block, "name") or not isinstance(arguments, dict | None):
                 raise UpstreamProtocolError("The upstream host's answer calls a tool in a way that cannot be read.")
-            return ToolUse(_string(block, "id"), _string(block, "name"), encode(arguments or {}).decode())
+            call_id = _string(block, "id") or made_up_id(answer_id, place)
+            return ToolUse(call_id, _string(block, "name"), encode(arguments or {}).decode())
         case _:
             return None  # dropped: blocks of server tools: a request of another shape cannot have asked for them
 
@@ -145,7 +154,7 @@ class StreamReader:
     """Events of a message -> canonical events. `feed` raises UpstreamProtocolError for what cannot be understood."""
 
     __slots__ = (
-        "_calls", "_given", "_has_arguments", "_is_started", "_kinds", "_malformed", "_reason", "_signatures",
+        "_calls", "_given", "_has_arguments", "_id", "_is_started", "_kinds", "_malformed", "_reason", "_signatures",
         "has_ended", "has_finished",
     )  # fmt: skip
 
@@ -156,6 +165,7 @@ class StreamReader:
         self._given: dict[int, str] = {}  # arguments that came whole with a block's start
         self._signatures: dict[int, str] = {}
         self._malformed = 0
+        self._id = ""
         self._is_started = False
         self.has_ended = False
         self.has_finished = False
@@ -210,7 +220,8 @@ class StreamReader:
         self._is_started = True
         if not isinstance(message, Mapping):
             return [Started("", Usage())]
-        return [Started(_string(message, "id"), read_usage(message.get("usage")))]
+        self._id = _string(message, "id")
+        return [Started(self._id, read_usage(message.get("usage")))]
 
     def _block_start(self, data: Mapping[str, Any]) -> list[Event]:
         index, block = _index(data), data.get("content_block")
@@ -226,7 +237,8 @@ class StreamReader:
                 given = block.get("input")
                 if isinstance(given, dict) and given:
                     self._given[index] = encode(given).decode()
-                return [ToolStarted(call, _string(block, "id"), _string(block, "name"))]
+                call_id = _string(block, "id") or made_up_id(self._id, call)
+                return [ToolStarted(call, call_id, _string(block, "name"))]
             case "text":
                 return [TextDelta(_string(block, "text"))] if _string(block, "text") else []
             case "thinking":

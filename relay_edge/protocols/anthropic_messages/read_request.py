@@ -160,6 +160,8 @@ def _source(block: Fields) -> Inline | Link:
             found: Inline | Link = Inline(source.required_text("media_type").lower(), source.required_text("data"))
         case "url":
             found = Link(source.required_text("url"))
+            if not found.url.lower().startswith(("http://", "https://")):
+                raise source.refuse("url", "has to be an http(s) address.")
         case "file":
             raise source.refuse("type", "files stored with one vendor cannot be read by another; send the data.")
         case other:

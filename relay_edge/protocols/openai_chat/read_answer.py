@@ -174,7 +174,7 @@ def arguments_text(arguments: Any) -> str:
 
 def made_up_id(answer_id: str, place: int) -> str:
     """An id for a call that came without one: different for each call of an answer."""
-    return f"call_{''.join(c for c in answer_id[-24:] if c.isalnum())}_{place}"
+    return f"call_{''.join(c for c in answer_id[-24:] if c.isascii() and c.isalnum())}_{place}"
 
 
 def read_error(status: int, body: bytes) -> HostRefusal:

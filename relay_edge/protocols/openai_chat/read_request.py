@@ -84,6 +84,11 @@ def read_request(body: bytes, notes: Notes) -> Request:
         is_stream=bool(call.flag("stream")),
         wants_stream_usage=bool(stream_options and stream_options.flag("include_usage")),
     )
+    if stream_options:
+        stream_options.ignore(
+            "include_obfuscation"
+        )  # padding against traffic analysis; hosts of other shapes have none
+        stream_options.done()
     call.done()
     return request
 
@@ -320,7 +325,9 @@ def _tool_call(call: Fields) -> ToolUse:
     if kind != "function":
         raise call.refuse("type", f"calls of type {kind[:40]!r} have no counterpart at the host of this model.")
     function = call.required_object("function")
-    return ToolUse(call.required_text("id"), function.required_text("name"), _arguments(function))
+    found = ToolUse(call.required_text("id"), function.required_text("name"), _arguments(function))
+    function.done()
+    return found
 
 
 def _arguments(function: Fields) -> str:
@@ -335,7 +342,7 @@ def _arguments(function: Fields) -> str:
 
 def _part(part: Fields, kind: str) -> Block:
     cache = read_cache_mark(part)
-    part.ignore("prompt_cache_breakpoint")
+    part.drop("prompt_cache_breakpoint")  # dropped: prompt_cache_breakpoint: `cache_control` is what both can say
     match kind:
         case "text":
             return Text(part.required_text("text"), cache)
@@ -345,9 +352,14 @@ def _part(part: Fields, kind: str) -> Block:
             image = part.required_object("image_url")
             if image.text("detail") not in (None, "auto"):
                 image.drop("detail")  # dropped: detail: only OpenAI lets callers choose it
-            return Image(_image_source(image), cache)
+            source = _image_source(image)
+            image.done()
+            return Image(source, cache)
         case "file":
-            return _file(part.required_object("file"), cache)
+            file = part.required_object("file")
+            document = _file(file, cache)
+            file.done()
+            return document
         case "input_audio":
             raise part.refuse(
                 "type", "input_audio: the host of this model takes no sound; leaving it out would change what is asked."
