@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from relay_contract.errors import UpstreamProtocolError
 from relay_edge.protocols.anthropic_messages import read_answer as anthropic_read
@@ -216,3 +219,30 @@ def test_warnings_are_bounded_and_stay_on_their_line() -> None:
     assert notes.all()[-1] == "more"
     assert are_whole_lines(notes.header_line(), 1)
     assert len(notes.header_line()) < 2_000
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["message", "content", "type", "text", "tool_calls", "function", "function_call", "name",
+                         "arguments", "id", "finish_reason", "usage", "reasoning_details", "thinking_blocks",
+                         "thinking", "signature", "data", "input", "stop_reason", "stop_details", "explanation",
+                         "refusal", "error", "code", "param"]), inner, max_size=4), max_leaves=12,
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from([OPENAI, ANTHROPIC]), JUNK, JUNK)
+def test_a_hosts_nonsense_is_an_error_of_the_host(shape: Any, inner: Any, usage: Any) -> None:
+    translation = to_other(shape, {})
+    documents = [
+        {"choices": [{"message": inner, "finish_reason": usage}], "usage": usage},
+        {"content": [inner], "usage": usage, "stop_details": inner, "id": usage},
+        {"content": inner, "choices": inner},
+        {"error": inner},
+    ]
+    for document in documents:
+        body = json.dumps(document).encode()
+        with contextlib.suppress(UpstreamProtocolError):
+            json.loads(translation.whole(body))
+        json.loads(translation.refusal(400, body, "q")[1])

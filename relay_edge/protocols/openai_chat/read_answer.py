@@ -114,6 +114,11 @@ def _id(document: Mapping[str, Any]) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _list(values: Mapping[str, Any], name: str) -> list[Any]:
+    value = values.get(name)
+    return value if isinstance(value, list) else []
+
+
 def _text(content: Any) -> str:
     if isinstance(content, list):  # some hosts answer in parts
         return "".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
@@ -132,7 +137,7 @@ def _thinking_text(message: Mapping[str, Any]) -> str:
 
 def _thinking_blocks(message: Mapping[str, Any]) -> list[Block]:
     blocks: list[Block] = []
-    for block in message.get("thinking_blocks") or ():
+    for block in _list(message, "thinking_blocks"):
         if isinstance(block, dict) and isinstance(data := block.get("data"), str):
             blocks.append(RedactedThinking(data))
         elif isinstance(block, dict) and isinstance(text := block.get("thinking"), str):
@@ -145,7 +150,7 @@ def _thinking_blocks(message: Mapping[str, Any]) -> list[Block]:
 
 def _calls(message: Mapping[str, Any]) -> list[Block]:
     calls: list[Block] = []
-    given = list(message.get("tool_calls") or ())
+    given = [*_list(message, "tool_calls")]
     if isinstance(message.get("function_call"), dict):
         given.append({"function": message["function_call"]})
     for place, call in enumerate(given):
@@ -261,11 +266,9 @@ class StreamReader:
             self._is_started = True
             self._id = _id(chunk)
             events.append(Started(self._id, usage or Usage()))
-        choices = chunk.get("choices")
-        if isinstance(choices, list):
-            for choice in choices:
-                if isinstance(choice, dict) and choice.get("index") in (0, None):
-                    self._choice(choice, events)
+        for choice in _list(chunk, "choices"):
+            if isinstance(choice, dict) and choice.get("index") in (0, None):
+                self._choice(choice, events)
         if usage is not None:
             events.append(UsageSeen(usage))
         return events
@@ -284,11 +287,9 @@ class StreamReader:
             self._end_thinking(events)
             self._has_refused = True
             events.append(RefusalDelta(refusal))
-        calls = delta.get("tool_calls")
-        if isinstance(calls, list):
-            for call in calls:
-                if isinstance(call, dict):
-                    self._call(call, call.get("index"), events)
+        for call in _list(delta, "tool_calls"):
+            if isinstance(call, dict):
+                self._call(call, call.get("index"), events)
         if isinstance(function := delta.get("function_call"), dict):
             self._call({"function": function}, 0, events)
         reason = choice.get("finish_reason")
@@ -296,19 +297,17 @@ class StreamReader:
             self._finish(reason, events)
 
     def _thinking(self, delta: Mapping[str, Any], events: list[Event]) -> None:
-        blocks = delta.get("thinking_blocks")
         text = _thinking_text(delta)
         if text:
             self._is_thinking = True
             events.append(ThinkingDelta(text))
-        if isinstance(blocks, list):
-            for block in blocks:
-                if isinstance(block, dict) and isinstance(data := block.get("data"), str):
-                    self._end_thinking(events)
-                    events.append(RedactedThinkingSeen(data))
-                elif isinstance(block, dict) and isinstance(signature := block.get("signature"), str) and signature:
-                    self._is_thinking = False
-                    events.append(ThinkingEnded(signature))
+        for block in _list(delta, "thinking_blocks"):
+            if isinstance(block, dict) and isinstance(data := block.get("data"), str):
+                self._end_thinking(events)
+                events.append(RedactedThinkingSeen(data))
+            elif isinstance(block, dict) and isinstance(signature := block.get("signature"), str) and signature:
+                self._is_thinking = False
+                events.append(ThinkingEnded(signature))
 
     def _end_thinking(self, events: list[Event]) -> None:
         if self._is_thinking:
