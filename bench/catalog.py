@@ -2,8 +2,9 @@
 
 Figures: `load_seconds` of the whole catalog, `longest_stall_ms` of the event loop meanwhile (a ticker asks for every
 turn of the loop and notes the longest pause between two), `read_ms` and `apply_ms` of one changed row, `reload_*` for a
-full load over a snapshot that is in use (the old one is freed then), and resident memory. Against an embedded Postgres
-of its own, in a temporary folder, ended afterwards.
+full load over a snapshot that is in use (the old one is freed then), resident memory, and `revoked_key_refused_ms`: the
+longest time from the commit that revokes a key to the listener's swap. Against an embedded Postgres of its own, in a
+temporary folder, ended afterwards.
 """
 
 import asyncio
@@ -27,15 +28,17 @@ from psycopg import AsyncConnection
 from relay_contract.nouns import Noun, RelayKey
 from relay_contract.sealing import Sealer
 from relay_edge.catalog.holder import Catalog
-from relay_edge.catalog.listen import release
+from relay_edge.catalog.listen import CatalogListener, release
 from relay_edge.catalog.load import load_all, load_some
 from relay_edge.catalog.snapshot import Snapshot
-from relay_edge.metrics import resident_bytes
+from relay_edge.metrics import Metrics, resident_bytes
 from standalone import postgres
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYS = 100_000
 CHANGES = 500
+REVOCATIONS = 50
+REVOCATION_DEADLINE_SECONDS = 30.0
 
 FILL = """
 INSERT INTO catalog_project (slug, name, description, is_archived, created_at, updated_at)
@@ -113,6 +116,7 @@ async def measure(database_url: str, keys: int) -> dict[str, Any]:
             figures[f"{name}_longest_stall_ms"] = round(1000 * stalls.longest_seconds, 1)
             figures[f"{name}_resident_mb"] = round((resident_bytes() - before_bytes) / 1e6, 1)
         figures |= await measure_changes(connection, catalog)
+        figures |= await measure_revocations(database_url, connection)
     return figures
 
 
@@ -138,11 +142,41 @@ async def measure_changes(connection: AsyncConnection[Any], catalog: Catalog) ->
     }
 
 
+async def measure_revocations(database_url: str, connection: AsyncConnection[Any]) -> dict[str, float]:
+    """From the commit that revokes a key to the moment the edge's listener has it, one key after the other."""
+    catalog = Catalog(Sealer(bytes(32)))
+    listening = asyncio.create_task(CatalogListener(catalog, database_url, Metrics()).run())
+    try:
+        await catalog.loaded.wait()
+        cursor = await connection.execute("SELECT id, token_hash FROM access_relaykey LIMIT %s", [REVOCATIONS])
+        live = sorted([await _revoke(connection, catalog, *row) for row in await cursor.fetchall()])
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+    return {
+        "revoked_key_refused_ms_p50": round(statistics.median(live), 1),
+        "revoked_key_refused_ms": round(live[-1], 1),
+    }
+
+
+async def _revoke(connection: AsyncConnection[Any], catalog: Catalog, row_id: int, token_hash: bytes) -> float:
+    await connection.execute("UPDATE access_relaykey SET revoked_at = now() WHERE id = %s", [row_id])
+    started = time.perf_counter()
+    while True:
+        assert catalog.snapshot is not None
+        key = catalog.snapshot.relay_key(token_hash)
+        if key is not None and key.revoked_at is not None:
+            return 1000 * (time.perf_counter() - started)
+        assert time.perf_counter() - started < REVOCATION_DEADLINE_SECONDS
+        await asyncio.sleep(0.001)
+
+
 AIMS = {
     "load_seconds": 3.0,
     "load_longest_stall_ms": 50.0,
     "reload_longest_stall_ms": 50.0,
     "read_and_apply_ms_p99": 2.0,
+    "revoked_key_refused_ms": 1500.0,
 }
 """At most."""
 

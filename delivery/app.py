@@ -9,19 +9,28 @@ broker, or every message in it, delays nothing by more than one due-scan.
 
 import logging
 import os
+import warnings
 from typing import Any
 
 import django
 from celery import Celery, signals
+from celery.platforms import SecurityWarning
 from celery.schedules import crontab
 
 from delivery import settings as delivery_settings
 from relay_contract import logs
+from relay_contract.env import ConfigurationError
 from relay_contract.messages import QUEUE
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "relay_admin.settings")
-settings = delivery_settings.read(os.environ)
+try:
+    settings = delivery_settings.read(os.environ)
+except ConfigurationError as mistakes:
+    raise SystemExit(str(mistakes)) from None  # Celery would wrap it in a traceback
 django.setup()
+# Celery warns of root because a broker's messages may be pickles, which run as code. Ours are JSON (`accept_content`)
+# with a number in them. compose.yaml's workers are not root; `make run` in a container often is.
+warnings.filterwarnings("ignore", category=SecurityWarning, message="You're running the worker with superuser")
 
 from delivery.resident import Resident  # noqa: E402 (reads Django's models)
 

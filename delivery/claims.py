@@ -129,6 +129,12 @@ class Claims:
         destination: Destination | Fault = Fault.TARGET_DELETED
         if url is not None:
             destination = self._destinations.of((target_id, url, *target))
+        request_headers: dict[str, str] = {}
+        if headers is not None:
+            try:
+                request_headers = msgspec.json.decode(headers, type=dict[str, str])
+            except msgspec.DecodeError:  # a row that no edge of ours wrote must not end the worker, and the next, ...
+                destination = Fault.BAD_HEADER
         if is_lost and isinstance(destination, Destination) and number > _most_attempts(destination):
             destination = Fault.LEASES_LOST
         return Claim(
@@ -140,7 +146,7 @@ class Claims:
             number=number,
             replay=replay,
             content_type=kind or "",
-            request_headers=msgspec.json.decode(headers, type=dict[str, str]) if headers is not None else {},
+            request_headers=request_headers,
             body=body if headers is not None else None,
             url=url or "",
             destination=destination,

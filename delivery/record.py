@@ -51,6 +51,7 @@ _ATTEMPT = (
 )
 
 # Times to come are counted from the database's clock, which is the one that claims compare them with.
+# A delivery that retention has forgotten meanwhile gets no attempt: nobody would ever forget that one.
 # The last parameter is true when the statement may have happened before: then attempts that exist are left out.
 RECORD = f"""
 WITH result AS MATERIALIZED (SELECT * FROM unnest({_ARRAYS}) AS r({_NAMES})),
@@ -66,11 +67,12 @@ changed AS (
 kept AS (
     INSERT INTO deliveries_attempt ({_ATTEMPT})
     SELECT {_ATTEMPT} FROM result
-    WHERE NOT %b OR NOT EXISTS (
-        SELECT 1 FROM deliveries_attempt AS a
-        WHERE a.delivery_id = result.delivery_id AND a.replay = result.replay AND a.number = result.number
-            AND a.started_at = result.started_at
-    )
+    WHERE EXISTS (SELECT 1 FROM deliveries_delivery AS d WHERE d.id = result.delivery_id)
+        AND (NOT %b OR NOT EXISTS (
+            SELECT 1 FROM deliveries_attempt AS a
+            WHERE a.delivery_id = result.delivery_id AND a.replay = result.replay AND a.number = result.number
+                AND a.started_at = result.started_at
+        ))
 )
 SELECT count(*) FROM changed
 """  # noqa: S608 (constants of this file)

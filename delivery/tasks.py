@@ -4,10 +4,15 @@ from delivery.app import app, resident, settings
 from relay_admin.deliveries import retention
 from relay_contract.messages import DRAIN_TASK
 
+MAX_SHARD = 2**15 - 1
+
 
 @app.task(name=DRAIN_TASK)  # type: ignore[untyped-decorator]  # celery has no types
-def drain(shard: int) -> None:
+def drain(shard: object) -> None:
     """Deliver what is due in a shard; returns when nothing is. Ends early at shutdown: what is left stays due."""
+    # Whatever came out of the broker: it fails this message alone, and not the claims of every shard.
+    if not isinstance(shard, int) or not 0 <= shard <= MAX_SHARD:
+        raise ValueError("a shard is a number that fits its column")
     resident.drain(shard)
 
 

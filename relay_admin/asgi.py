@@ -8,10 +8,12 @@ import os
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "relay_admin.settings")
-application = get_asgi_application()
+_django = get_asgi_application()
 
 from django.conf import settings  # noqa: E402 (after get_asgi_application, which sets Django up)
 
+from relay_admin.body_limit import BodyLimit  # noqa: E402
 from relay_contract import logs  # noqa: E402
 
 logs.configure(settings.LOG_LEVEL, "control")
+application = BodyLimit(_django)

@@ -16,13 +16,19 @@ def _migrations_of_this_release() -> frozenset[tuple[str, str]]:
     return frozenset(MigrationLoader(None, ignore_no_migrations=True).disk_migrations)
 
 
+@cache
+def _libpq_keywords() -> frozenset[str]:
+    # Without those of Django and its pool; with sslmode, where the URL has it.
+    return frozenset(option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults())
+
+
 def missing_migrations() -> int:
     """Migrations of this release that the database lacks. Raises psycopg.Error when the database is away.
 
     Over a connection of its own: a pool that is used up says nothing about Postgres, and waits longer than a probe.
     """
     parameters = connection.get_connection_params()
-    connect = {name: parameters[name] for name in ("host", "port", "user", "password", "dbname") if name in parameters}
+    connect = {name: value for name, value in parameters.items() if name in _libpq_keywords()}
     with (
         psycopg.connect(**connect, connect_timeout=CONNECT_TIMEOUT_SECONDS, autocommit=True) as own,
         own.cursor() as cursor,

@@ -9,8 +9,10 @@ from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.functional import cached_property
-from unfold.admin import ModelAdmin
+from django.utils.http import url_has_allowed_host_and_scheme
 from unfold.paginator import InfinitePaginator
+
+from relay_admin.guard import GuardedAdmin
 
 __all__ = ["CappedPaginator", "InfinitePaginator", "ReadOnlyAdmin", "RelayAdmin", "confirm", "show_once"]
 
@@ -28,7 +30,7 @@ class CappedPaginator(Paginator):
         return rows.order_by()[:MOST_COUNTED].count()
 
 
-class RelayAdmin(ModelAdmin):
+class RelayAdmin(GuardedAdmin):
     """A page of the catalog."""
 
     list_per_page = 50
@@ -36,6 +38,11 @@ class RelayAdmin(ModelAdmin):
     list_filter_submit = False
     warn_unsaved_form = True
     compressed_fields = False
+    empty_title = "Nothing here yet"
+    empty_text = ""
+    """What an empty list says: what its rows are, or what would bring one here."""
+    rows_name = ""
+    """What a count of rows is a count of; the plural of the model's name when empty."""
 
 
 class ReadOnlyAdmin(RelayAdmin):
@@ -43,6 +50,15 @@ class ReadOnlyAdmin(RelayAdmin):
 
     compressed_fields = True
     show_facets = admin.ShowFacets.NEVER  # each count in the filter would read the table
+    has_history = False
+    """Whether somebody's actions are written to the history of these rows; without them its button is left out."""
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Without a button that leads to an empty page."""
+        shown = {"show_history": self.has_history}
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **shown})
 
     def has_add_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002
         """Rows come from the edge and the workers."""
@@ -80,7 +96,7 @@ def confirm(
         "more": more,
         "hidden": list(hidden),
         "variant": variant,
-        "back": request.META.get("HTTP_REFERER") or ".",
+        "back": _page_before(request),
     }
     return TemplateResponse(request, "relay/confirm.html", context)
 
@@ -107,6 +123,13 @@ def show_once(
     return response
 
 
+def _page_before(request: HttpRequest) -> str:
+    """Where "Take me back" leads: never to another site, which may have led here."""
+    referer = request.META.get("HTTP_REFERER", "")
+    is_ours = url_has_allowed_host_and_scheme(referer, {request.get_host()}, require_https=request.is_secure())
+    return referer if is_ours else "."
+
+
 def _context(request: HttpRequest, model_admin: admin.ModelAdmin, title: str) -> dict[str, Any]:
     site: Mapping[str, Any] = model_admin.admin_site.each_context(request)
-    return {**site, "title": title, "opts": model_admin.model._meta, "media": model_admin.media}
+    return {**site, "title": title, "page_title": title, "opts": model_admin.model._meta, "media": model_admin.media}

@@ -1,39 +1,47 @@
 """Django's settings, read once from the environment. `.env.example` describes every variable.
 
-The only place that uses django-environ: it imports Django, so the edge and the workers read theirs through
-`relay_contract.env`, which also reads here whatever all of them must understand alike.
+A mistake ends the process with a list of all of them: whoever imports this is about to start, and has no use for a
+traceback. The only place that uses django-environ, which imports Django; the edge and the workers do without it.
 """
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import environ
 
 from relay_admin import sidebar
-from relay_contract.env import Env as ContractEnv
+from relay_contract.env import ConfigurationError, Env
 
-env = environ.FileAwareEnv()
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-SECRET_KEY = env.str("RELAY_SECRET_KEY")
-_contract_env = ContractEnv(env.ENVIRON)
-MASTER_KEY = _contract_env.key32("RELAY_MASTER_KEY")
-EGRESS_ALLOW = _contract_env.networks("RELAY_EGRESS_ALLOW")
-_contract_env.done()
+_env = Env(environ.Env.ENVIRON)
+SECRET_KEY = _env.secret("RELAY_SECRET_KEY")
+MASTER_KEY = _env.key32("RELAY_MASTER_KEY")
+EGRESS_ALLOW = _env.networks("RELAY_EGRESS_ALLOW")
+CONTROL_URL = _env.url("RELAY_CONTROL_URL", ("http", "https"), "http://127.0.0.1:8081").rstrip("/")
+EDGE_URL = _env.url("RELAY_EDGE_URL", ("http", "https"), "http://127.0.0.1:8080").rstrip("/")
+EDGE_DATABASE_URL = _env.url("RELAY_EDGE_DATABASE_URL", default="")
+REDIS_URL = _env.url("REDIS_URL", ("redis", "rediss", "unix"))
+BOOTSTRAP_ADMIN_USERNAME = _env.text("RELAY_BOOTSTRAP_ADMIN_USERNAME", "admin")
+BOOTSTRAP_ADMIN_PASSWORD = _env.secret("RELAY_BOOTSTRAP_ADMIN_PASSWORD", "")
+BOOTSTRAP_ADMIN_TOKEN = _env.secret("RELAY_BOOTSTRAP_ADMIN_TOKEN", "")
+LOG_LEVEL = _env.text("RELAY_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+_database_url = _env.url("DATABASE_URL")
+_control_hosts = _env.text("RELAY_CONTROL_HOSTS", "").replace(",", " ").split()
+try:
+    _env.done()
+except ConfigurationError as _mistakes:
+    raise SystemExit(str(_mistakes)) from None
 
-CONTROL_URL = env.str("RELAY_CONTROL_URL", default="http://127.0.0.1:8081").rstrip("/")
-EDGE_URL = env.str("RELAY_EDGE_URL", default="http://127.0.0.1:8080").rstrip("/")
-EDGE_DATABASE_URL = env.str("RELAY_EDGE_DATABASE_URL", default="")
-RETENTION_DAYS = env.int("RELAY_RETENTION_DAYS", default=30)
-BOOTSTRAP_ADMIN_USERNAME = env.str("RELAY_BOOTSTRAP_ADMIN_USERNAME", default="admin")
-BOOTSTRAP_ADMIN_PASSWORD = env.str("RELAY_BOOTSTRAP_ADMIN_PASSWORD", default="")
-BOOTSTRAP_ADMIN_TOKEN = env.str("RELAY_BOOTSTRAP_ADMIN_TOKEN", default="")
 # Where catalog documents find the secrets that they refer to by name (`value_env`).
-ENVIRONMENT = env.ENVIRON
+ENVIRONMENT = environ.FileAwareEnv.ENVIRON
 
-_control_host = CONTROL_URL.split("//", 1)[-1].split("/", 1)[0].rsplit(":", 1)[0]
-ALLOWED_HOSTS = env.list("RELAY_CONTROL_HOSTS", default=[]) or [_control_host, "127.0.0.1", "localhost"]
-CSRF_TRUSTED_ORIGINS = [CONTROL_URL]
-_is_https = CONTROL_URL.startswith("https://")
+_control = urlsplit(CONTROL_URL)
+_control_host = f"[{_control.hostname}]" if ":" in (_control.hostname or "") else _control.hostname
+# Loopback always: health checks ask there, whatever the public names are.
+ALLOWED_HOSTS = [*(_control_hosts or [_control_host]), "127.0.0.1", "localhost"]
+CSRF_TRUSTED_ORIGINS = [f"{_control.scheme}://{_control.netloc}"]
+_is_https = _control.scheme == "https"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _is_https
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _is_https else None
@@ -47,18 +55,19 @@ INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
     "django.contrib.admin",
-    "django.contrib.auth",
+    "relay_admin.access.apps.GroupsConfig",  # django.contrib.auth
     "django.contrib.contenttypes",
     "django.contrib.postgres",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
-    "relay_admin.access",
+    "relay_admin.access.apps.AccessConfig",
     "relay_admin.catalog",
     "relay_admin.deliveries",
 ]
 AUTH_USER_MODEL = "access.User"
+AUTHENTICATION_BACKENDS = ["relay_admin.access.throttle.ThrottledBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
@@ -67,6 +76,7 @@ AUTH_PASSWORD_VALIDATORS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "relay_admin.content_policy.content_policy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -93,17 +103,18 @@ TEMPLATES = [
 ]
 
 # Under ASGI each request runs in its own thread, so connections come from psycopg's pool and not from CONN_MAX_AGE.
+_database = environ.Env.db_url_config(_database_url)
 DATABASES = {
-    "default": env.db("DATABASE_URL")
+    "default": _database
     | {
         "ENGINE": "django.db.backends.postgresql",
         "CONN_MAX_AGE": 0,
         "CONN_HEALTH_CHECKS": True,  # a pooled connection may have ended with a restarted Postgres
-        "OPTIONS": {"pool": {"min_size": 1, "max_size": 12, "timeout": 10}},
+        # With what the URL asks for behind its `?`: sslmode above all.
+        "OPTIONS": {**_database.get("OPTIONS", {}), "pool": {"min_size": 1, "max_size": 12, "timeout": 10}},
     },
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-REDIS_URL = env.str("REDIS_URL")
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -112,7 +123,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["relay_admin.control_api.wire.JsonBody"],
     "EXCEPTION_HANDLER": "relay_admin.control_api.errors.handle",
 }
 
@@ -126,7 +137,7 @@ STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "relay_admin" / "static"]
 WHITENOISE_USE_FINDERS = True
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
 UNFOLD = sidebar.UNFOLD
 
 LOGGING_CONFIG = None  # asgi.py and the workers call relay_contract.logs.configure
-LOG_LEVEL = env.str("RELAY_LOG_LEVEL", default="INFO")

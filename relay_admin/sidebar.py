@@ -22,12 +22,16 @@ def failure_count(request: HttpRequest) -> str:
     return "" if count == 0 else f"{count}+" if count == MOST_COUNTED_FAILURES else str(count)
 
 
-def _item(title: str, icon: str, model: str, permission: str, **more: Any) -> dict[str, Any]:
+def _item(title: str, icon: str, model: str, about: str, permission: str = "", **more: Any) -> dict[str, Any]:
+    """`about` is the start page's sentence: unfold passes on what it does not know. Shown to who may view `model`."""
+    app, name = model.split(".")
+    wanted = permission or f"{app}.view_{name}"
     return {
         "title": title,
         "icon": icon,
-        "link": reverse_lazy(f"admin:{model}_changelist"),
-        "permission": lambda request: request.user.has_perm(permission),
+        "about": about,
+        "link": reverse_lazy(f"admin:{app}_{name}_changelist"),
+        "permission": lambda request: request.user.has_perm(wanted),
         **more,
     }
 
@@ -39,13 +43,15 @@ def _group(title: str, *items: dict[str, Any]) -> dict[str, Any]:
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Relay",
     "SITE_HEADER": "Relay",
-    "SITE_SUBHEADER": "control plane, times in UTC",
+    "SITE_SUBHEADER": "control plane",
     "SITE_SYMBOL": "cell_tower",
     "SITE_URL": "/admin/",
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("relay/favicon.svg")},
     ],
     "SHOW_VIEW_ON_SITE": False,
+    "LOGIN": {"form": "relay_admin.access.login_form.LoginForm"},
+    "DASHBOARD_CALLBACK": "relay_admin.start_page.context",
     "STYLES": [lambda _request: static("relay/admin.css")],
     "SCRIPTS": [lambda _request: static("relay/admin.js")],
     "BORDER_RADIUS": "6px",
@@ -70,40 +76,76 @@ UNFOLD: dict[str, Any] = {
         "navigation": [
             _group(
                 "Traffic",
-                _item("Request log", "receipt_long", "deliveries_request", "deliveries.view_request"),
-                _item("Deliveries", "local_shipping", "deliveries_delivery", "deliveries.view_delivery"),
+                _item(
+                    "Request log",
+                    "receipt_long",
+                    "deliveries.request",
+                    "Every call to a relay endpoint that was accepted, with its deliveries and attempts.",
+                ),
+                _item(
+                    "Deliveries",
+                    "local_shipping",
+                    "deliveries.delivery",
+                    "One for each request and target: pending, sending, delivered or dead.",
+                ),
                 _item(
                     "Failure queue",
                     "error",
-                    "deliveries_deaddelivery",
-                    "deliveries.view_delivery",
+                    "deliveries.deaddelivery",
+                    "Deliveries that gave up. Find out why, and replay them.",
+                    permission="deliveries.view_delivery",
                     badge="relay_admin.sidebar.failure_count",
                     badge_variant="danger",
                 ),
-                _item("Replay batches", "replay", "deliveries_replaybatch", "deliveries.view_replaybatch"),
+                _item("Replay batches", "replay", "deliveries.replaybatch", "Who replayed what, and what was refused."),
             ),
             _group(
                 "Relay endpoints",
-                _item("Projects", "folder", "catalog_project", "catalog.view_project"),
-                _item("Lines", "linear_scale", "catalog_line", "catalog.view_line"),
-                _item("Endpoints", "call_split", "catalog_endpoint", "catalog.view_endpoint"),
-                _item("Targets", "my_location", "catalog_target", "catalog.view_target"),
+                _item(
+                    "Projects",
+                    "folder",
+                    "catalog.project",
+                    "An app or tenant: what keys, lines and endpoints belong to.",
+                ),
+                _item("Lines", "linear_scale", "catalog.line", "Versions of a project's API, such as v1."),
+                _item("Endpoints", "call_split", "catalog.endpoint", "Addresses that your apps post to."),
+                _item(
+                    "Targets",
+                    "my_location",
+                    "catalog.target",
+                    "Where an endpoint's calls are delivered, how often they are tried, and how they are signed.",
+                ),
             ),
             _group(
                 "Inference",
-                _item("Models", "neurology", "catalog_model", "catalog.view_model"),
-                _item("Host bindings", "link", "catalog_hostbinding", "catalog.view_hostbinding"),
-                _item("Hosts", "dns", "catalog_host", "catalog.view_host"),
-                _item("Host keys", "vpn_key", "catalog_hostkey", "catalog.view_hostkey"),
+                _item("Models", "neurology", "catalog.model", "The names that callers ask for."),
+                _item(
+                    "Host bindings",
+                    "link",
+                    "catalog.hostbinding",
+                    "Which host serves a model, in which wire shape and under which name.",
+                ),
+                _item("Hosts", "dns", "catalog.host", "Vendors' APIs, with their timeouts."),
+                _item(
+                    "Host keys",
+                    "vpn_key",
+                    "catalog.hostkey",
+                    "The credentials that calls to hosts go out with. Written, never read.",
+                ),
             ),
             _group(
                 "Access",
-                _item("Relay keys", "key", "access_relaykey", "access.view_relaykey"),
-                _item("Policies", "policy", "catalog_policy", "catalog.view_policy"),
-                _item("Rate limits", "speed", "catalog_ratelimit", "catalog.view_ratelimit"),
-                _item("Admin tokens", "badge", "access_admintoken", "access.view_admintoken"),
-                _item("Users", "person", "access_user", "access.view_user"),
-                _item("Groups", "group", "auth_group", "auth.view_group"),
+                _item("Relay keys", "key", "access.relaykey", "What apps call with. Mint and revoke them here."),
+                _item("Policies", "policy", "catalog.policy", "Which models a key reaches."),
+                _item(
+                    "Rate limits",
+                    "speed",
+                    "catalog.ratelimit",
+                    "How many calls, and how many at once, for keys, policies, projects and endpoints.",
+                ),
+                _item("Admin tokens", "badge", "access.admintoken", "What scripts call the control API with."),
+                _item("Users", "person", "access.user", "People who sign in here."),
+                _item("Groups", "group", "auth.group", "What those people may do: operators, support, viewers."),
             ),
         ],
     },

@@ -104,15 +104,16 @@ class Env:
     def url(self, name: str, schemes: Collection[str] = ("postgresql", "postgres"), default: str | None = None) -> str:
         """An absolute URL of one of `schemes` that names a host, or a socket by path or by `?host=/path`.
 
-        It may hold a password, so a wrong one is not repeated.
+        It may hold a password: a wrong one is not repeated, and `name`_FILE may point to a file with it.
         """
         expected = f"a URL such as {next(iter(schemes))}://host/..., scheme one of {', '.join(schemes)}"
-        raw = self._raw(name)
-        if raw is None:
-            return self._absent(name, default, "", expected)
-        if not _is_url(raw, schemes):
-            return self._wrong(name, None, expected, "")
-        return raw
+
+        def convert(raw: str) -> str:
+            if not _is_url(raw, schemes):
+                raise ValueError("no such URL")
+            return raw
+
+        return self._secret(name, default, "", expected, convert)
 
     def secret(self, name: str, default: str | None = None) -> str:
         """A secret from `name`, or from the file that `name`_FILE points to, without its trailing line break."""

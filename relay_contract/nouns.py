@@ -61,13 +61,13 @@ class Meter(StrEnum):
 
 
 MAX_SLUG_LENGTH = 63
-SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$"
+SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?\Z"
 """A slug stands in URLs and host names: lower case, digits, dot, dash, underscore; ends are letters or digits."""
 
-HOST_LABEL_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
+HOST_LABEL_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z"
 """A project's slug is also a DNS label, since `{project}.<RELAY_DOMAIN>` names it (RFC 1123)."""
 
-MODEL_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$"
+MODEL_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}\Z"
 """What callers write in `model`. Vendors use slashes, colons and dots."""
 
 DEFAULT_RETRY_SCHEDULE_SECONDS = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)

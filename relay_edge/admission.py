@@ -14,6 +14,7 @@ what a killed process held runs out by itself.
 import asyncio
 import os
 import random
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ import hiredis
 
 from relay_contract.errors import RateLimited
 from relay_contract.redis import scripts
-from relay_edge.charges import NO_CHARGES, Charge, ChargeSet, command
+from relay_edge.charges import NO_CHARGES, Charge, ChargeSet, Lease, command, packed
 from relay_edge.deadlines import DeadlineWheel
 from relay_edge.local_share import LocalShare
 from relay_edge.metrics import Metrics
@@ -46,7 +47,7 @@ _FOREVER = float("inf")
 class Reservation:
     """An admitted call, to be settled exactly where it was admitted. Settling twice is settling once."""
 
-    id: bytes
+    id: bytes  # packed, as in `charges.py`
     charges: ChargeSet
     is_local: bool
     renewed_at: float
@@ -71,6 +72,15 @@ class _Waiting:
             self._admission.reload(self)
         elif not self.answered.done():
             self.answered.set_result(reply)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What left in one write. Two clocks: the loop's counts whole milliseconds under uvloop."""
+
+    replies_due: int
+    deadline: float  # the loop's time
+    written_at: float  # time.monotonic
 
 
 class Admission:
@@ -102,12 +112,12 @@ class Admission:
         self._keeper: asyncio.Task[None] | None = None
         self._renewal: asyncio.TimerHandle | None = None
         self._waiting: deque[_Waiting] = deque()
-        self._settling: list[tuple[bytes, bytes]] = []  # lease key, reservation id
+        self._settling: list[tuple[Lease, bytes]] = []  # and the reservation's id
         self._live: dict[bytes, Reservation] = {}
-        self._batches: deque[list[float]] = deque()  # replies still to come, loop time of the write
+        self._batches: deque[_Batch] = deque()
         self._is_flush_due = False
         self._reload_due = False
-        self._id_prefix = os.urandom(8).hex().encode()
+        self._id_start = b"$32\r\n" + os.urandom(8).hex().encode()
         self._id_number = 0
 
     async def start(self) -> None:
@@ -146,7 +156,7 @@ class Admission:
         if not charges.rules:
             return _FREE
         self._id_number += 1
-        reservation_id = b"%b%016x" % (self._id_prefix, self._id_number)
+        reservation_id = b"%b%016x\r\n" % (self._id_start, self._id_number)
         link = self._link
         if link is None or len(self._waiting) >= MAX_WAITING:
             return self._admit_locally(charges, reservation_id)
@@ -205,7 +215,8 @@ class Admission:
     def _release(self, charges: ChargeSet, reservation_id: bytes) -> None:
         if self._link is None:
             return  # the leases run out
-        self._settling.extend([(rule.key.encode(), reservation_id) for rule in charges.leases])
+        for lease in charges.leases:
+            self._settling.append((lease, reservation_id))
         if not self._is_flush_due:
             self._is_flush_due = True
             self._loop.call_soon(self._flush)
@@ -221,38 +232,41 @@ class Admission:
             self._send_batch(link)
 
     def _send_batch(self, link: RedisLink) -> None:
-        packed: list[bytes] = []
+        commands: list[bytes] = []
         replies: list[Callable[[Reply], None] | None] = []
         if self._reload_due:
             self._reload_due = False
             for script in scripts.ALL:
-                packed.append(command(b"SCRIPT", b"LOAD", script.text))
+                commands.append(command(b"SCRIPT", b"LOAD", script.text))
                 replies.append(self.replied)
         if self._settling:
             leases, self._settling = self._settling[:MAX_SETTLE_LEASES], self._settling[MAX_SETTLE_LEASES:]
-            packed.append(_settle_command(leases))
+            commands.append(_settle_command(leases))
             replies.append(self._settled)
         waiting = self._waiting
         for _ in range(min(len(waiting), MAX_BATCH_COMMANDS)):
             item = waiting.popleft()
-            packed.append(item.packed)
+            commands.append(item.packed)
             replies.append(item.resolve)
-        now = self._loop.time()
+        self._send(link, commands, replies)
+
+    def _send(self, link: RedisLink, commands: list[bytes], replies: list[Callable[[Reply], None] | None]) -> None:
+        batch = _Batch(len(replies), self._loop.time() + REPLY_SECONDS, time.monotonic())
         if not self._batches:
-            self.deadline = now + REPLY_SECONDS
-        self._batches.append([len(replies), now])
-        link.send(b"".join(packed), replies)
+            self.deadline = batch.deadline
+        self._batches.append(batch)
+        link.send(b"".join(commands), replies)
 
     def replied(self, reply: Reply) -> None:
         """One reply of the oldest batch is in."""
         if isinstance(reply, RedisLost):
             return  # of a connection whose batches are forgotten
         batch = self._batches[0]
-        batch[0] -= 1
-        if not batch[0]:
+        batch.replies_due -= 1
+        if not batch.replies_due:
             self._batches.popleft()
-            self._seconds.observe(self._loop.time() - batch[1])
-            self.deadline = self._batches[0][1] + REPLY_SECONDS if self._batches else _FOREVER
+            self._seconds.observe(time.monotonic() - batch.written_at)
+            self.deadline = self._batches[0].deadline if self._batches else _FOREVER
 
     def reload(self, waiting: _Waiting) -> None:
         """Redis forgot the scripts (SCRIPT FLUSH, a new primary): load them before the call is tried once more."""
@@ -276,20 +290,17 @@ class Admission:
         if link is None or not link.is_open or len(self._batches) >= MAX_BATCHES:
             return
         now = self._loop.time()
-        due: list[tuple[bytes, bytes, int]] = []
+        due: list[tuple[Lease, bytes]] = []
         for reservation in self._live.values():
             leases = reservation.charges.leases
-            if now - reservation.renewed_at >= min(rule.rule.window_seconds for rule in leases) / 3:
+            if now - reservation.renewed_at >= min(lease.milliseconds for lease in leases) / 3000:
                 reservation.renewed_at = now
-                due += [(rule.key.encode(), reservation.id, rule.rule.window_seconds * 1000) for rule in leases]
+                due += [(lease, reservation.id) for lease in leases]
         commands = [
             _renew_command(due[start : start + MAX_SETTLE_LEASES]) for start in range(0, len(due), MAX_SETTLE_LEASES)
         ]
         if commands:
-            if not self._batches:
-                self.deadline = now + REPLY_SECONDS
-            self._batches.append([len(commands), now])
-            link.send(b"".join(commands), [self._settled] * len(commands))
+            self._send(link, commands, [self._settled] * len(commands))
 
     # --- Redis comes and goes ---
 
@@ -347,15 +358,25 @@ class Admission:
         return True
 
 
-def _settle_command(leases: list[tuple[bytes, bytes]]) -> bytes:
-    names, ids = [key for key, _ in leases], [reservation_id for _, reservation_id in leases]
-    return command(b"EVALSHA", scripts.SETTLE.sha1, b"%d" % len(names), *names, *ids)
+def _settle_command(leases: list[tuple[Lease, bytes]]) -> bytes:
+    return _script_call(scripts.SETTLE, leases, [reservation_id for _, reservation_id in leases], 1)
 
 
-def _renew_command(leases: list[tuple[bytes, bytes, int]]) -> bytes:
-    names = [key for key, _, _ in leases]
-    arguments = [part for _, reservation_id, ms in leases for part in (reservation_id, b"%d" % ms)]
-    return command(b"EVALSHA", scripts.RENEW.sha1, b"%d" % len(names), *names, *arguments)
+def _renew_command(leases: list[tuple[Lease, bytes]]) -> bytes:
+    arguments = [reservation_id + packed([b"%d" % lease.milliseconds]) for lease, reservation_id in leases]
+    return _script_call(scripts.RENEW, leases, arguments, 2)
+
+
+def _script_call(
+    script: scripts.Script, leases: list[tuple[Lease, bytes]], packed_arguments: list[bytes], arguments_each: int
+) -> bytes:
+    """The EVALSHA of a script with a key and so many arguments for each lease."""
+    return b"*%d\r\n%b%b%b" % (
+        3 + len(leases) * (1 + arguments_each),
+        packed((b"EVALSHA", script.sha1, b"%d" % len(leases))),
+        b"".join([lease.packed_key for lease, _ in leases]),
+        b"".join(packed_arguments),
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -1,5 +1,7 @@
 """What a call counts against, prepared once per caller: rules, their Redis keys, and the admission command around a gap
 for the reservation's id. Pure.
+
+Whatever is "packed" here is written as Redis reads it (RESP), so that a call costs a concatenation and no more.
 """
 
 from collections.abc import Sequence
@@ -7,8 +9,6 @@ from dataclasses import dataclass, field
 
 from relay_contract.nouns import Meter, RateLimit, Rule
 from relay_contract.redis import keys, scripts
-
-RESERVATION_ID_BYTES = 32
 
 _METERS = {Meter.REQUESTS: b"r", Meter.CONCURRENCY: b"c"}
 _KEYS = {Meter.REQUESTS: keys.window, Meter.CONCURRENCY: keys.leases}
@@ -41,15 +41,24 @@ class ChargedRule:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A rule that holds a place in flight until the call is settled."""
+
+    key: str
+    packed_key: bytes
+    milliseconds: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ChargeSet:
-    """Every rule of a call. `head + reservation id + tail` is the EVALSHA that reserves it."""
+    """Every rule of a call. `head + packed reservation id + tail` is the EVALSHA that reserves it."""
 
     rules: tuple[ChargedRule, ...]
     charges: tuple[Charge, ...]
     head: bytes
     tail: bytes
-    leases: tuple[ChargedRule, ...]  # the rules that hold a place until the call is settled
+    leases: tuple[Lease, ...]
     _merged: dict[tuple[Charge, ...], "ChargeSet"] = field(default_factory=dict)
 
     def plus(self, extra: tuple[Charge, ...]) -> "ChargeSet":
@@ -90,10 +99,13 @@ def charge_set(charges: tuple[Charge, ...]) -> ChargeSet:
         for part in (_METERS[rule.rule.meter], b"%d" % rule.rule.amount, b"%d" % (rule.rule.window_seconds * 1000))
     ]
     opening = [b"EVALSHA", scripts.ADMIT.sha1, b"%d" % len(names), *names]
-    count = len(opening) + 1 + len(arguments)
-    head = b"*%d\r\n%b$%d\r\n" % (count, packed(opening), RESERVATION_ID_BYTES)
-    leases = tuple(rule for rule in rules if rule.rule.meter is Meter.CONCURRENCY)
-    return ChargeSet(rules, charges, head, b"\r\n" + packed(arguments), leases)
+    head = b"*%d\r\n%b" % (len(opening) + 1 + len(arguments), packed(opening))
+    leases = tuple(
+        Lease(rule.key, packed([name]), rule.rule.window_seconds * 1000)
+        for rule, name in zip(rules, names, strict=True)
+        if rule.rule.meter is Meter.CONCURRENCY
+    )
+    return ChargeSet(rules, charges, head, packed(arguments), leases)
 
 
 NO_CHARGES = ChargeSet((), (), b"", b"", ())

@@ -1,13 +1,15 @@
-"""The edge's side of a caller's connection: aiohttp's, with three things changed.
+"""The edge's side of a caller's connection: aiohttp's, with four things changed.
 
 - What is not HTTP is answered in our JSON, and neither the answer nor the log quotes it: aiohttp's own do, including
   the start of an `Authorization` line.
+- A body that turns out to be no HTTP while it is read fails at once, so that its request is answered in its own shape;
+  aiohttp would let the reader wait for the rest.
 - A connection that never sends a whole head is closed after 30 s; aiohttp would hold it for ever.
 - At shutdown idle connections are closed and busy ones finish first, bodies still on their way included. (aiohttp's own
   shutdown stops reading at once.)
 
-Uses three private attributes of `RequestHandler` (`_request_count`, `_request_in_progress`, `_messages`); the tests of
-this file fail when a new aiohttp has them no longer.
+Uses private names of aiohttp (`_ErrInfo`, and `_request_count`, `_request_in_progress` and `_messages` of
+`RequestHandler`); the tests of this file fail when a new aiohttp has them no longer.
 """
 
 import asyncio
@@ -16,7 +18,8 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 from relay_contract.errors import BadHeader, BadRequest, InternalFault, RelayError
 from relay_contract.logs import log_fields
@@ -44,7 +47,7 @@ DRAIN_STEP_SECONDS = 0.02
 class CallerConnection(RequestHandler):
     """One caller's connection."""
 
-    __slots__ = ("_unparsable", "opened_at")
+    __slots__ = ("_newest_body", "_unparsable", "opened_at")
 
     def __init__(self, server: web.Server, unparsable: SurfaceMetrics, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -58,6 +61,7 @@ class CallerConnection(RequestHandler):
             max_headers=MAX_HEADERS,
             read_bufsize=READ_BUFFER_BYTES,
         )
+        self._newest_body: StreamReader = EMPTY_PAYLOAD
         self._unparsable = unparsable
         self.opened_at = loop.time()
 
@@ -70,6 +74,21 @@ class CallerConnection(RequestHandler):
     def is_busy(self) -> bool:
         """Whether a request is being served or waits for its turn."""
         return self._request_in_progress or bool(self._messages)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._messages:
+            message, body = self._messages[-1]
+            if not isinstance(message, _ErrInfo):
+                self._newest_body = body
+            elif not self._newest_body.is_eof():  # what cannot be parsed is the rest of this body, no new request
+                self._newest_body.set_exception(RequestPayloadError(_NOT_HTTP))
+                self._newest_body.feed_eof()  # nobody has to wait for its end any more
+
+    def log_exception(self, *args: Any, **kwargs: Any) -> None:
+        """Not for a body that broke while it was read on after the answer."""
+        if not isinstance(kwargs.get("exc_info"), RequestPayloadError):
+            super().log_exception(*args, **kwargs)
 
     def handle_error(
         self,

@@ -112,7 +112,6 @@ class Inference:
         self._on_served = on_served
         self._turns = Turns()
         self._view: _View | None = None
-        self._monotonic = asyncio.get_running_loop().time
         self.ROUTES: dict[str, tuple[str, Handler]] = self._routes()
 
     def _routes(self) -> dict[str, tuple[str, Handler]]:
@@ -136,7 +135,7 @@ class Inference:
 
     async def models(self, request: web.BaseRequest) -> web.StreamResponse:
         """What the caller's key reaches and is served now; in Anthropic's form when `anthropic-version` is sent."""
-        started = self._monotonic()
+        started = time.monotonic()
         request_id = request_id_of(request)
         is_anthropic = VERSION_HEADER in request.headers or request.raw_path.startswith("/anthropic/")
         shape = ErrorShape.ANTHROPIC if is_anthropic else ErrorShape.OPENAI
@@ -155,7 +154,7 @@ class Inference:
             status = error.status
             return send_error(request, error, shape, request_id, allow="GET, HEAD")
         finally:
-            self._models_metrics.done(status, self._monotonic() - started)
+            self._models_metrics.done(status, time.monotonic() - started)
 
     def _current_view(self) -> _View:
         snapshot = self._catalog.snapshot
@@ -168,7 +167,7 @@ class Inference:
         return view
 
     async def _serve(self, request: web.BaseRequest, surface: Surface) -> web.StreamResponse:
-        started = self._monotonic()
+        started = time.monotonic()
         metrics = self._surface_metrics
         metrics.in_flight.value += 1
         served = Served(request_id_of(request), None, surface.shape.value, "", "", 499, "", 0, 0, 0.0, 0.0)
@@ -183,7 +182,7 @@ class Inference:
             logger.exception("call_failed", extra=log_fields(request_id=served.request_id))
             return self._refuse(request, surface, served, InternalFault())
         finally:
-            served.seconds = self._monotonic() - started
+            served.seconds = time.monotonic() - started
             metrics.in_flight.value -= 1
             metrics.done(served.status, served.seconds)
             metrics.overhead_seconds.observe(served.seconds - served.upstream_seconds)
@@ -215,7 +214,7 @@ class Inference:
         try:
             call = Call(route, self._turns, view.destinations, self._metrics)
             stream = CallerStream(request, surface, served.request_id, call.refuses)
-            sent_at = self._monotonic()
+            sent_at = time.monotonic()
             try:
                 await call.run(wanted, caller_lines, stream)
                 served.status = stream.status
@@ -228,7 +227,7 @@ class Inference:
                 served.status, served.error = error.status, error.code
                 return stream.cut(error)
             finally:
-                served.upstream_seconds = self._monotonic() - sent_at
+                served.upstream_seconds = time.monotonic() - sent_at
                 served.host, served.tries, served.bytes_sent = call.candidate.host.slug, call.tries, stream.bytes_sent
                 stream.close()
         finally:

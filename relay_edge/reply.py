@@ -14,7 +14,7 @@ from aiohttp import HttpVersion11, web
 
 from relay_contract import headers
 from relay_contract.errors import RelayError
-from relay_contract.ids import uuid7
+from relay_contract.ids import uuid7_text
 from relay_edge.error_shapes import ErrorShape, error_body, error_headers
 
 JSON: Final = "application/json"
@@ -59,7 +59,7 @@ def request_id_of(request: web.BaseRequest) -> str:
     sent = request.headers.get(headers.REQUEST_ID)
     if sent is not None and 0 < len(sent) <= MAX_REQUEST_ID_LENGTH and sent.isascii() and sent.isprintable():
         return sent
-    return str(uuid7())
+    return uuid7_text()
 
 
 def may_keep_alive(request: web.BaseRequest) -> bool:
@@ -97,9 +97,8 @@ def header_lines(lines: Sequence[tuple[str, str]]) -> bytes:
 
 
 def are_whole_lines(rendered: bytes, count: int) -> bool:
-    """Whether these are `count` lines, each ended by CRLF, with no other line break or NUL inside."""
-    breaks = rendered.count(b"\r\n")
-    return breaks == count == rendered.count(b"\n") == rendered.count(b"\r") and b"\0" not in rendered
+    """Whether `count` pieces, each ended by CRLF when they were joined, are as many lines: no further CR, LF or NUL."""
+    return rendered.count(b"\n") == count == rendered.count(b"\r") and b"\0" not in rendered
 
 
 def send(
@@ -140,6 +139,10 @@ def send_error(
     lines: tuple[tuple[str, str], ...] = (),
     close: bool = False,
 ) -> web.StreamResponse:
-    """Writes an error in the caller's shape. `allow` names the methods for a 405."""
+    """Writes an error in the caller's shape. `allow` names the methods for a 405.
+
+    Nothing can follow a body that could not be read, so such a connection ends as well.
+    """
+    close = close or request.content.exception() is not None
     further = (*error_headers(error, allow), (headers.REQUEST_ID, request_id), *lines)
     return send(request, error.status, error_body(error, shape, request_id), lines=further, close=close)

@@ -45,6 +45,9 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> int:
     except (StandaloneError, ConfigurationError) as error:
         print(f"\nRelay cannot start.\n{error}\n", file=sys.stderr)
         return 1
+    except OSError as error:  # a full disk, no more processes: the machine's, and said by its name
+        print(f"\nRelay cannot go on: {error}\n", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:  # before anything was started
         return 130
     return 0
@@ -63,7 +66,7 @@ def run(options: Options, *, coloured: bool) -> int:
         watcher.handle_signals()
         try:
             own = _start_servers(watcher, options, home, output)
-            write_private(home.variables_file, own)
+            write_private(home.variables_file, own | product.demo_variables(secrets))
             base = product.environment(options, own)
             for program in product.demo_programs(base, options, secrets):
                 watcher.start(program)
@@ -97,7 +100,7 @@ def manage(options: Options, arguments: list[str]) -> int:
         return _manage_py(product.environment(options, own), arguments)
     watcher = Supervisor(Output(sys.stderr))
     try:
-        own = _start_servers(watcher, options, home, Output(sys.stderr))
+        own = _start_servers(watcher, options, home, Output(sys.stderr)) | product.demo_variables(home.secrets())
         return _manage_py(product.environment(options, own), arguments)
     finally:
         watcher.stop()

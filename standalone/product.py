@@ -95,8 +95,8 @@ def read_options(environ: Mapping[str, str]) -> Options:
         workers=env.integer("RELAY_WORKERS", 1, 1, 64),
         edge_shutdown_seconds=env.seconds("RELAY_SHUTDOWN_SECONDS", 15, 0, 600),
         worker_grace_seconds=env.seconds("RELAY_DELIVERY_GRACE_SECONDS", 10, 0, 120),
-        database_url=env.url("DATABASE_URL") if environ.get("DATABASE_URL") else None,
-        redis_url=env.url("REDIS_URL", ("redis", "rediss", "unix")) if environ.get("REDIS_URL") else None,
+        database_url=env.url("DATABASE_URL", default="") or None,
+        redis_url=env.url("REDIS_URL", ("redis", "rediss", "unix"), default="") or None,
         inherited=dict(environ),
     )
     env.done()
@@ -113,7 +113,7 @@ def variables(options: Options, secrets: Secrets, database_url: str, redis_url: 
         "RELAY_CONTROL_URL": options.control_url,
         "RELAY_EGRESS_ALLOW": "127.0.0.0/8 ::1/128",  # the demo's targets and vendor are on this machine
     }
-    given = {name for name, value in options.inherited.items() if value}
+    given = {name for name, value in options.inherited.items() if value.strip()}
     # A secret given as a file counts as given: both would be refused.
     return {
         **{name: value for name, value in own.items() if name not in given and f"{name}_FILE" not in given},
@@ -126,7 +126,7 @@ def variables(options: Options, secrets: Secrets, database_url: str, redis_url: 
 
 def environment(options: Options, own: Mapping[str, str]) -> dict[str, str]:
     """What every process of the product is started with: the operator's environment and our `variables`."""
-    return {**options.inherited, **own, "PYTHONUNBUFFERED": "1"}
+    return {**_without_files_of(own, options.inherited), **own, "PYTHONUNBUFFERED": "1"}
 
 
 def prepare_command(catalog: Path | None) -> list[str]:
@@ -143,17 +143,24 @@ def demo_catalog(options: Options) -> str:
     return text.replace(WRITTEN_VENDOR_URL, options.vendor_url).replace(WRITTEN_SINK_URL, options.sink_url)
 
 
-def prepare_environment(base: Mapping[str, str], secrets: Secrets) -> dict[str, str]:
-    """The first admin's credentials, and what the demo catalog refers to by variable."""
+def demo_variables(secrets: Secrets) -> dict[str, str]:
+    """What the demo catalog refers to by variable; an export of it does so too."""
     return {
-        **base,
-        "RELAY_BOOTSTRAP_ADMIN_USERNAME": ADMIN_USERNAME,
-        "RELAY_BOOTSTRAP_ADMIN_PASSWORD": secrets.admin_password,
-        "RELAY_BOOTSTRAP_ADMIN_TOKEN": secrets.admin_token,
         "RELAY_BOOTSTRAP_RELAY_KEY": secrets.relay_key,
         "DEMO_VENDOR_API_KEY": secrets.demo_vendor_api_key,
         "DEMO_SINK_SECRET": secrets.demo_sink_secret,
     }
+
+
+def prepare_environment(base: Mapping[str, str], secrets: Secrets) -> dict[str, str]:
+    """The first admin's credentials, and what the demo catalog refers to by variable."""
+    own = {
+        "RELAY_BOOTSTRAP_ADMIN_USERNAME": ADMIN_USERNAME,
+        "RELAY_BOOTSTRAP_ADMIN_PASSWORD": secrets.admin_password,
+        "RELAY_BOOTSTRAP_ADMIN_TOKEN": secrets.admin_token,
+        **demo_variables(secrets),
+    }
+    return {**_without_files_of(own, base), **own}
 
 
 def demo_programs(base: Mapping[str, str], options: Options, secrets: Secrets) -> list[Program]:
@@ -229,19 +236,20 @@ Relay is ready.
   Admin        {options.control_url}/admin/   user {ADMIN_USERNAME}, password in {shown} (admin_password)
   Demo sink    {options.sink_url}/   what the demo's targets received; `flaky` fails until you let it recover there
 
-  KEY=$(python3 -c "import json; print(json.load(open('{shown}'))['relay_key'])")
+  RELAY_KEY=$(python3 -c "import json; print(json.load(open('{shown}'))['relay_key'])")
 
   # a model (fake: the demo vendor on this machine), the whole answer
-  curl {options.edge_url}/v1/chat/completions -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' \\
+  curl {options.edge_url}/v1/chat/completions -H "Authorization: Bearer $RELAY_KEY" \\
+    -H 'Content-Type: application/json' \\
     -d '{{"model":"demo-gpt","messages":[{{"role":"user","content":"Hello, relay"}}]}}'
 
   # another, streamed
-  curl -N {options.edge_url}/v1/messages -H "x-api-key: $KEY" -H 'anthropic-version: 2023-06-01' \\
+  curl -N {options.edge_url}/v1/messages -H "x-api-key: $RELAY_KEY" -H 'anthropic-version: 2023-06-01' \\
     -H 'Content-Type: application/json' \\
     -d '{{"model":"demo-claude","max_tokens":100,"stream":true,"messages":[{{"role":"user","content":"Hello"}}]}}'
 
   # one call, delivered to three targets; one of them fails, is retried, and ends in the failure queue
-  curl {options.edge_url}/r/{DEMO_PROJECT}/v1/events -H "Authorization: Bearer $KEY" \\
+  curl {options.edge_url}/r/{DEMO_PROJECT}/v1/events -H "Authorization: Bearer $RELAY_KEY" \\
     -H 'Content-Type: application/json' -d '{{"type":"order.created","order":42}}'
 
 Ctrl-C stops everything; the data stays in {_relative(options.home)}.
@@ -252,6 +260,11 @@ def _relative(path: Path) -> str:
     """The path as it is shortest from here, for people to paste."""
     resolved, here = path.resolve(), Path.cwd()
     return str(resolved.relative_to(here)) if resolved.is_relative_to(here) else str(resolved)
+
+
+def _without_files_of(own: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
+    """Without NAME_FILE where we set NAME: a process that finds both does not know whom to believe."""
+    return {name: value for name, value in environment.items() if name.removesuffix("_FILE") not in own or name in own}
 
 
 def _edge_database_url(database_url: str, password: str) -> str:

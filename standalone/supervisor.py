@@ -10,6 +10,7 @@ No part of production: there, systemd, Kubernetes or compose does this.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, TextIO
 
 from standalone import embedded
 from standalone.embedded import EmbeddedServer, StandaloneError
@@ -32,6 +33,7 @@ LONGEST_BACKOFF_SECONDS = 15.0
 SETTLED_SECONDS = 30.0  # up for this long: the next crash starts from the first back-off again
 COLOURS = (36, 32, 33, 35, 34, 96, 92, 93, 95, 94)
 LONGEST_LINE_BYTES = 64 * 1024
+_PASSING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EAGAIN, errno.EINTR)  # a full disk has room again one day
 SIGNAL_NAMES = {number.value: number.name for number in signal.Signals}
 
 
@@ -49,12 +51,13 @@ class Program:
 class Output:
     """Writes lines of many processes to one stream, each after the name of its process."""
 
-    def __init__(self, stream: IO[str], *, coloured: bool = False, width: int = 9) -> None:
+    def __init__(self, stream: TextIO, *, coloured: bool = False, width: int = 9) -> None:
         self._stream = stream
         self._width = width
         self._colours: dict[str, int] = {}
         self._lock = threading.Lock()
         self._is_gone = False
+        self._dropped = 0  # since the last line that was written
         self._coloured = coloured
 
     def line(self, name: str, text: str) -> None:
@@ -66,10 +69,20 @@ class Output:
             if self._is_gone:
                 return
             try:
-                self._stream.write(f"{label} {text}\n")
-                self._stream.flush()
-            except OSError:  # the terminal was closed; an ordered stop matters more than its log
-                self._is_gone = True
+                if self._dropped:
+                    self._write(f"{label} ({self._dropped} lines before this one could not be written)")
+                    self._dropped = 0
+                self._write(f"{label} {text}")
+            except OSError as error:
+                # The programs go on: an ordered stop matters more than their log.
+                self._dropped += 1
+                self._is_gone = error.errno not in _PASSING_ERRORS  # else the terminal was closed
+
+    def _write(self, line: str) -> None:
+        encoding = self._stream.encoding or "utf-8"
+        # What the terminal cannot show must not end the thread that reads a program: the program would block.
+        self._stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
+        self._stream.flush()
 
 
 @dataclass(slots=True)
@@ -212,7 +225,7 @@ class Supervisor:
         elif backoff.is_due():
             try:
                 restart()
-            except StandaloneError as error:
+            except (StandaloneError, OSError) as error:  # OSError: no process or file can be had at the moment
                 seconds = backoff.crashed()
                 self._output.line("relay", f"{name} did not start, next try in {seconds:g} s: {error}")
             else:

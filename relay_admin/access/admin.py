@@ -13,7 +13,6 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
@@ -21,15 +20,20 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 from relay_admin import pages
 from relay_admin.access import services
 from relay_admin.access.models import AdminToken, RelayKey, User
+from relay_admin.guard import GuardedAdmin
 from relay_contract import nouns, tokens
 
 _LISTED = 20
+MAX_REVOKED = 900
+"""The page that asks carries each key in a field, and Django takes a form of 1000."""
+
+NEVER = "In UTC. Empty: it does not expire."
 
 admin.site.unregister(Group)
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
+class GroupAdmin(DjangoGroupAdmin, GuardedAdmin):
     """Operators, support, viewers, and whatever is added."""
 
 
@@ -42,7 +46,7 @@ class NewUserForm(UserCreationForm):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):
+class UserAdmin(DjangoUserAdmin, GuardedAdmin):
     """People who sign in."""
 
     form = UserChangeForm
@@ -83,6 +87,9 @@ class RelayKeyForm(forms.ModelForm):
         help_text="relay: POST /r/{project}/...; inference: /v1/...",
     )
 
+    class Meta:
+        help_texts = {"expires_at": NEVER}
+
 
 class MintingAdmin(pages.RelayAdmin):
     """A page whose rows are made with a token."""
@@ -103,6 +110,7 @@ class RelayKeyAdmin(MintingAdmin):
     list_display = ("__str__", "shown_token", "mode", "scopes_text", "policy", "state", "expires_at")
     list_filter = (StateFilter, "mode", "project", "policy")
     search_fields = ("name", "key_id", "project__slug")
+    empty_text = "A relay key is what an app calls with. It is shown once, when it is made."
     search_help_text = "Name, project, or the public part of the key."
     autocomplete_fields = ("project", "policy", "rate_limit")
     list_select_related = ("project", "policy")
@@ -143,7 +151,7 @@ class RelayKeyAdmin(MintingAdmin):
     def save_model(self, request: HttpRequest, obj: RelayKey, form: Any, change: bool) -> None:
         """A new key is minted; its token waits in this request for `response_add`."""
         if change:
-            obj.save()
+            super().save_model(request, obj, form, change)
             return
         assert isinstance(request.user, User)
         wanted = {name: form.cleaned_data[name] for name in form.fields}
@@ -168,9 +176,9 @@ class RelayKeyAdmin(MintingAdmin):
     @admin.action(description="Revoke selected relay keys", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[RelayKey]) -> HttpResponse | None:
         """Asks, then ends them for good."""
-        keys = list(queryset.select_related("project").filter(revoked_at=None)[:1001])
-        if len(keys) > 1000:
-            self.message_user(request, "Revoke at most 1000 keys at a time.", messages.ERROR)
+        keys = list(queryset.select_related("project").filter(revoked_at=None)[: MAX_REVOKED + 1])
+        if len(keys) > MAX_REVOKED:
+            self.message_user(request, f"Revoke at most {MAX_REVOKED} keys at a time.", messages.ERROR)
             return None
         if not keys:
             self.message_user(request, "These keys are revoked already.", messages.WARNING)
@@ -202,10 +210,19 @@ class RelayKeyAdmin(MintingAdmin):
         return None
 
 
+class AdminTokenForm(forms.ModelForm):
+    """Says whose rights a token has."""
+
+    class Meta:
+        help_texts = {"expires_at": NEVER, "user": "The token can do whatever this user can."}
+
+
 @admin.register(AdminToken)
 class AdminTokenAdmin(MintingAdmin):
     """Bearers of the control API. Made and deleted, never changed."""
 
+    form = AdminTokenForm
+    empty_text = "An admin token is what a script calls the control API with. It is shown once, when it is made."
     list_display = ("name", "user", "expires_at", "created_at")
     list_filter = ("user",)
     search_fields = ("name", "user__username")

@@ -65,3 +65,19 @@ class AdminToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user.username}/{self.name}"
+
+
+class LoginAttempts(models.Model):
+    """Sign-ins of one name from one address since the last that succeeded. See `throttle.py`; nobody looks at these."""
+
+    key = models.BinaryField(primary_key=True, max_length=32, help_text="SHA-256: a password may be typed as a name.")
+    count = models.IntegerField()
+    allowed_at = models.DateTimeField(help_text="No earlier is a password looked at.")
+    last_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        db_table = "access_loginattempts"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.count} attempts"

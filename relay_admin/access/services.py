@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
@@ -111,16 +112,23 @@ def admin_token_mint(
 
 @transaction.atomic
 def user_bootstrap(*, username: str, password: str, admin_token: str | None = None) -> dict[str, bool]:
-    """The first superuser, and a token for it. What exists is left as it is, the password above all.
+    """The first superuser, and a token for it. What exists is left as it is, the password above all; where there is a
+    superuser of another name, nothing is made.
 
     Returns what was made: `{"user": ..., "admin_token": ...}`. Raises ValidationError.
     """
     made = {"user": False, "admin_token": False}
     user = User.objects.filter(username=username).first()
+    if user is None and User.objects.filter(is_superuser=True).exists():
+        return made  # renamed or removed by somebody who is in charge: not to come back with an old password
     if user is None:
         if not password:
             raise ValidationError("The first user needs a password: set RELAY_BOOTSTRAP_ADMIN_PASSWORD.")
-        user = User.objects.create_superuser(username, f"{username}@localhost", password)
+        user = User(username=username, email=f"{username}@localhost", is_staff=True, is_superuser=True)
+        validate_password(password, user)
+        user.set_password(password)
+        user.full_clean()
+        user.save()
         made["user"] = True
     if admin_token and not AdminToken.objects.filter(token_hash=tokens.hash_token(admin_token)).exists():
         name = _free_name(user, "bootstrap")

@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import yaml
@@ -315,7 +315,12 @@ class _Reader:
         if moment is None or moment.tzinfo is None:
             self.refuse(node, advice)
             return None
-        return moment
+        try:
+            # As it is stored. In UTC its year may be 0 or 10000, which Postgres takes and no process could read again.
+            return moment.astimezone(UTC)
+        except OverflowError:
+            self.refuse(node, advice)
+            return None
 
     def env_name(self, node: yaml.Node) -> str | None:
         read_as = self.text(node)

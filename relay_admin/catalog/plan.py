@@ -33,6 +33,7 @@ from relay_admin.catalog.sections import (
     values_of,
 )
 from relay_contract import tokens
+from relay_contract.sealing import SealingError
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('relay catalog apply'))"
 _MAX_SHOWN = 80
@@ -203,7 +204,11 @@ class _Planner:
         if entry.secret_env is None:
             return None
         name = entry.section.secret_env
-        value = self.environment.get(entry.secret_env, "")
+        try:
+            value = self.environment.get(entry.secret_env, "")
+        except (OSError, ValueError):  # of the file that NAME_FILE names
+            self.refuse(entry, name, f"The file that {entry.secret_env}_FILE names cannot be read.")
+            return None
         if not value:
             self.refuse(entry, name, f"The environment variable {entry.secret_env} is not set.")
             return None
@@ -232,10 +237,14 @@ class _Planner:
                 fingerprint = services.fingerprint(step.secret)
                 if row.value_env != entry.secret_env:
                     step.fields["value_env"] = _quoted(row.value_env), _quoted(entry.secret_env)
-                if row.value_fingerprint != fingerprint:
+                if row.value_fingerprint != fingerprint or not services.host_key_opens(host_key=row):
                     step.fields["value"] = f"fingerprint {row.value_fingerprint}", f"fingerprint {fingerprint}"
             case Target() if step.secret is not None:
-                if services.target_signing_secret_reveal(target=row) != step.secret:
+                try:
+                    is_same = services.target_signing_secret_reveal(target=row) == step.secret
+                except SealingError:  # sealed with a master key that is lost: what the document is kept for
+                    is_same = False
+                if not is_same:
                     step.fields["signing secret"] = "(secret)", "(secret)"
             case RelayKey():
                 if step.secret is not None and bytes(row.token_hash) != tokens.hash_token(step.secret):

@@ -15,7 +15,7 @@ from django.db import transaction
 
 from relay_admin.catalog.models import Endpoint, Host, HostKey, Target
 from relay_contract import nouns, signing
-from relay_contract.sealing import Sealer
+from relay_contract.sealing import Sealer, SealingError
 
 FINGERPRINT_LENGTH = 12
 _HOST_KEY_VALUE = re.compile(r"[!-~]{1,4096}")
@@ -74,6 +74,15 @@ def host_key_set_value(*, host_key: HostKey, value: str, value_env: str = "") ->
     host_key.value_fingerprint, host_key.value_env = fingerprint(value), value_env
     host_key.save(update_fields=["sealed_value", "value_fingerprint", "value_env", "updated_at"])
     return host_key
+
+
+def host_key_opens(*, host_key: HostKey) -> bool:
+    """Whether the edges can use the value: not when the master key has changed since it was sealed."""
+    try:
+        sealer().unseal(host_key.sealed_value, nouns.host_key_binding(host_key.pk))
+    except SealingError:
+        return False
+    return True
 
 
 @transaction.atomic

@@ -11,7 +11,7 @@ from relay_contract import netguard, nouns
 MAX_RULES = 8
 MAX_WINDOW_SECONDS = 86_400
 MAX_STATIC_HEADERS = 20
-_PATTERN = re.compile(r"^-?(?:\*|[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,126}\*?)$")
+_PATTERN = re.compile(r"-?(?:\*|[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,126}\*?)")
 
 
 def rules(value: Any) -> None:
@@ -36,7 +36,7 @@ def _rule(rule: Any) -> None:
 def model_patterns(value: list[str]) -> None:
     """`Policy.models`."""
     for pattern in value:
-        if not _PATTERN.match(pattern):
+        if not _PATTERN.fullmatch(pattern):
             raise ValidationError(f"{pattern!r}: write a model name, with `*` at its end or `-` before it if need be.")
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rest_framework.parsers import JSONParser
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -34,7 +33,6 @@ class CatalogView(APIView):
 
     permission_classes = [requires(*PERMISSIONS)]
     renderer_classes = [JSONRenderer, YamlRenderer]
-    parser_classes = [JSONParser]
 
     def get(self, request: Request) -> Response:
         document = export.export()

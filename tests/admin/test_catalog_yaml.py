@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
+from environ.fileaware_mapping import FileAwareMapping
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -481,3 +482,56 @@ def test_the_demo_catalog_is_a_good_document(db: None) -> None:
     }
     plan.apply(wanted, environment, plan.make(wanted, environment))
     assert not plan.make(wanted, environment, prune=True)
+
+
+def moved_to_another_master_key(settings) -> None:
+    settings.MASTER_KEY = bytes(32)
+    services.sealer.cache_clear()
+
+
+def test_a_document_seals_again_what_a_lost_master_key_had_sealed(db: None, settings) -> None:
+    apply(WHOLE)
+    moved_to_another_master_key(settings)
+    try:
+        value = f"fingerprint {HostKey.objects.get().value_fingerprint}"
+        assert planned(WHOLE) == [
+            "~ host key vendor/main",
+            f"    value: {value} -> {value}",
+            "~ target shop/v1/orders/billing",
+            "    signing secret: (secret) -> (secret)",
+        ]
+        apply(WHOLE)
+        assert planned(WHOLE) == []
+        assert services.host_key_opens(host_key=HostKey.objects.get())
+        assert services.target_signing_secret_reveal(target=Target.objects.get()) == rows.SIGNING_SECRET
+    finally:
+        services.sealer.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("2099-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59", 37),  # the year 10000 in UTC
+        ("2099-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59", 37),  # and 1 BC
+        ("- slug: v1", '- slug: "v1\\n"', 26),
+        ("  - name: gpt", '  - name: "gpt\\n"', 19),
+        ('models: ["*", "-secret-*"]', 'models: ["*", "-secret\\n"]', 10),
+        ("slug: vendor", 'slug: "vendor\\u0085"', 13),
+    ],
+)
+def test_what_no_process_could_read_or_match_is_refused(old: str, new: str, line: int, db: None) -> None:
+    assert WHOLE.count(old) == 1
+    with pytest.raises(document.DocumentError) as refused:
+        apply(WHOLE.replace(old, new))
+    assert line in {problem.line for problem in refused.value.problems}
+    assert not Project.objects.exists()
+
+
+def test_a_secret_file_that_cannot_be_read_is_named(db: None) -> None:
+    environment = FileAwareMapping(env={**ENVIRONMENT, "VENDOR_KEY_FILE": "/nowhere/canary"})
+    wanted = document.read(WHOLE)
+    with pytest.raises(document.DocumentError) as refused:
+        plan.make(wanted, environment)
+    assert [problem.text for problem in refused.value.problems] == [
+        "The file that VENDOR_KEY_FILE names cannot be read."
+    ]

@@ -81,9 +81,23 @@ def test_bootstrap_makes_the_first_user_once(bootstrap, db: None) -> None:
     assert sorted(AdminToken.objects.values_list("name", flat=True)) == ["bootstrap", "bootstrap-2"]
 
 
+def test_bootstrap_brings_nobody_back_who_was_renamed(bootstrap, db: None) -> None:
+    run("bootstrap")
+    User.objects.update(username="boss")
+    bootstrap.BOOTSTRAP_ADMIN_TOKEN = tokens.mint_admin().token
+    assert run("bootstrap") == "bootstrap: user left as it is\nbootstrap: admin token left as it is\n"
+    assert (User.objects.count(), AdminToken.objects.count()) == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "says"),
-    [("BOOTSTRAP_ADMIN_PASSWORD", "", "needs a password"), ("BOOTSTRAP_ADMIN_TOKEN", "ra_short", "Not an admin token")],
+    [
+        ("BOOTSTRAP_ADMIN_PASSWORD", "", "needs a password"),
+        ("BOOTSTRAP_ADMIN_PASSWORD", "short", "too short"),
+        ("BOOTSTRAP_ADMIN_PASSWORD", "password1234", "too common"),
+        ("BOOTSTRAP_ADMIN_USERNAME", "two words", "valid username"),
+        ("BOOTSTRAP_ADMIN_TOKEN", "ra_short", "Not an admin token"),
+    ],
 )
 def test_bootstrap_makes_all_or_nothing(name: str, value: str, says: str, bootstrap, db: None) -> None:
     setattr(bootstrap, name, value)
@@ -127,6 +141,14 @@ def test_unhealthy_when_postgres_is_away(free_port: int, monkeypatch: pytest.Mon
         "status": "unavailable",
         "checks": {"database": f"does not answer ({psycopg.OperationalError.__name__})", "migrations": "not known"},
     }
+
+
+def test_every_page_forbids_what_comes_from_elsewhere(db: None) -> None:
+    for page in ("/admin/login/", "/auth/login", "/healthz", "/nowhere"):
+        policy = Client().get(page)["Content-Security-Policy"]
+        assert "default-src 'self'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "http" not in policy
 
 
 def test_the_root_leads_to_the_admin(db: None) -> None:

@@ -289,3 +289,9 @@ def test_an_unknown_address_is_answered_in_json(path: str, api: Client, db: None
 
 def test_a_wrong_method_is_answered_in_json(api: Client, token_of) -> None:
     assert code(api.delete("/api/v1/deliveries", headers=token_of("support"))) == (405, "method_not_allowed")
+
+
+@pytest.mark.parametrize("body", ["[" * 100_000, '{"ids": ' + "[" * 100_000, '{"a":' * 100_000])
+def test_json_nested_too_deep_is_the_callers_mistake(body: str, api: Client, token_of) -> None:
+    answer = api.post("/api/v1/deliveries/replay", body, JSON, headers=token_of("superuser"))
+    assert code(answer) == (400, "malformed_json")

@@ -1,28 +1,22 @@
 """Support staff in a real browser: find a dead delivery, replay it, see it delivered."""
 
-import json
 import urllib.request
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.browser.chromium import chromium_path
+from tests.browser.chromium import ARGUMENTS, chromium_path
+from tests.browser.steps import flaky_state, make_support_user, send_event, sign_in
 from tests.system.product import Product, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.xdist_group("system")]
-
-PASSWORD = "a long sentence for support"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=chromium_path(),
-            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
-                  "--disable-component-update", "--disable-sync", "--no-first-run"],
-        )  # fmt: skip
+        started = playwright.chromium.launch(executable_path=chromium_path(), args=ARGUMENTS)
         yield started
         started.close()
 
@@ -32,36 +26,6 @@ def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     yield context.new_page()
     context.close()
-
-
-def make_support_user(product: Product, username: str) -> None:
-    product.manage(
-        "shell", "-v0", "-c",
-        "import os; from django.contrib.auth.models import Group; from relay_admin.access.models import User;"
-        f"user = User.objects.create_user({username!r}, {username + '@example.test'!r}, os.environ['SUPPORT_PASSWORD'],"
-        " is_staff=True); user.groups.add(Group.objects.get(name='support'))",
-        SUPPORT_PASSWORD=PASSWORD,
-    )  # fmt: skip
-
-
-def send_event(product: Product, body: dict[str, object]) -> str:
-    request = urllib.request.Request(f"{product.edge_url}/r/demo/v1/events", json.dumps(body).encode())
-    request.add_header("Authorization", f"Bearer {product.relay_key}")
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return str(json.load(answer)["requestId"])
-
-
-def flaky_state(product: Product, request_id: str) -> str:
-    found = product.api(f"/api/v1/requests/{request_id}")["deliveries"]
-    return str(next(delivery["state"] for delivery in found if delivery["target"]["name"] == "flaky"))
-
-
-def sign_in(page: Page, product: Product, username: str) -> None:
-    page.goto(f"{product.control_url}/admin/")
-    page.get_by_label("Username").fill(username)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("link", name="Failure queue").first).to_be_visible()
 
 
 def test_support_replays_a_dead_delivery(product: Product, page: Page) -> None:

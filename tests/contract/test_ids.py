@@ -1,16 +1,18 @@
 """UUIDv7: the bits of RFC 9562, and an order that neither the clock nor threads can break."""
 
+import functools
+import operator
 import subprocess
 import sys
 import threading
 import time
 from itertools import pairwise
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_contract.ids import _Clock, uuid7, uuid7_at
+from relay_contract.ids import _Clock, uuid7, uuid7_at, uuid7_text
 
 
 def test_layout_is_the_example_of_rfc_9562_appendix_a_6() -> None:
@@ -33,6 +35,21 @@ def test_ids_of_one_process_rise_strictly() -> None:
     made = [uuid7() for _ in range(20_000)]
     assert made == sorted(set(made))
     assert [str(one) for one in made] == sorted(str(one) for one in made)
+
+
+def test_texts_and_ids_are_one_rising_row() -> None:
+    made = [each for _ in range(1_000) for each in (uuid7_text(), str(uuid7()))]
+    assert made == sorted(set(made))
+    assert [str(UUID(text)) for text in made] == made
+    assert {(UUID(text).version, UUID(text).variant) for text in made} == {(7, RFC_4122)}
+
+
+def test_every_random_bit_is_used() -> None:
+    made = [uuid7().int for _ in range(2_000)]  # more than wait in memory at once
+    ones = functools.reduce(operator.or_, made) & 2**62 - 1
+    zeros = functools.reduce(operator.or_, [~one for one in made]) & 2**62 - 1
+    assert ones == zeros == 2**62 - 1
+    assert len({one & 2**62 - 1 for one in made}) == 2_000
 
 
 def test_threads_never_share_an_id() -> None:
@@ -83,5 +100,20 @@ with ids._clock._lock:
         ids.uuid7()
         os._exit(7)
 raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert subprocess.run([sys.executable, "-c", script], timeout=30, check=False).returncode == 7
+
+
+def test_a_forked_child_does_not_go_on_with_its_parents_random_bits() -> None:
+    script = """
+import os
+from relay_contract import ids
+ids.uuid7()  # the others of its portion wait
+reading, writing = os.pipe()
+if os.fork() == 0:
+    os.write(writing, b"%d" % (ids.uuid7().int & 2**62 - 1))
+    os._exit(0)
+os.wait()
+raise SystemExit(7 if int(os.read(reading, 100)) != ids.uuid7().int & 2**62 - 1 else 1)
 """
     assert subprocess.run([sys.executable, "-c", script], timeout=30, check=False).returncode == 7

@@ -3,10 +3,14 @@
 import asyncio
 import base64
 import logging
+import socket
+import subprocess
+import sys
 
 import pytest
 
 from delivery import settings as delivery_settings
+from delivery import tasks
 from delivery.app import app
 from relay_contract.env import ConfigurationError
 from relay_contract.messages import DRAIN_TASK, QUEUE
@@ -102,3 +106,24 @@ async def test_a_late_delivery_is_warned_of_once(
         while drainer.figures.oldest_due_seconds < 300:  # noqa: ASYNC110 (a figure raises no event)
             await asyncio.sleep(0.01)
     assert [record.msg for record in caplog.records].count("deliveries_late") == 1
+
+
+@pytest.mark.parametrize("shard", [-1, 2**15, "1", None])
+def test_a_message_with_no_shard_fails_alone(shard: object) -> None:
+    with pytest.raises(ValueError, match="a shard is a number"):
+        tasks.drain(shard)
+
+
+async def test_the_metrics_page_is_on_loopback_only(work: Work, free_port: int) -> None:
+    await work(RELAY_WORKER_METRICS_PORT=str(free_port))
+    with socket.socket() as other:
+        other.bind(("127.0.0.2", free_port))  # in use, if the page were on every address
+
+
+def test_root_is_not_warned_of_pickles_that_nobody_takes() -> None:
+    ask = "import delivery.app, celery.platforms as p; p.check_privileges(delivery.app.app.conf.accept_content)"
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", ask], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "superuser" not in done.stderr

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 import pytest_asyncio
+from asgiref.sync import sync_to_async
 
 from delivery.attempt import Answer, Claim, Destination, Fault
 from delivery.claims import LEASE_MARGIN_SECONDS, MAX_LOST_LEASES, Claims, Room
@@ -15,7 +16,9 @@ from delivery.destinations import Destinations
 from delivery.due_scan import due_ages
 from delivery.outcome import Again, Delivered
 from delivery.record import RECORD, Recorder, Result, columns_of, result_of
-from relay_contract.intake import SHARDS, shard_of
+from relay_admin.deliveries import services
+from relay_admin.deliveries.models import AttemptOutcome, DeadReason
+from relay_contract.intake import SHARDS, DeliveryState, shard_of
 from relay_contract.sealing import Sealer
 from tests.delivery.conftest import Work, settings_for
 from tests.delivery.queue import BODY, Queue
@@ -160,6 +163,33 @@ async def test_a_dead_workers_claim_is_taken_over_and_its_late_result_changes_no
     assert attempts[0]["duration_ms"] == 1000 * (9 + LEASE_MARGIN_SECONDS)
 
 
+async def test_a_replay_is_not_answered_by_a_late_worker(queue: Queue, worker: Worker) -> None:
+    delivery = await queue.accept_one(await queue.target(URL))
+    claims, connection = worker()
+    [late] = await claims.take(ALL_SHARDS, room())
+    await queue.make_due(delivery)
+    [claim] = await worker()[0].take(ALL_SHARDS, room())
+    gone = Answer(datetime.now(UTC), 5, 410, None)
+    dead = Result(claim, gone, AttemptOutcome.DEAD, DeliveryState.DEAD, None, DeadReason.TARGET_GONE)
+    assert await record(connection, dead) == 0
+    await sync_to_async(services.delivery_replay)(delivery_ids=[delivery], by=None)
+    before = await queue.delivery(delivery)
+    assert (before["state"], before["replay_count"], before["attempt_count"]) == ("pending", 1, 0)
+    for result in (delivered(late), dead):
+        assert await record(connection, result) == 1
+    after = await queue.delivery(delivery)
+    assert {**after, "wait_seconds": 0} == {**before, "wait_seconds": 0}
+
+
+async def test_a_late_result_of_a_forgotten_delivery_leaves_no_attempt(queue: Queue, worker: Worker) -> None:
+    delivery = await queue.accept_one(await queue.target(URL))
+    claims, connection = worker()
+    [late] = await claims.take(ALL_SHARDS, room())
+    await queue.sql("DELETE FROM deliveries_delivery WHERE id = %s", delivery)
+    assert await record(connection, delivered(late)) == 1
+    assert await queue.attempts(delivery) == []
+
+
 async def test_a_delivery_that_takes_every_worker_with_it_ends_in_the_failure_queue(
     queue: Queue, receiver: Receiver, worker: Worker, work: Work
 ) -> None:
@@ -215,6 +245,18 @@ async def test_a_row_written_past_the_admin_harms_nobody_else(
     claims, _ = worker()
     found = {claim.target_id: claim.destination for claim in await claims.take(ALL_SHARDS, room())}
     assert found[bad.id] == fault
+    assert isinstance(found[good.id], Destination)
+
+
+@pytest.mark.parametrize("headers", ["[1]", '{"x-a": 1}', "null"])
+async def test_a_request_that_no_edge_wrote_harms_nobody_else(queue: Queue, worker: Worker, headers: str) -> None:
+    bad, good = await queue.target(URL), await queue.target(URL)
+    await queue.accept(bad)
+    await queue.sql("UPDATE deliveries_request SET headers = %s", headers)
+    await queue.accept(good)
+    claims, _ = worker()
+    found = {claim.target_id: claim.destination for claim in await claims.take(ALL_SHARDS, room())}
+    assert found[bad.id] == Fault.BAD_HEADER
     assert isinstance(found[good.id], Destination)
 
 

@@ -1,14 +1,16 @@
 """What is forgotten, and what never is."""
 
+import asyncio
 from datetime import UTC, datetime
 from uuid import UUID
 
+import psycopg
 import pytest
 from asgiref.sync import sync_to_async
 
 from relay_admin.deliveries import retention
 from relay_contract.intake import LIVE_STATES
-from tests.delivery.queue import Queue
+from tests.delivery.queue import Queue, until
 
 
 async def aged(queue: Queue, state: str, days: int) -> UUID:
@@ -78,3 +80,24 @@ async def test_a_request_nobody_was_to_receive_is_forgotten_too(queue: Queue) ->
     await queue.sql("UPDATE deliveries_request SET received_at = now() - interval '2 days'")
     assert await forget(1) == 1
     assert await left(queue) == [set()] * 4
+
+
+async def test_it_waits_for_a_replay_in_the_order_in_which_replays_lock(queue: Queue, database_url: str) -> None:
+    [accepted] = await queue.accept(*[await queue.target("http://127.0.0.1:9/") for _ in range(2)])
+    first, second = sorted(accepted.deliveries)
+    await queue.sql("UPDATE deliveries_delivery SET state = 'dead', next_attempt_at = NULL")
+    # Behind the second in the table and, as the column is indexed, in every index that does not know the id.
+    await queue.sql("UPDATE deliveries_delivery SET finished_at = now() WHERE id = %s", first)
+    await queue.sql("UPDATE deliveries_request SET received_at = now() - interval '2 days'")
+    lock = "SELECT 1 FROM deliveries_delivery WHERE id = %s FOR UPDATE"
+    async with await psycopg.AsyncConnection.connect(database_url) as replay:
+        await replay.execute(lock, [first])
+        forgetting = asyncio.create_task(forget(1))
+
+        async def is_waiting() -> bool:
+            return bool(await queue.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+
+        await until(is_waiting)
+        await replay.execute(lock + " NOWAIT", [second])  # held by the other one, this would be a deadlock
+        await replay.commit()
+        assert await forgetting == 1

@@ -27,11 +27,15 @@ class InsideEdge:
     port: int
     client: aiohttp.ClientSession = field(repr=False)
 
-    async def raw(self, sent: bytes) -> bytes:
-        """Sends bytes on a connection of their own and reads until the edge closes it."""
+    async def raw(self, sent: bytes, later: bytes = b"") -> bytes:
+        """Sends bytes on a connection of their own and reads until the edge closes it; `later`: once it answers."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(sent)
-        answer = await reader.read()
+        answer = b""
+        if later:
+            answer = await reader.read(1)
+            writer.write(later)
+        answer += await reader.read()
         writer.close()
         return answer
 

@@ -20,7 +20,7 @@ from relay_contract.errors import RateLimited
 from relay_contract.nouns import Meter, RateLimit, RateLimitId, Rule
 from relay_contract.redis import keys, scripts
 from relay_edge.admission import Admission
-from relay_edge.charges import NO_CHARGES, Charge, ChargeSet, charge_set
+from relay_edge.charges import NO_CHARGES, Charge, ChargeSet, charge_set, packed
 from relay_edge.deadlines import DeadlineWheel
 from relay_edge.local_share import LocalShare
 from relay_edge.metrics import Metrics
@@ -160,10 +160,11 @@ async def test_a_long_call_keeps_its_place_and_puts_it_back_after_a_flush(redis_
     async with running(redis_url) as admission:
         held = await admission.admit(wanted)
         with client(redis_url) as connection:
-            before = connection.zscore(LEASES, held.id)
-            await until(lambda: connection.zscore(LEASES, held.id) > before, "the lease to be renewed")
+            [(member, before)] = connection.zrange(LEASES, 0, -1, withscores=True)
+            assert packed([member]) == held.id
+            await until(lambda: connection.zscore(LEASES, member) > before, "the lease to be renewed")
             connection.flushall()
-            await until(lambda: connection.zscore(LEASES, held.id), "the lease to be put back")
+            await until(lambda: connection.zscore(LEASES, member), "the lease to be put back")
             assert 0 < connection.pttl(LEASES) <= 2000
         with pytest.raises(RateLimited):
             await admission.admit(wanted)
@@ -347,7 +348,7 @@ def test_a_refused_call_is_counted_nowhere_in_the_local_share() -> None:
 def test_a_packed_command_is_what_redis_reads() -> None:
     wanted = charges(requests(3), concurrency(2))
     reader = hiredis.Reader()
-    reader.feed(wanted.head + b"i" * 32 + wanted.tail)
+    reader.feed(wanted.head + packed([b"i" * 32]) + wanted.tail)
     first, second = (rule.key.encode() for rule in wanted.rules)
     assert reader.gets() == [
         b"EVALSHA", scripts.ADMIT.sha1, b"2", first, second, b"i" * 32,

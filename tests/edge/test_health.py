@@ -130,6 +130,30 @@ async def test_pipelined_requests_are_answered_in_their_order(edge: InsideEdge) 
     assert re.findall(rb"HTTP/1\.1 (\d{3})", answer) == [b"202", b"200", b"404"]
 
 
+CHUNKED = f"Host: a\r\nAuthorization: Bearer {TOKEN.token}\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+async def test_a_body_that_breaks_behind_another_request_is_answered_in_its_turn(edge: InsideEdge) -> None:
+    answer = await edge.raw(
+        f"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nPOST /r/demo/v1/events HTTP/1.1\r\n{CHUNKED}".encode(),
+        b"1\r\n{\r\nzz\r\n",
+    )
+    assert re.findall(rb"HTTP/1\.1 (\d{3})", answer) == [b"200", b"400"]
+    assert b'"bad_request"' in answer
+
+
+async def test_a_body_that_breaks_after_its_answer_ends_the_connection_and_is_no_error(
+    edge: InsideEdge, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(f"POST /r/demo/v1/events HTTP/1.1\r\n{CHUNKED.replace(TOKEN.token, 'unknown')}".encode())
+    assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 401 ")
+    writer.write(b"zz\r\n")
+    assert await reader.read() == b""
+    writer.close()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 async def test_connections_that_never_speak_are_closed(edge: InsideEdge) -> None:
     silent_reader, silent = await asyncio.open_connection("127.0.0.1", edge.port)
     half_reader, half = await asyncio.open_connection("127.0.0.1", edge.port)

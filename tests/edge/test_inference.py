@@ -312,6 +312,37 @@ async def test_a_body_that_does_not_come() -> None:
 
 
 @SHAPES
+@pytest.mark.parametrize("rest", [b"zz\r\n", b"5\r\n1234567", b"-1\r\n", b"ffffffffffffffffff\r\n"])
+async def test_a_body_that_turns_out_to_be_malformed(shape: WireShape, rest: bytes) -> None:
+    """Long before its deadline, and with nothing more on this connection."""
+    async with Vendor(shape) as vendor, running_plane(catalog_of(vendor), body_seconds=60) as plane:
+        caller = await plane.caller()
+        head = f"POST {PATHS[shape]} HTTP/1.1\r\nHost: r\r\n{AUTHORIZED}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        await caller.send(head.encode() + b"1\r\n{\r\n")
+        await until(lambda: plane.metrics.surfaces["inference"].in_flight.value, "the call to begin")
+        await caller.send(rest)
+        answer = await caller.answer()
+        assert (answer.status, answer.closes) == (400, True)
+        assert error_of(shape, answer.json)[0] == "invalid_request_error"
+        assert await caller.is_closed()
+        assert [served.status for served in plane.served] == [400]
+        assert vendor.calls == []
+        await caller.close()
+
+
+async def test_a_body_that_is_not_compressed_as_it_says() -> None:
+    async with Vendor() as vendor, running_plane(catalog_of(vendor), body_seconds=60) as plane:
+        caller = await plane.caller()
+        head = f"POST /v1/messages HTTP/1.1\r\nHost: r\r\n{AUTHORIZED}\r\nContent-Encoding: gzip\r\n"
+        await caller.send(head.encode() + b"Content-Length: 40\r\n\r\nno gzip at all")
+        answer = await caller.answer()
+        assert (answer.status, answer.closes) == (400, True)
+        assert await caller.is_closed()
+        assert vendor.calls == []
+        await caller.close()
+
+
+@SHAPES
 async def test_a_wrong_method(shape: WireShape) -> None:
     async with running_plane([]) as plane:
         caller = await plane.caller()
@@ -656,6 +687,8 @@ async def test_a_caller_who_leaves_in_the_middle_of_a_body() -> None:
         await until(lambda: plane.metrics.surfaces["inference"].in_flight.value, "the call to begin")
         await caller.close()
         await until(lambda: plane.served, "the call to end")
+        assert [served.status for served in plane.served] == [499]
+        assert plane.metrics.surfaces["inference"].disconnects.value == 1
         assert vendor.calls == []
 
 

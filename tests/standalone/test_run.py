@@ -1,10 +1,11 @@
 """`python -m standalone run` where it must refuse to start, and what it would start. Starting it is tests/system's."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,27 @@ def test_the_demo_catalog_follows_the_ports() -> None:
     assert moved.count("url: http://127.0.0.1:1235/hooks/") == 3
     assert "8090" not in moved
     assert "8091" not in moved
+
+
+def test_an_env_file_that_was_copied_and_not_filled_in_changes_nothing() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    blank = {line.split("=")[0]: " " for line in lines if re.match(r"[A-Z_]+=", line)}
+    assert {"DATABASE_URL", "REDIS_URL", "RELAY_MASTER_KEY", "RELAY_HOME"} <= set(blank)
+    options = product.read_options(blank)
+    assert replace(options, inherited={}) == replace(product.read_options({}), inherited={})
+    own = product.variables(options, Secrets.new(), "postgresql://h/db", "redis://h")
+    assert set(own) >= {"RELAY_MASTER_KEY", "RELAY_SECRET_KEY", "RELAY_EDGE_DATABASE_URL", "RELAY_CONTROL_URL"}
+
+
+def test_a_url_from_a_file_is_handed_on_once(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text("postgresql://h/db\n")
+    options = product.read_options({"DATABASE_URL_FILE": str(file), "RELAY_BOOTSTRAP_ADMIN_PASSWORD_FILE": str(file)})
+    assert options.database_url == "postgresql://h/db"
+    secrets = Secrets.new()
+    base = product.environment(options, product.variables(options, secrets, options.database_url, "redis://h"))
+    assert base["DATABASE_URL"] == "postgresql://h/db"
+    assert "DATABASE_URL_FILE" not in base
+    prepared = product.prepare_environment(base, secrets)
+    assert prepared["RELAY_BOOTSTRAP_ADMIN_PASSWORD"] == secrets.admin_password
+    assert "RELAY_BOOTSTRAP_ADMIN_PASSWORD_FILE" not in prepared

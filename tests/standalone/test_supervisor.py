@@ -1,5 +1,7 @@
 """The supervisor, run as a process of its own with real programs below it."""
 
+import errno
+import io
 import os
 import re
 import signal
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from standalone.supervisor import Output
 from tests.standalone.waiting import descendants, is_alive, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -172,3 +175,41 @@ def test_a_killed_server_starts_again_and_stops_last(supervised: type[Supervised
     assert (reachable_home / "valkey-port").read_text() == port
     running.stop()
     assert re.findall(r"stopping (\w+)", running.text) == ["one", "valkey", "postgres"]
+
+
+class FullDisk(io.StringIO):
+    """A stream that refuses so many writes."""
+
+    encoding = "ascii"
+
+    def __init__(self, refusals: int, number: int) -> None:
+        super().__init__()
+        self.refusals, self.number = refusals, number
+
+    def write(self, text: str) -> int:
+        if self.refusals:
+            self.refusals -= 1
+            raise OSError(self.number, "refused")
+        return super().write(text)
+
+
+def test_a_full_disk_costs_lines_and_says_how_many() -> None:
+    stream = FullDisk(2, errno.ENOSPC)
+    output = Output(stream, width=1)
+    for text in ("one", "two", "three", "four"):
+        output.line("a", text)
+    assert stream.getvalue() == "a | (2 lines before this one could not be written)\na | three\na | four\n"
+
+
+def test_a_closed_terminal_is_not_written_to_again() -> None:
+    stream = FullDisk(1, errno.EIO)
+    output = Output(stream, width=1)
+    output.line("a", "one")
+    output.line("a", "two")
+    assert stream.getvalue() == ""
+
+
+def test_what_a_terminal_cannot_show_ends_nothing() -> None:
+    stream = FullDisk(0, 0)
+    Output(stream, width=1).line("a", "na\u00efve \udcff")
+    assert stream.getvalue() == "a | na?ve ?\n"

@@ -33,7 +33,7 @@ class Migration(migrations.Migration):
                         unique=True,
                         validators=[
                             django.core.validators.RegexValidator(
-                                "^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$",
+                                "^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?\\Z",
                                 "Use lower-case letters, digits, dot, dash or underscore.",
                             )
                         ],
@@ -96,7 +96,7 @@ class Migration(migrations.Migration):
                         unique=True,
                         validators=[
                             django.core.validators.RegexValidator(
-                                "^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$",
+                                "^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}\\Z",
                                 "Use letters, digits and . _ : / @ + -, up to 128.",
                             )
                         ],
@@ -128,7 +128,7 @@ class Migration(migrations.Migration):
                         unique=True,
                         validators=[
                             django.core.validators.RegexValidator(
-                                "^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$",
+                                "^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\\Z",
                                 "Use lower-case letters, digits and dashes: it is a host name.",
                             )
                         ],
@@ -162,7 +162,7 @@ class Migration(migrations.Migration):
                         unique=True,
                         validators=[
                             django.core.validators.RegexValidator(
-                                "^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$",
+                                "^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?\\Z",
                                 "Use lower-case letters, digits, dot, dash or underscore.",
                             )
                         ],
@@ -200,7 +200,7 @@ class Migration(migrations.Migration):
                         max_length=63,
                         validators=[
                             django.core.validators.RegexValidator(
-                                "^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$",
+                                "^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?\\Z",
                                 "Use lower-case letters, digits, dot, dash or underscore.",
                             )
                         ],
@@ -247,7 +247,7 @@ class Migration(migrations.Migration):
                         unique=True,
                         validators=[
                             django.core.validators.RegexValidator(
-                                "^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$",
+                                "^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?\\Z",
                                 "Use lower-case letters, digits, dot, dash or underscore.",
                             )
                         ],
@@ -297,7 +297,7 @@ class Migration(migrations.Migration):
                         max_length=63,
                         validators=[
                             django.core.validators.RegexValidator(
-                                "^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$",
+                                "^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?\\Z",
                                 "Use lower-case letters, digits, dot, dash or underscore.",
                             )
                         ],
@@ -353,7 +353,7 @@ class Migration(migrations.Migration):
                         max_length=63,
                         validators=[
                             django.core.validators.RegexValidator(
-                                "^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$",
+                                "^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?\\Z",
                                 "Use lower-case letters, digits, dot, dash or underscore.",
                             )
                         ],
@@ -443,7 +443,7 @@ class Migration(migrations.Migration):
                         max_length=63,
                         validators=[
                             django.core.validators.RegexValidator(
-                                "^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$",
+                                "^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?\\Z",
                                 "Use lower-case letters, digits, dot, dash or underscore.",
                             )
                         ],
@@ -505,7 +505,7 @@ class Migration(migrations.Migration):
                         max_length=128,
                         validators=[
                             django.core.validators.RegexValidator(
-                                "^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$",
+                                "^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}\\Z",
                                 "Use letters, digits and . _ : / @ + -, up to 128.",
                             )
                         ],

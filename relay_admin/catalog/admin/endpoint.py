@@ -1,0 +1,58 @@
+"""Pages of endpoints, with their targets."""
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin
+from django.db import models
+from django.http import HttpRequest
+from unfold.decorators import display
+
+from relay_admin.catalog import services
+from relay_admin.catalog.admin.base import DATES, CatalogAdmin
+from relay_admin.catalog.admin.target import TargetInline
+from relay_admin.catalog.models import Endpoint
+from relay_admin.guard import save_editable
+
+
+@admin.register(Endpoint)
+class EndpointAdmin(CatalogAdmin):
+    """What a caller posts to."""
+
+    list_display = ("__str__", "line", "is_enabled", "target_count", "max_body_bytes", "rate_limit")
+    list_filter = ("is_enabled", "line__project")
+    empty_text = "An endpoint is an address that your apps post to. Each call goes to all its targets."
+    search_fields = ("slug", "line__slug", "line__project__slug", "description")
+    autocomplete_fields = ("line", "rate_limit")
+    list_select_related = ("line__project", "rate_limit")
+    readonly_fields = ("address", *DATES)
+    fieldsets = ((None, {"fields": ("line", "slug", "address", "is_enabled", "max_body_bytes", "rate_limit")}),)
+    inlines = [TargetInline]
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Endpoint]:
+        """With the number of targets."""
+        return super().get_queryset(request).annotate(targets_count=models.Count("targets"))
+
+    @display(description="targets", ordering="targets_count")
+    def target_count(self, endpoint: Endpoint) -> int:
+        """How many, disabled ones too."""
+        return int(getattr(endpoint, "targets_count", 0))
+
+    @display(description="address")
+    def address(self, endpoint: Endpoint) -> str:
+        """Where callers post to."""
+        if endpoint._state.adding:
+            return f"{settings.EDGE_URL}/r/{{project}}/{{line}}/{{endpoint}}"
+        return f"POST {settings.EDGE_URL}/r/{endpoint}"
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:  # noqa: ARG002
+        """New targets get their secret."""
+        targets = formset.save(commit=False)
+        for target in formset.deleted_objects:
+            target.delete()
+        for target in targets:
+            if target.pk is None:
+                services.target_insert(target=target)
+            else:
+                save_editable(target)
+        formset.save_m2m()

@@ -1,0 +1,29 @@
+"""Pages of projects."""
+
+from django.contrib import admin
+from unfold.admin import TabularInline
+
+from relay_admin.catalog.admin.base import CatalogAdmin
+from relay_admin.catalog.models import Line, Project
+
+
+class LineInline(TabularInline):
+    """Lines of a project."""
+
+    model = Line
+    fields = ("slug", "is_enabled")
+    extra = 0
+    show_change_link = True
+
+
+@admin.register(Project)
+class ProjectAdmin(CatalogAdmin):
+    """A tenant."""
+
+    list_display = ("slug", "name", "is_archived", "rate_limit", "updated_at")
+    list_filter = ("is_archived", "rate_limit")
+    empty_text = "A project is an app or a tenant. Lines, endpoints and relay keys belong to one."
+    search_fields = ("slug", "name", "description")
+    autocomplete_fields = ("rate_limit",)
+    fieldsets = ((None, {"fields": ("slug", "name", "is_archived", "rate_limit")}),)
+    inlines = [LineInline]

@@ -1,0 +1,69 @@
+"""What the traffic's pages share: ids in search boxes, links, and filters that read the catalog and not the traffic."""
+
+from datetime import UTC
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import RangeDateTimeFilter
+from unfold.utils import parse_datetime_str
+
+from relay_admin.catalog.models import Project
+
+VIEW_PAYLOAD = "deliveries.view_payload"
+MAX_CHOICES = 200
+_MAX_DIGITS = 20  # of a bigint; Python itself refuses to read thousands
+
+
+def as_uuid(text: str) -> UUID | None:
+    """The id in a search box, or None for other text."""
+    try:
+        return UUID(text.strip())
+    except ValueError:
+        return None
+
+
+def as_row_id(text: str | None) -> int | None:
+    """The id in a filter's parameter, or None for other text."""
+    return int(text) if text and text.isdecimal() and len(text) < _MAX_DIGITS else None
+
+
+def link(url_name: str, key: object, text: object) -> SafeString:
+    """To a page of the admin."""
+    return format_html(
+        '<a class="relay-mono text-primary-600 dark:text-primary-500" href="{}">{}</a>',
+        reverse(url_name, args=[key]),
+        text,
+    )
+
+
+class TimeRangeFilter(RangeDateTimeFilter):
+    """From one time to another, in UTC. Unfold's own times have no zone, of which Django warns at each use."""
+
+    def queryset(self, _request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        """Ends that are no time do not count."""
+        for end, comparison in (("from", "gte"), ("to", "lte")):
+            day, hour = (self.used_parameters.get(f"{self.parameter_name}_{end}_{part}") for part in "01")
+            moment = parse_datetime_str(f"{day} {hour}") if day and hour else None
+            if moment is not None:
+                queryset = queryset.filter(**{f"{self.parameter_name}__{comparison}": moment.replace(tzinfo=UTC)})
+        return queryset
+
+
+class ProjectFilter(admin.SimpleListFilter):
+    """By project, deleted ones aside."""
+
+    title = "project"
+    parameter_name = "project"
+
+    def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
+        return [(str(pk), slug) for pk, slug in Project.objects.values_list("pk", "slug")[:MAX_CHOICES]]
+
+    def queryset(self, _request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        chosen = as_row_id(self.value())
+        return queryset.filter(project_id=chosen) if chosen is not None else queryset

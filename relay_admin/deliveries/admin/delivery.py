@@ -1,0 +1,345 @@
+"""Pages of deliveries and of the failure queue, which are those in state dead, and the replay action."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin import helpers
+from django.core.exceptions import ValidationError
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import localize
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
+from unfold.decorators import action, display
+
+from relay_admin import pages
+from relay_admin.access.models import User
+from relay_admin.catalog.models import Target
+from relay_admin.deliveries import selectors, services
+from relay_admin.deliveries.admin.base import (
+    MAX_CHOICES,
+    VIEW_PAYLOAD,
+    ProjectFilter,
+    TimeRangeFilter,
+    as_row_id,
+    as_uuid,
+    link,
+)
+from relay_admin.deliveries.models import Attempt, DeadDelivery, DeadReason, Delivery, ReplayBatch
+from relay_admin.deliveries.templatetags.relay_pages import state_badge
+from relay_contract.intake import DeliveryState
+
+_LISTED = 20
+
+
+class TargetFilter(admin.SimpleListFilter):
+    """By target, among those that have something in the failure queue."""
+
+    title = "target"
+    parameter_name = "target"
+
+    def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
+        dead = Delivery.objects.filter(state=DeliveryState.DEAD).order_by().values("target_id").distinct()
+        targets = Target.objects.filter(pk__in=dead).select_related("endpoint__line__project")[:MAX_CHOICES]
+        return [(str(target.pk), str(target)) for target in targets]
+
+    def queryset(self, _request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        chosen = as_row_id(self.value())
+        return queryset.filter(target_id=chosen) if chosen is not None else queryset
+
+
+class StateFilter(admin.SimpleListFilter):
+    """By state."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
+        return [(str(state), str(state)) for state in DeliveryState]
+
+    def queryset(self, _request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return queryset.filter(state=self.value()) if self.value() else queryset
+
+
+class ReasonFilter(admin.SimpleListFilter):
+    """By why it failed."""
+
+    title = "reason"
+    parameter_name = "reason"
+
+    def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
+        return [(str(value), str(label)) for value, label in DeadReason.choices]
+
+    def queryset(self, _request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return queryset.filter(dead_reason=self.value()) if self.value() else queryset
+
+
+class DeliveryPages(pages.ReadOnlyAdmin):
+    """What the list of deliveries and the failure queue share."""
+
+    list_disable_select_all = True  # a replay names its deliveries; "all" would be a moving target
+
+    search_fields = ("id",)
+    search_help_text = "A delivery id or request id. Whole ids only."
+    sortable_by: Sequence[str] = ()
+    actions = ["replay"]
+    actions_detail = ["replay_one"]
+    change_form_outer_after_template = "relay/delivery_attempts.html"
+    readonly_fields = (
+        "state_shown",
+        "reason",
+        "last_answer",
+        "request_link",
+        "project_shown",
+        "target_shown",
+        "target_link",
+        "created_at",
+        "next_attempt_at",
+        "finished_at",
+        "attempts_made",
+        "replays_made",
+    )
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        """One right for both pages."""
+        return request.user.has_perm("deliveries.view_delivery")
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """As above."""
+        return self.has_view_permission(request)
+
+    def has_replay_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """What the actions ask for. On a delivery's own page the action is for those that are in the failure queue."""
+        may = self.has_view_permission(request) and request.user.has_perm("deliveries.replay_delivery")
+        if not may or object_id is None:
+            return may
+        key = as_uuid(str(object_id))
+        return key is not None and Delivery.objects.filter(pk=key, state=DeliveryState.DEAD).exists()
+
+    def get_fieldsets(self, request: HttpRequest, obj: Delivery | None = None) -> Any:
+        """What its state leaves to say: no reason before it failed, no next attempt after it ended."""
+        is_dead = obj is not None and obj.state == DeliveryState.DEAD
+        is_over = obj is not None and obj.finished_at is not None
+        fields = (
+            "state_shown",
+            *(("reason",) if is_dead else ()),
+            "last_answer",
+            "target_link" if request.user.has_perm("catalog.view_target") else "target_shown",
+            "project_shown",
+            "request_link",
+            "created_at",
+            "finished_at" if is_over else "next_attempt_at",
+            "attempts_made",
+            "replays_made",
+        )
+        return ((None, {"fields": fields}),)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
+        """Named by subqueries: a target may be gone."""
+        return selectors.name_deliveries(super().get_queryset(request))
+
+    def get_search_results(
+        self, _request: HttpRequest, queryset: QuerySet[Delivery], search_term: str
+    ) -> tuple[QuerySet[Delivery], bool]:
+        """Whole ids."""
+        if not search_term:
+            return queryset, False
+        wanted = as_uuid(search_term)
+        return (queryset.filter(Q(pk=wanted) | Q(request_id=wanted)) if wanted else queryset.none()), False
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """With the attempts."""
+        attempts: Sequence[Attempt] = ()
+        key = as_uuid(object_id)
+        if key and request.user.has_perm("deliveries.view_attempt"):
+            attempts = list(Attempt.objects.filter(delivery_id=key).order_by("replay", "number"))
+        extra = {"attempts": attempts, "shows_bodies": request.user.has_perm(VIEW_PAYLOAD)}
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **extra})
+
+    @display(description="state")
+    def state_shown(self, row: Delivery) -> SafeString:
+        """In its colour."""
+        return state_badge(row.state)
+
+    @display(description="reason")
+    def reason(self, row: Delivery) -> str:
+        """Why it is in the failure queue, in words."""
+        return row.get_dead_reason_display()
+
+    @display(description="request")
+    def request_link(self, row: Delivery) -> SafeString:
+        """To the request log."""
+        return link("admin:deliveries_request_change", row.request_id, row.request_id)
+
+    @display(description="project")
+    def project_shown(self, row: Delivery) -> str:
+        """Its slug."""
+        return getattr(row, "project_slug", None) or f"(deleted, {row.project_id})"
+
+    @display(description="target")
+    def target_shown(self, row: Delivery) -> str:
+        """Its name."""
+        return getattr(row, "target_name", None) or f"(deleted, {row.target_id})"
+
+    @display(description="target")
+    def target_link(self, row: Delivery) -> str | SafeString:
+        """To its page, while there is one."""
+        name = getattr(row, "target_name", None)
+        return link("admin:catalog_target_change", row.target_id, name) if name else self.target_shown(row)
+
+    # Names of their own: a method named like the model's reference would lose to it, and the list would join its table.
+    @display(description="attempts")
+    def attempts_made(self, row: Delivery) -> int:
+        """Since it was accepted or last replayed."""
+        return row.attempt_count
+
+    @display(description="replays")
+    def replays_made(self, row: Delivery) -> int:
+        """How often."""
+        return row.replay_count
+
+    @display(description="last answer")
+    def last_answer(self, row: Delivery) -> str:
+        """A status, or why there was none."""
+        return f"HTTP {row.last_status}" if row.last_status else row.last_error or "-"
+
+    @admin.action(description="Replay selected deliveries", permissions=["replay"])
+    def replay(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse | None:
+        """Asks with the count, then makes those that are dead due again."""
+        chosen = list(queryset.order_by().values_list("pk", flat=True)[: services.MAX_REPLAY + 1])
+        return self._ask_or_replay(request, chosen)
+
+    @action(description="Replay", url_path="replay", icon="replay", permissions=["replay"])
+    def replay_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The same from a delivery's own page."""
+        asked = self._ask_or_replay(request, [UUID(object_id)])
+        return asked or redirect("admin:deliveries_delivery_change", object_id)
+
+    def _ask_or_replay(self, request: HttpRequest, chosen: list[UUID]) -> HttpResponse | None:
+        if request.POST.get("confirmed") != "yes":
+            return self._ask(request, chosen)
+        assert isinstance(request.user, User)
+        try:
+            batch = services.delivery_replay(delivery_ids=chosen, by=request.user)
+        except ValidationError as error:
+            self.message_user(request, " ".join(error.messages), messages.ERROR)
+            return None
+        self.log_addition_of(request, batch)
+        level = messages.SUCCESS if batch.replayed_count == batch.requested_count else messages.WARNING
+        self.message_user(request, _result(request, batch), level)
+        return None
+
+    def _ask(self, request: HttpRequest, chosen: list[UUID]) -> HttpResponse | None:
+        if len(chosen) > services.MAX_REPLAY:
+            text = f"One replay takes at most {services.MAX_REPLAY} deliveries. Filter the queue and replay in parts."
+            self.message_user(request, text, messages.ERROR)
+            return None
+        shown = selectors.deliveries_with_names().filter(pk__in=chosen[:_LISTED])
+        count = len(chosen)
+        return pages.confirm(
+            request,
+            self,
+            title="Replay deliveries",
+            text=f"Send {'this delivery' if count == 1 else f'these {count} deliveries'} again? Each that is in the"
+            " failure queue becomes due now, with all its attempts. A receiver may see a request twice, always under"
+            " the same webhook-id.",
+            button="Replay",
+            rows=[f"{self.project_shown(row)} → {self.target_shown(row)}, request {row.request_id}" for row in shown],
+            more=max(0, count - _LISTED),
+            hidden=[
+                ("action", "replay"),
+                ("confirmed", "yes"),
+                *((helpers.ACTION_CHECKBOX_NAME, str(key)) for key in chosen),
+            ],
+        )
+
+    def log_addition_of(self, request: HttpRequest, batch: ReplayBatch) -> None:
+        """In the batch's own history."""
+        text = f"Replayed {batch.replayed_count} of {batch.requested_count} deliveries."
+        admin.site.get_model_admin(ReplayBatch).log_addition(request, batch, text)
+
+
+def _result(request: HttpRequest, batch: ReplayBatch) -> SafeString:
+    one = batch.replayed_count == 1
+    refused = len(batch.refused)
+    said = f"{batch.replayed_count} deliver{'y is' if one else 'ies are'} due again."
+    if refused:
+        said += f" {refused} stayed as {'it was' if refused == 1 else 'they were'}: the batch says why."
+    if not request.user.has_perm("deliveries.view_replaybatch"):
+        return format_html("{}", said)
+    return format_html(
+        '{} <a class="underline" href="{}">Open the batch</a>',
+        said,
+        reverse("admin:deliveries_replaybatch_change", args=[batch.pk]),
+    )
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(DeliveryPages):
+    """Every delivery."""
+
+    list_display = (
+        "created_at",
+        "state_shown",
+        "request_link",
+        "project_shown",
+        "target_shown",
+        "attempts_made",
+        "last_answer",
+    )
+    list_display_links = ("created_at",)
+    list_filter = (StateFilter, ProjectFilter, ("created_at", TimeRangeFilter))
+    empty_text = (
+        "A call to an endpoint makes one delivery for each of its targets. They appear here as they are accepted."
+    )
+    list_filter_submit = True
+    ordering = ("-created_at",)
+    paginator = pages.InfinitePaginator
+
+
+@admin.register(DeadDelivery)
+class FailureQueueAdmin(DeliveryPages):
+    """What went wrong and waits for somebody."""
+
+    list_display = (
+        "failed",
+        "request_link",
+        "project_shown",
+        "target_shown",
+        "reason",
+        "last_answer",
+        "attempts_made",
+        "replays_made",
+    )
+    list_display_links = ("failed",)
+    list_filter = (ReasonFilter, ProjectFilter, TargetFilter)
+    rows_name = "failed deliveries"
+    empty_title = "The failure queue is empty"
+    empty_text = (
+        "Deliveries that are out of attempts, or that a target refused for good, wait here until somebody replays them."
+        " None does now."
+    )
+    ordering = ("-finished_at",)
+    paginator = pages.CappedPaginator
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
+        """Those in state dead. A page of one that was replayed meanwhile is gone, as the queue's entry is."""
+        return super().get_queryset(request).filter(state=DeliveryState.DEAD)
+
+    @display(description="failed")
+    def failed(self, row: Delivery) -> str | SafeString:
+        """How long ago, and when under the pointer."""
+        if row.finished_at is None:
+            return "-"
+        is_new = timezone.now() - row.finished_at < timedelta(minutes=1)
+        ago = "just now" if is_new else f"{timesince(row.finished_at, depth=1)} ago"
+        return format_html('<span title="{}">{}</span>', localize(row.finished_at), ago)
