@@ -4,6 +4,7 @@ RelayError
 ├── CallerError                       the caller can clear it
 │   ├── BadRequest            400 bad_request
 │   │   ├── MalformedJson     400 malformed_json
+│   │   ├── BadField          400 bad_field
 │   │   └── BadHeader         400 bad_header
 │   ├── Unauthenticated       401 missing_key
 │   │   ├── InvalidKey        401 invalid_key
@@ -67,6 +68,17 @@ class BadRequest(CallerError):
 class MalformedJson(BadRequest):
     code = "malformed_json"
     text = "The body is not valid JSON. Send one JSON object, encoded as UTF-8."
+
+
+class BadField(BadRequest):
+    """A part of the body cannot be served. `field` is its path, e.g. `messages[2].content[0]`; the text has it too."""
+
+    code = "bad_field"
+    text = "A field of the body cannot be served."
+
+    def __init__(self, field: str = "", text: str | None = None) -> None:
+        self.field = field
+        super().__init__(f"{field}: {text or self.text}" if field else text)
 
 
 class BadHeader(BadRequest):

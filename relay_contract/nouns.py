@@ -27,7 +27,7 @@ RateLimitId = NewType("RateLimitId", int)
 
 
 class WireShape(StrEnum):
-    """The vendor's JSON that a binding speaks. `relay_edge/protocols/<shape>.py` knows what it looks like."""
+    """The vendor's JSON that a binding speaks. `relay_edge/protocols/<shape>/` knows what it looks like."""
 
     OPENAI_CHAT = "openai_chat"
     ANTHROPIC_MESSAGES = "anthropic_messages"

@@ -5,6 +5,7 @@
 | no connection, no answer in time, a cut or malformed answer | another host, else another key of this one |
 | 401, 402, 403, 429, 5xx | another key, else another host |
 | any other status | it is the caller's answer |
+| the call cannot be said in the host's shape | another host; the caller's fault when there is none |
 
 When nothing is left: a host's 429 or 5xx passes through with its bytes; 401, 402 and 403 are about *our* key, often
 quote it, and would tell the caller that theirs is wrong, so they become NoHostKey. After the first byte nothing is
@@ -13,19 +14,23 @@ retried.
 
 import logging
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from relay_contract.errors import BadHeader, NoHostKey, RelayError, UpstreamProtocolError
+from relay_contract.errors import BadHeader, BadRequest, NoHostKey, RelayError, UpstreamProtocolError
+from relay_contract.ids import uuid7
 from relay_contract.logs import log_fields
 from relay_contract.nouns import Host, HostBindingId, HostKey, HostKeyId
 from relay_contract.sealing import SealingError
 from relay_edge.metrics import Metrics
 from relay_edge.protocols import SURFACES
 from relay_edge.protocols.model_name import ModelRequest
+from relay_edge.protocols.translation import Translation, Translator
 from relay_edge.routing import Blame, Candidate, Route, Turns, first_candidate, next_candidate
 from relay_edge.streaming import CallerStream
+from relay_edge.translated import TranslatedAnswer
 from relay_edge.upstream import Timeouts
 from relay_edge.upstream_pool import Origin, UpstreamPool
 
@@ -134,7 +139,7 @@ def _split_base_url(host: Host) -> tuple[str, str, int, str]:
 class Call:
     """One caller's request on its way: made once, `run` once."""
 
-    __slots__ = ("_candidate", "_destinations", "_metrics", "_route", "_tried", "_turn")
+    __slots__ = ("_candidate", "_destinations", "_metrics", "_route", "_translator", "_tried", "_turn")
 
     def __init__(self, route: Route, turns: Turns, destinations: Destinations, metrics: Metrics) -> None:
         self._route = route
@@ -143,6 +148,7 @@ class Call:
         self._metrics = metrics
         self._candidate = first_candidate(route, self._turn)
         self._tried: list[tuple[Candidate, Blame]] = []
+        self._translator: Translator | None = None
 
     @property
     def tries(self) -> int:
@@ -163,15 +169,18 @@ class Call:
     async def run(self, request: ModelRequest, caller_lines: bytes, stream: CallerStream) -> None:
         """Returns once an answer was passed on whole. Raises a RelayError when there is none, or when it was cut
         (`stream.has_started`)."""
+        first: RelayError | None = None
         while True:
             error, blame = await self._try(request, caller_lines, stream)
             if error is None:
                 return
             if stream.has_started:
                 raise error
+            if first is None or not isinstance(error, BadRequest):  # that one host cannot be told is not the reason
+                first = error
             following = self._next(blame)
             if following is None:
-                raise error
+                raise first
             self._tried.append((self._candidate, blame))
             self._candidate = following
 
@@ -187,8 +196,18 @@ class Call:
         destination = self._destinations.of(candidate, self._route.model.name)
         if destination is None:
             return NoHostKey(), Blame.KEY
-        body = request.for_model(candidate.binding.upstream_name)
-        stream.next_try(destination.host_lines[len(self._tried)])
+        host_lines = destination.host_lines[len(self._tried)]
+        translated = None
+        if candidate.binding.wire_shape is self._route.shape:
+            body = request.for_model(candidate.binding.upstream_name)
+            stream.next_try(host_lines)
+        else:
+            try:
+                translation = self._translation(request, candidate)
+            except BadRequest as error:
+                return error, Blame.HOST
+            body, caller_lines = translation.body, SURFACES[candidate.binding.wire_shape].caller_lines({})
+            translated = TranslatedAnswer(stream, translation, host_lines)
         packed = b"%b%b%bcontent-length: %d\r\n\r\n%b" % (
             destination.head,
             caller_lines,
@@ -197,13 +216,23 @@ class Call:
             body,
         )
         self._metrics.upstream_attempts.value += 1
-        failure = await destination.origin.exchange(packed, stream, destination.timeouts)
+        failure = await destination.origin.exchange(packed, translated or stream, destination.timeouts)
+        if translated is not None:
+            failure = translated.settle(failure)
         if failure is not None:
             self._metrics.upstream_failure(failure.error)
             return failure.error, Blame.HOST
         if stream.refused_status:
             return _refusal(stream.refused_status), Blame.KEY
         return None, Blame.KEY
+
+    def _translation(self, request: ModelRequest, candidate: Candidate) -> Translation:
+        """Raises BadRequest for what the host's shape has no words for."""
+        if self._translator is None:
+            self._translator = Translator(
+                self._route.shape, request.body, created=int(time.time()), fallback_id=uuid7().hex
+            )
+        return self._translator.to(candidate.binding.wire_shape, candidate.binding.upstream_name)
 
 
 def _refusal(status: int) -> RelayError:

@@ -10,12 +10,13 @@ Pure.
 """
 
 import math
+from dataclasses import dataclass
 from enum import Enum
 
 import msgspec
 
 from relay_contract import headers
-from relay_contract.errors import MethodNotAllowed, RateLimited, RelayError, Unauthenticated
+from relay_contract.errors import BadField, MethodNotAllowed, RateLimited, RelayError, Unauthenticated
 
 _encode = msgspec.json.Encoder().encode
 
@@ -36,12 +37,14 @@ _OPENAI_TYPES = {
 }
 _ANTHROPIC_TYPES = {
     401: "authentication_error",
+    402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
     413: "request_too_large",
     429: "rate_limit_error",
     503: "overloaded_error",
     504: "timeout_error",
+    529: "overloaded_error",
 }
 _FIRST_SERVER_ERROR = 500
 
@@ -63,7 +66,7 @@ def error_body(error: RelayError, shape: ErrorShape, request_id: str) -> bytes:
             inner = {
                 "message": error.public_text,
                 "type": openai_type(error.status),
-                "param": "model" if error.code.startswith("model_") else None,
+                "param": _param(error),
                 "code": error.code,
             }
             return _encode({"error": inner})
@@ -72,6 +75,36 @@ def error_body(error: RelayError, shape: ErrorShape, request_id: str) -> bytes:
             return _encode({"type": "error", "error": reason, "request_id": request_id})
         case ErrorShape.RELAY:
             return _encode({"error": error.code, "message": error.public_text, "requestId": request_id})
+
+
+def _param(error: RelayError) -> str | None:
+    if isinstance(error, BadField):
+        return error.field or None
+    return "model" if error.code.startswith("model_") else None
+
+
+@dataclass(frozen=True, slots=True)
+class HostRefusal:
+    """An upstream host's own error, read out of its shape: the caller's to see, in the caller's shape."""
+
+    status: int  # the host's, or the nearest one that the caller's vendor uses
+    message: str
+    code: str | None = None
+    param: str | None = None
+
+
+def host_refusal_body(refusal: HostRefusal, shape: ErrorShape, request_id: str) -> bytes:
+    """The JSON of a host's error."""
+    if shape is ErrorShape.ANTHROPIC:
+        reason = {"type": anthropic_type(refusal.status), "message": refusal.message}
+        return _encode({"type": "error", "error": reason, "request_id": request_id})
+    inner = {
+        "message": refusal.message,
+        "type": openai_type(refusal.status),
+        "param": refusal.param,
+        "code": refusal.code,
+    }
+    return _encode({"error": inner})
 
 
 def error_headers(error: RelayError, allow: str = "") -> tuple[tuple[str, str], ...]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from relay_contract.errors import BadRequest, ModelForbidden, ModelNotFound, NoHostKey
+from relay_contract.errors import ModelForbidden, ModelNotFound, NoHostKey
 from relay_contract.nouns import (
     Host,
     HostBinding,
@@ -37,9 +37,10 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The stops of a model in one wire shape, the first to be tried first."""
+    """The stops of a model for callers of one wire shape, the first to be tried first."""
 
     model: Model
+    shape: WireShape  # the caller's; a stop of another one gets the call translated
     stops: tuple[Stop, ...]
 
 
@@ -83,17 +84,14 @@ def _split(patterns: Sequence[str]) -> tuple[frozenset[str], tuple[str, ...]]:
 
 
 def find_stops(snapshot: Snapshot, model_id: ModelId, shape: WireShape) -> tuple[Stop, ...]:
-    """Enabled bindings of this shape on enabled hosts that have a key, by priority."""
+    """Enabled bindings on enabled hosts that have a key, by priority; of equal ones those of the caller's own shape
+    come first, since nothing has to be translated for them."""
     stops = []
     for binding in snapshot.bindings(model_id):
         host = snapshot.host(binding.host_id)
-        if (
-            binding.wire_shape is shape
-            and host is not None
-            and host.is_enabled
-            and (keys := snapshot.host_keys(host.id))
-        ):
+        if host is not None and host.is_enabled and (keys := snapshot.host_keys(host.id)):
             stops.append(Stop(binding, host, keys))
+    stops.sort(key=lambda stop: (stop.binding.priority, stop.binding.wire_shape is not shape))
     return tuple(stops)
 
 
@@ -109,7 +107,7 @@ class Router:
         self._reachable: dict[PolicyId, tuple[Model, ...]] = {}
 
     def route(self, policy: Policy | None, name: str, shape: WireShape) -> Route:
-        """Where a call goes. Raises ModelNotFound, ModelForbidden, NoHostKey, BadRequest (another surface has it)."""
+        """Where a call goes. Raises ModelNotFound, ModelForbidden, NoHostKey."""
         if policy is None:
             raise ModelForbidden(
                 "This relay key has no policy, so it reaches no model. Ask the project's owner for one."
@@ -124,10 +122,10 @@ class Router:
             raise ModelForbidden
         stops = find_stops(self._snapshot, model.id, shape)
         if not stops:
-            raise self._why_unserved(model, shape)
+            raise NoHostKey
         if len(self._routes) >= MAX_KEPT_ROUTES:
             self._routes.clear()
-        route = self._routes[policy.id, name, shape] = Route(model, stops)
+        route = self._routes[policy.id, name, shape] = Route(model, shape, stops)
         return route
 
     def patterns(self, policy: Policy) -> PolicyPatterns:
@@ -157,17 +155,7 @@ class Router:
         return models
 
     def _is_served(self, model: Model) -> bool:
-        return any(find_stops(self._snapshot, model.id, shape) for shape in WireShape)
-
-    def _why_unserved(self, model: Model, shape: WireShape) -> BadRequest | NoHostKey:
-        for other in WireShape:
-            if other is not shape and find_stops(self._snapshot, model.id, other):
-                return BadRequest(f"The model {model.name} is not served here. Send this call to {PATHS[other]}.")
-        return NoHostKey()
-
-
-PATHS = {WireShape.OPENAI_CHAT: "/v1/chat/completions", WireShape.ANTHROPIC_MESSAGES: "/v1/messages"}
-"""Which surface speaks a shape, for the error that sends a caller there."""
+        return bool(find_stops(self._snapshot, model.id, WireShape.OPENAI_CHAT))  # any shape can be served from any
 
 
 class Turns:

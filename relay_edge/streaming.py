@@ -118,6 +118,15 @@ class CallerStream:
         """The host ended a stream in a way that does not tell whether it is whole."""
 
     @property
+    def request_id(self) -> str:
+        """Under which the caller knows this call."""
+        return self._request_id
+
+    def refuses(self, status: int) -> bool:
+        """Whether an answer with this status is not for the caller."""
+        return self._refuses(status)
+
+    @property
     def has_started(self) -> bool:
         """Whether a byte went to the caller: from then on nothing else can be tried."""
         return bool(self._framing)

@@ -208,7 +208,7 @@ class Caller:
             if "transfer-encoding" in headers:
                 assert headers["transfer-encoding"] == "chunked"
                 assert "content-length" not in headers
-                body, is_whole = await self._chunks()
+                body, is_whole = await self.chunks()
             elif "content-length" in headers:
                 wanted = int(headers["content-length"])
                 try:
@@ -220,7 +220,8 @@ class Caller:
                 body, is_whole = await self.reader.read(), True
             return Answer(status, headers, body, is_whole, closes)
 
-    async def _chunks(self) -> tuple[bytes, bool]:
+    async def chunks(self) -> tuple[bytes, bool]:
+        """A chunked body, and whether it came to its end."""
         body = b""
         try:
             while size := int(await self.reader.readuntil(b"\r\n"), 16):

@@ -36,9 +36,17 @@ def test_every_error_in_every_shape(error: type[RelayError]) -> None:
     header_lines(error_headers(raised, "POST"))
 
 
+def test_a_bad_field_is_named() -> None:
+    error = errors.BadField("messages[2].content", "is missing.")
+    assert error.public_text == "messages[2].content: is missing."
+    assert json.loads(error_body(error, ErrorShape.OPENAI, "q"))["error"]["param"] == "messages[2].content"
+
+
 @pytest.mark.parametrize(
     ("status", "openai", "anthropic"),
     [
+        (402, "invalid_request_error", "billing_error"),
+        (529, "server_error", "overloaded_error"),
         (400, "invalid_request_error", "invalid_request_error"),
         (401, "authentication_error", "authentication_error"),
         (403, "permission_error", "permission_error"),

@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 
 from relay_contract import nouns
-from relay_contract.errors import BadRequest, ModelForbidden, ModelNotFound, NoHostKey, RelayError
+from relay_contract.errors import ModelForbidden, ModelNotFound, NoHostKey, RelayError
 from relay_contract.nouns import Noun, WireShape
 from relay_edge import protocols
 from relay_edge.catalog.snapshot import Snapshot
-from relay_edge.routing import PATHS, Blame, PolicyPatterns, Router, Turns, first_candidate, next_candidate
+from relay_edge.protocols.translation import CODECS
+from relay_edge.routing import Blame, PolicyPatterns, Router, Turns, first_candidate, next_candidate
 from tests.edge.nouns import BINDING, HOST, HOST_KEY, MODEL, POLICY, numbered
 
 OPENAI, ANTHROPIC = WireShape.OPENAI_CHAT, WireShape.ANTHROPIC_MESSAGES
@@ -54,12 +55,12 @@ def router(*rows: Noun) -> Router:
     return Router(Snapshot.build([MODEL, *rows]))
 
 
-def test_stops_are_enabled_bindings_of_the_shape_on_enabled_hosts_with_keys_by_priority() -> None:
+def test_stops_are_enabled_bindings_on_enabled_hosts_with_keys_by_priority() -> None:
     found = router(
         *hosts(1, 2, 3, 4), replace(numbered(HOST, 5), is_enabled=False),
         key(1, 1), key(2, 2), key(3, 2), key(5, 5), key(6, 4),
         binding(1, 1, priority=2), binding(2, 2, priority=1), binding(3, 3), binding(4, 5),
-        binding(5, 4, shape=ANTHROPIC), binding(6, 99),
+        binding(6, 99), binding(7, 4, shape=ANTHROPIC, enabled=False),
     ).route(POLICY, "demo-gpt", OPENAI)  # fmt: skip
     assert found.model == MODEL
     assert [(stop.host.id, [k.id for k in stop.keys]) for stop in found.stops] == [(2, [2, 3]), (1, [1])]
@@ -73,15 +74,30 @@ def test_stops_are_enabled_bindings_of_the_shape_on_enabled_hosts_with_keys_by_p
         ([], "demo-gpt", NoHostKey),
         ([*hosts(1), binding(1, 1)], "demo-gpt", NoHostKey),
         ([*hosts(1), key(1), binding(1, 1, enabled=False)], "demo-gpt", NoHostKey),
-        ([*hosts(1), key(1), binding(1, 1, shape=ANTHROPIC)], "demo-gpt", BadRequest),
     ],
 )
 def test_no_way(rows: list[Noun], name: str, error: type[RelayError]) -> None:
     with pytest.raises(error) as raised:
         router(*rows).route(POLICY, name, OPENAI)
     assert type(raised.value) is error
-    if error is BadRequest:
-        assert "/v1/messages" in raised.value.public_text
+
+
+def test_a_host_of_the_callers_shape_goes_first_among_equals_and_priority_before_shape() -> None:
+    rows = [
+        *hosts(1, 2, 3, 4), key(1, 1), key(2, 2), key(3, 3), key(4, 4),
+        binding(1, 1, 2, ANTHROPIC), binding(2, 2, 2, OPENAI), binding(3, 3, 1, ANTHROPIC), binding(4, 4, 3, OPENAI),
+    ]  # fmt: skip
+    order = {
+        shape: [stop.host.id for stop in router(*rows).route(POLICY, "demo-gpt", shape).stops] for shape in WireShape
+    }
+    assert order == {OPENAI: [3, 2, 1, 4], ANTHROPIC: [3, 1, 2, 4]}
+    assert router(*rows).route(POLICY, "demo-gpt", ANTHROPIC).shape is ANTHROPIC
+
+
+@pytest.mark.parametrize("shape", list(WireShape))
+def test_a_model_is_listed_whatever_the_shape_of_its_host(shape: WireShape) -> None:
+    assert router(*hosts(1), key(1), binding(1, 1, shape=shape)).reachable(POLICY) == (MODEL,)
+    assert router(*hosts(1), binding(1, 1, shape=shape)).reachable(POLICY) == ()
 
 
 @pytest.mark.parametrize("policy", [None, replace(POLICY, models=("other",))])
@@ -90,9 +106,9 @@ def test_no_grant(policy: nouns.Policy | None) -> None:
         router(*hosts(1), key(1), binding(1, 1)).route(policy, "demo-gpt", OPENAI)
 
 
-def test_paths_are_those_of_the_surfaces() -> None:
-    assert {shape: surface.path for shape, surface in protocols.SURFACES.items()} == PATHS
+def test_each_shape_has_a_surface_and_a_codec() -> None:
     assert all(shape is surface.shape for shape, surface in protocols.SURFACES.items())
+    assert {*protocols.SURFACES} == {*CODECS} == {*WireShape}
 
 
 def test_turns_go_round_for_each_host() -> None:

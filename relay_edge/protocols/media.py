@@ -1,0 +1,42 @@
+"""Images and documents inside a request, as both vendors take them. Pure."""
+
+import base64
+import re
+
+from relay_contract.errors import BadField
+from relay_edge.protocols.canonical import Inline
+
+IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+PDF = "application/pdf"
+
+_DATA_URI = re.compile(r"data:([a-z0-9.+-]+/[a-z0-9.+-]+)((?:;[^;,]*)*?);base64,", re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+
+
+def read_data_uri(uri: str) -> Inline | None:
+    """RFC 2397, in base64; parameters before `;base64` are skipped. None for anything else."""
+    head = _DATA_URI.match(uri)
+    if head is None or not _BASE64.fullmatch(uri, head.end()):
+        return None
+    media_type = head.group(1).lower()
+    return Inline("image/jpeg" if media_type == "image/jpg" else media_type, uri[head.end() :])
+
+
+def write_data_uri(inline: Inline) -> str:
+    """The opposite of `read_data_uri`."""
+    return f"data:{inline.media_type};base64,{inline.data}"
+
+
+def check_image_type(inline: Inline, place: str) -> None:
+    """Raises BadField for a type that neither vendor takes."""
+    if inline.media_type not in IMAGE_TYPES:
+        wanted = ", ".join(sorted(IMAGE_TYPES))
+        raise BadField(place, f"is {inline.media_type[:40]}; an image has to be one of {wanted}.")
+
+
+def text_of(inline: Inline) -> str | None:
+    """The characters of a text in base64; None when they are not UTF-8."""
+    try:
+        return base64.b64decode(inline.data, validate=True).decode()
+    except ValueError:
+        return None

@@ -1,0 +1,295 @@
+"""A call in one vendor's shape served by a host that speaks another's: request there, answer back. Pure; no I/O.
+
+    caller's bytes -> canonical request -> host's bytes -> ... -> canonical answer or events -> caller's bytes
+
+`Translator` belongs to one call and may be asked for several hosts; a `Translation` belongs to one try.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from relay_contract.errors import MalformedJson, UpstreamProtocolError
+from relay_contract.nouns import WireShape
+from relay_edge.error_shapes import ErrorShape, HostRefusal, host_refusal_body
+from relay_edge.protocols import anthropic_messages, openai_chat
+from relay_edge.protocols.anthropic_messages import read_answer as anthropic_read_answer
+from relay_edge.protocols.anthropic_messages import read_request as anthropic_read_request
+from relay_edge.protocols.anthropic_messages import write_answer as anthropic_write_answer
+from relay_edge.protocols.anthropic_messages import write_request as anthropic_write_request
+from relay_edge.protocols.canonical import (
+    Answer,
+    Block,
+    Event,
+    Failed,
+    Finished,
+    Pinged,
+    ReplyContext,
+    Request,
+    Started,
+    Stop,
+    Text,
+    TextDelta,
+    ToolDelta,
+    ToolStarted,
+    ToolUse,
+    UsageSeen,
+)
+from relay_edge.protocols.model_traits import Traits, traits_of
+from relay_edge.protocols.notes import Notes
+from relay_edge.protocols.openai_chat import read_answer as openai_read_answer
+from relay_edge.protocols.openai_chat import read_request as openai_read_request
+from relay_edge.protocols.openai_chat import write_answer as openai_write_answer
+from relay_edge.protocols.openai_chat import write_request as openai_write_request
+from relay_edge.protocols.scrub import scrubbed
+from relay_edge.protocols.sse import EventReader, EventTooLargeError, ServerSentEvent
+from relay_edge.protocols.written import Written
+
+CHARACTERS_PER_TOKEN = 4
+"""A rough estimate, shown only until the host says the true figure."""
+
+_TOO_DEEP = "The body is nested too deeply."
+
+
+class EventsReader(Protocol):
+    """A vendor's stream, read."""
+
+    has_ended: bool
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether the model has said why it stopped."""
+
+    def feed(self, event: ServerSentEvent) -> list[Event]:
+        """Raises UpstreamProtocolError."""
+
+    def end(self) -> list[Event]:
+        """What the end of the bytes means; nothing where the stream is cut."""
+
+
+class EventsWriter(Protocol):
+    """A vendor's stream, written."""
+
+    def write(self, event: Event) -> bytes:
+        """Raises UpstreamProtocolError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """What a vendor's folder can do."""
+
+    read_request: Callable[[bytes, Notes], Request]
+    write_request: Callable[[Request, str, Traits, Notes], Written]
+    read_answer: Callable[[bytes], Answer]
+    write_answer: Callable[[Answer, ReplyContext, Notes], bytes]
+    read_error: Callable[[int, bytes], HostRefusal]
+    events_reader: Callable[[], EventsReader]
+    events_writer: Callable[[ReplyContext, Notes], EventsWriter]
+    error_shape: ErrorShape
+
+
+CODECS: dict[WireShape, Codec] = {
+    WireShape.OPENAI_CHAT: Codec(
+        openai_read_request.read_request,
+        openai_write_request.write_request,
+        openai_read_answer.read_answer,
+        openai_write_answer.write_answer,
+        openai_read_answer.read_error,
+        openai_read_answer.StreamReader,
+        openai_write_answer.StreamWriter,
+        openai_chat.SURFACE.error_shape,
+    ),
+    WireShape.ANTHROPIC_MESSAGES: Codec(
+        anthropic_read_request.read_request,
+        anthropic_write_request.write_request,
+        anthropic_read_answer.read_answer,
+        anthropic_write_answer.write_answer,
+        anthropic_read_answer.read_error,
+        anthropic_read_answer.StreamReader,
+        anthropic_write_answer.StreamWriter,
+        anthropic_messages.SURFACE.error_shape,
+    ),
+}
+
+
+class Translator:
+    """One caller's request, read once."""
+
+    __slots__ = ("_body_bytes", "_created", "_id", "_notes", "_request", "_shape")
+
+    def __init__(self, shape: WireShape, body: bytes, *, created: int, fallback_id: str) -> None:
+        """`created`: seconds since 1970; `fallback_id`: for an answer without an id. Raises BadRequest."""
+        self._shape = shape
+        self._notes = Notes()
+        try:
+            self._request = CODECS[shape].read_request(body, self._notes)
+        except RecursionError as error:
+            raise MalformedJson(_TOO_DEEP) from error
+        self._body_bytes = len(body)
+        self._created = created
+        self._id = fallback_id
+
+    def to(self, shape: WireShape, upstream_name: str) -> "Translation":
+        """The call as a host of this shape takes it. Raises BadRequest for what it cannot be told."""
+        notes = self._notes.copy()
+        request = self._request
+        try:
+            written = CODECS[shape].write_request(request, upstream_name, traits_of(upstream_name), notes)
+        except RecursionError as error:
+            raise MalformedJson(_TOO_DEEP) from error
+        context = ReplyContext(
+            id=self._id,
+            model=request.model,
+            created=self._created,
+            wants_usage=request.wants_stream_usage,
+            tool_names=written.tool_names,
+            output_tool=written.output_tool,
+            estimated_input_tokens=max(1, self._body_bytes // CHARACTERS_PER_TOKEN),
+        )
+        caller, host = CODECS[self._shape], CODECS[shape]
+        return Translation(caller, host, written.body, context, notes, is_stream=request.is_stream)
+
+
+class Translation:
+    """One try at a host of another shape."""
+
+    __slots__ = ("_caller", "_context", "_host", "body", "is_stream", "notes")
+
+    def __init__(
+        self, caller: Codec, host: Codec, body: bytes, context: ReplyContext, notes: Notes, *, is_stream: bool
+    ) -> None:
+        self._caller = caller
+        self._host = host
+        self._context = context
+        self.body = body  # what the host gets
+        self.notes = notes
+        self.is_stream = is_stream
+
+    def whole(self, body: bytes) -> bytes:
+        """A host's whole answer, in the caller's shape. Raises UpstreamProtocolError."""
+        answer = self._host.read_answer(body)
+        blocks = tuple(_named_back(block, self._context) for block in answer.blocks)
+        stop = answer.stop
+        if self._context.output_tool is not None and stop is Stop.TOOL_USE:
+            stop = Stop.END
+        return self._caller.write_answer(replace(answer, blocks=blocks, stop=stop), self._context, self.notes)
+
+    def refusal(self, status: int, body: bytes, request_id: str) -> tuple[int, bytes]:
+        """A host's error, in the caller's shape, with what is nobody else's business taken out."""
+        found = self._host.read_error(status, body)
+        shape = self._caller.error_shape
+        message = scrubbed(found.message) or f"The host of this model answered with status {status}."
+        code, status = found.code, found.status
+        if shape is ErrorShape.OPENAI:
+            status = 503 if status == 529 else status  # only Anthropic knows 529
+        else:
+            status = 529 if status == 503 else status
+            if code == "context_length_exceeded" and "prompt is too long" not in message:
+                message = f"prompt is too long: {message}"  # clients of this shape look for these words
+        return status, host_refusal_body(replace(found, status=status, message=message, code=code), shape, request_id)
+
+    def stream(self) -> "StreamTranslation":
+        """For a host's answer that is a stream."""
+        return StreamTranslation(self._host.events_reader(), self._caller.events_writer(self._context, self.notes),
+                                 self._context)  # fmt: skip
+
+
+def _named_back(block: Block, context: ReplyContext) -> Block:
+    if not isinstance(block, ToolUse):
+        return block
+    if block.name == context.output_tool:
+        return Text(block.arguments)
+    name = context.tool_names.get(block.name)
+    return block if name is None else replace(block, name=name)
+
+
+class StreamTranslation:
+    """Bytes of a host's stream in, bytes of the caller's out.
+
+    Nothing comes out before the first content, so that a stream which only greets and then fails can still be tried
+    elsewhere. Raises UpstreamProtocolError; after that it is of no further use.
+    """
+
+    __slots__ = ("_context", "_events", "_held", "_output_call", "_reader", "_writer", "failed", "has_content")
+
+    def __init__(self, reader: EventsReader, writer: EventsWriter, context: ReplyContext) -> None:
+        self._events = EventReader()
+        self._reader = reader
+        self._writer = writer
+        self._context = context
+        self._held: list[bytes] = []
+        self._output_call = -1  # number of the call whose arguments are the answer's text
+        self.has_content = False
+        self.failed: Failed | None = None
+        """The host reported an error in its stream; nothing after it counts."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the answer is whole: what a host sends after it is of no interest."""
+        return self._reader.has_ended
+
+    @property
+    def can_end(self) -> bool:
+        """Whether nothing of substance is missing, although the host did not end its stream."""
+        return self._reader.has_finished
+
+    def feed(self, piece: bytes) -> bytes:
+        """What the caller gets for these bytes."""
+        try:
+            found = self._events.feed(piece)
+        except EventTooLargeError as error:
+            raise UpstreamProtocolError("The upstream host's stream has an event without an end.") from error
+        return self._read(found)
+
+    def end(self) -> bytes:
+        """At the end of the host's bytes. Raises UpstreamProtocolError for a stream that is cut."""
+        written = self._read(self._events.end())
+        if self.failed is None and not self.has_ended:
+            if not self._reader.has_finished:
+                raise UpstreamProtocolError("The upstream host's stream ended without its last event.")
+            written += self._write(self._reader.end())
+        return written
+
+    def _read(self, found: list[ServerSentEvent]) -> bytes:
+        written: list[bytes] = []
+        for event in found:
+            if self.failed is not None or self._reader.has_ended:
+                break
+            written.append(self._write(self._reader.feed(event)))
+        return b"".join(written)
+
+    def _write(self, events: list[Event]) -> bytes:
+        written: list[bytes] = []
+        for event in events:
+            if isinstance(event, Failed):
+                self.failed = event
+                break
+            if not self.has_content:
+                if isinstance(event, Pinged):
+                    continue
+                self.has_content = not isinstance(event, Started | UsageSeen)
+            written.append(self._writer.write(self._own(event)))
+        if not self.has_content:
+            self._held += written
+            return b""
+        if self._held:
+            written[:0] = self._held
+            self._held = []
+        return b"".join(written)
+
+    def _own(self, event: Event) -> Event:
+        """The event with the caller's own names in it."""
+        context = self._context
+        match event:
+            case ToolStarted(call, _, name):
+                if name == context.output_tool:
+                    self._output_call = call
+                    return TextDelta("")
+                own = context.tool_names.get(name)
+                return event if own is None else replace(event, name=own)
+            case ToolDelta(call, arguments) if call == self._output_call:
+                return TextDelta(arguments)
+            case Finished(Stop.TOOL_USE) if self._output_call >= 0:
+                return replace(event, stop=Stop.END)
+            case _:
+                return event
