@@ -118,7 +118,6 @@ class Intake:
         self._queue: deque[_Item] = deque()
         self._queued_bytes = 0
         self._idle: list[asyncio.Future[None]] = []
-        self._is_waking = False
         self._emptied = asyncio.Event()
         self._committing = 0
         self._connected = 0
@@ -234,11 +233,9 @@ class Intake:
             await self._wait(connection)
             if not _is_alive(connection):
                 logger.warning("intake_connection_closed")
-                self._is_waking = False
                 if self._queue:
                     self._wake_writer()
                 return False
-        self._is_waking = False
         if self._committing and len(self._queue) < self._limits.batch_requests:
             await asyncio.sleep(self._limits.gather_seconds)
             if not self._queue:
@@ -254,8 +251,9 @@ class Intake:
             self._emptied.set()
 
     def _wake_writer(self) -> None:
-        if self._idle and not self._is_waking:  # one at a time: the woken one takes all that arrives until it runs
-            self._is_waking = True
+        # One at a time: the woken one takes all that arrives until it runs. Who is woken is read off the turns, never
+        # remembered beside them: another writer may take the work first, and the woken one goes back to sleep.
+        if self._idle and not any(turn.done() for turn in self._idle):
             _wake(self._idle[-1])
 
     async def _wait(self, connection: AsyncConnection[Any]) -> None:

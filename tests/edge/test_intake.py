@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import fields, replace
@@ -124,6 +125,20 @@ async def test_many_callers_share_transactions_and_each_is_stored_once(
         assert edge.metrics.intake_batch_rows.counts[-2:] == [8, 0]  # seven of 128, one of 104
     assert await stored_ids(owner) == {each.request.id for each in given}
     assert len(await stored(owner, DeliveryRow)) == 2000
+
+
+async def test_no_caller_is_forgotten_between_two_writers(edge_database_url: str, redis_url: str) -> None:
+    """A writer that takes what another one was woken for must not leave that one asleep for ever."""
+    chance = random.Random(7)
+
+    async def caller(edge: Running) -> None:
+        for _ in range(400):
+            await edge.intake.commit(accepted(targets=0))
+            await asyncio.sleep(chance.choice((0, 0.001, 0.002, 0.003)))
+
+    async with running(edge_database_url, redis_url, IntakeLimits(gather_seconds=0.001)) as edge:
+        await asyncio.gather(*(caller(edge) for _ in range(4)))
+        assert (edge.metrics.intake_requests.value, edge.metrics.intake_failures.value) == (1600, 0)
 
 
 async def test_a_batch_stays_within_its_bytes(
