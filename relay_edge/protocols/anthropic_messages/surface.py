@@ -6,6 +6,7 @@ from multidict import MultiMapping
 
 from relay_contract.nouns import WireShape
 from relay_edge.error_shapes import ErrorShape
+from relay_edge.protocols.sse import named_event
 from relay_edge.protocols.surface import Surface, sound_header
 
 VERSION_HEADER = "anthropic-version"
@@ -32,7 +33,7 @@ def caller_lines(headers: Mapping[str, str]) -> bytes:
 
 def error_event(body: bytes) -> bytes:
     """An error in the middle of a stream (docs.anthropic.com/en/api/messages-streaming, "Error events")."""
-    return b"event: error\ndata: " + body + b"\n\n"
+    return named_event("error", body)
 
 
 SURFACE = Surface(

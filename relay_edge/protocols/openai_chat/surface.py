@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from relay_contract.nouns import WireShape
 from relay_edge.error_shapes import ErrorShape
+from relay_edge.protocols.sse import data_event
 from relay_edge.protocols.surface import Surface, sound_header
 
 
@@ -19,7 +20,7 @@ def caller_lines(_headers: Mapping[str, str]) -> bytes:
 
 def error_event(body: bytes) -> bytes:
     """An error in the middle of a stream: the SDKs raise on a chunk with `error` in it."""
-    return b"data: " + body + b"\n\n"
+    return data_event(body)
 
 
 SURFACE = Surface(
