@@ -65,6 +65,7 @@ INSTALLED_APPS = [
     "relay_admin.access.apps.AccessConfig",
     "relay_admin.catalog",
     "relay_admin.deliveries",
+    "relay_admin.traffic",
 ]
 AUTH_USER_MODEL = "access.User"
 AUTHENTICATION_BACKENDS = ["relay_admin.access.throttle.ThrottledBackend"]

@@ -24,11 +24,12 @@ from relay_contract.ids import uuid7
 from relay_contract.logs import log_fields
 from relay_contract.nouns import Host, HostBindingId, HostKey, HostKeyId
 from relay_contract.sealing import SealingError
+from relay_edge.call_record import Attempt, CallRecord
 from relay_edge.metrics import Metrics
 from relay_edge.protocols import SURFACES
 from relay_edge.protocols.model_name import ModelRequest
 from relay_edge.protocols.translation import Translation, Translator
-from relay_edge.routing import Blame, Candidate, Route, Turns, first_candidate, next_candidate
+from relay_edge.routing import Blame, Candidate, Plan, next_candidate
 from relay_edge.streaming import CallerStream
 from relay_edge.translated import TranslatedAnswer
 from relay_edge.upstream import Timeouts
@@ -73,13 +74,13 @@ class Destinations:
         self._unseal = unseal
         self._known: dict[tuple[HostBindingId, HostKeyId], Destination | None] = {}
 
-    def of(self, candidate: Candidate, model_name: str) -> Destination | None:
+    def of(self, candidate: Candidate) -> Destination | None:
         """None for a host or key of which no request can be made."""
         key = (candidate.binding.id, candidate.key.id)
         if key in self._known:
             return self._known[key]
         try:
-            prepared = self._prepare(candidate, model_name)
+            prepared = self._prepare(candidate)
         except HostUnusableError as problem:
             logger.error(  # noqa: TRY400  # the trace says no more than the problem
                 "host_unusable",
@@ -89,7 +90,8 @@ class Destinations:
         self._known[key] = prepared
         return prepared
 
-    def _prepare(self, candidate: Candidate, model_name: str) -> Destination:
+    def _prepare(self, candidate: Candidate) -> Destination:
+        model_name = candidate.model.name
         host, surface = candidate.host, SURFACES[candidate.binding.wire_shape]
         scheme, name, port, path = _split_base_url(host)
         if not _URL_PART.fullmatch(model_name + host.slug):
@@ -139,26 +141,17 @@ def _split_base_url(host: Host) -> tuple[str, str, int, str]:
 class Call:
     """One caller's request on its way: made once, `run` once."""
 
-    __slots__ = ("_candidate", "_destinations", "_metrics", "_route", "_translator", "_tried", "_turn")
+    __slots__ = ("_candidate", "_destinations", "_leg", "_metrics", "_plan", "_record", "_translator", "_tried")
 
-    def __init__(self, route: Route, turns: Turns, destinations: Destinations, metrics: Metrics) -> None:
-        self._route = route
-        self._turn = turns.take(route.stops[0].host.id)
+    def __init__(self, plan: Plan, destinations: Destinations, metrics: Metrics, record: CallRecord) -> None:
+        self._plan = plan
+        self._leg = plan.legs[0]
         self._destinations = destinations
         self._metrics = metrics
-        self._candidate = first_candidate(route, self._turn)
+        self._record = record
+        self._candidate = self._leg.candidates[0]
         self._tried: list[tuple[Candidate, Blame]] = []
         self._translator: Translator | None = None
-
-    @property
-    def tries(self) -> int:
-        """How many candidates were used up, the current one included."""
-        return len(self._tried) + 1
-
-    @property
-    def candidate(self) -> Candidate:
-        """The one that answered, or was tried last."""
-        return self._candidate
 
     def refuses(self, status: int) -> bool:
         """Whether such an answer is kept from the caller: something is left to try, or it is about our key."""
@@ -171,6 +164,8 @@ class Call:
         (`stream.has_started`)."""
         first: RelayError | None = None
         while True:
+            self._record.candidate = self._candidate
+            self._record.attempts.append(Attempt(self._candidate, time.monotonic()))
             error, blame = await self._try(request, caller_lines, stream)
             if error is None:
                 return
@@ -187,18 +182,18 @@ class Call:
     def _next(self, blame: Blame) -> Candidate | None:
         if len(self._tried) + 1 >= MAX_TRIES:
             return None
-        return next_candidate(self._route, self._turn, [*self._tried, (self._candidate, blame)])
+        return next_candidate(self._leg, [*self._tried, (self._candidate, blame)])
 
     async def _try(
         self, request: ModelRequest, caller_lines: bytes, stream: CallerStream
     ) -> tuple[RelayError | None, Blame]:
         candidate = self._candidate
-        destination = self._destinations.of(candidate, self._route.model.name)
+        destination = self._destinations.of(candidate)
         if destination is None:
             return NoHostKey(), Blame.KEY
         host_lines = destination.host_lines[len(self._tried)]
         translated = None
-        if candidate.binding.wire_shape is self._route.shape:
+        if candidate.binding.wire_shape is self._plan.shape:
             body = request.for_model(candidate.binding.upstream_name)
             stream.next_try(host_lines)
         else:
@@ -230,7 +225,7 @@ class Call:
         """Raises BadRequest for what the host's shape has no words for."""
         if self._translator is None:
             self._translator = Translator(
-                self._route.shape, request.body, created=int(time.time()), fallback_id=uuid7().hex
+                self._plan.shape, request.body, created=int(time.time()), fallback_id=uuid7().hex
             )
         return self._translator.to(candidate.binding.wire_shape, candidate.binding.upstream_name)
 

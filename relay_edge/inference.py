@@ -31,6 +31,7 @@ from relay_edge.admission import Admission
 from relay_edge.attempts import Call, Destinations
 from relay_edge.auth import Authenticator
 from relay_edge.body import BODY_SECONDS, read_body
+from relay_edge.call_record import CallRecord
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.error_shapes import ErrorShape
@@ -48,23 +49,6 @@ logger = logging.getLogger(__name__)
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 _PREFIXES = ("", "/openai", "/anthropic")
-
-
-@dataclass(slots=True)
-class Served:
-    """A finished call, for whoever keeps a record of calls. Plain values: no secret, no body."""
-
-    request_id: str
-    relay_key_id: int | None
-    surface: str
-    model: str
-    host: str
-    status: int  # as the caller saw it; 499 for a caller who left
-    error: str  # code of the error, or ""
-    tries: int
-    bytes_sent: int
-    seconds: float
-    upstream_seconds: float  # part of them: from the first byte to a host to the end of its answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +74,7 @@ class Inference:
         *,
         max_body_bytes: int,
         body_seconds: float = BODY_SECONDS,
-        on_served: Callable[[Served], None] | None = None,
+        on_served: Callable[[CallRecord], None] | None = None,
     ) -> None:
         self._catalog = catalog
         self._authenticator = authenticator
@@ -167,68 +151,73 @@ class Inference:
         return view
 
     async def _serve(self, request: web.BaseRequest, surface: Surface) -> web.StreamResponse:
-        started = time.monotonic()
         metrics = self._surface_metrics
         metrics.in_flight.value += 1
-        served = Served(request_id_of(request), None, surface.shape.value, "", "", 499, "", 0, 0, 0.0, 0.0)
+        record = CallRecord(request_id_of(request), surface.name, time.monotonic(), time.time())
         try:
-            return await self._relay(request, surface, served)
+            return await self._relay(request, surface, record)
         except RelayError as error:
-            return self._refuse(request, surface, served, error)
+            return self._refuse(request, surface, record, error)
         except asyncio.CancelledError:
             metrics.disconnects.value += 1
             raise
         except Exception:
-            logger.exception("call_failed", extra=log_fields(request_id=served.request_id))
-            return self._refuse(request, surface, served, InternalFault())
+            logger.exception("call_failed", extra=log_fields(request_id=record.request_id))
+            return self._refuse(request, surface, record, InternalFault())
         finally:
-            served.seconds = time.monotonic() - started
+            record.ended = time.monotonic()
+            seconds = record.ended - record.started
             metrics.in_flight.value -= 1
-            metrics.done(served.status, served.seconds)
-            metrics.overhead_seconds.observe(served.seconds - served.upstream_seconds)
+            metrics.done(record.status, seconds)
+            metrics.overhead_seconds.observe(seconds - record.upstream_seconds)
             if self._on_served is not None:
-                self._on_served(served)
+                self._on_served(record)
 
     def _refuse(
-        self, request: web.BaseRequest, surface: Surface, served: Served, error: RelayError
+        self, request: web.BaseRequest, surface: Surface, record: CallRecord, error: RelayError
     ) -> web.StreamResponse:
-        served.status, served.error = error.status, error.code
+        record.status, record.error = error.status, error.code
         has_unread_body = isinstance(error, BodyTooLarge | BodyTimeout)
-        answer = send_error(request, error, surface.error_shape, served.request_id, allow="POST", close=has_unread_body)
+        answer = send_error(request, error, surface.error_shape, record.request_id, allow="POST", close=has_unread_body)
         if isinstance(error, BodyTimeout) and request.transport is not None:
             request.transport.close()  # after the answer; who is this slow is not waited for again
         return answer
 
-    async def _relay(self, request: web.BaseRequest, surface: Surface, served: Served) -> web.StreamResponse:
+    async def _relay(self, request: web.BaseRequest, surface: Surface, record: CallRecord) -> web.StreamResponse:
         if request.method != "POST":
             raise MethodNotAllowed
         view = self._current_view()
-        caller = self._authenticator.authenticate(view.snapshot, request.headers, Scope.INFERENCE, time.time())
-        served.relay_key_id = caller.key.id
+        caller = self._authenticator.authenticate(view.snapshot, request.headers, Scope.INFERENCE, record.received_at)
+        key = caller.key
+        record.relay_key_id, record.project_id, record.user_id, record.mode = (
+            key.id, key.project_id, key.user_id, key.mode,
+        )  # fmt: skip
         body = await read_body(request, self._max_body_bytes, self._body_seconds)
+        record.bytes_in = len(body)
         wanted = read_model_request(body)
-        served.model = wanted.model
-        route = view.router.route(caller.policy, wanted.model, surface.shape)
+        record.requested_model, record.is_stream = wanted.model, wanted.is_stream
+        plan = view.router.plan(caller.policy, wanted.model, surface.shape, self._turns)
         caller_lines = surface.caller_lines(request.headers)
         reservation = await self._admission.admit(caller.charges)
         try:
-            call = Call(route, self._turns, view.destinations, self._metrics)
-            stream = CallerStream(request, surface, served.request_id, call.refuses)
+            call = Call(plan, view.destinations, self._metrics, record)
+            stream = CallerStream(request, surface, record.request_id, call.refuses)
             sent_at = time.monotonic()
+            record.admission_seconds = sent_at - record.started
             try:
                 await call.run(wanted, caller_lines, stream)
-                served.status = stream.status
+                record.status = stream.status
                 if stream.is_cut:
-                    served.error = UpstreamProtocolError.code
+                    record.error = UpstreamProtocolError.code
                 return stream.finish()
             except RelayError as error:
                 if not stream.has_started:
                     raise
-                served.status, served.error = error.status, error.code
+                record.status, record.error = error.status, error.code
                 return stream.cut(error)
             finally:
-                served.upstream_seconds = time.monotonic() - sent_at
-                served.host, served.tries, served.bytes_sent = call.candidate.host.slug, call.tries, stream.bytes_sent
+                record.upstream_seconds = time.monotonic() - sent_at
+                record.bytes_out = stream.bytes_sent
                 stream.close()
         finally:
             self._admission.settle(reservation)

@@ -4,12 +4,14 @@ What is looked up again and again (a policy's patterns, the way to a model) is k
 it.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from relay_contract.errors import ModelForbidden, ModelNotFound, NoHostKey
 from relay_contract.nouns import (
+    FallbackCondition,
     Host,
     HostBinding,
     HostId,
@@ -19,11 +21,14 @@ from relay_contract.nouns import (
     ModelId,
     Policy,
     PolicyId,
+    Pricing,
     WireShape,
 )
 from relay_edge.catalog.snapshot import Snapshot
 
 MAX_KEPT_ROUTES = 50_000
+MAX_ROTATIONS = 64
+"""Ways in which the keys of a route are turned at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +41,31 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """The stops of a model for callers of one wire shape, the first to be tried first."""
+class Candidate:
+    """One way to serve a call. The same object for as long as a snapshot lives, so that it may be a key of a cache."""
 
     model: Model
-    shape: WireShape  # the caller's; a stop of another one gets the call translated
-    stops: tuple[Stop, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One way to serve a call."""
-
     binding: HostBinding
     host: Host
     key: HostKey
+    pricing: Pricing | None  # None: nobody knows what it costs
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """A model of a plan, and the candidates that serve it, best first. `when` is empty for the model asked for."""
+
+    model: Model
+    candidates: tuple[Candidate, ...]
+    when: frozenset[FallbackCondition] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where a call may go: the model asked for, then the fallbacks behind it."""
+
+    shape: WireShape  # the caller's; a candidate of another one gets the call translated
+    legs: tuple[Leg, ...]
 
 
 class Blame(Enum):
@@ -103,18 +118,21 @@ class Router:
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._patterns: dict[PolicyId, PolicyPatterns] = {}
-        self._routes: dict[tuple[PolicyId, str, WireShape], Route] = {}
+        self._routes: dict[tuple[PolicyId, str, WireShape], _Route] = {}
         self._reachable: dict[PolicyId, tuple[Model, ...]] = {}
 
-    def route(self, policy: Policy | None, name: str, shape: WireShape) -> Route:
+    def plan(self, policy: Policy | None, name: str, shape: WireShape, turns: "Turns") -> Plan:
         """Where a call goes. Raises ModelNotFound, ModelForbidden, NoHostKey."""
         if policy is None:
             raise ModelForbidden(
                 "This relay key has no policy, so it reaches no model. Ask the project's owner for one."
             )
-        found = self._routes.get((policy.id, name, shape))
-        if found is not None:
-            return found
+        route = self._routes.get((policy.id, name, shape))
+        if route is None:
+            route = self._route(policy, name, shape)
+        return route.plan(turns.take(route.first_host))
+
+    def _route(self, policy: Policy, name: str, shape: WireShape) -> "_Route":
         model = self._snapshot.model(name)
         if model is None or not model.is_enabled:
             raise ModelNotFound
@@ -125,8 +143,15 @@ class Router:
             raise NoHostKey
         if len(self._routes) >= MAX_KEPT_ROUTES:
             self._routes.clear()
-        route = self._routes[policy.id, name, shape] = Route(model, shape, stops)
+        pools = [
+            [Candidate(model, stop.binding, stop.host, key, self._pricing(stop.binding)) for key in stop.keys]
+            for stop in stops
+        ]
+        route = self._routes[policy.id, name, shape] = _Route(model, shape, pools)
         return route
+
+    def _pricing(self, binding: HostBinding) -> Pricing | None:
+        return None if binding.pricing_id is None else self._snapshot.pricing(binding.pricing_id)
 
     def patterns(self, policy: Policy) -> PolicyPatterns:
         """The policy, compiled once."""
@@ -158,6 +183,29 @@ class Router:
         return bool(find_stops(self._snapshot, model.id, WireShape.OPENAI_CHAT))  # any shape can be served from any
 
 
+class _Route:
+    """A model's candidates, and the plans that each turn makes of them."""
+
+    __slots__ = ("_model", "_plans", "_pools", "_shape", "first_host")
+
+    def __init__(self, model: Model, shape: WireShape, pools: list[list[Candidate]]) -> None:
+        self._model = model
+        self._shape = shape
+        self._pools = pools
+        self._plans: list[Plan | None] = [None] * min(math.lcm(*map(len, pools)), MAX_ROTATIONS)
+        self.first_host = pools[0][0].host.id
+
+    def plan(self, turn: int) -> Plan:
+        """The plan of this turn: within each host one key further."""
+        place = turn % len(self._plans)
+        plan = self._plans[place]
+        if plan is None:
+            rotated = [pool[place % len(pool) :] + pool[: place % len(pool)] for pool in self._pools]
+            candidates = tuple(candidate for pool in rotated for candidate in pool)
+            plan = self._plans[place] = Plan(self._shape, (Leg(self._model, candidates),))
+        return plan
+
+
 class Turns:
     """Whose turn it is among a host's keys: each call starts one key further. Lives as long as the process."""
 
@@ -173,23 +221,9 @@ class Turns:
         return turn
 
 
-def first_candidate(route: Route, turn: int) -> Candidate:
-    """The first stop, with the key whose turn it is."""
-    stop = route.stops[0]
-    return Candidate(stop.binding, stop.host, stop.keys[turn % len(stop.keys)])
-
-
-def next_candidate(route: Route, turn: int, tried: Sequence[tuple[Candidate, Blame]]) -> Candidate | None:
-    """The best candidate not yet tried, None when there is no other.
-
-    Order: by stop, within it by turn; but a host that did not answer comes after every other host.
-    """
+def next_candidate(leg: Leg, tried: Sequence[tuple[Candidate, Blame]]) -> Candidate | None:
+    """The best candidate not yet tried, None when there is no other. A host that did not answer comes last."""
     tried_keys: set[HostKeyId] = {candidate.key.id for candidate, _ in tried}
     silent_hosts = {candidate.host.id for candidate, blame in tried if blame is Blame.HOST}
-    left = [
-        Candidate(stop.binding, stop.host, stop.keys[(turn + step) % len(stop.keys)])
-        for stop in route.stops
-        for step in range(len(stop.keys))
-        if stop.keys[(turn + step) % len(stop.keys)].id not in tried_keys
-    ]
+    left = [candidate for candidate in leg.candidates if candidate.key.id not in tried_keys]
     return min(left, key=lambda candidate: candidate.host.id in silent_hosts, default=None)

@@ -22,12 +22,27 @@ def choices(enum: type[Any]) -> list[tuple[str, str]]:
     return [(str(member), str(member)) for member in enum]
 
 
+def _milliseconds(**kwargs: Any) -> models.IntegerField:
+    return models.IntegerField(validators=[MinValueValidator(1)], **kwargs)
+
+
 class CatalogRow(models.Model):
     """What every catalog row carries besides its noun."""
 
     description = models.TextField(blank=True, default="", help_text="For people; shown in the admin only.")
     created_at = models.DateTimeField(auto_now_add=True, editable=False)
     updated_at = models.DateTimeField(auto_now=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+
+class SeededRow(CatalogRow):
+    """A row that `catalog seed` may have made. A field that differs from the template is an operator's and stays."""
+
+    template = models.JSONField(
+        null=True, editable=False, help_text="Its fields as they were last seeded; NULL for a row that people made."
+    )
 
     class Meta:
         abstract = True
@@ -58,6 +73,40 @@ class Policy(CatalogRow):
     slug = models.CharField(max_length=nouns.MAX_SLUG_LENGTH, unique=True, validators=[SLUG])
     rate_limit = models.ForeignKey(
         RateLimit, models.PROTECT, null=True, blank=True, help_text="Counts all keys with this policy together."
+    )
+    user_rate_limit = models.ForeignKey(
+        RateLimit,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Counts the keys of each user together.",
+    )
+    selection = models.CharField(
+        max_length=16,
+        choices=choices(nouns.Selection),
+        default=nouns.Selection.PRIORITY,
+        help_text="How to choose among bindings of equal priority.",
+    )
+    keeps_affinity = models.BooleanField(
+        "keep conversations on one key",
+        default=True,
+        help_text="Calls that begin alike go to the same host key while it is healthy, so that the vendor's prompt"
+        " cache serves them.",
+    )
+    fallbacks = models.JSONField(
+        blank=True,
+        default=list,
+        validators=[validators.fallbacks],
+        help_text='A list such as [{"models": ["gpt-5"], "when": ["any_failure"], "then": ["claude-sonnet-4-5"]}].',
+    )
+    is_strict = models.BooleanField(
+        "strict parameters",
+        default=False,
+        help_text="Refuse what another wire shape cannot carry, instead of warning of it in x-relay-warnings.",
+    )
+    captures_payloads = models.BooleanField(
+        default=False, help_text="Keep what its keys send and receive, redacted, for the days that the settings say."
     )
     # Last, since the name hides Django's module from here to the end of the class.
     models = ArrayField(
@@ -184,7 +233,7 @@ class Target(CatalogRow):
         return f"{self.endpoint}:{self.name}"
 
 
-class Host(CatalogRow):
+class Host(SeededRow):
     """A vendor's API surface."""
 
     slug = models.CharField(max_length=nouns.MAX_SLUG_LENGTH, unique=True, validators=[SLUG])
@@ -199,10 +248,21 @@ class Host(CatalogRow):
     first_byte_timeout_ms = models.IntegerField(
         default=120_000, validators=[MinValueValidator(1)], help_text="From the last byte sent to the first received."
     )
+    first_token_timeout_ms = _milliseconds(
+        default=120_000, help_text="Of a stream: from the last byte sent to the first content received."
+    )
     idle_timeout_ms = models.IntegerField(
         default=60_000, validators=[MinValueValidator(1)], help_text="Between two reads of an answer."
     )
     total_timeout_ms = models.IntegerField(default=900_000, validators=[MinValueValidator(1)])
+    passthrough_paths = ArrayField(
+        models.CharField(max_length=256),
+        blank=True,
+        default=list,
+        validators=[validators.passthrough_paths],
+        help_text="Paths that /passthrough/{slug}/... may call, below the base URL; `*` at the end stands for any"
+        " ending. Empty: none.",
+    )
 
     class Meta:
         db_table = nouns.Host.table
@@ -227,6 +287,17 @@ class HostKey(CatalogRow):
     value_fingerprint = models.CharField(
         max_length=12, editable=False, help_text="Start of the value's SHA-256: tells two keys apart, reveals neither."
     )
+    reference = models.CharField(
+        max_length=512,
+        blank=True,
+        default="",
+        validators=[validators.secret_reference],
+        help_text="Where the edge reads the value instead of the sealed one: env:NAME, file:/path, or a Vault-style"
+        " URL. Empty: the sealed value counts.",
+    )
+    rate_limit = models.ForeignKey(
+        RateLimit, models.PROTECT, null=True, blank=True, help_text="What the vendor allows this key."
+    )
     is_enabled = models.BooleanField(default=True)
 
     class Meta:
@@ -238,12 +309,22 @@ class HostKey(CatalogRow):
         return f"{self.host.slug}/{self.name}"
 
 
-class Model(CatalogRow):
+class Model(SeededRow):
     """What callers write in `model`."""
 
     name = models.CharField(max_length=128, unique=True, validators=[MODEL_NAME])
-    owned_by = models.CharField(max_length=64, default="relay", help_text="Shown in GET /v1/models.")
+    owned_by = models.CharField(
+        max_length=64,
+        default="relay",
+        help_text="Shown in GET /v1/models, and the provider in a policy's `provider/*`.",
+    )
     is_enabled = models.BooleanField(default=True)
+    capabilities = models.JSONField(
+        blank=True,
+        default=dict,
+        validators=[validators.capabilities],
+        help_text="What the model takes; what is not said here is read from its name.",
+    )
 
     class Meta:
         db_table = nouns.Model.table
@@ -253,7 +334,43 @@ class Model(CatalogRow):
         return self.name
 
 
-class HostBinding(CatalogRow):
+class ModelAlias(CatalogRow):
+    """Another name of a model."""
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="aliases")
+    name = models.CharField(max_length=128, unique=True, validators=[MODEL_NAME])
+
+    class Meta:
+        db_table = nouns.ModelAlias.table
+        ordering = ["name"]
+        verbose_name = "model alias"
+        verbose_name_plural = "model aliases"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Pricing(SeededRow):
+    """What a host asks for a model, in integers."""
+
+    slug = models.CharField(max_length=128, unique=True, validators=[MODEL_NAME])
+    rates = models.JSONField(
+        default=list,
+        validators=[validators.rates],
+        help_text='A list such as [{"meter": "input", "nanousd_per_million": 1250000000, "above_tokens": 0}]:'
+        " 1.25 USD for a million tokens.",
+    )
+
+    class Meta:
+        db_table = nouns.Pricing.table
+        ordering = ["slug"]
+        verbose_name = "price"
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class HostBinding(SeededRow):
     """A model on a host."""
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="bindings")
@@ -263,6 +380,18 @@ class HostBinding(CatalogRow):
         max_length=128, validators=[MODEL_NAME], help_text="What the host calls the model."
     )
     priority = models.IntegerField(default=0, help_text="The lowest is tried first.")
+    weight = models.IntegerField(
+        default=1,
+        validators=[MinValueValidator(0), MaxValueValidator(1_000_000)],
+        help_text="Its share among bindings of equal priority, where the policy selects by weight.",
+    )
+    pricing = models.ForeignKey(
+        Pricing, models.SET_NULL, null=True, blank=True, help_text="Empty: nobody knows what it costs."
+    )
+    first_byte_timeout_ms = _milliseconds(null=True, blank=True, help_text="Empty: the host's.")
+    first_token_timeout_ms = _milliseconds(null=True, blank=True, help_text="Empty: the host's.")
+    idle_timeout_ms = _milliseconds(null=True, blank=True, help_text="Empty: the host's.")
+    total_timeout_ms = _milliseconds(null=True, blank=True, help_text="Empty: the host's.")
     is_enabled = models.BooleanField(default=True)
 
     class Meta:

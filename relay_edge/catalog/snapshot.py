@@ -20,10 +20,13 @@ from relay_contract.nouns import (
     HostKey,
     Line,
     Model,
+    ModelAlias,
     ModelId,
     Noun,
     Policy,
     PolicyId,
+    Pricing,
+    PricingId,
     Project,
     ProjectId,
     RateLimit,
@@ -65,6 +68,7 @@ LINE_BY_SLUG = Index(Line, lambda row: (row.project_id, row.slug), _by_id)
 ENDPOINT_BY_SLUG = Index(Endpoint, lambda row: (row.line_id, row.slug), _by_id)
 TARGETS_OF_ENDPOINT = Index(Target, lambda row: row.endpoint_id if row.is_enabled else None, _by_id)
 MODEL_BY_NAME = Index(Model, lambda row: row.name, _by_id)
+MODEL_BY_ALIAS = Index(ModelAlias, lambda row: row.name, _by_id)
 BINDINGS_OF_MODEL = Index(
     HostBinding, lambda row: row.model_id if row.is_enabled else None, lambda row: (row.priority, row.id)
 )
@@ -77,6 +81,7 @@ INDEXES: tuple[Index[Any], ...] = (
     ENDPOINT_BY_SLUG,
     TARGETS_OF_ENDPOINT,
     MODEL_BY_NAME,
+    MODEL_BY_ALIAS,
     BINDINGS_OF_MODEL,
     KEYS_OF_HOST,
 )
@@ -192,6 +197,19 @@ class Snapshot:
     def model(self, name: str) -> Model | None:
         """A model by the name that callers write; also a disabled one."""
         return self._first(MODEL_BY_NAME, name)
+
+    def model_by_alias(self, name: str) -> Model | None:
+        """The model that has this alias; also a disabled one."""
+        alias = self._first(MODEL_BY_ALIAS, name)
+        return None if alias is None else self._row(Model, alias.model_id)
+
+    def aliases(self) -> Iterable[ModelAlias]:
+        """Every alias, in no order that means anything."""
+        return cast("Iterable[ModelAlias]", self._rows[ModelAlias].values())
+
+    def pricing(self, pricing_id: PricingId) -> Pricing | None:
+        """A price row by id."""
+        return self._row(Pricing, pricing_id)
 
     def models(self) -> Iterable[Model]:
         """Every model, also disabled ones, in no order that means anything."""

@@ -16,6 +16,7 @@ class Surface:
     """One vendor's API surface, both towards callers and towards hosts."""
 
     shape: WireShape
+    name: str  # of what callers call, in records and metrics
     error_shape: ErrorShape
     path: str  # as callers see it, e.g. /v1/messages
     upstream_path: str  # added to a host's base URL

@@ -10,7 +10,7 @@ from relay_contract.nouns import Noun, WireShape
 from relay_edge import protocols
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.protocols.translation import CODECS
-from relay_edge.routing import Blame, PolicyPatterns, Router, Turns, first_candidate, next_candidate
+from relay_edge.routing import Blame, Candidate, Leg, PolicyPatterns, Router, Turns, next_candidate
 from tests.edge.nouns import BINDING, HOST, HOST_KEY, MODEL, POLICY, numbered
 
 OPENAI, ANTHROPIC = WireShape.OPENAI_CHAT, WireShape.ANTHROPIC_MESSAGES
@@ -61,9 +61,9 @@ def test_stops_are_enabled_bindings_on_enabled_hosts_with_keys_by_priority() -> 
         key(1, 1), key(2, 2), key(3, 2), key(5, 5), key(6, 4),
         binding(1, 1, priority=2), binding(2, 2, priority=1), binding(3, 3), binding(4, 5),
         binding(6, 99), binding(7, 4, shape=ANTHROPIC, enabled=False),
-    ).route(POLICY, "demo-gpt", OPENAI)  # fmt: skip
-    assert found.model == MODEL
-    assert [(stop.host.id, [k.id for k in stop.keys]) for stop in found.stops] == [(2, [2, 3]), (1, [1])]
+    ).plan(POLICY, "demo-gpt", OPENAI, Turns())  # fmt: skip
+    assert [leg.model for leg in found.legs] == [MODEL]
+    assert [(each.host.id, each.key.id) for each in found.legs[0].candidates] == [(2, 2), (2, 3), (1, 1)]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_stops_are_enabled_bindings_on_enabled_hosts_with_keys_by_priority() -> 
 )
 def test_no_way(rows: list[Noun], name: str, error: type[RelayError]) -> None:
     with pytest.raises(error) as raised:
-        router(*rows).route(POLICY, name, OPENAI)
+        router(*rows).plan(POLICY, name, OPENAI, Turns())
     assert type(raised.value) is error
 
 
@@ -88,10 +88,11 @@ def test_a_host_of_the_callers_shape_goes_first_among_equals_and_priority_before
         binding(1, 1, 2, ANTHROPIC), binding(2, 2, 2, OPENAI), binding(3, 3, 1, ANTHROPIC), binding(4, 4, 3, OPENAI),
     ]  # fmt: skip
     order = {
-        shape: [stop.host.id for stop in router(*rows).route(POLICY, "demo-gpt", shape).stops] for shape in WireShape
+        shape: [each.host.id for each in router(*rows).plan(POLICY, "demo-gpt", shape, Turns()).legs[0].candidates]
+        for shape in (OPENAI, ANTHROPIC)
     }
     assert order == {OPENAI: [3, 2, 1, 4], ANTHROPIC: [3, 1, 2, 4]}
-    assert router(*rows).route(POLICY, "demo-gpt", ANTHROPIC).shape is ANTHROPIC
+    assert router(*rows).plan(POLICY, "demo-gpt", ANTHROPIC, Turns()).shape is ANTHROPIC
 
 
 @pytest.mark.parametrize("shape", list(WireShape))
@@ -103,7 +104,7 @@ def test_a_model_is_listed_whatever_the_shape_of_its_host(shape: WireShape) -> N
 @pytest.mark.parametrize("policy", [None, replace(POLICY, models=("other",))])
 def test_no_grant(policy: nouns.Policy | None) -> None:
     with pytest.raises(ModelForbidden):
-        router(*hosts(1), key(1), binding(1, 1)).route(policy, "demo-gpt", OPENAI)
+        router(*hosts(1), key(1), binding(1, 1)).plan(policy, "demo-gpt", OPENAI, Turns())
 
 
 def test_each_shape_has_a_surface_and_a_codec() -> None:
@@ -128,17 +129,27 @@ def test_turns_go_round_for_each_host() -> None:
     ],
 )
 def test_the_order_of_candidates_ends(blames: list[Blame], turn: int, expected: list[int]) -> None:
-    route = router(*hosts(1, 2), key(1, 1), key(2, 1), key(3, 2), key(4, 2), binding(1, 1, 1), binding(2, 2, 2)).route(
-        POLICY, "demo-gpt", OPENAI
+    turns = Turns()
+    for _ in range(turn):
+        turns.take(nouns.HostId(1))
+    (leg,) = (
+        router(*hosts(1, 2), key(1, 1), key(2, 1), key(3, 2), key(4, 2), binding(1, 1, 1), binding(2, 2, 2))
+        .plan(POLICY, "demo-gpt", OPENAI, turns)
+        .legs
     )
-    candidate, tried = first_candidate(route, turn), []
+    assert order_of(leg, blames) == expected
+
+
+def order_of(leg: Leg, blames: list[Blame]) -> list[int]:
+    """The keys in the order in which they are tried."""
+    candidate: Candidate | None = leg.candidates[0]
+    tried: list[tuple[Candidate, Blame]] = []
     order = []
     for blame in blames:
-        order.append(candidate.key.id)
-        tried.append((candidate, blame))
-        following = next_candidate(route, turn, tried)
-        if following is None:
+        if candidate is None:
             break
-        candidate = following
-    assert order == expected
-    assert next_candidate(route, turn, tried) is None
+        order.append(int(candidate.key.id))
+        tried.append((candidate, blame))
+        candidate = next_candidate(leg, tried)
+    assert candidate is None
+    return order

@@ -90,7 +90,7 @@ async def test_a_whole_call(shape: WireShape) -> None:
             assert answer.json["content"] == [{"type": "text", "text": "hello"}]
             assert answer.headers["x-relay-warnings"] == "dropped:speed, unknown:seed"
         assert [(s.status, s.tries, s.error) for s in plane.served] == [(200, 1, "")]
-        assert plane.served[0].bytes_sent == len(answer.body)
+        assert plane.served[0].bytes_out == len(answer.body)
 
 
 @BOTH

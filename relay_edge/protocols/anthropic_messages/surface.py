@@ -38,6 +38,7 @@ def error_event(body: bytes) -> bytes:
 
 SURFACE = Surface(
     shape=WireShape.ANTHROPIC_MESSAGES,
+    name="messages",
     error_shape=ErrorShape.ANTHROPIC,
     path="/v1/messages",
     upstream_path="/messages",

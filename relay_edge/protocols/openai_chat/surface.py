@@ -25,6 +25,7 @@ def error_event(body: bytes) -> bytes:
 
 SURFACE = Surface(
     shape=WireShape.OPENAI_CHAT,
+    name="chat_completions",
     error_shape=ErrorShape.OPENAI,
     path="/v1/chat/completions",
     upstream_path="/chat/completions",

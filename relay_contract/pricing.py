@@ -1,0 +1,101 @@
+"""Prices as integers: nano-USD (10^-9 USD) for a million units of a meter, so that 0.0375 USD a million is exact.
+
+A price row is a tuple of rates. A meter without a rate costs what the meter it refines costs (a cache read without a
+rate of its own is input), since a vendor that does not name it charges it so. Pure.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from relay_contract.usage import Usage
+
+UNITS = 1_000_000
+NANOUSD = 1_000_000_000
+"""Nano-USD in a USD."""
+
+
+class PriceMeter(StrEnum):
+    """What a rate is for."""
+
+    INPUT = "input"
+    CACHE_READ = "cache_read"
+    CACHE_WRITE_5M = "cache_write_5m"
+    CACHE_WRITE_1H = "cache_write_1h"
+    INPUT_AUDIO = "input_audio"
+    INPUT_IMAGE = "input_image"
+    OUTPUT = "output"
+    OUTPUT_AUDIO = "output_audio"
+    OUTPUT_IMAGE = "output_image"
+    SERVER_TOOL = "server_tool"  # a unit is one call of a tool that the host ran
+    CALL = "call"  # a unit is one call, e.g. an image or a search
+
+
+_FALLS_BACK_TO = {
+    PriceMeter.CACHE_READ: PriceMeter.INPUT,
+    PriceMeter.CACHE_WRITE_5M: PriceMeter.INPUT,
+    PriceMeter.CACHE_WRITE_1H: PriceMeter.CACHE_WRITE_5M,
+    PriceMeter.INPUT_AUDIO: PriceMeter.INPUT,
+    PriceMeter.INPUT_IMAGE: PriceMeter.INPUT,
+    PriceMeter.OUTPUT_AUDIO: PriceMeter.OUTPUT,
+    PriceMeter.OUTPUT_IMAGE: PriceMeter.OUTPUT,
+}
+
+_COUNTS = (
+    (PriceMeter.INPUT, "input_tokens"),
+    (PriceMeter.CACHE_READ, "cache_read_tokens"),
+    (PriceMeter.CACHE_WRITE_5M, "cache_write_5m_tokens"),
+    (PriceMeter.CACHE_WRITE_1H, "cache_write_1h_tokens"),
+    (PriceMeter.INPUT_AUDIO, "input_audio_tokens"),
+    (PriceMeter.INPUT_IMAGE, "input_image_tokens"),
+    (PriceMeter.OUTPUT, "output_tokens"),
+    (PriceMeter.OUTPUT_AUDIO, "output_audio_tokens"),
+    (PriceMeter.OUTPUT_IMAGE, "output_image_tokens"),
+    (PriceMeter.SERVER_TOOL, "server_tool_calls"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What a meter costs from a prompt size on. `above_tokens` 0 is the first tier; a larger prompt takes a later one
+    for *all* its tokens, as vendors charge it."""
+
+    meter: PriceMeter
+    nanousd_per_million: int
+    above_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        if self.nanousd_per_million < 0 or self.above_tokens < 0:
+            raise ValueError("a rate is below 0")
+
+
+def rates_from_json(document: list[dict[str, Any]]) -> tuple[Rate, ...]:
+    """`Pricing.rates` as stored. Raises KeyError or ValueError where a row was written past the model."""
+    return tuple(
+        Rate(PriceMeter(rate["meter"]), rate["nanousd_per_million"], rate.get("above_tokens", 0)) for rate in document
+    )
+
+
+def rate_of(rates: Sequence[Rate], meter: PriceMeter, prompt_tokens: int) -> int:
+    """Nano-USD for a million units. 0 for a meter that neither it nor what it refines has a rate for."""
+    found: Rate | None = None
+    for rate in rates:
+        is_later = found is None or rate.above_tokens > found.above_tokens
+        if rate.meter is meter and is_later and prompt_tokens >= rate.above_tokens:
+            found = rate
+    if found is not None:
+        return found.nanousd_per_million
+    refined = _FALLS_BACK_TO.get(meter)
+    return 0 if refined is None else rate_of(rates, refined, prompt_tokens)
+
+
+def cost_nanousd(rates: Sequence[Rate], usage: Usage) -> int:
+    """What a call costs, rounded half up once, over the whole call."""
+    prompt_tokens = usage.prompt_tokens
+    total = rate_of(rates, PriceMeter.CALL, prompt_tokens)
+    for meter, name in _COUNTS:
+        count = getattr(usage, name)
+        if count:
+            total += count * rate_of(rates, meter, prompt_tokens)
+    return (total + UNITS // 2) // UNITS

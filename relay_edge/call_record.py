@@ -1,0 +1,74 @@
+"""What is known of one call when it is over: one object, filled on the way by whoever knows, read at the end.
+
+It feeds usage records, traces, metrics and the access log. Plain values: no secret, no body. Times are seconds of
+`time.monotonic()` unless they say otherwise.
+"""
+
+from dataclasses import dataclass, field
+
+from relay_contract.nouns import KeyMode
+from relay_contract.traffic import ErrorSource, FailureClass
+from relay_contract.usage import Usage, UsageSource
+from relay_edge.routing import Candidate
+
+LEFT = 499
+"""The status of a caller who left before the answer was whole."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try at one candidate."""
+
+    candidate: Candidate
+    started: float
+    status: int = 0  # of the host's answer; 0 when there was none
+    error: str = ""  # code of the error that the try came to, or ""
+    failure: FailureClass | None = None  # None: it answered
+    first_byte: float | None = None
+    ended: float = 0.0
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """A call, from its first byte to its last."""
+
+    request_id: str
+    surface: str  # e.g. chat_completions
+    started: float
+    received_at: float  # Unix time
+    project_id: int | None = None  # None: nobody was recognised
+    relay_key_id: int | None = None
+    user_id: int | None = None
+    mode: KeyMode = KeyMode.LIVE
+    requested_model: str = ""
+    is_stream: bool = False
+    candidate: Candidate | None = None  # that answered, or was tried last
+    attempts: list[Attempt] = field(default_factory=list)
+    status: int = LEFT  # as the caller saw it
+    error: str = ""  # code of the error, or ""
+    error_source: ErrorSource | None = None
+    finish: str = ""  # canonical.Stop, or ""
+    usage: Usage | None = None  # None: the host said nothing, or nobody answered
+    usage_source: UsageSource = UsageSource.NONE
+    first_token: float | None = None
+    admission_seconds: float = 0.0
+    upstream_seconds: float = 0.0  # from the first byte to a host to the end of its answer, over all attempts
+    ended: float = 0.0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def tries(self) -> int:
+        """How many candidates were tried."""
+        return len(self.attempts)
+
+    @property
+    def model(self) -> str:
+        """The model that answered, or was tried last; what was asked for where nothing was tried."""
+        return self.requested_model if self.candidate is None else self.candidate.model.name
+
+    @property
+    def host(self) -> str:
+        """The host that answered, or was tried last."""
+        return "" if self.candidate is None else self.candidate.host.slug
