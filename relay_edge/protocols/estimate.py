@@ -2,7 +2,7 @@
 
 About four characters a token, over the whole document, so instructions and tools count as the host counts them. A long
 string that is base64 (an image, a document, sound) is not read by the character; it counts as one large image.
-1 KB costs 0.3 us, 512 KB of text 40 us.
+1 KB costs 0.9 us, 512 KB of text 0.17 ms, an image of 1 MB 0.28 ms.
 """
 
 import re
@@ -18,7 +18,7 @@ BLOB_TOKENS = 1_600
 2026-11). A document of many pages costs more, which shows in the usage."""
 
 _SMALLEST_BLOB_BYTES = 8_192
-_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{256}")
+_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/_-]|\\/){256}")  # some encoders escape the slash
 
 
 def tokens_of(characters: int) -> int:

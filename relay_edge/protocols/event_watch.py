@@ -1,8 +1,8 @@
 """An event stream on its way to a caller of the same shape: its bytes stay as they are, and what they say is noted.
 
-What it costs: 1 to 1.4 us for a piece that is one event, which is how hosts send them; pieces that hold several events,
-or parts of one, are put together first. The unit that passes or is held back is a whole event with its blank line, so
-a caller never sees half of an event that is dropped later. What is held is bounded. Pure; no I/O.
+What it costs: 1.2 to 1.4 us for a piece that is one event, which is how hosts send them; pieces that hold several, or
+parts of one, are put together first. The unit that passes or is held back is a whole event with its blank line, so a
+caller never sees half of an event that is dropped later. What is held is bounded. Pure; no I/O.
 
 A vendor's folder says what an event means (`_read`); this file knows server-sent events alone.
 """
@@ -134,9 +134,7 @@ class EventWatch:
         """See StreamWatch."""
         rest = bytes(self._rest)
         self._rest.clear()
-        written = b""
-        if rest and not self._is_over:
-            written = self._take_last(rest)
+        written = self._take_last(rest) if rest else b""
         if self.has_finished and not self.has_ended and self.failed is None:
             self.has_ended = self._is_over = True
             written += self.closing
@@ -166,7 +164,9 @@ class EventWatch:
             data = bytes(rest)
             rest.clear()
         events, left = _split(data)
-        written = [self._take(event, event.find(b"\n")) for event in events if not self._is_over]
+        written = [
+            self._take(event, -1 if b"\r" in event else event.find(b"\n")) for event in events if not self._is_over
+        ]
         if not self._is_over:
             rest += left
             self._check_size(len(rest))
@@ -177,15 +177,15 @@ class EventWatch:
             self._fail(Failed("", "The stream has an event without an end."))
 
     def _take(self, event: bytes, line_end: int) -> bytes:
-        """What may go out of one whole event, of which `line_end` ends the first line."""
+        """What may go out of one whole event. `line_end`: of its first line; -1 where there may be a CR."""
         if len(event) > self._max_event_bytes:
             self._check_size(len(event))
             return b""
         last, start, name = len(event) - 2, 0, b""
-        if line_end != last and event.startswith(b"event: "):
+        if last != line_end > 0 and event.startswith(b"event: "):
             start, name = line_end + 1, event[7:line_end]
             line_end = event.find(b"\n", start)
-        if line_end == last and event.startswith(b"data: ", start) and b"\r" not in event:
+        if line_end == last and event.startswith(b"data: ", start):
             payload = event[start + 6 : last]
         else:
             found = _read_event(event)
@@ -202,15 +202,10 @@ class EventWatch:
 
     def _take_last(self, rest: bytes) -> bytes:
         """An event without its blank line. The standard drops it; hosts that end a stream so are common."""
-        found = _read_event(rest)
-        if found is None or len(rest) > self._max_event_bytes:
+        if _read_event(rest) is None:
             return b""
-        name, payload = found
-        try:
-            keeps = self._read_loosely(payload, name)
-        except _UNREADABLE:
-            return b""
-        return self._pass(rest + b"\n\n") if keeps and self.failed is None else b""
+        self._malformed = -1  # that it is cut off speaks against nobody
+        return self._take(rest + (b"\n" if rest.endswith(b"\n") else b"\n\n"), -1)
 
     def _pass(self, event: bytes) -> bytes:
         """Holds back what comes before the first content."""

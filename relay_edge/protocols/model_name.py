@@ -6,7 +6,7 @@ in. Any other document (the word is a key further down as well, is spelled with 
 top level written anew; each value keeps its bytes, and of two equal keys the last one stays. That also closes a hole:
 hosts differ in which of two equal keys they believe, so a document with two must not pass as it came.
 
-Pure. 1 KB costs 1.9 us, 512 KB 0.25 ms; replacing costs 0.4 us.
+Pure. 1 KB costs 1.6 us, 512 KB 0.25 ms; replacing costs 0.3 us.
 """
 
 import re

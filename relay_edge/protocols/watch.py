@@ -1,6 +1,6 @@
 """What an answer used and why it ended, whatever its shape; the watches themselves are in the shapes' folders. Pure.
 
-A whole answer of 1 KB costs 3 us.
+A whole answer of 1 KB costs 5 to 6 us.
 """
 
 from collections.abc import Callable

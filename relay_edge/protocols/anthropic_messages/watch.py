@@ -81,7 +81,7 @@ class MessagesWatch(EventWatch):
                     self._finish(read_stop(event.delta.stop_reason, self._has_calls))
             case "message_stop":
                 self._end_mark()
-            case "error":
+            case _ if kind == "error" or event.error is not None:
                 self._fail(read_failure(event.error))
             case _:
                 pass  # a ping, or what the vendor has added since

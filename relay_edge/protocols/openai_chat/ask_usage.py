@@ -1,4 +1,4 @@
-"""Asks a host to say what a stream used, which it otherwise keeps to itself. Pure; 0.7 us.
+"""Asks a host to say what a stream used, which it otherwise keeps to itself. Pure; 0.6 us.
 
 Source: `stream_options` in platform.openai.com/docs/api-reference/chat/create, read 2026-11.
 
