@@ -1,7 +1,7 @@
 """What a call to a model and its answer mean, in no vendor's words.
 
 A translation reads one vendor's JSON into these values and writes another's from them, so that each vendor's folder
-knows itself and nobody else. Immutable, no I/O; imports nothing of ours.
+knows itself and nobody else. Immutable, no I/O; of ours it imports the contract's meters alone.
 
 Tool arguments and thinking signatures are text and stay as they came, byte for byte: a number that is written anew
 or a signature that lost a character would be another one.
@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
+
+from relay_contract import usage as contract
 
 JsonObject: TypeAlias = Mapping[str, Any]
 """A JSON object as decoded; key order is the document's."""
@@ -231,16 +233,16 @@ class Stop(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens. Meters are disjoint, `reasoning` and `audio_output` aside, which are part of `output`. None: not said."""
+    """Tokens as vendors say them. Disjoint but for `reasoning` and the two of audio, as noted. None: not said."""
 
     input_uncached: int | None = None
     cache_read: int | None = None
     cache_write_5m: int | None = None
     cache_write_1h: int | None = None
     output: int | None = None
-    reasoning: int | None = None
+    reasoning: int | None = None  # part of output
     audio_input: int | None = None  # part of input_uncached
-    audio_output: int | None = None
+    audio_output: int | None = None  # part of output
     server_tool_requests: int | None = None
 
     @property
@@ -248,6 +250,23 @@ class Usage:
         """All input tokens, cached or not; None when nothing was said."""
         meters = (self.input_uncached, self.cache_read, self.cache_write_5m, self.cache_write_1h)
         return sum(meter for meter in meters if meter is not None) if any(m is not None for m in meters) else None
+
+    def meters(self) -> contract.Usage | None:
+        """As it is priced and written down; None when nothing was said."""
+        if _meters(self) == _NOT_SAID:
+            return None
+        audio_input, audio_output = self.audio_input or 0, self.audio_output or 0
+        return contract.Usage(
+            input_tokens=max(0, (self.input_uncached or 0) - audio_input),
+            cache_read_tokens=self.cache_read or 0,
+            cache_write_5m_tokens=self.cache_write_5m or 0,
+            cache_write_1h_tokens=self.cache_write_1h or 0,
+            input_audio_tokens=audio_input,
+            output_tokens=max(0, (self.output or 0) - audio_output),
+            output_audio_tokens=audio_output,
+            reasoning_tokens=self.reasoning or 0,
+            server_tool_calls=self.server_tool_requests or 0,
+        )
 
     def updated(self, later: "Usage") -> "Usage":
         """Later figures replace earlier ones, since vendors report totals; what is not said again stays."""
@@ -261,6 +280,9 @@ def _meters(usage: Usage) -> tuple[int | None, ...]:
         usage.input_uncached, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h, usage.output,
         usage.reasoning, usage.audio_input, usage.audio_output, usage.server_tool_requests,
     )  # fmt: skip
+
+
+_NOT_SAID = _meters(Usage())
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,16 @@ MAX_NUMBER = 10**9
 encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
+MAX_COUNT = 10**12
+"""Of tokens in one call; what says more says nothing."""
+
+
+def count_in(values: Any, name: str) -> int | None:
+    """A host's figure; None for what is absent, negative, no whole number or out of all bounds. Never raises."""
+    value = values.get(name) if isinstance(values, dict) else None
+    return value if type(value) is int and 0 <= value <= MAX_COUNT else None
+
+
 def decode_object(document: bytes) -> dict[str, Any]:
     """A JSON object. Raises MalformedJson."""
     try:

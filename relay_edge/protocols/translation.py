@@ -35,6 +35,7 @@ from relay_edge.protocols.canonical import (
     ToolUse,
     UsageSeen,
 )
+from relay_edge.protocols.estimate import CHARACTERS_PER_TOKEN
 from relay_edge.protocols.model_traits import Traits, traits_of
 from relay_edge.protocols.notes import Notes
 from relay_edge.protocols.openai_chat import read_answer as openai_read_answer
@@ -44,9 +45,6 @@ from relay_edge.protocols.openai_chat import write_request as openai_write_reque
 from relay_edge.protocols.scrub import scrubbed
 from relay_edge.protocols.sse import EventReader, EventTooLargeError, ServerSentEvent
 from relay_edge.protocols.written import Written
-
-CHARACTERS_PER_TOKEN = 4
-"""A rough estimate, shown only until the host says the true figure."""
 
 _TOO_DEEP = "The body is nested too deeply."
 
@@ -144,7 +142,7 @@ class Translator:
             wants_usage=request.wants_stream_usage,
             tool_names=written.tool_names,
             output_tool=written.output_tool,
-            estimated_input_tokens=max(1, self._body_bytes // CHARACTERS_PER_TOKEN),
+            estimated_input_tokens=max(1, self._body_bytes // CHARACTERS_PER_TOKEN),  # shown until the host says it
         )
         caller, host = CODECS[self._shape], CODECS[shape]
         return Translation(caller, host, written.body, context, notes, is_stream=request.is_stream)

@@ -6,6 +6,7 @@ from multidict import MultiMapping
 
 from relay_contract.nouns import WireShape
 from relay_edge.error_shapes import ErrorShape
+from relay_edge.protocols.anthropic_messages.watch import MessagesWatch
 from relay_edge.protocols.sse import named_event
 from relay_edge.protocols.surface import Surface, sound_header
 
@@ -46,4 +47,5 @@ SURFACE = Surface(
     caller_lines=caller_lines,
     error_event=error_event,
     last_event=b"message_stop",
+    watch=MessagesWatch,
 )

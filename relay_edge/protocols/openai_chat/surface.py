@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from relay_contract.nouns import WireShape
 from relay_edge.error_shapes import ErrorShape
+from relay_edge.protocols.openai_chat.ask_usage import request_for
+from relay_edge.protocols.openai_chat.watch import ChatWatch
 from relay_edge.protocols.sse import data_event
 from relay_edge.protocols.surface import Surface, sound_header
 
@@ -33,4 +35,6 @@ SURFACE = Surface(
     caller_lines=caller_lines,
     error_event=error_event,
     last_event=b"[DONE]",
+    watch=ChatWatch,
+    request_for=request_for,
 )
