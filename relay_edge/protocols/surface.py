@@ -25,7 +25,7 @@ class Surface:
         [Mapping[str, str]], bytes
     ]  # the caller's headers that the vendor has to see -> header lines
     error_event: Callable[[bytes], bytes]  # an error body -> a server-sent event
-    last_event: bytes  # what stands in the last event of a whole stream
+    last_event: re.Pattern[bytes]  # how the last event of a whole stream begins, with the end of the line before it
 
 
 def sound_header(name: str, value: str) -> bytes:
