@@ -52,7 +52,7 @@ RESPONSE = {
     "tools": [],
     "usage": {
         "input_tokens": 3,
-        "input_tokens_details": {"cached_tokens": 0},
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
         "output_tokens": 1,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": 4,
@@ -63,6 +63,7 @@ ANSWERS = {
     WireShape.OPENAI_RESPONSES: RESPONSE,
     WireShape.ANTHROPIC_MESSAGES: MESSAGE,
 }
+CALLERS = (WireShape.OPENAI_CHAT, WireShape.OPENAI_RESPONSES, WireShape.ANTHROPIC_MESSAGES)  # shapes that callers speak
 PATHS = {
     WireShape.OPENAI_CHAT: "/v1/chat/completions",
     WireShape.OPENAI_RESPONSES: "/v1/responses",

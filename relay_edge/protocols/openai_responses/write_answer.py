@@ -361,6 +361,9 @@ class StreamWriter:
         written = b""
         for call, opened in list(self._calls.items()):
             arguments = "".join(opened.arguments)
+            if status == "completed" and not arguments.strip():  # a call without arguments has an empty object of them
+                written += self._tool_delta(call, "{}")
+                arguments = "".join(opened.arguments)
             is_whole = object_text(arguments) is not None
             if not (is_whole or status):
                 continue
