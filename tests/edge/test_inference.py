@@ -620,6 +620,17 @@ async def test_an_unframed_stream_with_its_last_event_is_whole(shape: WireShape)
         assert (answer.body, answer.is_whole) == (stream, True)
 
 
+@SHAPES
+async def test_an_unframed_stream_that_ends_inside_its_last_event_is_cut(shape: WireShape) -> None:
+    """Also where the last event is long: that of Responses holds the whole answer."""
+    stream = b"".join(STREAMS[shape])
+    inside = stream[: stream.rindex(b"data:") + 9]
+    async with Vendor(shape, answer=raw(SSE + b"\r\n", inside)) as vendor, running_plane(catalog_of(vendor)) as plane:
+        answer = await plane.post(STREAM_CALL, path=PATHS[shape])
+        assert not answer.is_whole
+        assert plane.served[0].error == "upstream_protocol_error"
+
+
 async def test_a_host_that_never_answers() -> None:
     async def silent(_call: VendorCall, wire: Wire) -> None:
         assert await wire.closed_by_edge(5)

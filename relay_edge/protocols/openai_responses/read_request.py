@@ -9,6 +9,7 @@ from typing import Any
 from relay_contract.errors import BadField
 from relay_edge.protocols.canonical import (
     Block,
+    CacheMark,
     Document,
     Effort,
     Image,
@@ -213,7 +214,7 @@ def _part(part: Fields, role: Role) -> Block:
                 part.drop("detail")  # dropped: detail: only OpenAI lets callers choose it
             found = Image(read_image(part.required_text("image_url"), part.at("image_url")), cache)
         case "input_file", Role.USER:
-            found = _file(part)
+            found = _file(part, cache)
         case "input_audio", _:
             raise part.refuse(
                 "type", "input_audio: the host of this model takes no sound; leaving it out would change what is asked."
@@ -226,12 +227,11 @@ def _part(part: Fields, role: Role) -> Block:
     return found
 
 
-def _file(part: Fields) -> Document:
+def _file(part: Fields, cache: CacheMark | None) -> Document:
     part.ignore("file_id", "detail")
     if part.has("file_id"):
         raise part.refuse("file_id", "files stored with one vendor cannot be read by another; send file_data.")
-    title, cache = part.text("filename") or "", read_cache_mark(part)
-    address = part.text("file_url")
+    title, address = part.text("filename") or "", part.text("file_url")
     if address is None:
         return read_file(part.required_text("file_data"), title, cache, part.at("file_data"))
     if not is_web_address(address):

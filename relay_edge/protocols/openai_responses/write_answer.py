@@ -163,7 +163,7 @@ def _call(item_id: str, call_id: str, name: str, arguments: str, status: str) ->
 class _OpenCall:
     """A tool call on its way."""
 
-    __slots__ = ("arguments", "call_id", "index", "item_id", "name")
+    __slots__ = ("arguments", "call_id", "index", "is_checked", "item_id", "name")
 
     def __init__(self, index: int, item_id: str, started: ToolStarted) -> None:
         self.index = index
@@ -171,6 +171,7 @@ class _OpenCall:
         self.call_id = started.id
         self.name = started.name
         self.arguments: list[str] = []
+        self.is_checked = False  # whether its arguments are whole was looked at; once, since they may be large
 
     def item(self, status: str) -> dict[str, Any]:
         return _call(self.item_id, self.call_id, self.name, "".join(self.arguments), status)
@@ -360,6 +361,9 @@ class StreamWriter:
         """Ends calls whose arguments are whole, so that agents can begin with them; with a status, every one."""
         written = b""
         for call, opened in list(self._calls.items()):
+            if opened.is_checked and not status:
+                continue
+            opened.is_checked = True
             arguments = "".join(opened.arguments)
             if status == "completed" and not arguments.strip():  # a call without arguments has an empty object of them
                 written += self._tool_delta(call, "{}")
