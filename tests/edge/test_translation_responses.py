@@ -353,6 +353,14 @@ def test_a_messages_call_for_a_host_of_responses() -> None:
     assert translation.notes.all() == ("dropped:messages.thinking", "rewritten:tool_result.is_error", "dropped:top_k")
 
 
+@pytest.mark.parametrize(("given", "kept"), [("rs_1", "rs_1"), (None, None), ("a:b", None), ("", None)])
+def test_the_id_of_reasoning_goes_with_it(given: str | None, kept: str | None) -> None:
+    item = {"type": "reasoning", "id": given, "summary": [], "encrypted_content": "gAAA="}
+    talk = [HI, item, {"role": "assistant", "content": "a"}, HI]
+    found = sent(to_other(RESPONSES, {"input": talk}, GPT5, RESPONSES))["input"][1]
+    assert (found.get("id"), found["encrypted_content"]) == (kept, "gAAA=")
+
+
 def test_reasoning_that_nothing_follows_is_left_out() -> None:
     """OpenAI refuses a reasoning item without the item that it led to."""
     thought = {"type": "thinking", "thinking": "t", "signature": "openai:rs_1:gAAA="}

@@ -24,7 +24,8 @@ def read_reasoning(item: Mapping[str, Any]) -> Thinking | RedactedThinking | Non
         signature = marked
         if marked and ":" not in marked:
             own_id = item.get("id")
-            signature = signed(OPENAI, f"{own_id if isinstance(own_id, str) else ''}:{marked}")
+            is_id = isinstance(own_id, str) and ":" not in own_id
+            signature = signed(OPENAI, f"{own_id if is_id else ''}:{marked}")
     text = "\n\n".join(texts_of(item.get("summary")) or texts_of(item.get("content")))
     return Thinking(text, signature) if text or signature else None
 
@@ -41,7 +42,8 @@ def own_reasoning(block: Thinking) -> dict[str, Any] | None:
     if given is None:
         return None
     own_id, _, encrypted = given.partition(":")
-    return {"type": "reasoning", "id": own_id, "summary": summary_of(block.text), "encrypted_content": encrypted}
+    item = {"type": "reasoning", "summary": summary_of(block.text), "encrypted_content": encrypted}
+    return item | {"id": own_id} if own_id else item  # an empty one is refused by strict hosts
 
 
 def encrypted_content(signature: str) -> str | None:
