@@ -8,7 +8,7 @@ or a signature that lost a character would be another one.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeAlias
 
@@ -69,7 +69,10 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
-    """The model's reasoning. `text` may be empty with a signature; "" for a signature means that there is none."""
+    """The model's reasoning. `text` may be empty with a signature; "" for a signature means that there is none.
+
+    `signatures.py` says whose signature it is.
+    """
 
     text: str
     signature: str = ""
@@ -199,6 +202,7 @@ class Request:
 
     model: str
     turns: tuple[Turn, ...]
+    turns_place: str = "messages"  # the field that they stood in
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice | None = None
     parallel_tools: bool | None = None
@@ -213,6 +217,13 @@ class Request:
     service_tier: str | None = None
     is_stream: bool = False
     wants_stream_usage: bool = False  # the caller asked for a usage event at the end of its stream
+    echo: JsonObject = field(default_factory=dict)  # what an answer in the caller's shape repeats of its call
+
+    @property
+    def allowed_tools(self) -> tuple[Tool, ...]:
+        """The tools, less those that the choice leaves out."""
+        allowed = self.tool_choice.allowed if self.tool_choice is not None else ()
+        return tuple(tool for tool in self.tools if tool.name in allowed) if allowed else self.tools
 
 
 # --- answer ---
@@ -307,6 +318,7 @@ class ReplyContext:
     tool_names: Mapping[str, str]  # as the host knows them -> as the caller does; only those that differ
     output_tool: str | None  # a tool of ours whose arguments are the answer's text
     estimated_input_tokens: int
+    echo: JsonObject = field(default_factory=dict)  # the request's
 
 
 # --- events of a stream, in the order in which they happen ---

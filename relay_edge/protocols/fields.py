@@ -119,6 +119,16 @@ class Fields:
             raise self.refuse(name, "is out of range.")
         return float(value)
 
+    def object_text(self, name: str) -> str:
+        """The text of a JSON object inside a string, compact; `{}` when there is none. For a tool's arguments."""
+        text = self.text(name) or ""
+        if not text.strip():
+            return "{}"
+        compact = object_text(text)
+        if compact is None:
+            raise self.refuse(name, "is not the text of a JSON object.")
+        return compact
+
     def mapping(self, name: str) -> dict[str, Any] | None:
         """A JSON object, as decoded."""
         value: dict[str, Any] | None = self._typed(name, dict, "an object")

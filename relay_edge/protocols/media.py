@@ -4,7 +4,7 @@ import base64
 import re
 
 from relay_contract.errors import BadField
-from relay_edge.protocols.canonical import Inline
+from relay_edge.protocols.canonical import CacheMark, Document, Inline, Link, Text
 
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 PDF = "application/pdf"
@@ -32,6 +32,37 @@ def check_image_type(inline: Inline, place: str) -> None:
     if inline.media_type not in IMAGE_TYPES:
         wanted = ", ".join(sorted(IMAGE_TYPES))
         raise BadField(place, f"is {inline.media_type[:40]}; an image has to be one of {wanted}.")
+
+
+def read_image(url: str, place: str) -> Inline | Link:
+    """A picture as OpenAI's callers write it: an http(s) address or a data URI. Raises BadField."""
+    if url[:5].lower() != "data:":
+        if not is_web_address(url):
+            raise BadField(place, "has to be an http(s) address or a data URI.")
+        return Link(url)
+    inline = read_data_uri(url)
+    if inline is None:
+        raise BadField(place, "is not a data URI in base64.")
+    check_image_type(inline, place)
+    return inline
+
+
+def is_web_address(url: str) -> bool:
+    """Whether it is an http(s) URL, as far as its beginning tells."""
+    return url.lower().startswith(("http://", "https://"))
+
+
+def read_file(data: str, title: str, cache: CacheMark | None, place: str) -> Document:
+    """A file as OpenAI's callers write it: a data URI of a PDF or a text. Raises BadField."""
+    inline = read_data_uri(data)
+    if inline is None:
+        raise BadField(place, "is not a data URI in base64.")
+    if inline.media_type == PDF:
+        return Document(inline, title, cache)
+    text = text_of(inline) if inline.media_type.startswith("text/") else None
+    if text is None:
+        raise BadField(place, "has to be a PDF or plain text in UTF-8.")
+    return Document(Text(text), title, cache)
 
 
 def text_of(inline: Inline) -> str | None:

@@ -32,7 +32,7 @@ class Surface:
         [Mapping[str, str]], bytes
     ]  # the caller's headers that the vendor has to see -> header lines
     error_event: Callable[[bytes], bytes]  # an error body -> a server-sent event
-    last_event: bytes  # what stands in the last event of a whole stream
+    last_event: re.Pattern[bytes]  # how the last event of a whole stream begins, with the end of the line before it
     watch: Callable[[bool], StreamWatch]  # whether usage is hidden from the caller -> a watch for one try's stream
     request_for: Callable[[ModelRequest, str], tuple[bytes, bool]] = same_request
     """A caller's request and the host's name of the model -> the bytes that a host of this shape gets, and whether

@@ -12,7 +12,7 @@ from typing import Protocol
 from relay_contract.errors import MalformedJson, UpstreamProtocolError
 from relay_contract.nouns import WireShape
 from relay_edge.error_shapes import ErrorShape, HostRefusal, host_refusal_body
-from relay_edge.protocols import anthropic_messages, openai_chat
+from relay_edge.protocols import anthropic_messages, openai_chat, openai_responses
 from relay_edge.protocols.anthropic_messages import read_answer as anthropic_read_answer
 from relay_edge.protocols.anthropic_messages import read_request as anthropic_read_request
 from relay_edge.protocols.anthropic_messages import write_answer as anthropic_write_answer
@@ -42,6 +42,10 @@ from relay_edge.protocols.openai_chat import read_answer as openai_read_answer
 from relay_edge.protocols.openai_chat import read_request as openai_read_request
 from relay_edge.protocols.openai_chat import write_answer as openai_write_answer
 from relay_edge.protocols.openai_chat import write_request as openai_write_request
+from relay_edge.protocols.openai_responses import read_answer as responses_read_answer
+from relay_edge.protocols.openai_responses import read_request as responses_read_request
+from relay_edge.protocols.openai_responses import write_answer as responses_write_answer
+from relay_edge.protocols.openai_responses import write_request as responses_write_request
 from relay_edge.protocols.scrub import scrubbed
 from relay_edge.protocols.sse import EventReader, EventTooLargeError, ServerSentEvent
 from relay_edge.protocols.written import Written
@@ -97,6 +101,16 @@ CODECS: dict[WireShape, Codec] = {
         openai_write_answer.StreamWriter,
         openai_chat.SURFACE.error_shape,
     ),
+    WireShape.OPENAI_RESPONSES: Codec(
+        responses_read_request.read_request,
+        responses_write_request.write_request,
+        responses_read_answer.read_answer,
+        responses_write_answer.write_answer,
+        responses_read_answer.read_error,
+        responses_read_answer.StreamReader,
+        responses_write_answer.StreamWriter,
+        openai_responses.SURFACE.error_shape,
+    ),
     WireShape.ANTHROPIC_MESSAGES: Codec(
         anthropic_read_request.read_request,
         anthropic_write_request.write_request,
@@ -143,6 +157,7 @@ class Translator:
             tool_names=written.tool_names,
             output_tool=written.output_tool,
             estimated_input_tokens=max(1, self._body_bytes // CHARACTERS_PER_TOKEN),  # shown until the host says it
+            echo=request.echo,
         )
         caller, host = CODECS[self._shape], CODECS[shape]
         return Translation(caller, host, written.body, context, notes, is_stream=request.is_stream)

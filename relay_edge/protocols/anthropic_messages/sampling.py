@@ -17,6 +17,7 @@ from relay_edge.protocols.canonical import (
 )
 from relay_edge.protocols.model_traits import Sampling, ThinkingMode, Traits
 from relay_edge.protocols.notes import Notes
+from relay_edge.protocols.signatures import is_anthropics
 
 LEAST_BUDGET_TOKENS = 1_024
 BUDGETS = {
@@ -110,8 +111,8 @@ def _budget(settings: Sampled, budget: int, traits: Traits, notes: Notes) -> Non
 def _drop_unsigned(turns: list[Turn], notes: Notes) -> None:
     """Reasoning of another model, or without its signature, must never be put into Claude's mouth."""
     for place, turn in enumerate(turns):
-        if any(isinstance(block, Thinking) and not block.signature for block in turn.blocks):
-            kept = tuple(block for block in turn.blocks if not isinstance(block, Thinking) or block.signature)
+        kept = tuple(b for b in turn.blocks if not isinstance(b, Thinking) or is_anthropics(b.signature))
+        if len(kept) < len(turn.blocks):
             turns[place] = Turn(turn.role, kept, turn.place)
             notes.dropped("messages.reasoning")  # dropped: thinking without a signature: Anthropic refuses it
     turns[:] = [turn for turn in turns if turn.blocks]

@@ -47,10 +47,10 @@ def write_request(request: Request, upstream_name: str, traits: Traits, notes: N
     system = _system(request.turns, traits)
     turns = in_order((turn for turn in request.turns if turn.role is not Role.SYSTEM), notes)
     if not turns:
-        raise BadField("messages", "there has to be a message that is not empty.")
+        raise BadField(request.turns_place, "there has to be a message that is not empty.")
     document: dict[str, Any] = {"model": upstream_name}
     messages: list[dict[str, Any]] = [system] if system else []
-    _note_marks(request, notes)
+    note_marks(request, notes)
     for turn in turns:
         messages += _assistant(turn, names, notes) if turn.role is Role.ASSISTANT else _user(turn, notes)
     document["messages"] = messages
@@ -60,7 +60,8 @@ def write_request(request: Request, upstream_name: str, traits: Traits, notes: N
     if request.max_tokens is not None:
         document["max_completion_tokens" if traits.is_reasoning else "max_tokens"] = request.max_tokens
     _write_sampling(document, request, traits, notes)
-    _write_reasoning(document, request.reasoning, traits, notes)
+    if effort := effort_of(request.reasoning, traits, notes):
+        document["reasoning_effort"] = effort
     _write_tools(document, request, names)
     if request.output is not None:
         document["response_format"] = _response_format(request)
@@ -81,7 +82,8 @@ def _system(turns: Sequence[Turn], traits: Traits) -> dict[str, Any] | None:
     return {"role": "developer" if traits.is_reasoning else "system", "content": "\n".join(texts)}
 
 
-def _note_marks(request: Request, notes: Notes) -> None:
+def note_marks(request: Request, notes: Notes) -> None:
+    """Says that the caller's marks for a cache go nowhere."""
     marked = any(getattr(block, "cache", None) for turn in request.turns for block in turn.blocks)
     if marked or any(tool.cache for tool in request.tools):
         notes.dropped("cache_control")  # dropped: cache_control: these hosts decide themselves what they cache
@@ -178,13 +180,14 @@ def _write_sampling(document: dict[str, Any], request: Request, traits: Traits, 
         document["stop"] = list(request.stop[:MAX_STOPS])
 
 
-def _write_reasoning(document: dict[str, Any], wish: Reasoning | None, traits: Traits, notes: Notes) -> None:
+def effort_of(wish: Reasoning | None, traits: Traits, notes: Notes) -> str | None:
+    """How hard one of OpenAI's models is told to think; None: nothing is said."""
     if wish is None:
-        return
+        return None
     if not traits.is_reasoning:
         if wish.is_on or wish.effort is not None:
             notes.dropped("reasoning")  # dropped: reasoning: this model does not think, or is not told how hard
-        return
+        return None
     effort = wish.effort
     if effort is None and wish.budget_tokens is not None:
         budget = wish.budget_tokens
@@ -195,14 +198,13 @@ def _write_reasoning(document: dict[str, Any], wish: Reasoning | None, traits: T
         notes.dropped("thinking")  # dropped: disabled thinking: most reasoning models cannot be told not to
     if effort is Effort.MAX:
         effort = Effort.XHIGH
-    if effort is not None:
-        document["reasoning_effort"] = effort.value
+    return None if effort is None else effort.value
 
 
 def _write_tools(document: dict[str, Any], request: Request, names: ToolNames) -> None:
     if not request.tools:
         return
-    document["tools"] = [{"type": "function", "function": _function(tool, names)} for tool in request.tools]
+    document["tools"] = [{"type": "function", "function": _function(tool, names)} for tool in request.allowed_tools]
     choice = request.tool_choice
     if choice is not None:
         if choice.mode is ToolMode.NAMED:
