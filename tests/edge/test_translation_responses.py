@@ -14,7 +14,7 @@ from relay_edge.error_shapes import ErrorShape, error_body
 from relay_edge.protocols import SURFACES
 from relay_edge.protocols.canonical import ReplyContext, Usage
 from relay_edge.protocols.notes import Notes
-from relay_edge.protocols.openai_responses import read_answer, usage, read_request, write_answer
+from relay_edge.protocols.openai_responses import read_answer, read_request, usage, write_answer
 from relay_edge.protocols.translation import CODECS
 from tests.edge.test_translation_streams import completion_of, message_of, translated, usage
 from tests.edge.translating import ANTHROPIC, HI, OPENAI, RESPONSES, events, recording, response_of, sent, to_other
