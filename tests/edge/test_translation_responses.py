@@ -14,7 +14,8 @@ from relay_edge.error_shapes import ErrorShape, error_body
 from relay_edge.protocols import SURFACES
 from relay_edge.protocols.canonical import ReplyContext, Usage
 from relay_edge.protocols.notes import Notes
-from relay_edge.protocols.openai_responses import read_answer, read_request, usage, write_answer
+from relay_edge.protocols.openai_responses import read_answer, read_request, write_answer
+from relay_edge.protocols.openai_responses.usage import read_usage
 from relay_edge.protocols.translation import CODECS
 from tests.edge.test_translation_streams import completion_of, message_of, translated, usage
 from tests.edge.translating import ANTHROPIC, HI, OPENAI, RESPONSES, events, recording, response_of, sent, to_other
@@ -690,7 +691,7 @@ USAGES: dict[str, tuple[Usage, dict[str, Any]]] = {
 @pytest.mark.parametrize("case", USAGES)
 def test_usage(case: str) -> None:
     meant, written = USAGES[case]
-    assert usage.read_usage(written) == meant
+    assert read_usage(written) == meant
     if case in ("plain", "a cache"):
         assert write_answer.usage_of(meant) == written
     assert write_answer.usage_of(Usage(1, cache_write_5m=2, cache_write_1h=3)) == used(6, 0, 0, 5)
