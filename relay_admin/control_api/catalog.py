@@ -12,7 +12,8 @@ from relay_admin.catalog import export
 from relay_admin.control_api.permissions import requires
 from relay_admin.control_api.wire import camel_case
 
-NOUNS = (*("ratelimit", "policy", "project", "line", "endpoint", "target", "host", "hostkey", "model", "hostbinding"),)
+NOUNS = ("ratelimit", "policy", "project", "line", "endpoint", "target", "host", "hostkey", "model", "modelalias",
+         "pricing", "hostbinding")  # fmt: skip
 # A target's static headers are part of the document and often a credential, so reading it takes a right to edit them.
 PERMISSIONS = (*(f"catalog.view_{noun}" for noun in NOUNS), "access.view_relaykey", "catalog.change_target")
 
