@@ -318,12 +318,12 @@ class Model(SeededRow):
     """What callers write in `model`."""
 
     name = models.CharField(
-        max_length=128, unique=True, validators=[MODEL_NAME], help_text="What callers write in `model`."
+        max_length=128, unique=True, validators=[MODEL_NAME], help_text="What callers write as the model."
     )
     owned_by = models.CharField(
         max_length=64,
         default="relay",
-        help_text="Shown in GET /v1/models, and the provider in a policy's `provider/*`.",
+        help_text="Shown in GET /v1/models; a policy's openai/* grants what openai owns.",
     )
     is_enabled = models.BooleanField(default=True)
     capabilities = models.JSONField(
@@ -418,7 +418,7 @@ class HostBinding(SeededRow):
         constraints = [models.UniqueConstraint(fields=["model", "host", "wire_shape"], name="catalog_hostbinding_once")]
 
     def __str__(self) -> str:
-        return f"{self.model.name} on {self.host.slug}"
+        return f"{self.model.name} on {self.host.slug}, {self.wire_shape}"
 
 
 class SeededName(models.Model):

@@ -47,6 +47,7 @@ _METERS: dict[str, PriceMeter] = {
     "web_searches_kcount": PriceMeter.SERVER_TOOL,
     "requests_kcount": PriceMeter.CALL,
 }
+_UNIT = re.compile(r"_(?:mtok|kcount|hours|mchars|kpages)$")
 _CALLS_OF_KCOUNT = 1_000  # a price for a thousand calls, stored for a million
 
 
@@ -123,7 +124,8 @@ def _model(provider: Provider, model: ModelInfo) -> dict[str, Any]:
 
 
 def _not_carried(keys: Sequence[str]) -> str:
-    return f"Not counted here: {', '.join(keys)}." if keys else ""
+    words = [_UNIT.sub("", key).replace("_", " ") for key in keys]
+    return f"Not counted here: {', '.join(words)}." if words else ""
 
 
 def _price_on(model: ModelInfo, today: date) -> ModelPrice:
