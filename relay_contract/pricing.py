@@ -58,8 +58,8 @@ _COUNTS = (
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What a meter costs for prompts of more than `above_tokens`; 0 is the first tier, for every prompt. A larger prompt
-    takes a later tier for *all* its tokens, as vendors charge it."""
+    """What a meter costs for prompts of more than `above_tokens`; 0 is the first tier, for every prompt. A larger
+    prompt takes a later tier for *all* its tokens, as vendors charge it."""
 
     meter: PriceMeter
     nanousd_per_million: int

@@ -290,8 +290,8 @@ def test_a_host_page_leads_to_its_next_key(client_of, catalog: rows.Catalog) -> 
     page = client_of("operators").get(change_url(catalog.host)).content.decode()
     assert f"/admin/catalog/hostkey/add/?host={catalog.host.pk}" in page
     form = {"slug": "vendor", "base_url": catalog.host.base_url, "connect_timeout_ms": "1",
-            "first_byte_timeout_ms": "2", "first_token_timeout_ms": "3", "idle_timeout_ms": "4", "total_timeout_ms": "5",
-            "passthrough_paths": "/files\n/batches/*"} | formset("keys")  # fmt: skip
+            "first_byte_timeout_ms": "2", "first_token_timeout_ms": "3", "idle_timeout_ms": "4",
+            "total_timeout_ms": "5", "passthrough_paths": "/files\n/batches/*"} | formset("keys")  # fmt: skip
     client: Client = client_of("superuser")
     assert client.post(change_url(catalog.host), form).status_code == 302
     host = Host.objects.get()
