@@ -123,7 +123,7 @@ def test_no_address_breaks_a_list(query: str, client_of, catalog: rows.Catalog) 
     assert {page: status for page, status in got.items() if status >= 500} == {}
 
 
-@pytest.mark.parametrize("action", ["delete_selected", "replay", "revoke", "no_such_action"])
+@pytest.mark.parametrize("action", ["delete_selected", "replay", "revoke", "to_template", "no_such_action"])
 @pytest.mark.parametrize("selected", ["x", "1\0", "9" * 25, ""])
 def test_no_selection_breaks_an_action(action: str, selected: str, client_of, catalog: rows.Catalog) -> None:
     client: Client = client_of("superuser")
