@@ -1,6 +1,7 @@
 """`GET /api/v1/catalog`: the catalog as a document, in JSON (camelCase) or, by `Accept: application/yaml`, in YAML."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from rest_framework.renderers import BaseRenderer, JSONRenderer
@@ -42,8 +43,11 @@ class CatalogView(APIView):
 
 
 def renamed(value: Any) -> Any:
-    """The document with its field names in camelCase. Names of headers are data and stay."""
+    """The document with its field names in camelCase, and prices as text: most readers of JSON make a number a float.
+    Names of headers are data and stay."""
     match value:
+        case Decimal():
+            return f"{value:f}"
         case dict():
             return {camel_case(name): one if name == "headers" else renamed(one) for name, one in value.items()}
         case list():
