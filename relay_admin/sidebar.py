@@ -126,6 +126,7 @@ UNFOLD: dict[str, Any] = {
                     "Which host serves a model, in which wire shape and under which name.",
                 ),
                 _item("Hosts", "dns", "catalog.host", "Vendors' APIs, with their timeouts."),
+                _item("Prices", "sell", "catalog.pricing", "What hosts ask for models, in USD per million tokens."),
                 _item(
                     "Host keys",
                     "vpn_key",

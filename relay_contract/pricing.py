@@ -58,8 +58,8 @@ _COUNTS = (
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What a meter costs from a prompt size on. `above_tokens` 0 is the first tier; a larger prompt takes a later one
-    for *all* its tokens, as vendors charge it."""
+    """What a meter costs for prompts of more than `above_tokens`; 0 is the first tier, for every prompt. A larger
+    prompt takes a later tier for *all* its tokens, as vendors charge it."""
 
     meter: PriceMeter
     nanousd_per_million: int
@@ -82,7 +82,8 @@ def rate_of(rates: Sequence[Rate], meter: PriceMeter, prompt_tokens: int) -> int
     found: Rate | None = None
     for rate in rates:
         is_later = found is None or rate.above_tokens > found.above_tokens
-        if rate.meter is meter and is_later and prompt_tokens >= rate.above_tokens:
+        applies = rate.above_tokens == 0 or prompt_tokens > rate.above_tokens
+        if rate.meter is meter and is_later and applies:
             found = rate
     if found is not None:
         return found.nanousd_per_million

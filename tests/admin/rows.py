@@ -19,6 +19,7 @@ from relay_admin.catalog.models import (
     Line,
     Model,
     Policy,
+    Pricing,
     Project,
     RateLimit,
     Target,
@@ -49,6 +50,7 @@ class Catalog:
     host_key: HostKey
     model: Model
     binding: HostBinding
+    pricing: Pricing
     relay_key: RelayKey
     token: str
 
@@ -80,7 +82,12 @@ def catalog_rows() -> Catalog:
     host = Host.objects.create(slug="vendor", base_url="http://127.0.0.1:9/v1")
     host_key = catalog.host_key_create(host=host, name="main", value=HOST_KEY_VALUE)
     model = Model.objects.create(name="gpt-demo")
-    binding = HostBinding.objects.create(model=model, host=host, wire_shape="openai_chat", upstream_name="gpt-up")
+    pricing = Pricing.objects.create(
+        slug="vendor/gpt", rates=[{"meter": "input", "nanousd_per_million": 1_250_000_000}]
+    )
+    binding = HostBinding.objects.create(
+        model=model, host=host, wire_shape="openai_chat", upstream_name="gpt-up", pricing=pricing
+    )
     minted = access.relay_key_mint(project=project, name="app", scopes=["relay", "inference"], policy=policy)
     return Catalog(
         rate_limit,
@@ -93,6 +100,7 @@ def catalog_rows() -> Catalog:
         host_key,
         model,
         binding,
+        pricing,
         minted.relay_key,
         minted.token,
     )

@@ -118,6 +118,12 @@ def test_prepare_fills_an_empty_catalog_once(bootstrap, db: None, tmp_path: Path
     assert Project.objects.get().name == "Mine"
 
 
+def test_prepare_says_how_an_empty_catalog_is_filled(bootstrap, db: None) -> None:
+    assert "`manage.py catalog seed` adds known vendors" in run("prepare")
+    Project.objects.create(slug="mine", name="Mine")
+    assert "catalog seed" not in run("prepare")
+
+
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_healthy_means_migrated(database_url: str) -> None:
     client = Client()
