@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from relay_contract.env import Env
 from relay_contract.netguard import Network
@@ -26,6 +27,8 @@ class EdgeSettings:
     body_timeout_seconds: float  # from the head of a request to the end of its body
     shutdown_seconds: float  # what requests in flight get after SIGTERM
     egress_allow: tuple[Network, ...]  # networks that hosts may be in although they are not public
+    spill_folder: Path  # on a disk of this machine; rows of calls wait there while Postgres is away
+    spill_max_bytes: int  # of each process
     log_level: str
 
     @classmethod
@@ -44,6 +47,8 @@ class EdgeSettings:
             body_timeout_seconds=env.seconds("RELAY_BODY_TIMEOUT_SECONDS", 30, 1, 600),
             shutdown_seconds=env.seconds("RELAY_SHUTDOWN_SECONDS", 15, 0, 600),
             egress_allow=env.networks("RELAY_EGRESS_ALLOW"),
+            spill_folder=Path(env.text("RELAY_SPILL_DIR", ".relay/spill")),
+            spill_max_bytes=env.integer("RELAY_SPILL_MAX_BYTES", 268_435_456, 1_048_576, 1_099_511_627_776),
             log_level=env.text("RELAY_LOG_LEVEL", "INFO", LOG_LEVELS),
         )
         env.done()

@@ -111,6 +111,7 @@ def variables(options: Options, secrets: Secrets, database_url: str, redis_url: 
         "RELAY_EDGE_DATABASE_URL": _edge_database_url(database_url, secrets.edge_database_password),
         "RELAY_EDGE_URL": options.edge_url,
         "RELAY_CONTROL_URL": options.control_url,
+        "RELAY_SPILL_DIR": str(options.home / "spill"),
         "RELAY_EGRESS_ALLOW": "127.0.0.0/8 ::1/128",  # the demo's targets and vendor are on this machine
     }
     given = {name for name, value in options.inherited.items() if value.strip()}
