@@ -20,6 +20,9 @@ class Settings:
     in_flight: int  # deliveries at once in one worker process, from claim to recorded result
     in_flight_per_target: int  # of them, to one target
     grace_seconds: float  # what sends in flight get at shutdown before they are given back to the queue
+    call_retention_days: int  # rows of calls to models
+    trace_retention_days: int  # how they came to their answers, and breakers that changed
+    capture_retention_days: int  # what they sent and received, where that is kept
     retention_days: int  # requests older than this are forgotten, unless something of them is still to be delivered
     metrics_port: int  # 0: no metrics page
     log_level: str
@@ -37,6 +40,9 @@ def read(environ: Mapping[str, str]) -> Settings:
         in_flight_per_target=env.integer("RELAY_DELIVERY_IN_FLIGHT_PER_TARGET", 64, 1, 4096),
         grace_seconds=env.seconds("RELAY_DELIVERY_GRACE_SECONDS", 10, 0, 120),
         retention_days=env.integer("RELAY_RETENTION_DAYS", 30, 1, 3650),
+        call_retention_days=env.integer("RELAY_CALL_RETENTION_DAYS", 90, 1, 3650),
+        trace_retention_days=env.integer("RELAY_TRACE_RETENTION_DAYS", 14, 1, 3650),
+        capture_retention_days=env.integer("RELAY_CAPTURE_RETENTION_DAYS", 7, 1, 3650),
         metrics_port=env.integer("RELAY_WORKER_METRICS_PORT", 0, 0, 65_535),
         log_level=env.text("RELAY_LOG_LEVEL", "INFO", LOG_LEVELS),
     )

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +13,13 @@ import pytest
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
+from relay_contract.nouns import Noun
 from relay_contract.sealing import Sealer
 from tests.edge import nouns
 from tests.edge.conftest import until
 from tests.edge.inside import InsideEdge, inside_edge
+from tests.edge.proxy import Proxy
+from tests.edge.running import running_edge
 from tests.edge.vendor import CHAT, Vendor, VendorCall, Wire
 
 CALL = {"model": "demo-gpt", "messages": [{"role": "user", "content": "hi"}]}
@@ -28,17 +33,22 @@ async def vendor() -> AsyncIterator[Vendor]:
         yield running
 
 
-@pytest.fixture
-async def edge(  # noqa: PLR0917 (fixtures)
-    owner: AsyncConnection[Any], edge_database_url: str, redis_url: str, tmp_path: Path, free_port: int, vendor: Vendor
-) -> AsyncIterator[InsideEdge]:
-    """An edge whose one model is served by this vendor, at a price."""
-    changed: dict[nouns.Noun, nouns.Noun] = {
+async def insert_catalog(owner: AsyncConnection[Any], vendor: Vendor) -> None:
+    """One model, served by this vendor at a price."""
+    changed: dict[Noun, Noun] = {
         nouns.HOST: replace(nouns.HOST, base_url=vendor.url),
         nouns.HOST_KEY: replace(nouns.HOST_KEY, sealed_value=Sealer(bytes(32)).seal("sk-vendor-1", "host_key:1")),
         nouns.BINDING: replace(nouns.BINDING, pricing_id=nouns.PRICING.id),
     }
     await nouns.insert(owner, *(changed.get(row, row) for row in nouns.EVERYTHING))
+
+
+@pytest.fixture
+async def edge(  # noqa: PLR0917 (fixtures)
+    owner: AsyncConnection[Any], edge_database_url: str, redis_url: str, tmp_path: Path, free_port: int, vendor: Vendor
+) -> AsyncIterator[InsideEdge]:
+    """An edge in this process."""
+    await insert_catalog(owner, vendor)
     async with inside_edge(tmp_path, free_port, edge_database_url, redis_url) as running:
         await until(lambda: running.edge.records.is_connected, "a connection for rows")
         yield running
@@ -116,3 +126,30 @@ async def test_no_call_begins_that_could_not_be_written_down(
     assert (await post(edge))[0] == 200
     [row] = await rows_of(owner, 1)
     assert row["status"] == 200
+
+
+async def test_rows_of_a_killed_process_are_not_lost(
+    owner: AsyncConnection[Any], edge_database_url: str, free_port: int, tmp_path: Path, vendor: Vendor
+) -> None:
+    """Answered while Postgres was away, by a process that was killed then, and written down by its successor."""
+    await insert_catalog(owner, vendor)
+    proxy = await Proxy.start(edge_database_url)
+    async with running_edge(tmp_path, free_port, proxy.url, "redis://127.0.0.1:1/0") as edge:
+        await proxy.close()
+        for number in range(20):
+            headers = KEY | {"x-request-id": str(number)}
+            async with edge.client.post(f"{edge.url}/v1/chat/completions", json=CALL, headers=headers) as answer:
+                assert answer.status == 200
+        await until(lambda: _spilled_lines(tmp_path) == 20, "the rows in a file")
+        assert await edge.metric('relay_edge_records_spilled_total{kind="call"}') == 20
+        [killed] = edge.processes()
+        os.kill(killed, signal.SIGKILL)
+        await proxy.open()
+        rows = await rows_of(owner, 20)
+        await until(lambda: _spilled_lines(tmp_path) == 0, "the file taken back")
+    assert [row["request_id"] for row in rows] == [str(number) for number in range(20)]
+    await proxy.close()
+
+
+def _spilled_lines(folder: Path) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in (folder / "spill").glob("*.jsonl"))
