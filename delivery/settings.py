@@ -15,7 +15,7 @@ class Settings:
 
     database_url: str = field(repr=False)
     redis_url: str = field(repr=False)
-    master_key: bytes = field(repr=False)  # 32 bytes; opens the targets' signing secrets
+    master_keys: tuple[bytes, ...] = field(repr=False)  # of 32 bytes; open the targets' signing secrets
     egress_allow: tuple[Network, ...]  # networks that targets may be in although they are not public
     in_flight: int  # deliveries at once in one worker process, from claim to recorded result
     in_flight_per_target: int  # of them, to one target
@@ -34,7 +34,7 @@ def read(environ: Mapping[str, str]) -> Settings:
     settings = Settings(
         database_url=env.url("DATABASE_URL"),
         redis_url=env.url("REDIS_URL", ("redis", "rediss", "unix")),
-        master_key=env.key32("RELAY_MASTER_KEY"),
+        master_keys=env.master_keys(),
         egress_allow=env.networks("RELAY_EGRESS_ALLOW"),
         in_flight=env.integer("RELAY_DELIVERY_IN_FLIGHT", 256, 1, 4096),
         in_flight_per_target=env.integer("RELAY_DELIVERY_IN_FLIGHT_PER_TARGET", 64, 1, 4096),

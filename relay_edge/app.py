@@ -98,7 +98,7 @@ class Edge:
         loop = asyncio.get_running_loop()
         self.metrics = Metrics()
         self._files = SharedFiles(metrics_folder, process_index)
-        self.catalog = Catalog(Sealer(settings.master_key))
+        self.catalog = Catalog(Sealer(*settings.master_keys))
         self._listener = CatalogListener(self.catalog, settings.database_url, self.metrics)
         self._wheel = DeadlineWheel(loop)
         self._admission = Admission(settings.redis_url, self._wheel, self.metrics, processes=settings.processes)

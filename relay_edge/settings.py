@@ -18,7 +18,7 @@ class EdgeSettings:
 
     database_url: str = field(repr=False)  # the restricted role
     redis_url: str = field(repr=False)
-    master_key: bytes = field(repr=False)  # 32 bytes; opens host keys
+    master_keys: tuple[bytes, ...] = field(repr=False)  # of 32 bytes; open host keys
     bind: str  # address to listen on
     port: int
     processes: int
@@ -38,7 +38,7 @@ class EdgeSettings:
         settings = cls(
             database_url=env.url("RELAY_EDGE_DATABASE_URL"),
             redis_url=env.url("REDIS_URL", ("redis", "rediss", "unix")),
-            master_key=env.key32("RELAY_MASTER_KEY"),
+            master_keys=env.master_keys(),
             bind=env.text("RELAY_BIND", "127.0.0.1"),
             port=env.integer("RELAY_PORT", 8080, 1, 65_535),
             processes=env.integer("RELAY_EDGE_PROCESSES", min(os.cpu_count() or 1, MAX_PROCESSES), 1, MAX_PROCESSES),

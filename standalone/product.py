@@ -28,7 +28,15 @@ GRACE_SECONDS = 10.0  # beyond what a process gives the work it has in flight
 # The edge first, so that callers are drained while everything behind it still works.
 STOP_ORDER_PREFIXES = ("edge", "worker", "schedule", "control")
 
-SECRET_VARIABLES = {"DATABASE_URL", "REDIS_URL", "RELAY_EDGE_DATABASE_URL", "RELAY_SECRET_KEY", "RELAY_MASTER_KEY"}
+SECRET_VARIABLES = {
+    "DATABASE_URL",
+    "REDIS_URL",
+    "RELAY_EDGE_DATABASE_URL",
+    "RELAY_SECRET_KEY",
+    "RELAY_MASTER_KEY",
+    "RELAY_PREVIOUS_MASTER_KEYS",
+    "RELAY_VAULT_TOKEN",
+}
 
 
 @dataclass(slots=True, frozen=True)
