@@ -34,9 +34,11 @@ from relay_edge.metrics import Metrics, SharedFiles, resident_bytes
 from relay_edge.records import Records
 from relay_edge.reply import request_id_of, send_error
 from relay_edge.resolve import Resolver
+from relay_edge.secret_sources import SecretSources
 from relay_edge.settings import EdgeSettings
 from relay_edge.spill import Spill
 from relay_edge.upstream_pool import UpstreamPool, client_tls
+from relay_edge.vault import Vault
 from relay_edge.wakes import Wakes
 
 logger = logging.getLogger(__name__)
@@ -98,15 +100,17 @@ class Edge:
         loop = asyncio.get_running_loop()
         self.metrics = Metrics()
         self._files = SharedFiles(metrics_folder, process_index)
-        self.catalog = Catalog(Sealer(*settings.master_keys))
-        self._listener = CatalogListener(self.catalog, settings.database_url, self.metrics)
         self._wheel = DeadlineWheel(loop)
+        self._pool = UpstreamPool(loop, self._wheel, Resolver(settings.egress_allow), client_tls())
+        vault = Vault(self._pool, settings.vault_address, settings.vault_token)
+        self._sources = SecretSources(settings.environment, settings.secrets(), vault, self.metrics)
+        self.catalog = Catalog(Sealer(*settings.master_keys), self._sources)
+        self._listener = CatalogListener(self.catalog, settings.database_url, self.metrics)
         self._admission = Admission(settings.redis_url, self._wheel, self.metrics, processes=settings.processes)
         self._wakes = Wakes(settings.redis_url, self.metrics)
         self._intake = Intake(settings.database_url, self._wakes, self.metrics)
         spill = Spill(settings.spill_folder, process_index, settings.spill_max_bytes)
         self.records = Records(settings.database_url, spill, self.metrics)
-        self._pool = UpstreamPool(loop, self._wheel, Resolver(settings.egress_allow), client_tls())
         authenticator = Authenticator()
         inference = Inference(
             self.catalog,
@@ -131,8 +135,9 @@ class Edge:
             self.catalog,
             self._admission,
             self._intake,
-            self.records,
             self.metrics,
+            records=self.records,
+            sources=self._sources,
             files=self._files,
             process_index=process_index,
         )
@@ -155,6 +160,7 @@ class Edge:
             self._listener.run(),
             self._intake.run(),
             self.records.run(),
+            self._sources.run(),
             self._wakes.run(),
             self._door.sweep(),
             self._publish_metrics(),
@@ -177,6 +183,9 @@ class Edge:
         loaded = asyncio.create_task(self.catalog.loaded.wait())
         await asyncio.wait({loaded, stopped}, timeout=FIRST_LOAD_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         loaded.cancel()
+        reading = asyncio.create_task(self._sources.look())
+        await asyncio.wait({reading, stopped}, timeout=FIRST_LOAD_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        await end(reading)
 
     async def _open(self) -> None:
         settings = self._settings

@@ -19,6 +19,7 @@ from relay_edge.intake import Intake
 from relay_edge.metrics import CONTENT_TYPE, Metrics, SharedFiles
 from relay_edge.records import Records
 from relay_edge.reply import request_id_of, send, send_error
+from relay_edge.secret_sources import SecretSources
 
 METHODS = ("GET", "HEAD")
 
@@ -31,9 +32,10 @@ class Health:
         catalog: Catalog,
         admission: Admission,
         intake: Intake,
-        records: Records,
         metrics: Metrics,
         *,
+        records: Records,
+        sources: SecretSources,
         files: SharedFiles,
         process_index: int,
     ) -> None:
@@ -41,6 +43,7 @@ class Health:
         self._admission = admission
         self._intake = intake
         self._records = records
+        self._sources = sources
         self._metrics = metrics
         self._files = files
         self._process_index = process_index
@@ -78,6 +81,7 @@ class Health:
                 "spilled_bytes": self._records.spilled_bytes,
                 "full": not self._records.can_keep,
             },
+            "secrets": self._sources.counts(),
             "redis": {"connected": self._admission.problem is None, "problem": self._admission.problem},
             "process": {"index": self._process_index, "pid": os.getpid()},
         }

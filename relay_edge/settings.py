@@ -1,9 +1,11 @@
 """The edge's settings, read once at start. `.env.example` describes each for operators."""
 
+import base64
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from relay_contract.env import Env
 from relay_contract.netguard import Network
@@ -19,6 +21,9 @@ class EdgeSettings:
     database_url: str = field(repr=False)  # the restricted role
     redis_url: str = field(repr=False)
     master_keys: tuple[bytes, ...] = field(repr=False)  # of 32 bytes; open host keys
+    environment: Mapping[str, str] = field(repr=False)  # what `env:NAME` of a host key may name
+    vault_address: str  # "" for none
+    vault_token: str = field(repr=False)
     bind: str  # address to listen on
     port: int
     processes: int
@@ -31,6 +36,14 @@ class EdgeSettings:
     spill_max_bytes: int  # of each process
     log_level: str
 
+    def secrets(self) -> tuple[str, ...]:
+        """The relay's own secrets as they may be written: none of them is ever a host's credential."""
+        urls = (self.database_url, self.redis_url)
+        passwords = (unquote(urlsplit(url).password or "") for url in urls)
+        keys = (base64.b64encode(key).decode() for key in self.master_keys)
+        written = (value.strip() for name, value in self.environment.items() if name.startswith("RELAY_"))
+        return (*urls, *passwords, *keys, *written, self.vault_token)
+
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "EdgeSettings":
         """Settings out of environment variables. Raises ConfigurationError with every mistake in it."""
@@ -39,6 +52,9 @@ class EdgeSettings:
             database_url=env.url("RELAY_EDGE_DATABASE_URL"),
             redis_url=env.url("REDIS_URL", ("redis", "rediss", "unix")),
             master_keys=env.master_keys(),
+            environment=environ,
+            vault_address=env.url("RELAY_VAULT_ADDR", ("https", "http"), ""),
+            vault_token=env.secret("RELAY_VAULT_TOKEN", ""),
             bind=env.text("RELAY_BIND", "127.0.0.1"),
             port=env.integer("RELAY_PORT", 8080, 1, 65_535),
             processes=env.integer("RELAY_EDGE_PROCESSES", min(os.cpu_count() or 1, MAX_PROCESSES), 1, MAX_PROCESSES),

@@ -42,6 +42,7 @@ async def test_readyz(edge: InsideEdge) -> None:
         "status": "ready",
         "problems": [],
         "postgres": {"connected": True},
+        "secrets": {"references": 0, "failing": 0, "without_value": 0},
         "records": {"connected": True, "spilled_bytes": 0, "full": False},
         "redis": {"connected": True, "problem": None},
     }
