@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from relay_contract.ids import uuid7_text
+from relay_contract.logs import redacted
 from relay_contract.pricing import cost_nanousd
 from relay_contract.usage import Usage, UsageSource
 from relay_edge.call_record import CallRecord
@@ -79,6 +80,11 @@ def used(record: CallRecord) -> tuple[Usage, UsageSource]:
     )
 
 
+def _requested_model(record: CallRecord) -> str:
+    """As it was written where it named a model; else it may be anything, a key in the wrong field included."""
+    return redacted(record.requested_model) if record.candidate is None else record.requested_model
+
+
 def _call_row(call_id: str, record: CallRecord) -> dict[str, Any]:
     candidate, started = record.candidate, record.started
     usage, source = used(record)
@@ -93,7 +99,7 @@ def _call_row(call_id: str, record: CallRecord) -> dict[str, Any]:
         "user_id": record.user_id,
         "mode": record.mode,
         "surface": record.surface,
-        "requested_model": record.requested_model[:MAX_NAME_LENGTH],
+        "requested_model": _requested_model(record)[:MAX_NAME_LENGTH],
         "model_id": None if candidate is None else candidate.model.id,
         "model": "" if candidate is None else candidate.model.name,
         "host_id": None if candidate is None else candidate.host.id,

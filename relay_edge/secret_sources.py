@@ -171,7 +171,7 @@ class SecretSources:
         held.retry_seconds = min(2 * held.retry_seconds, MAX_RETRY_SECONDS)
 
     async def _resolve(self, reference: str, held: _Held) -> tuple[str, FileState | None]:
-        """A usable value, and the file that it was read from as it was then. Raises SecretUnreadableError or VaultError."""
+        """A usable value, and the file as it was then. Raises SecretUnreadableError or VaultError."""
         kind, _, place = reference.partition(":")
         state: FileState | None = None
         match kind:
