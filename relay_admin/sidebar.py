@@ -99,7 +99,7 @@ UNFOLD: dict[str, Any] = {
                 ),
                 _item(
                     "Model calls",
-                    "neurology",
+                    "query_stats",
                     "traffic.call",
                     "Every call to a model: who made it, which host answered, what it used and what it cost.",
                 ),

@@ -290,17 +290,16 @@ class Records:
         files = self._spill.take()
         while (taken := await asyncio.to_thread(next, files, None)) is not None:
             try:
-                if not await self._return(taken):
+                lane = self._by_table.get(taken.table)
+                if lane is None:
+                    continue  # of another version of the relay, which will take it
+                if not await self._return(lane, taken):
                     return
                 await asyncio.to_thread(taken.delete)
             finally:
                 taken.release()
 
-    async def _return(self, taken: TakenFile) -> bool:
-        lane = self._by_table.get(taken.table)
-        if lane is None:
-            logger.error("spill_of_unknown_table", extra=log_fields(table=taken.table))
-            return False
+    async def _return(self, lane: _Lane, taken: TakenFile) -> bool:
         rows = taken.rows()
         while batch := await asyncio.to_thread(_some, rows):
             if not await self._insert(lane, batch):

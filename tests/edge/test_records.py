@@ -252,8 +252,10 @@ async def test_a_spilled_line_that_is_no_row_does_not_stop_the_others(
     await dead.drain(0)
     spill.append(CallRow.table, [b"\0\0\0\0", b"{}", b"nonsense"])
     spill.close()
+    newer = tmp_path / f"newer_table.0.{'0' * 32}.jsonl"
+    newer.write_text("{}\n")
     async with running(edge_database_url, tmp_path):
-        await until(lambda: files(tmp_path) == ["traffic_call.0.refused"], "the files taken back")
+        await until(lambda: files(tmp_path) == [newer.name, "traffic_call.0.refused"], "the files taken back")
     assert await ids(owner) == kept
 
 

@@ -38,8 +38,7 @@ class CallAdmin(pages.ReadOnlyAdmin):
         "model_shown",
         "host_shown",
         "status_shown",
-        "tokens_in",
-        "tokens_out",
+        "tokens",
         "cost",
         "duration",
         "attempts",
@@ -153,15 +152,11 @@ class CallAdmin(pages.ReadOnlyAdmin):
         """With the error's code."""
         return f"{row.status} {row.error}".rstrip()
 
-    @display(description="tokens in")
-    def tokens_in(self, row: Call) -> str:
-        """All that was read, caches included."""
-        return f"{_usage(row).prompt_tokens:,}"
-
-    @display(description="tokens out")
-    def tokens_out(self, row: Call) -> str:
-        """All that was written."""
-        return f"{_usage(row).all_output_tokens:,}"
+    @display(description="tokens in / out")
+    def tokens(self, row: Call) -> str:
+        """All that was read, caches included, and all that was written."""
+        usage = Usage(*(getattr(row, meter) for meter in METERS))
+        return f"{usage.prompt_tokens:,} / {usage.all_output_tokens:,}"
 
     @display(description="cost")
     def cost(self, row: Call) -> str:
@@ -230,10 +225,6 @@ class CallAdmin(pages.ReadOnlyAdmin):
         found = Trace.objects.filter(pk=row.pk).values_list("trace", flat=True).first()
         text = "none was kept" if found is None else json.dumps(found, indent=2, ensure_ascii=False)
         return format_html('<pre class="relay-preview">{}</pre>', text)
-
-
-def _usage(row: Call) -> Usage:
-    return Usage(*(getattr(row, meter) for meter in METERS))
 
 
 def _linked(model: type[Any], key: int | None, name: str = "") -> str | SafeString:
