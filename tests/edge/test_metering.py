@@ -140,8 +140,12 @@ async def test_rows_of_a_killed_process_are_not_lost(
             headers = KEY | {"x-request-id": str(number)}
             async with edge.client.post(f"{edge.url}/v1/chat/completions", json=CALL, headers=headers) as answer:
                 assert answer.status == 200
-        await until(lambda: _spilled_lines(tmp_path) == 20, "the rows in a file")
-        assert await edge.metric('relay_edge_records_spilled_total{kind="call"}') == 20
+
+        async def are_spilled() -> bool:
+            return await edge.metric('relay_edge_records_spilled_total{kind="call"}') == 20
+
+        await until(are_spilled, "the rows in a file")
+        assert _spilled_lines(tmp_path) == 20
         [killed] = edge.processes()
         os.kill(killed, signal.SIGKILL)
         await proxy.open()
