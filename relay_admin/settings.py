@@ -16,7 +16,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 _env = Env(environ.Env.ENVIRON)
 SECRET_KEY = _env.secret("RELAY_SECRET_KEY")
-MASTER_KEY = _env.key32("RELAY_MASTER_KEY")
+MASTER_KEYS = _env.master_keys()
 EGRESS_ALLOW = _env.networks("RELAY_EGRESS_ALLOW")
 CONTROL_URL = _env.url("RELAY_CONTROL_URL", ("http", "https"), "http://127.0.0.1:8081").rstrip("/")
 EDGE_URL = _env.url("RELAY_EDGE_URL", ("http", "https"), "http://127.0.0.1:8080").rstrip("/")

@@ -97,6 +97,12 @@ UNFOLD: dict[str, Any] = {
                     badge="relay_admin.sidebar.failure_count",
                     badge_variant="danger",
                 ),
+                _item(
+                    "Model calls",
+                    "query_stats",
+                    "traffic.call",
+                    "Every call to a model: who made it, which host answered, what it used and what it cost.",
+                ),
                 _item("Replay batches", "replay", "deliveries.replaybatch", "Who replayed what, and what was refused."),
             ),
             _group(

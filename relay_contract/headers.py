@@ -6,6 +6,9 @@ Names are lower case: HTTP compares them without case (RFC 9110 section 5.1), an
 REQUEST_ID = "x-request-id"
 """In: the caller's own id, echoed when it is short and printable. Out: the id under which the relay logged the call."""
 
+TAGS = "x-relay-tags"
+"""In, on a call to a model: the caller's own words for it, kept with its row."""
+
 DURABILITY = "relay-durability"
 DURABILITY_COMMITTED = "committed"
 """A 202 with this value was committed in Postgres before it was sent."""

@@ -70,6 +70,13 @@ class Rate:
             raise ValueError("a rate is below 0")
 
 
+def usd_text(nanousd: int) -> str:
+    """Exact: 1_350_000 -> `0.00135`. Never by way of a float."""
+    whole, rest = divmod(abs(nanousd), NANOUSD)
+    text = f"{whole}.{rest:09}".rstrip("0").rstrip(".")
+    return f"-{text}" if nanousd < 0 else text
+
+
 def rates_from_json(document: list[dict[str, Any]]) -> tuple[Rate, ...]:
     """`Pricing.rates` as stored. Raises KeyError or ValueError where a row was written past the model."""
     return tuple(

@@ -38,6 +38,7 @@ from relay_edge.upstream_pool import Origin, UpstreamPool
 logger = logging.getLogger(__name__)
 
 MAX_TRIES = 3
+MIN_SECRET_LENGTH = 8
 
 _OUR_KEY_REFUSED = frozenset({401, 402, 403})
 _WORTH_ANOTHER_KEY = _OUR_KEY_REFUSED | {429}
@@ -56,6 +57,7 @@ class Destination:
 
     origin: Origin
     timeouts: Timeouts
+    secret: bytes  # the host key, for answers that quote it; b"" for one that is too short to be told from other text
     head: bytes  # request line and header lines, up to those of the single call
     host_lines: tuple[bytes, ...]  # `x-relay-*` lines for the first, second, ... try
 
@@ -100,7 +102,8 @@ class Destinations:
         if port != _DEFAULT_PORTS[scheme]:
             authority += f":{port}"
         try:
-            credential = surface.credential_lines(self._unseal(candidate.key))
+            value = self._unseal(candidate.key)
+            credential = surface.credential_lines(value)
         except (SealingError, BadHeader) as error:
             raise HostUnusableError("its key cannot be opened, or holds characters that HTTP does not allow") from error
         head = (
@@ -111,6 +114,7 @@ class Destinations:
         return Destination(
             origin=self._pool.origin(scheme, name, port),
             timeouts=_timeouts(host),
+            secret=value.encode() if len(value) >= MIN_SECRET_LENGTH else b"",
             head=head.encode("ascii") + credential,
             host_lines=tuple(f"{served_by}{number}\r\n".encode("ascii") for number in range(1, MAX_TRIES + 1)),
         )
@@ -192,6 +196,7 @@ class Call:
         if destination is None:
             return NoHostKey(), Blame.KEY
         host_lines = destination.host_lines[len(self._tried)]
+        stream.secret = destination.secret
         translated = None
         if candidate.binding.wire_shape is self._plan.shape:
             body = request.for_model(candidate.binding.upstream_name)

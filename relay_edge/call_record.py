@@ -54,6 +54,7 @@ class CallRecord:
     admission_seconds: float = 0.0
     upstream_seconds: float = 0.0  # from the first byte to a host to the end of its answer, over all attempts
     ended: float = 0.0
+    delivered_characters: int = 0  # of content, as far as the caller got it
     bytes_in: int = 0
     bytes_out: int = 0
     tags: dict[str, str] = field(default_factory=dict)

@@ -25,6 +25,7 @@ from relay_contract.errors import (
     Unavailable,
     UpstreamProtocolError,
 )
+from relay_contract.headers import TAGS
 from relay_contract.logs import log_fields
 from relay_contract.nouns import Model, PolicyId, Scope, WireShape
 from relay_edge.admission import Admission
@@ -42,6 +43,7 @@ from relay_edge.protocols.model_name import read_model_request
 from relay_edge.reply import request_id_of, send, send_error
 from relay_edge.routing import Router, Turns
 from relay_edge.streaming import CallerStream
+from relay_edge.tags import read_tags
 from relay_edge.upstream_pool import UpstreamPool
 
 logger = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ logger = logging.getLogger(__name__)
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 _PREFIXES = ("", "/openai", "/anthropic")
+_UNRECORDABLE = "The relay cannot write down what calls use at the moment, so it takes none. Try again soon."
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +77,10 @@ class Inference:
         *,
         max_body_bytes: int,
         body_seconds: float = BODY_SECONDS,
-        on_served: Callable[[CallRecord], None] | None = None,
+        can_keep: Callable[[], bool] = lambda: True,
+        on_served: Callable[[CallRecord], object] | None = None,
     ) -> None:
+        """`can_keep`: whether a call that begins now can be written down. `on_served` is told of each that ended."""
         self._catalog = catalog
         self._authenticator = authenticator
         self._admission = admission
@@ -93,6 +98,7 @@ class Inference:
         self._models_metrics = metrics.surfaces["models"]
         self._max_body_bytes = max_body_bytes
         self._body_seconds = body_seconds
+        self._can_keep = can_keep
         self._on_served = on_served
         self._turns = Turns()
         self._view: _View | None = None
@@ -191,12 +197,17 @@ class Inference:
     async def _relay(self, request: web.BaseRequest, surface: Surface, record: CallRecord) -> web.StreamResponse:
         if request.method != "POST":
             raise MethodNotAllowed
+        if not self._can_keep():
+            self._metrics.unrecordable.value += 1
+            raise Unavailable(_UNRECORDABLE, retry_after_seconds=1)
         view = self._current_view()
         caller = self._authenticator.authenticate(view.snapshot, request.headers, Scope.INFERENCE, record.received_at)
         key = caller.key
         record.relay_key_id, record.project_id, record.user_id, record.mode = (
             key.id, key.project_id, key.user_id, key.mode,
         )  # fmt: skip
+        if TAGS in request.headers:
+            record.tags = read_tags(request.headers.getall(TAGS))
         body = await read_body(request, self._max_body_bytes, self._body_seconds)
         record.bytes_in = len(body)
         wanted = read_model_request(body)

@@ -87,9 +87,10 @@ class CallerStream:
     """Receives one call's answers, of which one at most is passed on. Made for one request, closed in its `finally`."""
 
     __slots__ = (
-        "_connection", "_drain", "_framing", "_has_last_event", "_head", "_host_lines", "_is_event_stream",
+        "_carried", "_connection", "_drain", "_framing", "_has_last_event", "_head", "_host_lines", "_is_event_stream",
         "_keep_alive", "_last", "_must_end_itself", "_pending", "_protocol", "_refuses", "_request", "_request_id",
-        "_surface", "_tail", "_transport", "bytes_sent", "is_cut", "is_whole", "refused_status", "status",
+        "_surface", "_tail", "_transport", "bytes_sent", "is_cut", "is_whole", "refused_status",
+        "secret", "status",
     )  # fmt: skip
 
     def __init__(
@@ -112,6 +113,9 @@ class CallerStream:
         self._last = b""
         self._tail = b"\n"
         self._is_event_stream = self._must_end_itself = self._has_last_event = False
+        self._carried = b""
+        self.secret = b""
+        """The host key of this try: a header that quotes it is left out, an error that does is shown with stars."""
         self.status = 0
         """Of the answer that is passed on; 0 before its head came."""
         self.refused_status = 0
@@ -138,6 +142,7 @@ class CallerStream:
         """Before each try. `host_lines`: `x-relay-*` header lines that say who answers."""
         self._host_lines = host_lines
         self._head = None
+        self._carried = b""
         self.refused_status = 0
 
     # --- Receiver ---
@@ -173,6 +178,8 @@ class CallerStream:
         transport = self._transport
         if transport is None or transport.is_closing():
             return  # the handler is being cancelled
+        if self.status >= 400 and self.secret:
+            body = self._starred(body, is_end)
         if not self._framing:
             self._choose_framing(len(body), is_end)
         if body:
@@ -196,6 +203,13 @@ class CallerStream:
             self._has_last_event = self._surface.last_event.search(seen) is not None
         self._tail = seen[-LONGEST_EVENT_START:]
         return self._has_last_event and seen.endswith((b"\n", b"\r", b"}", b"]"))
+
+    def _starred(self, body: bytes, is_end: bool) -> bytes:
+        """The same number of bytes, so that a length which was promised holds."""
+        body = (self._carried + body).replace(self.secret, b"*" * len(self.secret))
+        kept = 0 if is_end else min(len(self.secret) - 1, len(body))  # the secret may be cut in two
+        self._carried = body[len(body) - kept :]
+        return body[: len(body) - kept]
 
     def _framed(self, body: bytes, is_end: bool) -> bytes:
         if self._framing == b"chunked":
@@ -270,6 +284,9 @@ class CallerStream:
         if self._is_event_stream:
             lines.append(b"x-accel-buffering: no\r\n")  # proxies before us must not gather a stream
         block = b"".join(lines)
+        if self.secret and self.secret in block:
+            lines = [line for line in lines if self.secret not in line]
+            block = b"".join(lines)
         return block if are_whole_lines(block, len(lines)) else None
 
     def _slow_down(self) -> None:

@@ -105,6 +105,9 @@ class TranslatedAnswer:
         assert self._head is not None
         status = self._head.status
         if status >= _FIRST_ERROR:
+            secret = self._stream.secret
+            if secret:
+                body = body.replace(secret, b"*" * len(secret))
             status, body = self._translation.refusal(status, body, self._stream.request_id)
         else:
             body = self._translation.whole(body)

@@ -23,8 +23,8 @@ _HOST_KEY_VALUE = re.compile(r"[!-~]{1,4096}")
 
 @cache
 def sealer() -> Sealer:
-    """The sealer of this deployment's master key."""
-    return Sealer(settings.MASTER_KEY)
+    """The sealer of this deployment's master keys."""
+    return Sealer(*settings.MASTER_KEYS)
 
 
 def fingerprint(value: str) -> str:

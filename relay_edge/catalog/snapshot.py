@@ -223,6 +223,12 @@ class Snapshot:
         """The enabled keys of a host, by id."""
         return self._all(KEYS_OF_HOST, host_id)
 
+    def references(self) -> frozenset[str]:
+        """Where host keys are read that are not sealed in their rows."""
+        return frozenset(
+            key.reference for key in self._rows[HostKey].values() if isinstance(key, HostKey) and key.reference
+        )
+
     def counts(self) -> dict[str, int]:
         """How many rows of each table are held."""
         return {noun.table: len(rows) for noun, rows in self._rows.items()}

@@ -5,7 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from django.contrib.auth.models import Group
+from django.db import connection
 from django.utils import timezone
 
 from relay_admin.access import services as access
@@ -25,8 +27,11 @@ from relay_admin.catalog.models import (
     Target,
 )
 from relay_admin.deliveries.models import Attempt, Delivery, Payload, Request
+from relay_admin.traffic.models import Call
 from relay_contract.ids import uuid7
 from relay_contract.intake import DeliveryState, shard_of
+from relay_contract.traffic import CallRow, insert_statement
+from relay_contract.usage import METERS
 
 PASSWORD = "correct horse battery staple"
 HOST_KEY_VALUE = "canary-host-key-4f1d0c"
@@ -165,6 +170,50 @@ def delivery_row(request: Request, target: Target, state: DeliveryState, **colum
             is_response_cut=False,
         )
     return delivery
+
+
+def call_row(rows: Catalog, **columns: Any) -> Call:
+    """A call to a model as the edge writes it, answered unless `columns` say otherwise."""
+    values: dict[str, Any] = {
+        "id": uuid7(),
+        "request_id": "req-1",
+        "received_at": timezone.now(),
+        "project_id": rows.project.pk,
+        "relay_key_id": rows.relay_key.pk,
+        "user_id": None,
+        "mode": "live",
+        "surface": "chat_completions",
+        "requested_model": rows.model.name,
+        "model_id": rows.model.pk,
+        "model": rows.model.name,
+        "host_id": rows.host.pk,
+        "host": rows.host.slug,
+        "host_key_id": rows.host_key.pk,
+        "binding_id": rows.binding.pk,
+        "status": 200,
+        "error": "",
+        "error_source": "",
+        "finish": "stop",
+        "is_stream": True,
+        "attempts": 1,
+        "usage_source": "provider",
+        **dict.fromkeys(METERS, 0),
+        "input_tokens": 1200,
+        "cache_read_tokens": 34,
+        "output_tokens": 56,
+        "cost_nanousd": 1_350_000,
+        "pricing_id": None,
+        "tags": {"team": "search"},
+        "total_us": 2_345_678,
+        "upstream_us": 2_344_000,
+        "first_token_us": 812,
+        "bytes_in": 10,
+        "bytes_out": 20,
+    }
+    row = CallRow(**values | columns)
+    with connection.cursor() as cursor:
+        cursor.execute(insert_statement(CallRow), [msgspec.json.encode([row]).decode()])
+    return Call.objects.get(pk=row.id)
 
 
 def delivery_columns(delivery_id: UUID) -> dict[str, Any]:

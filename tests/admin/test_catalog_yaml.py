@@ -690,7 +690,7 @@ def test_the_demo_catalog_is_a_good_document(db: None) -> None:
 
 
 def moved_to_another_master_key(settings) -> None:
-    settings.MASTER_KEY = bytes(32)
+    settings.MASTER_KEYS = (bytes(32),)
     services.sealer.cache_clear()
 
 

@@ -39,6 +39,7 @@ LISTS = (
     "deliveries/deaddelivery",
     "deliveries/attempt",
     "deliveries/replaybatch",
+    "traffic/call",
 )
 
 
@@ -57,6 +58,8 @@ LISTS = (
         "deliveries/request/?headers__x-tenant__startswith=c",
         "deliveries/request/?payload__body__startswith=c",
         "deliveries/attempt/?response_body__startswith=c",
+        "traffic/call/?tags__team__startswith=c",
+        "traffic/call/?request_id__startswith=c",
         "deliveries/delivery/?request__headers__x-tenant__startswith=c",
     ],
 )

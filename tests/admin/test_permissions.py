@@ -30,6 +30,7 @@ TRAFFIC_PAGES = (
     "deliveries/deaddelivery",
     "deliveries/attempt",
     "deliveries/replaybatch",
+    "traffic/call",
 )
 SUPERUSER_PAGES = ("access/user", "access/admintoken", "auth/group")
 

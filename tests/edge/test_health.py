@@ -42,6 +42,8 @@ async def test_readyz(edge: InsideEdge) -> None:
         "status": "ready",
         "problems": [],
         "postgres": {"connected": True},
+        "secrets": {"references": 0, "failing": 0, "without_value": 0},
+        "records": {"connected": True, "spilled_bytes": 0, "full": False},
         "redis": {"connected": True, "problem": None},
     }
     assert 0 <= catalog.pop("age_seconds") < 60
