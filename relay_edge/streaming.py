@@ -9,6 +9,7 @@ event stream, then the connection ends without the mark of a whole answer.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from aiohttp import HttpVersion11, web
@@ -87,7 +88,7 @@ class CallerStream:
     __slots__ = (
         "_connection", "_drain", "_framing", "_head", "_host_lines", "_is_event_stream", "_keep_alive",
         "_last", "_must_end_itself", "_pending", "_protocol", "_refuses", "_request", "_request_id", "_surface",
-        "_transport", "bytes_sent", "is_cut", "is_whole", "refused_status", "status",
+        "_transport", "bytes_sent", "first_sent_at", "is_cut", "is_whole", "refused_status", "status",
     )  # fmt: skip
 
     def __init__(
@@ -113,6 +114,7 @@ class CallerStream:
         """Of the answer that is passed on; 0 before its head came."""
         self.refused_status = 0
         self.bytes_sent = 0
+        self.first_sent_at: float | None = None  # seconds of `time.monotonic()`
         self.is_whole = False
         self.is_cut = False
         """The host ended a stream in a way that does not tell whether it is whole."""
@@ -172,6 +174,7 @@ class CallerStream:
             return  # the handler is being cancelled
         if not self._framing:
             self._choose_framing(len(body), is_end)
+            self.first_sent_at = time.monotonic()
         if body:
             self._last = body
         if is_end and self._must_end_itself and self._surface.last_event not in self._last[-512:]:
