@@ -141,6 +141,10 @@ class Router:
         """Whether a conversation's name would change the plan, and is worth 2 us to find. Raises as `plan` does."""
         return self._route(policy, name, shape).wants_affinity
 
+    def home(self, policy: Policy, name: str, shape: WireShape, conversation: bytes) -> Candidate | None:
+        """The candidate that a conversation belongs to; None where it takes what comes. Raises as `plan` does."""
+        return self._route(policy, name, shape).home(conversation)
+
     def _route(self, policy: Policy | None, name: str, shape: WireShape) -> "_Route":
         if policy is None:
             raise ModelForbidden(NO_POLICY)
@@ -351,6 +355,10 @@ class _Route:
             legs = [way.leg(way.in_order, place) for way in self._ways]
             plan = plans[place] = Plan(self._shape, tuple(legs))
         return plan
+
+    def home(self, conversation: bytes) -> Candidate | None:
+        """The candidate that a conversation belongs to."""
+        return self._ways[0].home(conversation)[1] if self.wants_affinity else None
 
     def _made_anew(self, turns: Turns, conversation: bytes | None, load: Load, chance: Chance) -> Plan:
         first, *behind = self._ways
