@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from relay_admin.control_api import catalog, deliveries, session
+from relay_admin.control_api import catalog, deliveries, resolve, session
 
 urlpatterns = [
     path("auth/login", session.Login.as_view()),
@@ -12,4 +12,5 @@ urlpatterns = [
     path("api/v1/deliveries", deliveries.DeliveriesView.as_view()),
     path("api/v1/deliveries/replay", deliveries.ReplayView.as_view()),
     path("api/v1/catalog", catalog.CatalogView.as_view()),
+    path("api/v1/resolve", resolve.ResolveView.as_view()),
 ]

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.utils import timezone
 
 from relay_admin.access import services as access
@@ -59,6 +59,12 @@ def user(name: str, group: str | None = None, password: str | None = None, **col
     if group:
         made.groups.add(Group.objects.get(name=group))
     return made
+
+
+def permission(name: str) -> Permission:
+    """By `app.codename`."""
+    app, codename = name.split(".")
+    return Permission.objects.get(content_type__app_label=app, codename=codename)
 
 
 def catalog_rows() -> Catalog:
