@@ -157,7 +157,9 @@ class _Answer:
         assert plan is not None
         first = plan.legs[0].candidates[0]
         instead = "" if first.model is self._model else f", since {self._name} has no usable host"
-        return f"{first.model.name} on {first.host.slug} is tried first, with the key {first.key.name}{instead}."
+        is_drawn = self._policy is not None and self._policy.selection is Selection.WEIGHT and not self._conversation
+        first_of_all = "most likely tried first" if is_drawn and len(plan.legs[0].candidates) > 1 else "tried first"
+        return f"{first.model.name} on {first.host.slug} is {first_of_all}, with the key {first.key.name}{instead}."
 
     def _legs(self, plan: Plan | None) -> list[LegView]:
         if self._policy is None or self._model is None:
