@@ -36,6 +36,17 @@ def _item(title: str, icon: str, model: str, about: str, permission: str = "", *
     }
 
 
+def _page(title: str, icon: str, name: str, about: str, permission: str) -> dict[str, Any]:
+    """A page that is no list of rows."""
+    return {
+        "title": title,
+        "icon": icon,
+        "about": about,
+        "link": reverse_lazy(name),
+        "permission": lambda request: request.user.has_perm(permission),
+    }
+
+
 def _group(title: str, *items: dict[str, Any]) -> dict[str, Any]:
     return {"title": title, "separator": True, "collapsible": False, "items": list(items)}
 
@@ -138,6 +149,13 @@ UNFOLD: dict[str, Any] = {
                     "vpn_key",
                     "catalog.hostkey",
                     "The credentials that calls to hosts go out with. Written, never read.",
+                ),
+                _page(
+                    "Resolve",
+                    "alt_route",
+                    "resolve",
+                    "Where a key's call for a model would go, and why nowhere else.",
+                    "access.view_relaykey",
                 ),
             ),
             _group(

@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from relay_contract.errors import NotFound
+from relay_contract.internal_token import InternalTokens
 from relay_contract.logs import LogStream, log_fields
 from relay_contract.sealing import Sealer
 from relay_edge.addresses import PATH_PREFIX, by_host, by_path, project_by_host
@@ -27,6 +28,7 @@ from relay_edge.door import Door
 from relay_edge.ending import end
 from relay_edge.endpoints import Endpoints
 from relay_edge.error_shapes import ErrorShape
+from relay_edge.explain_call import ExplainCall
 from relay_edge.health import Health
 from relay_edge.inference import Inference
 from relay_edge.intake import Intake
@@ -56,7 +58,14 @@ class Dispatch:
     """From a request to its handler. No I/O, no await."""
 
     def __init__(
-        self, inference: Inference, endpoints: Endpoints, health: Health, metrics: Metrics, *, domain: str
+        self,
+        inference: Inference,
+        explain_call: ExplainCall,
+        endpoints: Endpoints,
+        health: Health,
+        metrics: Metrics,
+        *,
+        domain: str,
     ) -> None:
         self._domain = domain
         self._endpoints = endpoints
@@ -64,6 +73,7 @@ class Dispatch:
         self._metrics = metrics.surfaces["other"]
         self._routes: dict[str, Handler] = {
             **{path: handler for path, (_method, handler) in inference.ROUTES.items()},
+            **explain_call.ROUTES,
             **self._health_routes,
         }
 
@@ -123,6 +133,15 @@ class Edge:
             can_keep=lambda: self.records.can_keep,
             on_served=self.records.call,
         )
+        explain_call = ExplainCall(
+            self.catalog,
+            authenticator,
+            InternalTokens(settings.master_key),
+            inference.load,
+            self.metrics,
+            max_body_bytes=settings.max_body_bytes,
+            body_seconds=settings.body_timeout_seconds,
+        )
         endpoints = Endpoints(
             self.catalog,
             authenticator,
@@ -141,7 +160,7 @@ class Edge:
             files=self._files,
             process_index=process_index,
         )
-        dispatch = Dispatch(inference, endpoints, self.health, self.metrics, domain=settings.domain)
+        dispatch = Dispatch(inference, explain_call, endpoints, self.health, self.metrics, domain=settings.domain)
         self._door = Door(dispatch, self.metrics.surfaces["other"])
         self._listening: asyncio.Server | None = None
 

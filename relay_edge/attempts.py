@@ -30,6 +30,7 @@ from relay_edge.protocols import SURFACES
 from relay_edge.protocols.model_name import ModelRequest
 from relay_edge.protocols.translation import Translation, Translator
 from relay_edge.routing import Blame, Candidate, Plan, next_candidate
+from relay_edge.selection import Load
 from relay_edge.streaming import CallerStream
 from relay_edge.translated import TranslatedAnswer
 from relay_edge.upstream import Timeouts
@@ -145,14 +146,27 @@ def _split_base_url(host: Host) -> tuple[str, str, int, str]:
 class Call:
     """One caller's request on its way: made once, `run` once."""
 
-    __slots__ = ("_candidate", "_destinations", "_leg", "_metrics", "_plan", "_record", "_translator", "_tried")
+    __slots__ = (
+        "_candidate",
+        "_destinations",
+        "_leg",
+        "_load",
+        "_metrics",
+        "_plan",
+        "_record",
+        "_translator",
+        "_tried",
+    )
 
-    def __init__(self, plan: Plan, destinations: Destinations, metrics: Metrics, record: CallRecord) -> None:
+    def __init__(
+        self, plan: Plan, destinations: Destinations, metrics: Metrics, record: CallRecord, load: Load
+    ) -> None:
         self._plan = plan
         self._leg = plan.legs[0]
         self._destinations = destinations
         self._metrics = metrics
         self._record = record
+        self._load = load
         self._candidate = self._leg.candidates[0]
         self._tried: list[tuple[Candidate, Blame]] = []
         self._translator: Translator | None = None
@@ -170,7 +184,7 @@ class Call:
         while True:
             self._record.candidate = self._candidate
             self._record.attempts.append(Attempt(self._candidate, time.monotonic()))
-            error, blame = await self._try(request, caller_lines, stream)
+            error, blame = await self._counted_try(request, caller_lines, stream)
             if error is None:
                 return
             if stream.has_started:
@@ -187,6 +201,20 @@ class Call:
         if len(self._tried) + 1 >= MAX_TRIES:
             return None
         return next_candidate(self._leg, [*self._tried, (self._candidate, blame)])
+
+    async def _counted_try(
+        self, request: ModelRequest, caller_lines: bytes, stream: CallerStream
+    ) -> tuple[RelayError | None, Blame]:
+        """As `_try`, told to the load. A call that could not be said in the host's shape speaks against no host."""
+        binding_id, started, failed = self._candidate.binding.id, time.monotonic(), False
+        self._load.started(binding_id)
+        try:
+            error, blame = await self._try(request, caller_lines, stream)
+            failed = error is not None and not isinstance(error, BadRequest)
+            return error, blame
+        finally:
+            first = stream.first_sent_at
+            self._load.ended(binding_id, None if first is None else first - started, failed)
 
     async def _try(
         self, request: ModelRequest, caller_lines: bytes, stream: CallerStream

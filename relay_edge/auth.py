@@ -62,9 +62,12 @@ class Authenticator:
 
     def authenticate(self, snapshot: Snapshot, headers: Mapping[str, str], scope: Scope, now: float) -> Caller:
         """The caller of a request; `now` in Unix seconds. Raises an Unauthenticated or a Forbidden, see above."""
+        return self.recognise(snapshot, hash_token(bearer_token(headers)), scope, now)
+
+    def recognise(self, snapshot: Snapshot, token_hash: bytes, scope: Scope, now: float) -> Caller:
+        """As `authenticate`, for the hash of a token."""
         if snapshot is not self._snapshot:
             self._snapshot, self._callers = snapshot, {}
-        token_hash = hash_token(bearer_token(headers))
         caller = self._callers.get(token_hash)
         if caller is None:
             caller = self._callers[token_hash] = _look_up(snapshot, token_hash)

@@ -27,7 +27,7 @@ from relay_contract.errors import (
 )
 from relay_contract.headers import TAGS
 from relay_contract.logs import log_fields
-from relay_contract.nouns import Model, PolicyId, Scope, WireShape
+from relay_contract.nouns import Policy, PolicyId, Scope, WireShape
 from relay_edge.admission import Admission
 from relay_edge.attempts import Call, Destinations
 from relay_edge.auth import Authenticator
@@ -39,9 +39,11 @@ from relay_edge.error_shapes import ErrorShape
 from relay_edge.metrics import Metrics
 from relay_edge.protocols import SURFACES, Surface
 from relay_edge.protocols.anthropic_messages import VERSION_HEADER
-from relay_edge.protocols.model_name import read_model_request
+from relay_edge.protocols.conversation_key import conversation_key
+from relay_edge.protocols.model_name import ModelRequest, read_model_request
 from relay_edge.reply import request_id_of, send, send_error
-from relay_edge.routing import Router, Turns
+from relay_edge.routing import Listed, Plan, Router, Turns
+from relay_edge.selection import Load
 from relay_edge.streaming import CallerStream
 from relay_edge.tags import read_tags
 from relay_edge.upstream_pool import UpstreamPool
@@ -101,6 +103,7 @@ class Inference:
         self._can_keep = can_keep
         self._on_served = on_served
         self._turns = Turns()
+        self.load = Load()
         self._view: _View | None = None
         self.ROUTES: dict[str, tuple[str, Handler]] = self._routes()
 
@@ -158,7 +161,8 @@ class Inference:
             if snapshot is None:
                 raise Unavailable(retry_after_seconds=1)
             destinations = Destinations(self._pool, self._catalog.host_key_value)
-            view = self._view = _View(snapshot, Router(snapshot), destinations, {})
+            self.load.keep(lambda binding_id: snapshot.binding(binding_id) is not None)
+            view = self._view = _View(snapshot, Router(snapshot, self.load), destinations, {})
         return view
 
     async def _serve(self, request: web.BaseRequest, surface: Surface) -> web.StreamResponse:
@@ -212,11 +216,11 @@ class Inference:
         record.bytes_in = len(body)
         wanted = read_model_request(body)
         record.requested_model, record.is_stream = wanted.model, wanted.is_stream
-        plan = view.router.plan(caller.policy, wanted.model, surface.shape, self._turns)
+        plan = self._plan(view.router, caller.policy, wanted, surface.shape)
         caller_lines = surface.caller_lines(request.headers)
         reservation = await self._admission.admit(caller.charges)
         try:
-            call = Call(plan, view.destinations, self._metrics, record)
+            call = Call(plan, view.destinations, self._metrics, record, self.load)
             stream = CallerStream(request, surface, record.request_id, call.refuses)
             sent_at = time.monotonic()
             record.admission_seconds = sent_at - record.started
@@ -238,23 +242,35 @@ class Inference:
         finally:
             self._admission.settle(reservation)
 
+    def _plan(self, router: Router, policy: Policy | None, wanted: ModelRequest, shape: WireShape) -> Plan:
+        """The conversation's name is looked for only where it may choose among keys."""
+        affinity = None
+        if router.wants_affinity(policy, wanted.model, shape):
+            affinity = conversation_key(wanted.body)
+        return router.plan(policy, wanted.model, shape, self._turns, affinity=affinity)
+
 
 def _count(pool: UpstreamPool, place: int) -> float:
     return pool.counts()[place]
 
 
-def _model_list(models: tuple[Model, ...], shape: ErrorShape) -> bytes:
+def _model_list(listed: tuple[Listed, ...], shape: ErrorShape) -> bytes:
     """In a vendor's form: platform.openai.com/docs/api-reference/models, docs.anthropic.com/en/api/models-list."""
     if shape is ErrorShape.ANTHROPIC:
         data: list[Mapping[str, str | int]] = [
-            {"type": "model", "id": m.name, "display_name": m.name, "created_at": _rfc3339(m.created_at)}
-            for m in models
+            {"type": "model", "id": each.name, "display_name": each.name, "created_at": _rfc3339(each.model.created_at)}
+            for each in listed
         ]
-        ends = {"first_id": models[0].name if models else None, "last_id": models[-1].name if models else None}
+        ends = {"first_id": listed[0].name if listed else None, "last_id": listed[-1].name if listed else None}
         return msgspec.json.encode({"data": data, "has_more": False, **ends})
     data = [
-        {"id": m.name, "object": "model", "created": int(m.created_at.timestamp()), "owned_by": m.owned_by}
-        for m in models
+        {
+            "id": each.name,
+            "object": "model",
+            "created": int(each.model.created_at.timestamp()),
+            "owned_by": each.model.owned_by,
+        }
+        for each in listed
     ]
     return msgspec.json.encode({"object": "list", "data": data})
 

@@ -9,6 +9,7 @@ event stream, then the connection ends without the mark of a whole answer.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from aiohttp import HttpVersion11, web
@@ -89,7 +90,7 @@ class CallerStream:
     __slots__ = (
         "_carried", "_connection", "_drain", "_framing", "_has_last_event", "_head", "_host_lines", "_is_event_stream",
         "_keep_alive", "_last", "_must_end_itself", "_pending", "_protocol", "_refuses", "_request", "_request_id",
-        "_surface", "_tail", "_transport", "bytes_sent", "is_cut", "is_whole", "refused_status",
+        "_surface", "_tail", "_transport", "bytes_sent", "first_sent_at", "is_cut", "is_whole", "refused_status",
         "secret", "status",
     )  # fmt: skip
 
@@ -120,6 +121,7 @@ class CallerStream:
         """Of the answer that is passed on; 0 before its head came."""
         self.refused_status = 0
         self.bytes_sent = 0
+        self.first_sent_at: float | None = None  # seconds of `time.monotonic()`
         self.is_whole = False
         self.is_cut = False
         """The host ended a stream in a way that does not tell whether it is whole."""
@@ -182,6 +184,7 @@ class CallerStream:
             body = self._starred(body, is_end)
         if not self._framing:
             self._choose_framing(len(body), is_end)
+            self.first_sent_at = time.monotonic()
         if body:
             self._last = body
         if self._must_end_itself and not self._saw_last_event(body) and is_end:

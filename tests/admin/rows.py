@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.db import connection
 from django.utils import timezone
 
@@ -66,6 +66,12 @@ def user(name: str, group: str | None = None, password: str | None = None, **col
     if group:
         made.groups.add(Group.objects.get(name=group))
     return made
+
+
+def permission(name: str) -> Permission:
+    """By `app.codename`."""
+    app, codename = name.split(".")
+    return Permission.objects.get(content_type__app_label=app, codename=codename)
 
 
 def catalog_rows() -> Catalog:
