@@ -21,6 +21,7 @@ from relay_contract.errors import (
     BodyTooLarge,
     InternalFault,
     MethodNotAllowed,
+    NoHostKey,
     RelayError,
     Unavailable,
     UpstreamProtocolError,
@@ -28,7 +29,7 @@ from relay_contract.errors import (
 from relay_contract.logs import log_fields
 from relay_contract.nouns import Model, PolicyId, Scope, WireShape
 from relay_edge.admission import Admission
-from relay_edge.attempts import Call, Destinations
+from relay_edge.attempts import Call, Destinations, Tickets
 from relay_edge.auth import Authenticator
 from relay_edge.body import BODY_SECONDS, read_body
 from relay_edge.call_record import CallRecord
@@ -36,6 +37,7 @@ from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.error_shapes import ErrorShape
 from relay_edge.metrics import Metrics
+from relay_edge.offers import Offers
 from relay_edge.protocols import SURFACES, Surface
 from relay_edge.protocols.anthropic_messages import VERSION_HEADER
 from relay_edge.protocols.model_name import read_model_request
@@ -58,6 +60,7 @@ class _View:
     snapshot: Snapshot
     router: Router
     destinations: Destinations
+    offers: Offers
     model_lists: dict[tuple[PolicyId | None, ErrorShape], bytes]
 
 
@@ -147,7 +150,8 @@ class Inference:
             if snapshot is None:
                 raise Unavailable(retry_after_seconds=1)
             destinations = Destinations(self._pool, self._catalog.host_key_value)
-            view = self._view = _View(snapshot, Router(snapshot), destinations, {})
+            offers = Offers(snapshot, self._catalog.host_key_value)
+            view = self._view = _View(snapshot, Router(snapshot), destinations, offers, {})
         return view
 
     async def _serve(self, request: web.BaseRequest, surface: Surface) -> web.StreamResponse:
@@ -198,9 +202,14 @@ class Inference:
         record.requested_model, record.is_stream = wanted.model, wanted.is_stream
         plan = view.router.plan(caller.policy, wanted.model, surface.shape, self._turns)
         caller_lines = surface.caller_lines(request.headers)
-        reservation = await self._admission.admit(caller.charges)
+        offers = [offer for each in plan.legs[0].candidates if (offer := view.offers.of(each)) is not None]
+        reservation = await self._admission.admit(caller.charges, offers=offers)
         try:
-            call = Call(plan, view.destinations, self._metrics, record)
+            if reservation.chosen is None:
+                raise NoHostKey(retry_after_seconds=reservation.retry_after_seconds)
+            limit_lines = reservation.limit_lines(surface.error_shape)
+            tickets = Tickets(self._admission, reservation, view.offers, offers[reservation.chosen], limit_lines)
+            call = Call(plan, view.destinations, self._metrics, record, tickets)
             stream = CallerStream(request, surface, record.request_id, call.refuses)
             sent_at = time.monotonic()
             record.admission_seconds = sent_at - record.started
