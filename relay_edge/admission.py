@@ -22,7 +22,7 @@ from relay_contract.errors import RateLimited, Unavailable
 from relay_contract.redis import keys, scripts
 from relay_contract.traffic import BreakerEventRow
 from relay_edge.breakers import Breakers
-from relay_edge.charges import NO_RULES, Charge, ChargeSet, RuleSet, packed
+from relay_edge.charges import NO_RULES, Charge, ChargeSet, RuleSet, packed, packed_number
 from relay_edge.deadlines import DeadlineWheel
 from relay_edge.limit_headers import tightest
 from relay_edge.local_share import LocalShare
@@ -122,7 +122,8 @@ class Admission:
     async def pick(self, reservation: Reservation, offers: Sequence[Offer]) -> int | None:
         """A further try of the same call: gives back what the last host key held, its request excepted, and reserves
         the first of these offers that can take it. Its index, None when there is none."""
-        self._settle(reservation.host, reservation.need.tokens, reservation.need.cost_nanousd)
+        if reservation.host is not None:
+            self._settle(reservation.host, reservation.need.tokens, reservation.need.cost_nanousd)
         reservation.host = reservation.chosen = None
         reservation.is_probe = False
         if not offers:
@@ -138,9 +139,11 @@ class Admission:
         if reservation.is_settled:
             return
         reservation.is_settled = True
-        need = reservation.need
-        self._settle(reservation.caller, need.tokens - tokens, need.cost_nanousd - cost_nanousd)
-        self._settle(reservation.host, need.tokens - tokens, need.cost_nanousd - cost_nanousd)
+        tokens = reservation.need.tokens - tokens
+        cost_nanousd = reservation.need.cost_nanousd - cost_nanousd
+        self._settle(reservation.caller, tokens, cost_nanousd)
+        if reservation.host is not None:
+            self._settle(reservation.host, tokens, cost_nanousd)
 
     # --- deciding ---
 
@@ -171,39 +174,33 @@ class Admission:
         return self._decide_locally(rules, need, offers, reservation_id)
 
     def _command(self, rules: RuleSet, need: Need, offers: Sequence[Offer], reservation_id: bytes) -> bytes:
+        if len(offers) == 1:  # the usual call
+            [offer] = offers
+            offered, offered_keys, offered_arguments = len(offer.limits.rules), offer.limits.packed_keys, offer.packed
+        else:
+            offered = sum([len(offer.limits.rules) for offer in offers])
+            offered_keys = b"".join([offer.limits.packed_keys for offer in offers])
+            offered_arguments = b"".join([offer.packed for offer in offers])
+        tokens, cost = need.tokens, need.cost_nanousd
+        if not (0 <= tokens <= MOST_TOKENS and 0 <= cost <= MOST_NANOUSD):
+            tokens, cost = max(0, min(tokens, MOST_TOKENS)), max(0, min(cost, MOST_NANOUSD))
         count = len(rules.rules)
-        offered = 0
-        for offer in offers:
-            offered += len(offer.limits.rules)
-        head = b"*%d\r\n%b%b%b" % (
+        # Redis takes no leading zeros in the number of keys; numbers that only our script reads have a fixed width.
+        return b"*%d\r\n%b%b%b%b%b%b$16\r\n%016d\r\n$16\r\n%016d\r\n$3\r\n%03d\r\n%b$1\r\n%d\r\n%b" % (
             9 + 5 * (count + offered) + 3 * len(offers),
             self._opening,
-            packed([b"%d" % (1 + count + offered)]),
+            packed_number(1 + count + offered),
             self._breakers_key,
-        )
-        needed = b"%b$16\r\n%016d\r\n$16\r\n%016d\r\n$3\r\n%03d\r\n" % (
+            rules.packed_keys,
+            offered_keys,
             reservation_id,
-            max(0, min(need.tokens, MOST_TOKENS)),
-            max(0, min(need.cost_nanousd, MOST_NANOUSD)),
+            tokens,
+            cost,
             count,
+            rules.packed_rules,
+            len(offers),
+            offered_arguments,
         )
-        offer_count = b"$1\r\n%d\r\n" % len(offers)
-        if len(offers) == 1:  # the usual call
-            offer = offers[0]
-            return b"".join(
-                (
-                    head,
-                    rules.packed_keys,
-                    offer.limits.packed_keys,
-                    needed,
-                    rules.packed_rules,
-                    offer_count,
-                    offer.packed,
-                )
-            )
-        parts = [head, rules.packed_keys, *[offer.limits.packed_keys for offer in offers]]
-        parts += [needed, rules.packed_rules, offer_count, *[offer.packed for offer in offers]]
-        return b"".join(parts)
 
     def _reserved(
         self, reply: list[int], rules: RuleSet, need: Need, offers: Sequence[Offer], reservation_id: bytes
@@ -269,11 +266,10 @@ class Admission:
 
     # --- settling ---
 
-    def _settle(self, hold: Hold | None, tokens: int, cost_nanousd: int) -> None:
+    def _settle(self, hold: Hold, tokens: int, cost_nanousd: int) -> None:
         """Gives back."""
-        if hold is None:
-            return
-        self._live.discard(hold)
+        if hold.rules.lease_ms:
+            self._live.discard(hold)
         if hold.is_local:
             self._local.settle(hold, tokens, cost_nanousd, self._loop.time())
             self.breakers.release_locally(hold.probes)

@@ -121,6 +121,11 @@ def command(*arguments: bytes) -> bytes:
     return b"*%d\r\n%b" % (len(arguments), packed(arguments))
 
 
+def packed_number(number: int) -> bytes:
+    """A number as an argument."""
+    return _NUMBERS[number] if number < len(_NUMBERS) else packed([b"%d" % number])
+
+
 def charged(charge: Charge) -> tuple[ChargedRule, ...]:
     """The rules of one charge. A rule's place in its limit is part of its Redis key."""
     return tuple(_charged(charge, rule, place) for place, rule in enumerate(charge.rate_limit.rules))
@@ -175,6 +180,8 @@ def charge_set(charges: tuple[Charge, ...]) -> ChargeSet:
     rules = tuple(rule for charge in charges for rule in charged(charge))
     return ChargeSet(charges, rule_set(rules)) if rules else NO_CHARGES
 
+
+_NUMBERS = [packed([b"%d" % number]) for number in range(256)]
 
 NO_RULES = rule_set(())
 NO_CHARGES = ChargeSet((), NO_RULES)

@@ -44,10 +44,16 @@ class Waiting:
 
     __slots__ = ("_on_late_reply", "_queue", "answered", "packed", "was_reloaded")
 
-    def __init__(self, queue: "RedisQueue", packed: bytes, on_late_reply: Callable[[Reply], None]) -> None:
+    def __init__(
+        self,
+        queue: "RedisQueue",
+        packed: bytes,
+        answered: asyncio.Future[Reply],
+        on_late_reply: Callable[[Reply], None],
+    ) -> None:
         self._queue = queue
         self.packed = packed
-        self.answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.answered = answered
         self.was_reloaded = False
         self._on_late_reply = on_late_reply
 
@@ -144,7 +150,7 @@ class RedisQueue:
 
         `on_late_reply` takes the reply when nobody waits for it any more: the caller left, or Redis was late.
         """
-        waiting = Waiting(self, packed, on_late_reply)
+        waiting = Waiting(self, packed, self._loop.create_future(), on_late_reply)
         self._waiting.append(waiting)
         self.flush_soon()
         return waiting

@@ -22,17 +22,15 @@ MAX_KEPT = 20_000
 MAX_CALLS = 64
 """Calls in one command."""
 
-_LONGEST = 10**16 - 1  # what sixteen digits hold
+_LONGEST = 10**15  # far above a call's share, and below 2^53
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """One hold's part of the command."""
+def _within(number: int) -> int:
+    return max(-_LONGEST, min(number, _LONGEST))
 
-    keys: bytes
-    key_count: int
-    arguments: bytes
-    argument_count: int
+
+_Item = tuple[bytes, int, bytes, int]
+"""One hold's part of the command: its keys and how many, its arguments and how many."""
 
 
 @dataclass(slots=True)
@@ -67,17 +65,20 @@ class Settlements:
     def add(self, hold: Hold, tokens: int, cost_nanousd: int) -> None:
         """`tokens` and `cost_nanousd` are given back; below 0 they were used beyond the reservation."""
         rules, probes = hold.rules, hold.probes
-        head = b"%b$13\r\n%013d\r\n$17\r\n%+017d\r\n$17\r\n%+017d\r\n" % (
+        if not (-_LONGEST <= tokens <= _LONGEST and -_LONGEST <= cost_nanousd <= _LONGEST):
+            tokens, cost_nanousd = _within(tokens), _within(cost_nanousd)
+        count = rules.settled_count + len(probes)
+        arguments = b"%b$13\r\n%013d\r\n$17\r\n%+017d\r\n$17\r\n%+017d\r\n$4\r\n%04d\r\n%b" % (
             hold.id,
             hold.at_ms,
-            max(-_LONGEST, min(tokens, _LONGEST)),
-            max(-_LONGEST, min(cost_nanousd, _LONGEST)),
+            tokens,
+            cost_nanousd,
+            count,
+            rules.settled_rules,
         )
-        count = rules.settled_count + len(probes)
-        arguments = b"%b$4\r\n%04d\r\n%b" % (head, count, rules.settled_rules)
         if probes:
             arguments += packed([part for breaker in probes for part in (b"p", breaker.encode(), b"0")])
-        self._due.append(_Item(rules.settled_keys, rules.settled_count, arguments, 5 + count * 3))
+        self._due.append((rules.settled_keys, rules.settled_count, arguments, 5 + count * 3))
         if len(self._due) > MAX_KEPT:
             self._due.popleft()
             self._dropped.value += 1
@@ -98,16 +99,16 @@ class Settlements:
         return sent.packed, replied
 
     def _command(self, items: list[_Item]) -> bytes:
-        key_count = 2 + sum(item.key_count for item in items)
-        argument_count = 1 + sum(item.argument_count for item in items)
+        key_count = 2 + sum([item[1] for item in items])
+        argument_count = 1 + sum([item[3] for item in items])
         return b"*%d\r\n%b%b%b%b%b%b" % (
             3 + key_count + argument_count,
             self._opening,
             packed([b"%d" % key_count]),
             self._first_keys,
-            b"".join([item.keys for item in items]),
+            b"".join([item[0] for item in items]),
             packed([b"%d" % self._number]),
-            b"".join([item.arguments for item in items]),
+            b"".join([item[2] for item in items]),
         )
 
     def _replied(self, sent: _Sent, reply: Reply) -> None:
