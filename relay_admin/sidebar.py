@@ -132,6 +132,12 @@ UNFOLD: dict[str, Any] = {
                     "catalog.hostkey",
                     "The credentials that calls to hosts go out with. Written, never read.",
                 ),
+                _item(
+                    "Breakers",
+                    "electrical_services",
+                    "traffic.breakerevent",
+                    "Host keys and bindings that are left alone for a while because they failed, and what opened them.",
+                ),
             ),
             _group(
                 "Access",

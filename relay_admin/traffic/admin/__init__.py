@@ -1,0 +1,5 @@
+"""Admin pages of calls to models, one file a noun. Read-only, but for the reset of a breaker."""
+
+from relay_admin.traffic.admin import breaker
+
+__all__ = ["breaker"]
