@@ -163,7 +163,9 @@ class Breakers:
                 was_reloaded = True
                 self._queue.reload()
                 self._queue.tell(command, replied)
-            elif not isinstance(reply, RedisLost):
+            elif isinstance(reply, RedisLost):
+                self._queue.dropped.value += len(reports)
+            else:
                 logger.error("breaker_report_refused", extra=log_fields(problem=str(reply)[:200]))
 
         self._queue.tell(command, replied)

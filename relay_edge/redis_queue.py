@@ -93,10 +93,10 @@ class RedisQueue:
         registry = metrics.registry
         self._losses = registry.counter("relay_edge_redis_losses_total", "Connections to Redis lost or given up.")
         self._late_times = registry.counter("relay_edge_redis_late_total", "Times that Redis did not answer in 45 ms.")
-        self._dropped = registry.counter(
+        self.dropped = registry.counter(
             "relay_edge_redis_dropped_total", "Settlements and breaker reports that Redis never got."
         )
-        self.settlements = Settlements(self._dropped, self.reload)
+        self.settlements = Settlements(self.dropped, self.reload)
         self.problem: str | None = "redis_not_connected"
         self.deadline = _FOREVER
         self._link: RedisLink | None = None
@@ -133,7 +133,7 @@ class RedisQueue:
             except (OSError, TimeoutError, hiredis.HiredisError):
                 self._losses.value += 1
             link.close()
-        self._dropped.value += len(self.settlements)
+        self.dropped.value += len(self.settlements)
         if self._watch is not None:
             self._watch.cancel()
         self._wheel.discard(self)
@@ -161,11 +161,10 @@ class RedisQueue:
             self._waiting.remove(waiting)
 
     def tell(self, packed: bytes, replied: Callable[[Reply], None]) -> None:
-        """A command that nobody waits for. The oldest are dropped and counted when there are too many."""
+        """A command that nobody waits for. The oldest get RedisLost when there are too many."""
         self._told.append((packed, replied))
         if len(self._told) > MAX_TOLD:
             self._told.popleft()[1](RedisLost("too many"))
-            self._dropped.value += 1
         self.flush_soon()
 
     def flush_soon(self) -> None:

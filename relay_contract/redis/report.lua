@@ -111,14 +111,15 @@ for breaker = 1, #KEYS - 1 do
       opens = true
     end
     if opens then
-      local level = entry and entry.level + 1 or 0
+      local goes_on = entry and (is_probe or entry.reason == class) -- another reason begins anew
+      local level = goes_on and entry.level + 1 or 0
       local ms = math.min(first * 2 ^ math.min(level, 30), longest)
       if named > 0 then
         ms = (is_probe or is_threshold) and math.max(named, ms) or named
       end
       local next_state = ms <= pause and not is_probe and state ~= 'slow_start' and 'paused' or 'open'
       if next_state == 'paused' and named > 0 then
-        level = entry and entry.level or -1 -- a host that says when does not teach us to wait longer
+        level = goes_on and entry.level or -1 -- a host that says when does not teach us to wait longer
       end
       entry = {state = next_state, reason = class, since_ms = now, until_ms = now + ms, level = level,
                host = ARGV[at + 1], row_id = tonumber(ARGV[at + 2])}

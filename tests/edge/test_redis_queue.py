@@ -158,7 +158,7 @@ async def test_a_link_that_breaks_while_calls_are_on_their_way(own_valkey: Any) 
             await until(lambda: admission.problem is None, "Redis to be back")
         await until(lambda: not admission.queue.settlements, "the settlements to arrive")
         assert admission.in_flight == 0
-        assert admission.queue._dropped.value == 0
+        assert admission.queue.dropped.value == 0
         remote = [each for each in found if not each.caller.is_local]
         with client(own_valkey.url) as connection:
             held = int(connection.hget(wanted.rules[2].key, "current"))
