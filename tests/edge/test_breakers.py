@@ -7,16 +7,19 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from relay_contract.nouns import HostBindingId
+from relay_contract.nouns import HostBindingId, Meter, Rule
 from relay_contract.redis import breakers as contract
 from relay_contract.redis import keys
 from relay_contract.traffic import BreakerEventRow, BreakerState, FailureClass
 from relay_edge.admission import Admission, Need, Reservation
 from relay_edge.breaker_rules import FAILURE_RULES, SLOW_START_MS
+from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.charges import NO_CHARGES
 from relay_edge.local_breakers import LocalBreakers
-from relay_edge.offers import Offer
+from relay_edge.offers import Offer, Offers
 from tests.edge.admitting import candidate, client, concurrency, cost, offers_of, requests, running, tokens
 
 BINDING_FAILURES = [kind for kind, rule in FAILURE_RULES.items() if rule.is_threshold]
@@ -249,9 +252,6 @@ async def test_rate_limits_without_a_time_back_off_further_each_time(redis_url: 
 
 
 async def test_a_replaced_value_starts_afresh(redis_url: str) -> None:
-    from relay_edge.catalog.snapshot import Snapshot  # noqa: PLC0415
-    from relay_edge.offers import Offers  # noqa: PLC0415
-
     [before] = offers_of(candidate(1))
     after = Offers(Snapshot.build([]), lambda _key: "another value").of(candidate(1))
     assert after is not None
@@ -311,9 +311,71 @@ async def test_a_further_try_gives_back_what_the_last_key_held_but_its_request(r
         assert reservation.chosen is None
 
 
-async def test_callers_limits_are_counted_although_no_offer_is_left(redis_url: str) -> None:
-    from tests.edge.admitting import charges, counted  # noqa: PLC0415
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    limits=st.lists(
+        st.tuples(st.sampled_from([Meter.TOKENS, Meter.COST, Meter.CONCURRENCY]), st.integers(1, 12)),
+        min_size=1,
+        max_size=3,
+    ),
+    calls=st.lists(st.tuples(st.integers(1, 5), st.integers(0, 5), st.integers(0, 2)), min_size=1, max_size=25),
+    edges=st.integers(1, 3),
+)
+async def test_parallel_calls_and_further_tries_never_pass_a_host_keys_limit(
+    redis_url: str, limits: list[tuple[Meter, int]], calls: list[tuple[int, int, int]], edges: int
+) -> None:
+    """Each call: its estimate, what it used of it, and how many further tries it made."""
+    with client(redis_url) as connection:
+        connection.flushall()
+    rules = {number: (Rule(meter, amount, 100_000),) for number, (meter, amount) in enumerate(limits, 1)}
+    offers = offers_of(*[candidate(number) for number in rules], limits=rules)
+    held = [0] * len(limits)
 
+    def note(place: int, change: int) -> None:
+        held[place] += change
+        assert held[place] <= limits[place][1], held
+
+    async def call(admission: Admission, estimate: int, used: int, tries: int) -> None:
+        reservation = await admission.admit(NO_CHARGES, offers=offers, need=Need(estimate, estimate * 1000))
+        place, left = reservation.chosen, list(range(len(offers)))
+        for _ in range(tries):
+            if place is None:
+                break
+            amount = 1 if limits[place][0] is Meter.CONCURRENCY else estimate
+            note(place, amount)
+            await asyncio.sleep(0)
+            note(place, -amount)
+            left.remove(place)
+            found = await admission.pick(reservation, [offers[each] for each in left])
+            place = None if found is None else left[found]
+        if place is not None:
+            is_lease = limits[place][0] is Meter.CONCURRENCY
+            note(place, 1 if is_lease else estimate)
+            await asyncio.sleep(0)
+            note(place, -1 if is_lease else used - estimate)
+        admission.settle(reservation, used, used * 1000)
+
+    running_edges = [running(redis_url) for _ in range(edges)]
+    admissions = [await edge.__aenter__() for edge in running_edges]
+    await asyncio.gather(
+        *[
+            call(admissions[number % edges], estimate, min(used, estimate), tries)
+            for number, (estimate, used, tries) in enumerate(calls)
+        ]
+    )
+    for edge in running_edges:
+        await edge.__aexit__(None, None, None)
+    with client(redis_url) as connection:
+        for place, offer in enumerate(offers):
+            [rule] = offer.limits.rules
+            if rule.meter is Meter.CONCURRENCY:
+                assert not connection.exists(rule.key)
+            else:
+                unit = 1000 if rule.meter is Meter.COST else 1
+                assert int(connection.hget(rule.key, "current") or 0) == held[place] * unit
+
+
+async def test_callers_limits_are_counted_although_no_offer_is_left(redis_url: str) -> None:
     wanted = charges(requests(5))
     [offer] = offers_of(candidate(1))
     async with running(redis_url) as admission:
