@@ -162,6 +162,8 @@ class Admission:
             reply = await waiting.answered
         except asyncio.CancelledError:
             self.queue.withdraw(waiting)
+            if waiting.answered.done() and not waiting.answered.cancelled():  # in the moment in which the caller left
+                give_back(waiting.answered.result())
             raise
         if isinstance(reply, list):
             if self.queue.problem is not None:

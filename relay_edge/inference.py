@@ -206,7 +206,7 @@ class Inference:
         reservation = await self._admission.admit(caller.charges, offers=offers)
         try:
             if reservation.chosen is None:
-                raise NoHostKey(retry_after_seconds=reservation.retry_after_seconds)
+                raise _none_left(reservation.retry_after_seconds)
             limit_lines = reservation.limit_lines(surface.error_shape)
             tickets = Tickets(self._admission, reservation, view.offers, offers[reservation.chosen], limit_lines)
             call = Call(plan, view.destinations, self._metrics, record, tickets)
@@ -230,6 +230,14 @@ class Inference:
                 stream.close()
         finally:
             self._admission.settle(reservation)
+
+
+def _none_left(retry_after_seconds: float | None) -> NoHostKey:
+    """`retry_after_seconds`: None where no candidate has a key that can be opened."""
+    if retry_after_seconds is None:
+        return NoHostKey()
+    text = "Every host key of this model is failing or at its limit. Try again after the time in Retry-After."
+    return NoHostKey(text, retry_after_seconds=retry_after_seconds)
 
 
 def _count(pool: UpstreamPool, place: int) -> float:

@@ -298,6 +298,25 @@ async def test_errors_of_redis_are_answered_by_the_local_share(redis_url: str) -
             assert admission.problem is None
 
 
+async def test_a_caller_who_leaves_in_the_moment_of_the_reply_holds_nothing(redis_url: str) -> None:
+    wanted = charges(concurrency(50), tokens(1000))
+    async with running(redis_url) as admission:
+        leaving = asyncio.ensure_future(admission.admit(wanted, need=Need(10, 0)))
+        while not admission.queue._batches:  # noqa: ASYNC110  # a turn of the loop each: the moment is short
+            await asyncio.sleep(0)
+        [waiting] = admission.queue._batches[0].waiting
+        while not waiting.answered.done():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        leaving.cancel()  # answered, and not yet told
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        with client(redis_url) as connection:
+            window = wanted.rules[1].key
+            await until(lambda: connection.hget(window, "current") == b"0", "the tokens to be given back")
+            assert connection.exists(LEASES) == 0
+        assert admission.in_flight == 0
+
+
 async def test_an_endpoints_limit_joins_in(redis_url: str) -> None:
     extra = (Charge("endpoint", 7, RateLimit(RateLimitId(5), "endpoint", (requests(2),))),)
     async with running(redis_url) as admission:

@@ -20,7 +20,18 @@ from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.charges import NO_CHARGES
 from relay_edge.local_breakers import LocalBreakers
 from relay_edge.offers import Offer, Offers
-from tests.edge.admitting import candidate, client, concurrency, cost, offers_of, requests, running, tokens
+from tests.edge.admitting import (
+    candidate,
+    charges,
+    client,
+    concurrency,
+    cost,
+    counted,
+    offers_of,
+    requests,
+    running,
+    tokens,
+)
 
 BINDING_FAILURES = [kind for kind, rule in FAILURE_RULES.items() if rule.is_threshold]
 KEY_FAILURES = [kind for kind, rule in FAILURE_RULES.items() if not rule.is_threshold]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hiredis
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -215,8 +216,6 @@ def test_settling_twice_is_settling_once(redis_url: str, used: list[tuple[int, i
 
 
 def _arguments(command: bytes) -> list[bytes]:
-    import hiredis  # noqa: PLC0415
-
     reader = hiredis.Reader()
     reader.feed(command)
     arguments = reader.gets()
