@@ -33,7 +33,7 @@ class EdgeError(Exception):
 
 def resolve(*, relay_key: RelayKey, model: str, surface: str) -> dict[str, Any]:
     """The edge's explanation, as it sends it. Raises EdgeError."""
-    token = InternalTokens(settings.MASTER_KEY).mint(relay_key.pk, time.time())
+    token = InternalTokens(*settings.MASTER_KEYS).mint(relay_key.pk, time.time())
     status, answer = _post("/api/resolve", {"model": model, "surface": surface}, token)
     try:
         document = json.loads(answer)

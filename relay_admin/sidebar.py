@@ -157,6 +157,12 @@ UNFOLD: dict[str, Any] = {
                     "Where a key's call for a model would go, and why nowhere else.",
                     "access.view_relaykey",
                 ),
+                _item(
+                    "Breakers",
+                    "electrical_services",
+                    "traffic.breakerevent",
+                    "Host keys and bindings that are left alone for a while because they failed, and what opened them.",
+                ),
             ),
             _group(
                 "Access",

@@ -39,6 +39,7 @@ the retry can never disagree. `error_shapes.py` turns one into the caller's wire
 bodies.
 """
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 
@@ -161,9 +162,31 @@ class BodyTooLarge(CallerError):
     text = "The body is larger than this address takes. Nothing of it was kept."
 
 
+@dataclass(frozen=True, slots=True)
+class LimitState:
+    """What a rate limit leaves to the caller."""
+
+    meter: str  # nouns.Meter: requests or tokens
+    limit: int
+    remaining: int
+    reset_ms: int  # until all of it is left again
+
+
 class RateLimited(CallerError):
+    """`limits`: the tightest of each meter, for the headers of the answer."""
+
     code, status, retryable = "rate_limited", 429, True
     text = "A rate limit is reached. Try again after the time in Retry-After."
+
+    def __init__(
+        self,
+        text: str | None = None,
+        *,
+        retry_after_seconds: float | None = None,
+        limits: tuple[LimitState, ...] = (),
+    ) -> None:
+        self.limits = limits
+        super().__init__(text, retry_after_seconds=retry_after_seconds)
 
 
 class UpstreamError(RelayError):

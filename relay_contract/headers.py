@@ -14,6 +14,7 @@ DURABILITY_COMMITTED = "committed"
 """A 202 with this value was committed in Postgres before it was sent."""
 
 RETRY_AFTER = "retry-after"
+RETRY_AFTER_MS = "retry-after-ms"
 
 DELIVERY_ID = "relay-delivery-id"
 ATTEMPT = "relay-attempt"

@@ -24,28 +24,30 @@ class InternalTokenError(ValueError):
 
 
 class InternalTokens:
-    """Makes and reads tokens under one master key."""
+    """Makes tokens under the current master key, and reads those of an earlier one too while it is being rotated."""
 
-    __slots__ = ("_key",)
+    __slots__ = ("_keys",)
 
-    def __init__(self, master_key: bytes) -> None:
-        self._key = hmac.digest(master_key, _PURPOSE, "sha256")
+    def __init__(self, *master_keys: bytes) -> None:
+        """`master_keys`: the current one first."""
+        self._keys = tuple(hmac.digest(key, _PURPOSE, "sha256") for key in master_keys)
 
     def mint(self, relay_key_id: int, now: float) -> str:
         """A token that speaks for this relay key for half a minute; `now` in Unix seconds."""
         said = f"{PREFIX}{relay_key_id}_{int(now) + VALID_SECONDS}"
-        return f"{said}_{self._signature(said)}"
+        return f"{said}_{_signature(self._keys[0], said)}"
 
     def read(self, token: str, now: float) -> int:
         """The row id of the relay key. Raises InternalTokenError."""
         shape = _SHAPE.fullmatch(token)
         if shape is None:
             raise InternalTokenError("it has another form than tokens of the control plane")
-        if not hmac.compare_digest(self._signature(shape[1]), shape[4]):
+        if not any(hmac.compare_digest(_signature(key, shape[1]), shape[4]) for key in self._keys):
             raise InternalTokenError("it was made with another RELAY_MASTER_KEY")
         if not now <= int(shape[3]) <= now + 2 * VALID_SECONDS:
             raise InternalTokenError("it has ended, or the clocks of the control plane and the edge differ")
         return int(shape[2])
 
-    def _signature(self, said: str) -> str:
-        return hmac.digest(self._key, said.encode(), "sha256").hex()
+
+def _signature(key: bytes, said: str) -> str:
+    return hmac.digest(key, said.encode(), "sha256").hex()

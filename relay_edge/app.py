@@ -116,11 +116,17 @@ class Edge:
         self._sources = SecretSources(settings.environment, settings.secrets(), vault, self.metrics)
         self.catalog = Catalog(Sealer(*settings.master_keys), self._sources)
         self._listener = CatalogListener(self.catalog, settings.database_url, self.metrics)
-        self._admission = Admission(settings.redis_url, self._wheel, self.metrics, processes=settings.processes)
-        self._wakes = Wakes(settings.redis_url, self.metrics)
-        self._intake = Intake(settings.database_url, self._wakes, self.metrics)
         spill = Spill(settings.spill_folder, process_index, settings.spill_max_bytes)
         self.records = Records(settings.database_url, spill, self.metrics)
+        self._admission = Admission(
+            settings.redis_url,
+            self._wheel,
+            self.metrics,
+            processes=settings.processes,
+            on_event=self.records.breaker_event,
+        )
+        self._wakes = Wakes(settings.redis_url, self.metrics)
+        self._intake = Intake(settings.database_url, self._wakes, self.metrics)
         authenticator = Authenticator()
         inference = Inference(
             self.catalog,
@@ -136,7 +142,7 @@ class Edge:
         explain_call = ExplainCall(
             self.catalog,
             authenticator,
-            InternalTokens(settings.master_key),
+            InternalTokens(*settings.master_keys),
             inference.load,
             self.metrics,
             max_body_bytes=settings.max_body_bytes,

@@ -19,13 +19,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from relay_contract.errors import BadHeader, BadRequest, NoHostKey, RelayError, UpstreamProtocolError
+from relay_contract.errors import (
+    BadHeader,
+    BadRequest,
+    NoHostKey,
+    RelayError,
+    UpstreamConnectError,
+    UpstreamProtocolError,
+    UpstreamTimeout,
+)
 from relay_contract.ids import uuid7
 from relay_contract.logs import log_fields
 from relay_contract.nouns import Host, HostBindingId, HostKey, HostKeyId
 from relay_contract.sealing import SealingError
+from relay_contract.traffic import FailureClass
+from relay_edge.admission import Admission, Reservation
 from relay_edge.call_record import Attempt, CallRecord
 from relay_edge.metrics import Metrics
+from relay_edge.offers import Offer, Offers
 from relay_edge.protocols import SURFACES
 from relay_edge.protocols.model_name import ModelRequest
 from relay_edge.protocols.translation import Translation, Translator
@@ -143,23 +154,33 @@ def _split_base_url(host: Host) -> tuple[str, str, int, str]:
     return parts.scheme, parts.hostname, port, path
 
 
+@dataclass(frozen=True, slots=True)
+class Tickets:
+    """What a call needs to go to another candidate."""
+
+    admission: Admission
+    reservation: Reservation
+    offers: Offers
+    offer: Offer  # the chosen one
+    limit_lines: bytes
+
+
 class Call:
     """One caller's request on its way: made once, `run` once."""
 
     __slots__ = (
-        "_candidate",
-        "_destinations",
-        "_leg",
-        "_load",
-        "_metrics",
-        "_plan",
-        "_record",
-        "_translator",
-        "_tried",
-    )
+        "_candidate", "_destinations", "_leg", "_load", "_metrics", "_offer", "_plan", "_record", "_tickets",
+        "_translator", "_tried",
+    )  # fmt: skip
 
-    def __init__(
-        self, plan: Plan, destinations: Destinations, metrics: Metrics, record: CallRecord, load: Load
+    def __init__(  # noqa: PLR0917
+        self,
+        plan: Plan,
+        destinations: Destinations,
+        metrics: Metrics,
+        record: CallRecord,
+        tickets: Tickets,
+        load: Load,
     ) -> None:
         self._plan = plan
         self._leg = plan.legs[0]
@@ -167,7 +188,9 @@ class Call:
         self._metrics = metrics
         self._record = record
         self._load = load
-        self._candidate = self._leg.candidates[0]
+        self._tickets = tickets
+        self._offer = tickets.offer
+        self._candidate = tickets.offer.candidate
         self._tried: list[tuple[Candidate, Blame]] = []
         self._translator: Translator | None = None
 
@@ -185,17 +208,42 @@ class Call:
             self._record.candidate = self._candidate
             self._record.attempts.append(Attempt(self._candidate, time.monotonic()))
             error, blame = await self._counted_try(request, caller_lines, stream)
+            self._report(error, stream)
             if error is None:
                 return
             if stream.has_started:
                 raise error
             if first is None or not isinstance(error, BadRequest):  # that one host cannot be told is not the reason
                 first = error
-            following = self._next(blame)
-            if following is None:
+            if not await self._advance(blame):
                 raise first
-            self._tried.append((self._candidate, blame))
-            self._candidate = following
+
+    async def _advance(self, blame: Blame) -> bool:
+        """To the next candidate that can be had. False when there is none."""
+        if len(self._tried) + 1 >= MAX_TRIES:
+            return False
+        self._tried.append((self._candidate, blame))
+        keys = {candidate.key.id for candidate, _ in self._tried}
+        silent_hosts = {candidate.host.id for candidate, blame in self._tried if blame is Blame.HOST}
+        left = [candidate for candidate in self._leg.candidates if candidate.key.id not in keys]
+        left.sort(key=lambda candidate: candidate.host.id in silent_hosts)
+        offers = [offer for each in left if (offer := self._tickets.offers.of(each)) is not None]
+        chosen = await self._tickets.admission.pick(self._tickets.reservation, offers)
+        if chosen is None:
+            return False
+        self._offer = offers[chosen]
+        self._candidate = self._offer.candidate
+        return True
+
+    def _report(self, error: RelayError | None, stream: CallerStream) -> None:
+        """What the try says about the breakers."""
+        breakers, reservation = self._tickets.admission.breakers, self._tickets.reservation
+        status = stream.refused_status or (stream.status if error is None else 0)
+        failure = _failure_class(error, status)
+        if failure is not None:
+            breakers.failed(self._offer, failure, None, reservation)
+        elif error is None:
+            breakers.succeeded(self._offer, reservation)
 
     def _next(self, blame: Blame) -> Candidate | None:
         if len(self._tried) + 1 >= MAX_TRIES:
@@ -223,7 +271,7 @@ class Call:
         destination = self._destinations.of(candidate)
         if destination is None:
             return NoHostKey(), Blame.KEY
-        host_lines = destination.host_lines[len(self._tried)]
+        host_lines = destination.host_lines[len(self._tried)] + self._tickets.limit_lines
         stream.secret = destination.secret
         translated = None
         if candidate.binding.wire_shape is self._plan.shape:
@@ -261,6 +309,27 @@ class Call:
                 self._plan.shape, request.body, created=int(time.time()), fallback_id=uuid7().hex
             )
         return self._translator.to(candidate.binding.wire_shape, candidate.binding.upstream_name)
+
+
+_STATUS_CLASSES = {
+    401: FailureClass.AUTH,
+    402: FailureClass.QUOTA,
+    403: FailureClass.AUTH,
+    429: FailureClass.RATE_LIMIT,
+    503: FailureClass.OVERLOADED,
+    529: FailureClass.OVERLOADED,
+}
+_ERROR_CLASSES: dict[type[RelayError], FailureClass] = {
+    UpstreamTimeout: FailureClass.TIMEOUT,
+    UpstreamConnectError: FailureClass.NETWORK,
+    UpstreamProtocolError: FailureClass.SERVER,
+}
+
+
+def _failure_class(error: RelayError | None, status: int) -> FailureClass | None:
+    """What a try's end means for what it was tried on; None: nothing."""
+    found = _STATUS_CLASSES.get(status) or (FailureClass.SERVER if status >= 500 else None)
+    return found or (None if error is None else _ERROR_CLASSES.get(type(error)))
 
 
 def _refusal(status: int) -> RelayError:

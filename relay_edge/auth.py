@@ -96,13 +96,13 @@ def _look_up(snapshot: Snapshot, token_hash: bytes) -> Caller:
 
 
 def _charges(snapshot: Snapshot, key: RelayKey, project: Project, policy: Policy | None) -> ChargeSet:
-    """Every limit that a call of this key counts against: the key's, its policy's and its project's."""
-    owners: list[tuple[str, int, RateLimitId | None]] = [
-        ("key", key.id, key.rate_limit_id),
-        ("project", project.id, project.rate_limit_id),
-    ]
+    """Every limit that a call of this key counts against: the key's, its policy's, its user's and its project's."""
+    owners: list[tuple[str, int, RateLimitId | None]] = [("key", key.id, key.rate_limit_id)]
     if policy is not None:
-        owners.insert(1, ("policy", policy.id, policy.rate_limit_id))
+        owners.append(("policy", policy.id, policy.rate_limit_id))
+        if key.user_id is not None:
+            owners.append(("user", key.user_id, policy.user_rate_limit_id))
+    owners.append(("project", project.id, project.rate_limit_id))
     found = [
         Charge(scope, owner_id, limit)
         for scope, owner_id, limit_id in owners

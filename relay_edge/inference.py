@@ -21,6 +21,7 @@ from relay_contract.errors import (
     BodyTooLarge,
     InternalFault,
     MethodNotAllowed,
+    NoHostKey,
     RelayError,
     Unavailable,
     UpstreamProtocolError,
@@ -29,7 +30,7 @@ from relay_contract.headers import TAGS
 from relay_contract.logs import log_fields
 from relay_contract.nouns import Policy, PolicyId, Scope, WireShape
 from relay_edge.admission import Admission
-from relay_edge.attempts import Call, Destinations
+from relay_edge.attempts import Call, Destinations, Tickets
 from relay_edge.auth import Authenticator
 from relay_edge.body import BODY_SECONDS, read_body
 from relay_edge.call_record import CallRecord
@@ -37,6 +38,7 @@ from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.error_shapes import ErrorShape
 from relay_edge.metrics import Metrics
+from relay_edge.offers import Offers
 from relay_edge.protocols import SURFACES, Surface
 from relay_edge.protocols.anthropic_messages import VERSION_HEADER
 from relay_edge.protocols.conversation_key import conversation_key
@@ -63,6 +65,7 @@ class _View:
     snapshot: Snapshot
     router: Router
     destinations: Destinations
+    offers: Offers
     model_lists: dict[tuple[PolicyId | None, ErrorShape], bytes]
 
 
@@ -161,8 +164,9 @@ class Inference:
             if snapshot is None:
                 raise Unavailable(retry_after_seconds=1)
             destinations = Destinations(self._pool, self._catalog.host_key_value)
+            offers = Offers(snapshot, self._catalog.host_key_value)
             self.load.keep(lambda binding_id: snapshot.binding(binding_id) is not None)
-            view = self._view = _View(snapshot, Router(snapshot, self.load), destinations, {})
+            view = self._view = _View(snapshot, Router(snapshot, self.load), destinations, offers, {})
         return view
 
     async def _serve(self, request: web.BaseRequest, surface: Surface) -> web.StreamResponse:
@@ -218,9 +222,14 @@ class Inference:
         record.requested_model, record.is_stream = wanted.model, wanted.is_stream
         plan = self._plan(view.router, caller.policy, wanted, surface.shape)
         caller_lines = surface.caller_lines(request.headers)
-        reservation = await self._admission.admit(caller.charges)
+        offers = [offer for each in plan.legs[0].candidates if (offer := view.offers.of(each)) is not None]
+        reservation = await self._admission.admit(caller.charges, offers=offers)
         try:
-            call = Call(plan, view.destinations, self._metrics, record, self.load)
+            if reservation.chosen is None:
+                raise _none_left(reservation.retry_after_seconds)
+            limit_lines = reservation.limit_lines(surface.error_shape)
+            tickets = Tickets(self._admission, reservation, view.offers, offers[reservation.chosen], limit_lines)
+            call = Call(plan, view.destinations, self._metrics, record, tickets, self.load)
             stream = CallerStream(request, surface, record.request_id, call.refuses)
             sent_at = time.monotonic()
             record.admission_seconds = sent_at - record.started
@@ -248,6 +257,14 @@ class Inference:
         if router.wants_affinity(policy, wanted.model, shape):
             affinity = conversation_key(wanted.body)
         return router.plan(policy, wanted.model, shape, self._turns, affinity=affinity)
+
+
+def _none_left(retry_after_seconds: float | None) -> NoHostKey:
+    """`retry_after_seconds`: None where no candidate has a key that can be opened."""
+    if retry_after_seconds is None:
+        return NoHostKey()
+    text = "Every host key of this model is failing or at its limit. Try again after the time in Retry-After."
+    return NoHostKey(text, retry_after_seconds=retry_after_seconds)
 
 
 def _count(pool: UpstreamPool, place: int) -> float:

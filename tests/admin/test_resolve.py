@@ -59,7 +59,7 @@ def edge(  # noqa: PLR0917  # fixtures
         )
     url = f"http://127.0.0.1:{free_port}"
     settings.EDGE_INTERNAL_URL = url
-    settings.MASTER_KEY = base64.b64decode(variables["RELAY_MASTER_KEY"])
+    settings.MASTER_KEYS = [base64.b64decode(variables["RELAY_MASTER_KEY"])]
     try:
         wait_for(lambda: is_ready(url), "a ready edge")
         yield url
@@ -128,7 +128,7 @@ def test_a_revoked_key_is_explained_and_nothing_is_changed(
 def test_the_edges_refusal_is_told(
     whole: rows.Catalog, edge: str, token_of: Any, client: Client, settings: Any
 ) -> None:
-    settings.MASTER_KEY = os.urandom(32)
+    settings.MASTER_KEYS = [os.urandom(32)]
     answer = client.post(API, {"relayKey": whole.relay_key.pk, "model": "gpt-demo"}, JSON, headers=token_of("viewers"))
     assert (answer.status_code, answer.json()["error"]) == (503, "edge_unavailable")
     assert "it was made with another RELAY_MASTER_KEY" in answer.json()["message"]

@@ -66,7 +66,7 @@ async def test_methods(edge: InsideEdge, path: str) -> None:
         assert (answer.status, await answer.read()) == (200, b"")
 
 
-SAMPLE = re.compile(r'[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? -?[0-9.e+-]+')
+SAMPLE = re.compile(r'[a-z_]+(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? -?[0-9.e+-]+')
 
 
 async def test_metrics(edge: InsideEdge) -> None:
