@@ -16,6 +16,7 @@ from functools import partial
 import msgspec
 from aiohttp import web
 
+from relay_contract import headers
 from relay_contract.errors import (
     BodyTimeout,
     BodyTooLarge,
@@ -23,19 +24,20 @@ from relay_contract.errors import (
     MethodNotAllowed,
     RelayError,
     Unavailable,
-    UpstreamProtocolError,
 )
 from relay_contract.logs import log_fields
 from relay_contract.nouns import Model, PolicyId, Scope, WireShape
 from relay_edge.admission import Admission
-from relay_edge.attempts import Call, Destinations
+from relay_edge.attempts import Call
 from relay_edge.auth import Authenticator
 from relay_edge.body import BODY_SECONDS, read_body
 from relay_edge.call_record import CallRecord
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.snapshot import Snapshot
+from relay_edge.destinations import Destinations
 from relay_edge.error_shapes import ErrorShape
 from relay_edge.metrics import Metrics
+from relay_edge.picker import BEST_FIRST
 from relay_edge.protocols import SURFACES, Surface
 from relay_edge.protocols.anthropic_messages import VERSION_HEADER
 from relay_edge.protocols.model_name import read_model_request
@@ -176,9 +178,17 @@ class Inference:
     def _refuse(
         self, request: web.BaseRequest, surface: Surface, record: CallRecord, error: RelayError
     ) -> web.StreamResponse:
-        record.status, record.error = error.status, error.code
+        record.status, record.error, record.error_source = error.status, error.code, error.source
         has_unread_body = isinstance(error, BodyTooLarge | BodyTimeout)
-        answer = send_error(request, error, surface.error_shape, record.request_id, allow="POST", close=has_unread_body)
+        answer = send_error(
+            request,
+            error,
+            surface.error_shape,
+            record.request_id,
+            allow="POST",
+            lines=_attempt_lines(record),
+            close=has_unread_body,
+        )
         if isinstance(error, BodyTimeout) and request.transport is not None:
             request.transport.close()  # after the answer; who is this slow is not waited for again
         return answer
@@ -200,23 +210,28 @@ class Inference:
         caller_lines = surface.caller_lines(request.headers)
         reservation = await self._admission.admit(caller.charges)
         try:
-            call = Call(plan, view.destinations, self._metrics, record)
-            stream = CallerStream(request, surface, record.request_id, call.refuses)
-            sent_at = time.monotonic()
-            record.admission_seconds = sent_at - record.started
+            stream = CallerStream(request, surface, record.request_id)
+            call = Call(
+                plan,
+                view.destinations,
+                BEST_FIRST,
+                metrics=self._metrics,
+                record=record,
+                request=wanted,
+                caller_lines=caller_lines,
+                stream=stream,
+            )
+            record.admission_seconds = time.monotonic() - record.started
             try:
-                await call.run(wanted, caller_lines, stream)
+                await call.run()
                 record.status = stream.status
-                if stream.is_cut:
-                    record.error = UpstreamProtocolError.code
                 return stream.finish()
             except RelayError as error:
                 if not stream.has_started:
                     raise
-                record.status, record.error = error.status, error.code
+                record.status, record.error, record.error_source = error.status, error.code, error.source
                 return stream.cut(error)
             finally:
-                record.upstream_seconds = time.monotonic() - sent_at
                 record.bytes_out = stream.bytes_sent
                 stream.close()
         finally:
@@ -225,6 +240,17 @@ class Inference:
 
 def _count(pool: UpstreamPool, place: int) -> float:
     return pool.counts()[place]
+
+
+def _attempt_lines(record: CallRecord) -> tuple[tuple[str, str], ...]:
+    """Who was tried, for an error in the relay's own words."""
+    if not record.attempts:
+        return ()
+    return (
+        (headers.SERVED_MODEL, record.model),
+        (headers.SERVED_HOST, record.host),
+        (headers.ATTEMPTS, str(record.tries)),
+    )
 
 
 def _model_list(models: tuple[Model, ...], shape: ErrorShape) -> bytes:

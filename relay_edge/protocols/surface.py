@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from relay_contract.errors import BadHeader
 from relay_contract.nouns import WireShape
 from relay_edge.error_shapes import ErrorShape
+from relay_edge.protocols.watch import StreamWatch
 
 _SOUND = re.compile(r"[\x20-\x7e]{0,1024}")
 
@@ -25,7 +26,7 @@ class Surface:
         [Mapping[str, str]], bytes
     ]  # the caller's headers that the vendor has to see -> header lines
     error_event: Callable[[bytes], bytes]  # an error body -> a server-sent event
-    last_event: bytes  # what stands in the last event of a whole stream
+    watch: Callable[[bool], StreamWatch]  # of one stream; True: the caller did not ask for the usage event in it
 
 
 def sound_header(name: str, value: str) -> bytes:

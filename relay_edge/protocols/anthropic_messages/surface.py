@@ -1,13 +1,16 @@
 """Anthropic's Messages (docs.anthropic.com/en/api/messages, read 2026-11)."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from multidict import MultiMapping
 
 from relay_contract.nouns import WireShape
 from relay_edge.error_shapes import ErrorShape
+from relay_edge.protocols.anthropic_messages.read_answer import StreamReader
 from relay_edge.protocols.sse import named_event
 from relay_edge.protocols.surface import Surface, sound_header
+from relay_edge.protocols.watch import EventsWatch
 
 VERSION_HEADER = "anthropic-version"
 BETA_HEADER = "anthropic-beta"
@@ -45,5 +48,5 @@ SURFACE = Surface(
     credential_lines=credential_lines,
     caller_lines=caller_lines,
     error_event=error_event,
-    last_event=b"message_stop",
+    watch=partial(EventsWatch, StreamReader, b"message_stop", named_event("message_stop", b'{"type":"message_stop"}')),
 )

@@ -1,11 +1,14 @@
 """OpenAI's Chat Completions (platform.openai.com/docs/api-reference/chat, read 2026-11)."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from relay_contract.nouns import WireShape
 from relay_edge.error_shapes import ErrorShape
+from relay_edge.protocols.openai_chat.read_answer import StreamReader
 from relay_edge.protocols.sse import data_event
 from relay_edge.protocols.surface import Surface, sound_header
+from relay_edge.protocols.watch import EventsWatch
 
 
 def credential_lines(value: str) -> bytes:
@@ -32,5 +35,5 @@ SURFACE = Surface(
     credential_lines=credential_lines,
     caller_lines=caller_lines,
     error_event=error_event,
-    last_event=b"[DONE]",
+    watch=partial(EventsWatch, StreamReader, b"[DONE]", b"data: [DONE]\n\n"),
 )
