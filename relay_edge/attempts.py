@@ -166,14 +166,19 @@ class Call:
         record.candidate = candidate
         attempt = Attempt(candidate, time.monotonic())
         record.attempts.append(attempt)
+        self._picker.started(attempt)
+        self._stream.secret = destination.secret
         try:
             fault = answer.settle(await destination.origin.exchange(packed, answer, timeouts))
+        except asyncio.CancelledError:
+            self._picker.left(attempt)
+            raise
         finally:
             self._note(attempt, answer)
         if fault is None and answer.refusal is None:
             if record.usage is not None:
                 record.usage_source = UsageSource.PROVIDER
-            self._picker.succeeded(candidate)
+            self._picker.succeeded(attempt)
             return None
         if fault is not None:
             self._metrics.upstream_failure(fault.error)
@@ -201,7 +206,7 @@ class Call:
         """What is known however the try ended, a caller who left included."""
         record = self._record
         attempt.ended = time.monotonic()
-        attempt.status, attempt.first_byte = answer.status, answer.first_byte
+        attempt.status, attempt.first_byte, attempt.first_token = answer.status, answer.first_byte, answer.first_token
         record.upstream_seconds += attempt.ended - attempt.started
         answer.read_usage()
         record.first_token, record.usage, record.finish = answer.first_token, answer.usage, answer.finish
@@ -213,7 +218,7 @@ class Call:
         wait_ms = retry_after_ms(refusal.head.headers, time.time())
         if is_our_key_at_fault(failure):
             return _Try(candidate, failure, NoHostKey(_OUR_KEY_REFUSED), retry_after_ms=wait_ms)
-        words = words_of(refusal, self._plan.shape, translation, self._stream.request_id)
+        words = words_of(refusal, self._plan.shape, translation, self._stream.request_id, self._stream.secret)
         return _Try(candidate, failure, UpstreamProtocolError(), retry_after_ms=wait_ms, words=words)
 
     def _failed(self, attempt: Attempt, tried: _Try) -> _Try:
@@ -224,7 +229,7 @@ class Call:
         if not self._stream.has_started:
             record = self._record
             record.first_token, record.usage, record.finish, record.usage_source = None, None, "", UsageSource.NONE
-        self._picker.failed(tried.candidate, tried.failure, tried.retry_after_ms)
+        self._picker.failed(attempt, tried.retry_after_ms)
         return tried
 
     def _give_up(self) -> None:
@@ -237,6 +242,7 @@ class Call:
         if told.words is not None:
             destination = self._destinations.of(told.candidate)
             assert destination is not None
+            self._stream.secret = destination.secret
             source = ErrorSource.CLIENT if is_the_call_at_fault(told) else ErrorSource.UPSTREAM
             if tell(self._stream, told.words, destination.host_lines[self._sent - 1], source, wait_ms):
                 assert told.failure is not None

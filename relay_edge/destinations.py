@@ -22,6 +22,7 @@ from relay_edge.upstream_pool import Origin, UpstreamPool
 
 logger = logging.getLogger(__name__)
 
+MIN_SECRET_LENGTH = 8
 IMPATIENT_SECONDS = 12.0
 """How long a stream's first token is waited for while another host or model could be tried: late enough for a busy
 host, early enough that the caller is answered elsewhere within 15 s. A binding's own `first_token_timeout_ms` is never
@@ -44,6 +45,7 @@ class Destination:
     stream: Timeouts
     impatient_stream: Timeouts  # while another host or model is left
     head: bytes  # request line and header lines, up to those of the single call
+    secret: bytes  # the host key, for answers that quote it; b"" for one that is too short to be told from other text
     host_lines: tuple[bytes, ...]  # `x-relay-*` lines for the first, second, ... try
 
 
@@ -84,7 +86,8 @@ class Destinations:
         if port != _DEFAULT_PORTS[scheme]:
             authority += f":{port}"
         try:
-            credential = surface.credential_lines(self._unseal(candidate.key))
+            value = self._unseal(candidate.key)
+            credential = surface.credential_lines(value)
         except (SealingError, BadHeader) as error:
             raise HostUnusableError("its key cannot be opened, or holds characters that HTTP does not allow") from error
         head = (
@@ -101,6 +104,7 @@ class Destinations:
             stream=stream,
             impatient_stream=impatient_stream,
             head=head.encode("ascii") + credential,
+            secret=value.encode() if len(value) >= MIN_SECRET_LENGTH else b"",
             host_lines=tuple(f"{served_by}{number}\r\n".encode("ascii") for number in range(1, MAX_TRIES + 1)),
         )
 

@@ -60,32 +60,28 @@ class PassedAnswer(HostAnswer):
             self._is_done = is_end
 
     def _take_events(self, watch: StreamWatch, body: bytes, is_end: bool) -> None:
+        """Raises UpstreamProtocolError for a stream that stops before its end."""
         passed = watch.feed(body)
-        if watch.failed is not None:
-            self._pass_late(passed)
-            self._fail_as(watch.failed)
-            return
+        if is_end and not watch.has_ended and watch.failed is None:
+            passed += watch.end()
         if self.first_token is None and watch.has_content:
             self._saw_content()
-        if watch.has_ended or is_end:
-            self._end(watch, passed)
-            return
-        if passed:
-            self._stream.write(passed, False)
-        if watch.has_finished and not self._is_ending:
-            self._is_ending = True
-            if self._connection is not None:
-                self._connection.limit(ENDING_SECONDS)
-
-    def _end(self, watch: StreamWatch, passed: bytes) -> None:
-        """Raises UpstreamProtocolError for a stream that stops before its end."""
-        if not watch.has_ended:
-            if not watch.has_finished:
-                self._pass_late(passed)
-                raise UpstreamProtocolError("The upstream host's stream ended without its last event.")
-            passed += watch.end()
-        self._stream.write(passed, True)
-        self._finish()
+        if watch.has_ended:
+            self._stream.write(passed, True)
+            self._finish()
+        elif watch.failed is not None:
+            self._pass_late(passed)
+            self._fail_as(watch.failed)
+        elif is_end:
+            self._pass_late(passed)
+            raise UpstreamProtocolError("The upstream host's stream ended without its last event.")
+        else:
+            if passed:
+                self._stream.write(passed, False)
+            if watch.has_finished and not self._is_ending:
+                self._is_ending = True
+                if self._connection is not None:
+                    self._connection.limit(ENDING_SECONDS)
 
     def _pass_late(self, passed: bytes) -> None:
         """What came in the same read as the fault: only where the caller has something already."""
@@ -105,14 +101,14 @@ class PassedAnswer(HostAnswer):
         elif self._size > HELD_BYTES:
             self._is_held = False
             self._stream.write(b"".join(gathered), False)
-        if self.first_token is None and not self._is_held:
+        if self.first_token is None and (is_end or not self._is_held):
             self._saw_content()
         if self._size > MAX_READ_BYTES:
             self._body = None
 
     def _close(self) -> bool:
         if self._watch is not None and self._watch.has_finished:
-            self._end(self._watch, b"")
+            self._take_events(self._watch, b"", True)
         return self._is_done
 
 

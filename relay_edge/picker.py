@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from relay_contract.traffic import FailureClass
+from relay_edge.call_record import Attempt
 from relay_edge.routing import Candidate
 
 
@@ -19,11 +19,18 @@ class Picker(Protocol):
     async def next(self, candidates: Sequence[Candidate]) -> Candidate | None:
         """After a failure."""
 
-    def succeeded(self, candidate: Candidate) -> None:
-        """It gave a whole answer."""
+    def started(self, attempt: Attempt) -> None:
+        """A request leaves. It comes to one of the three below."""
 
-    def failed(self, candidate: Candidate, failure: FailureClass, retry_after_ms: int | None) -> None:
-        """It did not. `retry_after_ms`: when it wants to be asked again; None: it does not say."""
+    def succeeded(self, attempt: Attempt) -> None:
+        """The caller has a whole answer."""
+
+    def failed(self, attempt: Attempt, retry_after_ms: int | None) -> None:
+        """It did not answer (`attempt.failure`). `retry_after_ms`: when it wants to be asked again; None: it does not
+        say."""
+
+    def left(self, attempt: Attempt) -> None:
+        """The caller left before the end: nothing is known of the host."""
 
 
 class BestFirst:
@@ -37,10 +44,16 @@ class BestFirst:
         """The best."""
         return candidates[0] if candidates else None
 
-    def succeeded(self, candidate: Candidate) -> None:
+    def started(self, attempt: Attempt) -> None:
         """Nothing to note."""
 
-    def failed(self, candidate: Candidate, failure: FailureClass, retry_after_ms: int | None) -> None:
+    def succeeded(self, attempt: Attempt) -> None:
+        """Nothing to note."""
+
+    def failed(self, attempt: Attempt, retry_after_ms: int | None) -> None:
+        """Nothing to note."""
+
+    def left(self, attempt: Attempt) -> None:
         """Nothing to note."""
 
 

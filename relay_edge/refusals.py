@@ -37,16 +37,19 @@ def code_of(refusal: Refusal, host_shape: WireShape) -> str | None:
     return CODECS[host_shape].read_error(refusal.head.status, refusal.body).code if refusal.is_whole else None
 
 
-def words_of(refusal: Refusal, caller_shape: WireShape, translation: Translation | None, request_id: str) -> Words:
-    """`translation` None: the host speaks the caller's shape."""
+def words_of(
+    refusal: Refusal, caller_shape: WireShape, translation: Translation | None, request_id: str, secret: bytes
+) -> Words:
+    """`translation` None: the host speaks the caller's shape. `secret`: the host key, which is shown as stars."""
     status = refusal.head.status
     if not refusal.is_whole:
         text = f"The host of this model answered with status {status}, and with no reason that can be passed on."
         body = host_refusal_body(HostRefusal(status, text), SURFACES[caller_shape].error_shape, request_id)
         return Words(Head(status, _JSON_LINES, None, False), body)
+    body = refusal.body.replace(secret, b"*" * len(secret)) if secret else refusal.body
     if translation is None:
-        return Words(refusal.head, refusal.body)
-    status, body = translation.refusal(status, refusal.body, request_id)
+        return Words(refusal.head, body)
+    status, body = translation.refusal(status, body, request_id)
     return Words(Head(status, _JSON_LINES, None, False), body)
 
 

@@ -86,7 +86,7 @@ class CallerStream:
 
     __slots__ = (
         "_connection", "_drain", "_framing", "_head", "_is_event_stream", "_keep_alive", "_last", "_pending",
-        "_protocol", "_request", "_request_id", "_surface", "_transport", "bytes_sent", "is_whole", "status",
+        "_protocol", "_request", "_request_id", "_surface", "_transport", "bytes_sent", "is_whole", "secret", "status",
     )  # fmt: skip
 
     def __init__(self, request: web.BaseRequest, surface: Surface, request_id: str) -> None:
@@ -107,6 +107,8 @@ class CallerStream:
         """Of the answer that is passed on; 0 before its head came."""
         self.bytes_sent = 0
         self.is_whole = False
+        self.secret = b""
+        """The host key of this try: a header line that quotes it is left out."""
 
     @property
     def request_id(self) -> str:
@@ -231,6 +233,9 @@ class CallerStream:
         if self._is_event_stream:
             lines.append(b"x-accel-buffering: no\r\n")  # proxies before us must not gather a stream
         block = b"".join(lines)
+        if self.secret and self.secret in block:
+            lines = [line for line in lines if self.secret not in line]
+            block = b"".join(lines)
         return block if are_whole_lines(block, len(lines)) else None
 
     def _slow_down(self) -> None:

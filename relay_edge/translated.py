@@ -60,7 +60,7 @@ class TranslatedAnswer(HostAnswer):
             written += translated.end()
         if self.first_token is None and translated.has_content:
             self._saw_content()
-        if written and (translated.failed is None or self._is_head_out):
+        if (written or translated.has_ended) and (translated.failed is None or self._is_head_out):
             if not self._is_head_out:
                 self._begin(b"text/event-stream; charset=utf-8")
                 self._is_head_out = True

@@ -41,7 +41,8 @@ class StreamWatch(Protocol):
         """What may go to the caller of these bytes. Before the first content nothing does."""
 
     def end(self) -> bytes:
-        """At the end of the bytes, when the stream has finished but not ended: what closes it in this shape."""
+        """After the host's last byte: what is left of them, and what closes a stream that has finished but not
+        ended."""
 
 
 class EventsWatch:
@@ -91,9 +92,13 @@ class EventsWatch:
         return found
 
     def end(self) -> bytes:
-        """What closes a stream that has finished."""
-        self.has_ended = True
-        return self._ending
+        """A last event without its blank line, and what closes a stream that has finished."""
+        rest, self._rest = self._rest, b""
+        written = self.feed(rest + b"\n\n") if rest else b""
+        if self.has_finished and not self.has_ended and self.failed is None:
+            self.has_ended = True
+            written += self._ending
+        return written
 
     def _takes(self, raw: bytes) -> bool:
         return all(list(map(self._is_to_pass, self._events.feed(raw))))
@@ -114,7 +119,8 @@ class EventsWatch:
         except UpstreamProtocolError as error:
             self.failed = Failed("", error.public_text)
             return False
-        return all(list(map(self._notes, events))) or not self._hides_usage
+        keeps = all(list(map(self._notes, events))) or not self._hides_usage
+        return keeps and self.failed is None
 
     def _notes(self, event: Event) -> bool:
         match event:
