@@ -1,4 +1,4 @@
-"""Which hosts serve a model for a caller, and with which of their keys. Pure: no I/O, no clock, no chance.
+"""Which hosts serve a model for a caller, and which of their keys is tried next. Pure: no I/O, no clock, no chance.
 
 What is looked up again and again (a policy's patterns, the way to a model) is kept for one snapshot and dropped with
 it.
@@ -7,6 +7,7 @@ it.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from relay_contract.errors import ModelForbidden, ModelNotFound, NoHostKey
 from relay_contract.nouns import (
@@ -15,6 +16,7 @@ from relay_contract.nouns import (
     HostBinding,
     HostId,
     HostKey,
+    HostKeyId,
     Model,
     ModelId,
     Policy,
@@ -64,6 +66,13 @@ class Plan:
 
     shape: WireShape  # the caller's; a candidate of another one gets the call translated
     legs: tuple[Leg, ...]
+
+
+class Blame(Enum):
+    """What a failed try speaks against."""
+
+    HOST = "host"  # no connection, no answer in time, a cut answer: its other keys come last
+    KEY = "key"  # a status that another key may not get
 
 
 class PolicyPatterns:
@@ -210,3 +219,11 @@ class Turns:
         turn = self._next.get(host_id, 0)
         self._next[host_id] = turn + 1
         return turn
+
+
+def next_candidate(leg: Leg, tried: Sequence[tuple[Candidate, Blame]]) -> Candidate | None:
+    """The best candidate not yet tried, None when there is no other. A host that did not answer comes last."""
+    tried_keys: set[HostKeyId] = {candidate.key.id for candidate, _ in tried}
+    silent_hosts = {candidate.host.id for candidate, blame in tried if blame is Blame.HOST}
+    left = [candidate for candidate in leg.candidates if candidate.key.id not in tried_keys]
+    return min(left, key=lambda candidate: candidate.host.id in silent_hosts, default=None)
