@@ -16,6 +16,14 @@ DURABILITY_COMMITTED = "committed"
 RETRY_AFTER = "retry-after"
 RETRY_AFTER_MS = "retry-after-ms"
 
+SERVED_MODEL = "x-relay-model"
+SERVED_HOST = "x-relay-host"
+ATTEMPTS = "x-relay-attempts"
+"""On an answer to a call to a model: who gave it, and how many tries at hosts it took."""
+
+ERROR_SOURCE = "x-relay-error-source"
+"""On every error answer: whose fault it is (`traffic.ErrorSource`)."""
+
 DELIVERY_ID = "relay-delivery-id"
 ATTEMPT = "relay-attempt"
 REPLAY = "relay-replay"

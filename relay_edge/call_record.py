@@ -25,6 +25,7 @@ class Attempt:
     error: str = ""  # code of the error that the try came to, or ""
     failure: FailureClass | None = None  # None: it answered
     first_byte: float | None = None
+    first_token: float | None = None
     ended: float = 0.0
 
 

@@ -4,6 +4,7 @@ The row is JSON with the fields of `traffic.CallRow`, as its insert takes them. 
 of forty-one fields would cost 3.5 us, which is more than all the rest.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -64,9 +65,11 @@ def mended(value: Any) -> Any:
 
 def used(record: CallRecord) -> tuple[Usage, UsageSource]:
     """What the call used and how that is known; estimated where a host answered and did not say."""
+    output_tokens = -(-record.delivered_characters // CHARACTERS_A_TOKEN)
     if record.usage is not None:
-        source = record.usage_source
-        return record.usage, UsageSource.PROVIDER if source is UsageSource.NONE else source
+        if record.usage_source is UsageSource.PARTIAL and output_tokens > record.usage.output_tokens:
+            return replace(record.usage, output_tokens=output_tokens), UsageSource.PARTIAL
+        return record.usage, record.usage_source
     if record.candidate is None or not (record.status < _FIRST_FAILURE or record.delivered_characters):
         return _NOTHING, UsageSource.NONE
     prompt_tokens = -(-record.bytes_in // CHARACTERS_A_TOKEN)  # of the whole body: more than the prompt in it
@@ -74,7 +77,7 @@ def used(record: CallRecord) -> tuple[Usage, UsageSource]:
     return (
         Usage(
             input_tokens=prompt_tokens if most is None else min(prompt_tokens, most),
-            output_tokens=-(-record.delivered_characters // CHARACTERS_A_TOKEN),
+            output_tokens=output_tokens,
         ),
         UsageSource.ESTIMATED,
     )

@@ -84,6 +84,7 @@ class RuleSet:
     shown: tuple[tuple[Meter, int], ...]  # meter and amount of each rule of which `admit.lua` tells what is left
     lease_ms: int  # the shortest lease; 0 where there is none
     counts_cost: bool
+    counts_use: bool  # tokens or cost: what a call may use has to be known before it is made
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,6 +168,7 @@ def rule_set(rules: tuple[ChargedRule, ...]) -> RuleSet:
         shown=tuple((rule.meter, rule.amount) for rule in rules if rule.meter is not Meter.CONCURRENCY),
         lease_ms=min((lease.milliseconds for lease in leases), default=0),
         counts_cost=any(rule.meter is Meter.COST for rule in rules),
+        counts_use=any(rule.meter in (Meter.COST, Meter.TOKENS) for rule in rules),
     )
 
 

@@ -121,4 +121,5 @@ def error_headers(error: RelayError, allow: str = "") -> tuple[tuple[str, str], 
     if isinstance(error, Unauthenticated):
         lines.append(("www-authenticate", "Bearer"))
     lines.append(("x-should-retry", "true" if error.retryable else "false"))  # the vendors' SDKs heed it
+    lines.append((headers.ERROR_SOURCE, error.source.value))
     return tuple(lines)

@@ -16,6 +16,7 @@ from functools import partial
 import msgspec
 from aiohttp import web
 
+from relay_contract import headers
 from relay_contract.errors import (
     BodyTimeout,
     BodyTooLarge,
@@ -24,20 +25,25 @@ from relay_contract.errors import (
     NoHostKey,
     RelayError,
     Unavailable,
-    UpstreamProtocolError,
 )
 from relay_contract.headers import TAGS
 from relay_contract.logs import log_fields
-from relay_contract.nouns import Policy, PolicyId, Scope, WireShape
-from relay_edge.admission import Admission
-from relay_edge.attempts import Call, Destinations, Tickets
+from relay_contract.nouns import HostKey, Policy, PolicyId, Scope, WireShape
+from relay_contract.pricing import cost_nanousd
+from relay_edge.admission import NOTHING, Admission
+from relay_edge.admitted import Admitted
+from relay_edge.attempts import Call
 from relay_edge.auth import Authenticator
 from relay_edge.body import BODY_SECONDS, read_body
 from relay_edge.call_record import CallRecord
+from relay_edge.call_rows import used
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.snapshot import Snapshot
+from relay_edge.destinations import Destinations
 from relay_edge.error_shapes import ErrorShape
+from relay_edge.failover import followers
 from relay_edge.metrics import Metrics
+from relay_edge.needs import need_of
 from relay_edge.offers import Offers
 from relay_edge.protocols import SURFACES, Surface
 from relay_edge.protocols.anthropic_messages import VERSION_HEADER
@@ -106,6 +112,7 @@ class Inference:
         self._can_keep = can_keep
         self._on_served = on_served
         self._turns = Turns()
+        self._rereading: set[asyncio.Task[bool]] = set()
         self.load = Load()
         self._view: _View | None = None
         self.ROUTES: dict[str, tuple[str, Handler]] = self._routes()
@@ -195,9 +202,17 @@ class Inference:
     def _refuse(
         self, request: web.BaseRequest, surface: Surface, record: CallRecord, error: RelayError
     ) -> web.StreamResponse:
-        record.status, record.error = error.status, error.code
+        record.status, record.error, record.error_source = error.status, error.code, error.source
         has_unread_body = isinstance(error, BodyTooLarge | BodyTimeout)
-        answer = send_error(request, error, surface.error_shape, record.request_id, allow="POST", close=has_unread_body)
+        answer = send_error(
+            request,
+            error,
+            surface.error_shape,
+            record.request_id,
+            allow="POST",
+            lines=_attempt_lines(record),
+            close=has_unread_body,
+        )
         if isinstance(error, BodyTimeout) and request.transport is not None:
             request.transport.close()  # after the answer; who is this slow is not waited for again
         return answer
@@ -221,35 +236,61 @@ class Inference:
         wanted = read_model_request(body)
         record.requested_model, record.is_stream = wanted.model, wanted.is_stream
         plan = self._plan(view.router, caller.policy, wanted, surface.shape)
-        caller_lines = surface.caller_lines(request.headers)
-        offers = [offer for each in plan.legs[0].candidates if (offer := view.offers.of(each)) is not None]
-        reservation = await self._admission.admit(caller.charges, offers=offers)
+        offers = [offer for each in followers(plan, ()) if (offer := view.offers.of(each)) is not None]
+        need = need_of(wanted, caller.charges, offers)
+        reservation = await self._admission.admit(caller.charges, need=need, offers=offers)
+        record.admission_seconds = time.monotonic() - record.started
         try:
             if reservation.chosen is None:
                 raise _none_left(reservation.retry_after_seconds)
-            limit_lines = reservation.limit_lines(surface.error_shape)
-            tickets = Tickets(self._admission, reservation, view.offers, offers[reservation.chosen], limit_lines)
-            call = Call(plan, view.destinations, self._metrics, record, tickets, self.load)
-            stream = CallerStream(request, surface, record.request_id, call.refuses)
-            sent_at = time.monotonic()
-            record.admission_seconds = sent_at - record.started
-            try:
-                await call.run(wanted, caller_lines, stream)
-                record.status = stream.status
-                if stream.is_cut:
-                    record.error = UpstreamProtocolError.code
-                return stream.finish()
-            except RelayError as error:
-                if not stream.has_started:
-                    raise
-                record.status, record.error = error.status, error.code
-                return stream.cut(error)
-            finally:
-                record.upstream_seconds = time.monotonic() - sent_at
-                record.bytes_out = stream.bytes_sent
-                stream.close()
+            picker = Admitted(
+                self._admission,
+                reservation,
+                offers[reservation.chosen],
+                offers=view.offers,
+                load=self.load,
+                refused=self._reread,
+            )
+            stream = CallerStream(request, surface, record.request_id)
+            call = Call(
+                plan,
+                view.destinations,
+                picker,
+                metrics=self._metrics,
+                record=record,
+                request=wanted,
+                caller_lines=surface.caller_lines(request.headers),
+                limit_lines=reservation.limit_lines(surface.error_shape),
+                stream=stream,
+            )
+            return await self._answer(call, stream, record)
         finally:
-            self._admission.settle(reservation)
+            if need is NOTHING:
+                self._admission.settle(reservation)
+            else:
+                self._admission.settle(reservation, *_spent(record))
+
+    async def _answer(self, call: Call, stream: CallerStream, record: CallRecord) -> web.StreamResponse:
+        """Raises a RelayError while nothing was sent."""
+        try:
+            await call.run()
+            record.status = stream.status
+            return stream.finish()
+        except RelayError as error:
+            if not stream.has_started:
+                raise
+            record.status, record.error, record.error_source = error.status, error.code, error.source
+            return stream.cut(error)
+        finally:
+            record.bytes_out = stream.bytes_sent
+            stream.close()
+
+    def _reread(self, key: HostKey) -> None:
+        """A host refused a key that is kept elsewhere: it may have been replaced there."""
+        if key.reference:
+            task = asyncio.create_task(self._catalog.refresh_host_key(key))
+            self._rereading.add(task)
+            task.add_done_callback(self._rereading.discard)
 
     def _plan(self, router: Router, policy: Policy | None, wanted: ModelRequest, shape: WireShape) -> Plan:
         """The conversation's name is looked for only where it may choose among keys."""
@@ -265,6 +306,24 @@ def _none_left(retry_after_seconds: float | None) -> NoHostKey:
         return NoHostKey()
     text = "Every host key of this model is failing or at its limit. Try again after the time in Retry-After."
     return NoHostKey(text, retry_after_seconds=retry_after_seconds)
+
+
+def _spent(record: CallRecord) -> tuple[int, int]:
+    """Tokens, and cost in nano-USD, for the limits that had them reserved."""
+    usage, _ = used(record)
+    pricing = None if record.candidate is None else record.candidate.pricing
+    return usage.limited_tokens, 0 if pricing is None else cost_nanousd(pricing.rates, usage)
+
+
+def _attempt_lines(record: CallRecord) -> tuple[tuple[str, str], ...]:
+    """Who was tried, for an error in the relay's own words."""
+    if not record.attempts:
+        return ()
+    return (
+        (headers.SERVED_MODEL, record.model),
+        (headers.SERVED_HOST, record.host),
+        (headers.ATTEMPTS, str(record.tries)),
+    )
 
 
 def _count(pool: UpstreamPool, place: int) -> float:

@@ -33,6 +33,7 @@ from relay_edge.protocols.canonical import (
     ToolDelta,
     ToolStarted,
     ToolUse,
+    Usage,
     UsageSeen,
 )
 from relay_edge.protocols.estimate import CHARACTERS_PER_TOKEN
@@ -166,7 +167,7 @@ class Translator:
 class Translation:
     """One try at a host of another shape."""
 
-    __slots__ = ("_caller", "_context", "_host", "body", "is_stream", "notes")
+    __slots__ = ("_caller", "_context", "_host", "body", "finish", "is_stream", "notes", "usage")
 
     def __init__(
         self, caller: Codec, host: Codec, body: bytes, context: ReplyContext, notes: Notes, *, is_stream: bool
@@ -177,6 +178,9 @@ class Translation:
         self.body = body  # what the host gets
         self.notes = notes
         self.is_stream = is_stream
+        self.usage = Usage()
+        self.finish = ""
+        """Of a whole answer that was read: canonical.Stop."""
 
     def whole(self, body: bytes) -> bytes:
         """A host's whole answer, in the caller's shape. Raises UpstreamProtocolError."""
@@ -185,6 +189,7 @@ class Translation:
         stop = answer.stop
         if self._context.output_tool is not None and stop is Stop.TOOL_USE:
             stop = Stop.END
+        self.usage, self.finish = answer.usage, stop.value
         return self._caller.write_answer(replace(answer, blocks=blocks, stop=stop), self._context, self.notes)
 
     def refusal(self, status: int, body: bytes, request_id: str) -> tuple[int, bytes]:
@@ -223,7 +228,10 @@ class StreamTranslation:
     elsewhere. Raises UpstreamProtocolError; after that it is of no further use.
     """
 
-    __slots__ = ("_context", "_events", "_held", "_output_call", "_reader", "_writer", "failed", "has_content")
+    __slots__ = (
+        "_context", "_events", "_held", "_output_call", "_reader", "_writer", "failed", "finish", "has_content",
+        "usage",
+    )  # fmt: skip
 
     def __init__(self, reader: EventsReader, writer: EventsWriter, context: ReplyContext) -> None:
         self._events = EventReader()
@@ -235,6 +243,9 @@ class StreamTranslation:
         self.has_content = False
         self.failed: Failed | None = None
         """The host reported an error in its stream; nothing after it counts."""
+        self.usage = Usage()
+        self.finish = ""
+        """canonical.Stop, once the model has said why it stopped."""
 
     @property
     def has_ended(self) -> bool:
@@ -281,7 +292,9 @@ class StreamTranslation:
                 if isinstance(event, Pinged):
                     continue
                 self.has_content = not isinstance(event, Started | UsageSeen)
-            written.append(self._writer.write(self._own(event)))
+            own = self._own(event)
+            self._note(own)
+            written.append(self._writer.write(own))
         if not self.has_content:
             self._held += written
             return b""
@@ -289,6 +302,13 @@ class StreamTranslation:
             written[:0] = self._held
             self._held = []
         return b"".join(written)
+
+    def _note(self, event: Event) -> None:
+        match event:
+            case Started(_, usage) | UsageSeen(usage):
+                self.usage = self.usage.updated(usage)
+            case Finished(stop):
+                self.finish = stop.value
 
     def _own(self, event: Event) -> Event:
         """The event with the caller's own names in it."""
