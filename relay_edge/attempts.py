@@ -43,6 +43,9 @@ from relay_edge.streaming import CallerStream
 from relay_edge.translated import TranslatedAnswer
 from relay_edge.upstream import Timeouts
 
+LATER_SECONDS = 0.02
+"""A host that is waited for is asked a little later than it said: clocks differ, and its breaker's counts too."""
+
 _ACCEPTS = {True: b"accept: text/event-stream\r\n", False: b"accept: application/json\r\n"}
 _OUR_KEY_REFUSED = "The host refused the relay's own key for this model. An operator has to replace it."
 
@@ -111,8 +114,9 @@ class Call:
         if not following or following[0].model.id != self._plan.legs[0].model.id:
             patient = worth_waiting_for(self._plan, self._tried)
             if patient is not None and now + patient[1] < self._deadline:
-                self._record.upstream_seconds += patient[1]
-                await asyncio.sleep(patient[1])
+                seconds = patient[1] + LATER_SECONDS
+                self._record.upstream_seconds += seconds
+                await asyncio.sleep(seconds)
                 following = (patient[0], *following)
         return await self._picker.next(following) if following else None
 

@@ -263,10 +263,14 @@ STREAMS = {
         b"data: [DONE]\n\n",
     ],
     WireShape.OPENAI_RESPONSES: [
-        b'event: response.created\ndata: {"type":"response.created","response":{"id":"resp_1"}}\n\n',
+        (
+            b'event: response.created\ndata: {"type":"response.created","response":{"id":"resp_1"}}\n\n'
+            b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","item_id":"msg_1",'
+            b'"output_index":0,"content_index":0,"delta":"hel"}\n\n'
+        ),
         (
             b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","item_id":"msg_1",'
-            b'"output_index":0,"content_index":0,"delta":"hello"}\n\n'
+            b'"output_index":0,"content_index":0,"delta":"lo"}\n\n'
         ),
         (
             b"event: response.completed\n"
