@@ -69,7 +69,7 @@ def used(record: CallRecord) -> tuple[Usage, UsageSource]:
     if record.usage is not None:
         if record.usage_source is UsageSource.PARTIAL and output_tokens > record.usage.output_tokens:
             return replace(record.usage, output_tokens=output_tokens), UsageSource.PARTIAL
-        return record.usage, record.usage_source
+        return record.usage, UsageSource.PROVIDER if record.usage_source is UsageSource.NONE else record.usage_source
     if record.candidate is None or not (record.status < _FIRST_FAILURE or record.delivered_characters):
         return _NOTHING, UsageSource.NONE
     prompt_tokens = -(-record.bytes_in // CHARACTERS_A_TOKEN)  # of the whole body: more than the prompt in it

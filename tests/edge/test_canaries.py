@@ -16,10 +16,12 @@ from asgiref.sync import sync_to_async
 from django.core.management import call_command
 from django.test import Client
 from psycopg import AsyncConnection, sql
+from redis.asyncio import Redis
 
 from relay_admin.access import services as access
 from relay_admin.catalog import services
 from relay_admin.catalog.models import Host, HostBinding, Model
+from relay_contract.redis import keys
 from relay_contract.sealing import Sealer
 from tests.admin import rows
 from tests.admin.test_secrets import every_page
@@ -76,13 +78,16 @@ class Echo:
             await wire.answer(json.dumps(ANSWER).encode(), 200, *echoes)
 
 
-async def calls(edge: RunningEdge, token: str) -> list[str]:
-    """Every kind of call; what was answered, heads included."""
+async def calls(edge: RunningEdge, token: str, redis_url: str) -> list[str]:
+    """Every kind of call; what was answered, heads included. Breakers are closed before each: all reach a host."""
     answers = []
+    redis = Redis.from_url(redis_url)
     for path, document in (("chat/completions", CHAT), ("messages", MESSAGE)):
         for prompt in ("hi", "400", "401", "429", "500", "cut in two", "no http", "half"):
+            await redis.delete(keys.BREAKERS)
             asked = {**document, "messages": [{"role": "user", "content": prompt}]}
             answers.append(await post(edge, f"/v1/{path}", token, json.dumps(asked).encode()))
+    await redis.aclose()
     answers.append(await post(edge, "/v1/chat/completions", token, b"{"))
     answers.append(await post(edge, "/v1/chat/completions", token, json.dumps(CHAT | {"model": token}).encode()))
     answers.append(await post(edge, "/v1/chat/completions", f"{token}x", json.dumps(CHAT).encode()))
@@ -172,7 +177,7 @@ async def test_no_secret_is_written_or_told_anywhere(  # noqa: PLR0917 (fixtures
         written = base64.b64encode(master_key).decode()
         own = {"RELAY_MASTER_KEY": written, "RELAY_LOG_LEVEL": "DEBUG"}
         async with running_edge(tmp_path, free_port, edge_database_url, redis_url, **own) as edge:
-            told = await calls(edge, catalog.token)
+            told = await calls(edge, catalog.token, redis_url)
             root = await sync_to_async(rows.user)("root", is_superuser=True)
             minted = await sync_to_async(access.admin_token_mint)(user=root, name="canary")
 

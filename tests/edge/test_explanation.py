@@ -260,7 +260,7 @@ async def test_a_caller_asks_with_its_own_key(edge: InsideEdge) -> None:
         ({}, "bad_request", "model"),
         ({"model": 1}, "bad_request", "model"),
         ({"model": "demo-gpt", "surface": 1}, "bad_field", "surface"),
-        ({"model": "demo-gpt", "surface": "gemini"}, "bad_field", "chat_completions, messages"),
+        ({"model": "demo-gpt", "surface": "gemini"}, "bad_field", "chat_completions, responses, messages"),
     ],
 )
 async def test_a_body_that_cannot_be_read(edge: InsideEdge, body: Any, code: str, says: str) -> None:

@@ -64,7 +64,7 @@ async def test_a_host_that_fails_is_left_alone_and_the_caller_is_told_for_how_lo
 
     async with Vendor(answer=answer) as vendor, running_plane(catalog_of(vendor), redis_url=redis_url) as plane:
         offer_breakers = plane.admission.breakers._changes["open", FailureClass.SERVER]
-        for _ in range(3):
+        for _ in range(2):  # the first is tried twice, since a 500 often does not come again
             assert (await plane.post(CALL)).status == 500
         await until(lambda: offer_breakers.value, "the breaker to open")
         refused = await plane.post(CALL)

@@ -114,12 +114,12 @@ async def test_each_host_is_measured_before_one_is_preferred_and_gone_ones_are_f
         rows = side_by_side(failing, good, selection=Selection.LATENCY)
         async with running_plane(rows) as plane:
             first = await plane.post(conversation(1, 1))
-            assert (first.status, first.headers["x-relay-attempts"]) == (200, "2")
+            assert (first.status, first.headers["x-relay-attempts"]) == (200, "3")  # the failing one has one key only
             assert await measured(plane) == [True, True]
             for number in range(5):
                 answer = await plane.post(conversation(number, 1))
                 assert (answer.status, answer.headers["x-relay-attempts"]) == (200, "1")
-            assert len(failing.calls) == 1
+            assert len(failing.calls) == 2
             left = [row for row in rows if getattr(row, "upstream_name", None) is None or row.id != FIRST]
             plane.swap(left)
             await plane.post(conversation(9, 1))

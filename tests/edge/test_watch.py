@@ -100,6 +100,12 @@ EXPECTED: dict[str, tuple[str, int, Usage]] = {
     "responses_text": ("end", 8, Usage(input_tokens=29, cache_read_tokens=8, output_tokens=11, reasoning_tokens=4)),
     "responses_call": ("tool_use", 7, Usage(input_tokens=29, cache_read_tokens=8, output_tokens=11, reasoning_tokens=4,
                                             server_tool_calls=1)),
+    "responses_empty": ("end", 0, Usage(input_tokens=9)),
+    "responses_encrypted_only": ("end", 1, Usage(input_tokens=9, output_tokens=30, reasoning_tokens=28)),
+    "responses_length": ("length", 3, Usage(input_tokens=9, output_tokens=16)),
+    "responses_quirks": ("tool_use", 8, Usage(input_tokens=5, output_tokens=6, server_tool_calls=1)),
+    "responses_reasoning_tools": ("tool_use", 102, Usage(input_tokens=472, output_tokens=89, reasoning_tokens=20)),
+    "responses_refusal": ("refusal", 14, Usage(input_tokens=9, output_tokens=3)),
 }  # fmt: skip
 FAILING = {
     "anthropic_overloaded": Failed("overloaded_error", "Overloaded"),
