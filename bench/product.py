@@ -123,8 +123,16 @@ rate_limits:
   - slug: bench-policy
     rules:
       - {{meter: requests, amount: 100000000, window_seconds: 60}}
+      - {{meter: tokens, amount: 1000000000000, window_seconds: 60}}
+      - {{meter: cost, amount: 1000000000000, window_seconds: 3600}}
 policies:
   - {{slug: bench, models: ["bench-*"], rate_limit: bench-policy}}
+prices:
+  - slug: bench-price
+    rates:
+      - {{meter: input, usd_per_million: 1.25}}
+      - {{meter: cache_read, usd_per_million: 0.125}}
+      - {{meter: output, usd_per_million: 10}}
 hosts:
   - slug: bench-vendor
     base_url: {vendor_url}/v1
@@ -135,16 +143,16 @@ hosts:
 models:
   - name: {CHAT_MODEL}
     bindings:
-      - {{host: bench-vendor, wire_shape: openai_chat, upstream_name: bench-upstream}}
+      - {{host: bench-vendor, wire_shape: openai_chat, upstream_name: bench-upstream, pricing: bench-price}}
   - name: {IDLE_MODEL}
     bindings:
-      - {{host: bench-vendor, wire_shape: openai_chat, upstream_name: bench-upstream-idle}}
+      - {{host: bench-vendor, wire_shape: openai_chat, upstream_name: bench-upstream-idle, pricing: bench-price}}
   - name: {TICKING_MODEL}
     bindings:
-      - {{host: bench-vendor, wire_shape: openai_chat, upstream_name: bench-upstream-ticking}}
+      - {{host: bench-vendor, wire_shape: openai_chat, upstream_name: bench-upstream-ticking, pricing: bench-price}}
   - name: {CROSS_MODEL}
     bindings:
-      - {{host: bench-vendor, wire_shape: anthropic_messages, upstream_name: bench-upstream}}
+      - {{host: bench-vendor, wire_shape: anthropic_messages, upstream_name: bench-upstream, pricing: bench-price}}
 projects:
   - slug: {PROJECT}
     name: Bench

@@ -42,18 +42,20 @@ _FALLS_BACK_TO = {
     PriceMeter.OUTPUT_IMAGE: PriceMeter.OUTPUT,
 }
 
-_COUNTS = (
-    (PriceMeter.INPUT, "input_tokens"),
-    (PriceMeter.CACHE_READ, "cache_read_tokens"),
-    (PriceMeter.CACHE_WRITE_5M, "cache_write_5m_tokens"),
-    (PriceMeter.CACHE_WRITE_1H, "cache_write_1h_tokens"),
-    (PriceMeter.INPUT_AUDIO, "input_audio_tokens"),
-    (PriceMeter.INPUT_IMAGE, "input_image_tokens"),
-    (PriceMeter.OUTPUT, "output_tokens"),
-    (PriceMeter.OUTPUT_AUDIO, "output_audio_tokens"),
-    (PriceMeter.OUTPUT_IMAGE, "output_image_tokens"),
-    (PriceMeter.SERVER_TOOL, "server_tool_calls"),
+_ORDER = (
+    PriceMeter.CALL,
+    PriceMeter.INPUT,
+    PriceMeter.CACHE_READ,
+    PriceMeter.CACHE_WRITE_5M,
+    PriceMeter.CACHE_WRITE_1H,
+    PriceMeter.INPUT_AUDIO,
+    PriceMeter.INPUT_IMAGE,
+    PriceMeter.OUTPUT,
+    PriceMeter.OUTPUT_AUDIO,
+    PriceMeter.OUTPUT_IMAGE,
+    PriceMeter.SERVER_TOOL,
 )
+"""In which `cost_nanousd` adds them up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +100,55 @@ def rate_of(rates: Sequence[Rate], meter: PriceMeter, prompt_tokens: int) -> int
     return 0 if refined is None else rate_of(rates, refined, prompt_tokens)
 
 
+class _Table:
+    """Rates looked up once for each tier: the edge prices each call twice."""
+
+    __slots__ = ("_tiers", "rates")
+
+    def __init__(self, rates: Sequence[Rate]) -> None:
+        self.rates = rates
+        starts = sorted({0, *(rate.above_tokens for rate in rates)})
+        self._tiers = [
+            (start, tuple(rate_of(rates, meter, start + 1 if start else 0) for meter in _ORDER)) for start in starts
+        ]
+
+    def of(self, prompt_tokens: int) -> tuple[int, ...]:
+        """Nano-USD for a million of each meter in `_ORDER`."""
+        found = self._tiers[0][1]
+        for start, per_million in self._tiers[1:]:
+            if prompt_tokens > start:
+                found = per_million
+        return found
+
+
+_MAX_TABLES = 10_000
+_tables: dict[int, _Table] = {}
+"""By identity: a catalog's rates live as long as its snapshot, and hashing them would cost more than the sum."""
+
+
+def _table(rates: Sequence[Rate]) -> _Table:
+    table = _tables.get(id(rates))
+    if table is None or table.rates is not rates:
+        if len(_tables) >= _MAX_TABLES:
+            _tables.clear()
+        table = _tables[id(rates)] = _Table(rates)
+    return table
+
+
 def cost_nanousd(rates: Sequence[Rate], usage: Usage) -> int:
-    """What a call costs, rounded half up once, over the whole call."""
-    prompt_tokens = usage.prompt_tokens
-    total = rate_of(rates, PriceMeter.CALL, prompt_tokens)
-    for meter, name in _COUNTS:
-        count = getattr(usage, name)
-        if count:
-            total += count * rate_of(rates, meter, prompt_tokens)
+    """What a call costs, rounded half up once, over the whole call. `rates` are not changed afterwards."""
+    per_million = _table(rates).of(usage.prompt_tokens)
+    total = (
+        per_million[0]
+        + per_million[1] * usage.input_tokens
+        + per_million[2] * usage.cache_read_tokens
+        + per_million[3] * usage.cache_write_5m_tokens
+        + per_million[4] * usage.cache_write_1h_tokens
+        + per_million[5] * usage.input_audio_tokens
+        + per_million[6] * usage.input_image_tokens
+        + per_million[7] * usage.output_tokens
+        + per_million[8] * usage.output_audio_tokens
+        + per_million[9] * usage.output_image_tokens
+        + per_million[10] * usage.server_tool_calls
+    )
     return (total + UNITS // 2) // UNITS
