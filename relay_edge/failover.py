@@ -179,7 +179,11 @@ def _was_tried(candidate: Candidate, mine: Sequence[Tried]) -> bool:
 
 def _may_be_repeated(candidate: Candidate, leg: Leg, mine: Sequence[Tried]) -> bool:
     """Whether the only try at a host was of a kind that may pass, and the host has no other key to try instead."""
-    at_host = [each for each in mine if each.candidate.host.id == candidate.host.id and each.is_sent]
+    at_host = [
+        each
+        for each in mine
+        if each.candidate.host.id == candidate.host.id and (each.is_sent or each.candidate is candidate)
+    ]
     return (
         len(at_host) == 1
         and at_host[0].candidate is candidate

@@ -18,6 +18,7 @@ from relay_edge.upstream import Failure, Head, UpstreamConnection
 
 logger = logging.getLogger(__name__)
 
+EVENT_STREAM = b"text/event-stream"
 FIRST_ERROR = 400
 MAX_REFUSAL_BYTES = 64 * 1024
 REFUSAL_SECONDS = 3.0
@@ -50,12 +51,12 @@ class Fault:
     failure: FailureClass
 
 
-def is_event_stream(head: Head) -> bool:
-    """Whether an answer is a stream of server-sent events."""
-    return any(
-        len(name) == 12 and name.lower() == b"content-type" and value[:17].lower() == b"text/event-stream"
-        for name, value in head.headers
-    )
+def content_type_of(head: Head) -> bytes:
+    """In lower case, with its parameters; b"" where there is none."""
+    for name, value in head.headers:
+        if len(name) == 12 and name.lower() == b"content-type":
+            return value.lower()
+    return b""
 
 
 class HostAnswer:

@@ -8,7 +8,7 @@
 """
 
 from relay_contract.errors import UpstreamProtocolError
-from relay_edge.host_answer import ENDING_SECONDS, HostAnswer, is_event_stream
+from relay_edge.host_answer import ENDING_SECONDS, EVENT_STREAM, HostAnswer, content_type_of
 from relay_edge.protocols import Surface
 from relay_edge.protocols.event_watch import StreamWatch
 from relay_edge.protocols.watch import usage_of_body
@@ -42,10 +42,11 @@ class PassedAnswer(HostAnswer):
             self.delivered_characters = self._watch.delivered_characters
 
     def _accepts(self, head: Head) -> bool:
-        if is_event_stream(head):
+        content_type = content_type_of(head)
+        if content_type.startswith(EVENT_STREAM):
             self._watch = self._surface.watch(self._hides_usage)
             head.length = None  # the watch may leave something out
-        elif _is_json(head):
+        elif content_type.startswith(b"application/json"):
             self._body, self._is_held = [], True
         if self._stream.begin(head, self._host_lines):
             return True
@@ -112,10 +113,3 @@ class PassedAnswer(HostAnswer):
         if self._watch is not None and self._watch.has_finished:
             self._take_events(self._watch, b"", True)
         return self._is_done
-
-
-def _is_json(head: Head) -> bool:
-    return any(
-        len(name) == 12 and name.lower() == b"content-type" and value[:16].lower() == b"application/json"
-        for name, value in head.headers
-    )

@@ -6,7 +6,7 @@ fails before it can still be tried elsewhere.
 """
 
 from relay_contract.errors import UpstreamProtocolError
-from relay_edge.host_answer import ENDING_SECONDS, HostAnswer, is_event_stream
+from relay_edge.host_answer import ENDING_SECONDS, EVENT_STREAM, HostAnswer, content_type_of
 from relay_edge.protocols.translation import StreamTranslation, Translation
 from relay_edge.streaming import CallerStream
 from relay_edge.upstream import Head
@@ -32,7 +32,7 @@ class TranslatedAnswer(HostAnswer):
         self.usage, self.finish = said.usage.meters(), said.finish
 
     def _accepts(self, head: Head) -> bool:
-        is_stream = is_event_stream(head)
+        is_stream = content_type_of(head).startswith(EVENT_STREAM)
         if not 200 <= head.status < _FIRST_REDIRECT or is_stream is not self._translation.is_stream:
             self._fail(UpstreamProtocolError("The upstream host answered with something else than was asked for."))
             return False
@@ -81,6 +81,6 @@ class TranslatedAnswer(HostAnswer):
     def _begin(self, content_type: bytes) -> None:
         """The caller's head. None of the host's own lines is about an answer in another shape."""
         lines = [(b"content-type", content_type)]
-        if content_type.startswith(b"text/event-stream"):
+        if content_type.startswith(EVENT_STREAM):
             lines.append((b"cache-control", b"no-cache"))
         self._stream.begin(Head(200, lines, None, False), self._host_lines + self._translation.notes.header_line())
