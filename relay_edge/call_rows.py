@@ -29,12 +29,24 @@ _FIRST_FAILURE = 400
 encode = msgspec.json.Encoder().encode
 
 
-def encode_call(record: CallRecord) -> tuple[str, bytes] | None:
-    """The row's id and its JSON; None for a call of nobody, of which no row is kept."""
-    if record.project_id is None or record.relay_key_id is None:
-        return None
-    call_id = uuid7_text()
-    return call_id, encode_row(_call_row(call_id, record))
+class CallToKeep:
+    """A finished call with the id of its row. Its JSON is made with that of its batch: a loop over many costs half of
+    what each would by itself, in between of everything else."""
+
+    __slots__ = ("id", "record")
+
+    def __init__(self, record: CallRecord) -> None:
+        self.id = uuid7_text()
+        self.record = record
+
+    def encoded(self) -> bytes:
+        """The row's JSON."""
+        return encode_row(_call_row(self.id, self.record))
+
+
+def is_kept(record: CallRecord) -> bool:
+    """No row is kept of a call of nobody."""
+    return record.project_id is not None and record.relay_key_id is not None
 
 
 def encode_row(row: Any) -> bytes:

@@ -53,6 +53,34 @@ def lines(states: Sequence[LimitState], shape: ErrorShape, now: float) -> tuple[
     return tuple(told)
 
 
+_LINES = {
+    shape: {
+        meter: b"".join(
+            b"%b: %%b\r\n" % name.encode() for name in (_ANTHROPIC_NAMES if shape else _OPENAI_NAMES)[meter]
+        )
+        for meter in (Meter.REQUESTS, Meter.TOKENS)
+    }
+    for shape in (False, True)
+}
+
+
+def rendered(states: Sequence[LimitState], shape: ErrorShape, now: float) -> bytes:
+    """The same as whole header lines."""
+    is_anthropic = shape is ErrorShape.ANTHROPIC
+    lines_of = _LINES[is_anthropic]
+    return b"".join(
+        [
+            lines_of[Meter(state.meter)]
+            % (
+                b"%d" % state.limit,
+                b"%d" % state.remaining,
+                (_moment(now + state.reset_ms / 1000) if is_anthropic else duration(state.reset_ms)).encode(),
+            )
+            for state in states
+        ]
+    )
+
+
 def _moment(unix_seconds: float) -> str:
     return datetime.fromtimestamp(int(unix_seconds) + 1, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 

@@ -5,7 +5,7 @@ caller who sets no bound no more than UNBOUNDED_TOKENS of answer are reserved in
 which no usual limit could take in, and hardly any answer comes near it. Cost is reserved whole: money is never passed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from relay_contract.pricing import cost_nanousd
 from relay_contract.usage import Usage
@@ -25,7 +25,12 @@ def need_of(request: ModelRequest, charges: ChargeSet, offers: Sequence[Offer]) 
         return NOTHING
     prompt_tokens, bound = estimate(request)
     tokens = cost = 0
-    for candidate in _different(offers):
+    last: Candidate | None = None
+    for offer in offers:
+        candidate = offer.candidate
+        if last is not None and candidate.model is last.model and candidate.pricing is last.pricing:
+            continue  # keys of a pool do not differ in what a call uses
+        last = candidate
         most = candidate.model.capabilities.max_output_tokens
         written = min(bound or most or UNBOUNDED_TOKENS, most or bound or UNBOUNDED_TOKENS)
         tokens = max(tokens, prompt_tokens + (written if bound is not None else min(written, UNBOUNDED_TOKENS)))
@@ -33,8 +38,3 @@ def need_of(request: ModelRequest, charges: ChargeSet, offers: Sequence[Offer]) 
             worst = Usage(input_tokens=prompt_tokens, output_tokens=written)
             cost = max(cost, cost_nanousd(candidate.pricing.rates, worst))
     return Need(tokens, cost)
-
-
-def _different(offers: Sequence[Offer]) -> Iterable[Candidate]:
-    """One candidate of each model and price: keys of a pool do not differ in what a call uses."""
-    return {(o.candidate.model.id, o.candidate.binding.pricing_id): o.candidate for o in offers}.values()

@@ -1,6 +1,6 @@
 """Writes down what passed: calls, traces, captures, breakers that changed. Off the response path.
 
-A call's row is encoded at once (`call_rows.py`) and waits in memory: not at all on an idle edge, for GATHER_SECONDS or
+A call waits in memory and is encoded with its batch (`call_rows.py`): not at all on an idle edge, for GATHER_SECONDS or
 BATCH_ROWS on a busy one, plus the commit before it. Rows of calls and breaker events are never dropped: what Postgres
 does not take goes to files (`spill.py`) within STATEMENT_SECONDS, at once while there is no connection, and comes back
 from there, also after the process was killed. When the files are full as well, `can_keep` is False and calls are
@@ -33,7 +33,7 @@ from relay_contract.traffic import (
     insert_statement,
 )
 from relay_edge.call_record import CallRecord
-from relay_edge.call_rows import encode_call, encode_row, mended
+from relay_edge.call_rows import CallToKeep, encode_row, is_kept, mended
 from relay_edge.ending import end
 from relay_edge.metrics import Metrics
 from relay_edge.postgres import DATA_ERRORS, LOSSES, Link, log_loss
@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 GATHER_SECONDS = 0.025
 BATCH_ROWS = 256
 BATCH_BYTES = 1_048_576
+CALL_BYTES = 2_048
+"""What a call counts for while it is not yet encoded; about what it holds in memory, and what its row comes to."""
 STATEMENT_SECONDS = 2.0
 """What one insert gets. One that takes longer is as good as lost: its rows are spilled, and its connection is cut."""
 QUEUED_BYTES = 16_777_216
@@ -65,7 +67,7 @@ class _Lane:
         self.table = row.table
         self.statement = insert_statement(row)
         self.is_kept = row in _KEPT
-        self.rows: deque[tuple[float, bytes]] = deque()
+        self.rows: deque[tuple[float, bytes | CallToKeep]] = deque()
         self.size_bytes = 0
         kind = row.table.partition("_")[2]
         counter = metrics.registry.counter
@@ -76,18 +78,19 @@ class _Lane:
             "relay_edge_records_refused_total", "Rows of traffic that Postgres takes in no form.", kind=kind
         )
 
-    def add(self, row: bytes) -> None:
+    def add(self, row: bytes | CallToKeep) -> None:
         """At the end."""
         self.rows.append((time.monotonic(), row))
-        self.size_bytes += len(row)
+        self.size_bytes += _size(row)
 
     def take(self) -> list[tuple[float, bytes]]:
         """One batch from the front."""
         taken: list[tuple[float, bytes]] = []
         size_bytes = 0
-        while self.rows and len(taken) < BATCH_ROWS and (size_bytes < BATCH_BYTES):
-            size_bytes += len(self.rows[0][1])
-            taken.append(self.rows.popleft())
+        while self.rows and len(taken) < BATCH_ROWS and size_bytes < BATCH_BYTES:
+            moment, row = self.rows.popleft()
+            size_bytes += _size(row)
+            taken.append((moment, row if isinstance(row, bytes) else row.encoded()))
         self.size_bytes -= size_bytes
         return taken
 
@@ -95,6 +98,10 @@ class _Lane:
         """A batch that could not be settled, where it was."""
         self.rows.extendleft(reversed(batch))
         self.size_bytes += sum(len(row) for _, row in batch)
+
+
+def _size(row: bytes | CallToKeep) -> int:
+    return len(row) if isinstance(row, bytes) else CALL_BYTES
 
 
 class Records:
@@ -138,12 +145,11 @@ class Records:
 
     def call(self, record: CallRecord) -> str | None:
         """Keeps a finished call; the id of its row, for its trace and capture. None for a call of nobody."""
-        encoded = encode_call(record)
-        if encoded is None:
+        if not is_kept(record):
             return None
-        call_id, row = encoded
-        self._add(self._calls, row)
-        return call_id
+        call = CallToKeep(record)
+        self._add(self._calls, call)
+        return call.id
 
     def trace(self, row: TraceRow) -> None:
         """Keeps a trace, or drops it."""
@@ -186,8 +192,8 @@ class Records:
                     lane.dropped.add(len(batch))
         await asyncio.to_thread(self._spill.close)
 
-    def _add(self, lane: _Lane, row: bytes) -> None:
-        if not lane.is_kept and lane.size_bytes + len(row) > DROPPABLE_BYTES:
+    def _add(self, lane: _Lane, row: bytes | CallToKeep) -> None:
+        if not lane.is_kept and lane.size_bytes + _size(row) > DROPPABLE_BYTES:
             lane.dropped.value += 1
             return
         lane.add(row)

@@ -7,7 +7,6 @@ from relay_contract.errors import LimitState
 from relay_edge import limit_headers
 from relay_edge.charges import RuleSet
 from relay_edge.error_shapes import ErrorShape
-from relay_edge.reply import header_lines
 
 MOST_TOKENS = 10**12
 MOST_NANOUSD = 10**15
@@ -57,4 +56,4 @@ class Reservation:
     def limit_lines(self, shape: ErrorShape) -> bytes:
         """Header lines that tell it in a vendor's words."""
         states = self.limits()
-        return header_lines(limit_headers.lines(states, shape, time.time())) if states else b""
+        return limit_headers.rendered(states, shape, time.time()) if states else b""

@@ -11,7 +11,7 @@ from relay_contract import nouns
 from relay_contract.traffic import CallRow, ErrorSource, columns
 from relay_contract.usage import Usage, UsageSource
 from relay_edge.call_record import Attempt, CallRecord
-from relay_edge.call_rows import encode_call, encode_row, used
+from relay_edge.call_rows import CallToKeep, encode_row, is_kept, used
 from relay_edge.routing import Candidate
 from tests.edge.nouns import BINDING, HOST, HOST_KEY, MODEL, MOMENT, PRICING
 
@@ -41,10 +41,9 @@ def record(**changes: Any) -> CallRecord:
 
 
 def row_of(call: CallRecord) -> dict[str, Any]:
-    encoded = encode_call(call)
-    assert encoded is not None
-    row: dict[str, Any] = json.loads(encoded[1])
-    assert row["id"] == encoded[0]
+    kept = CallToKeep(call)
+    row: dict[str, Any] = json.loads(kept.encoded())
+    assert row["id"] == kept.id
     return row
 
 
@@ -89,7 +88,8 @@ def test_a_row_says_what_happened() -> None:
 
 
 def test_nobody_s_call_has_no_row() -> None:
-    assert encode_call(record(project_id=None, relay_key_id=None)) is None
+    assert not is_kept(record(project_id=None, relay_key_id=None))
+    assert is_kept(record())
 
 
 @pytest.mark.parametrize(
