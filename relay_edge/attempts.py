@@ -26,7 +26,7 @@ from relay_contract.nouns import Host, HostBindingId, HostKey, HostKeyId
 from relay_contract.sealing import SealingError
 from relay_edge.call_record import Attempt, CallRecord
 from relay_edge.metrics import Metrics
-from relay_edge.protocols import SURFACES
+from relay_edge.protocols import HOST_SURFACES
 from relay_edge.protocols.model_name import ModelRequest
 from relay_edge.protocols.translation import Translation, Translator
 from relay_edge.routing import Blame, Candidate, Plan, next_candidate
@@ -57,6 +57,7 @@ class Destination:
     origin: Origin
     timeouts: Timeouts
     head: bytes  # request line and header lines, up to those of the single call
+    stream_head: bytes  # the same for a stream
     host_lines: tuple[bytes, ...]  # `x-relay-*` lines for the first, second, ... try
 
 
@@ -91,8 +92,8 @@ class Destinations:
         return prepared
 
     def _prepare(self, candidate: Candidate) -> Destination:
-        model_name = candidate.model.name
-        host, surface = candidate.host, SURFACES[candidate.binding.wire_shape]
+        model_name, upstream_name = candidate.model.name, candidate.binding.upstream_name
+        host, surface = candidate.host, HOST_SURFACES[candidate.binding.wire_shape]
         scheme, name, port, path = _split_base_url(host)
         if not _URL_PART.fullmatch(model_name + host.slug):
             raise HostUnusableError("the name of the model or the host holds characters that HTTP does not allow")
@@ -103,15 +104,17 @@ class Destinations:
             credential = surface.credential_lines(self._unseal(candidate.key))
         except (SealingError, BadHeader) as error:
             raise HostUnusableError("its key cannot be opened, or holds characters that HTTP does not allow") from error
-        head = (
-            f"POST {path}{surface.upstream_path} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/json\r\n"
-            "accept-encoding: identity\r\nuser-agent: relay\r\n"
+        head, stream_head = (
+            f"POST {path}{surface.path_for(upstream_name, is_stream)} HTTP/1.1\r\nhost: {authority}\r\n"
+            "content-type: application/json\r\naccept-encoding: identity\r\nuser-agent: relay\r\n"
+            for is_stream in (False, True)
         )
         served_by = f"x-relay-model: {model_name}\r\nx-relay-host: {host.slug}\r\nx-relay-attempts: "
         return Destination(
             origin=self._pool.origin(scheme, name, port),
             timeouts=_timeouts(host),
             head=head.encode("ascii") + credential,
+            stream_head=stream_head.encode("ascii") + credential,
             host_lines=tuple(f"{served_by}{number}\r\n".encode("ascii") for number in range(1, MAX_TRIES + 1)),
         )
 
@@ -201,10 +204,10 @@ class Call:
                 translation = self._translation(request, candidate)
             except BadRequest as error:
                 return error, Blame.HOST
-            body, caller_lines = translation.body, SURFACES[candidate.binding.wire_shape].caller_lines({})
+            body, caller_lines = translation.body, HOST_SURFACES[candidate.binding.wire_shape].caller_lines({})
             translated = TranslatedAnswer(stream, translation, host_lines)
         packed = b"%b%b%bcontent-length: %d\r\n\r\n%b" % (
-            destination.head,
+            destination.stream_head if request.is_stream else destination.head,
             caller_lines,
             _ACCEPTS[request.is_stream],
             len(body),
@@ -225,9 +228,14 @@ class Call:
         """Raises BadRequest for what the host's shape has no words for."""
         if self._translator is None:
             self._translator = Translator(
-                self._plan.shape, request.body, created=int(time.time()), fallback_id=uuid7().hex
+                self._plan.shape,
+                request.body,
+                created=int(time.time()),
+                fallback_id=uuid7().hex,
+                is_strict=self._plan.is_strict,
             )
-        return self._translator.to(candidate.binding.wire_shape, candidate.binding.upstream_name)
+        binding = candidate.binding
+        return self._translator.to(binding.wire_shape, binding.upstream_name, candidate.model.capabilities)
 
 
 def _refusal(status: int) -> RelayError:

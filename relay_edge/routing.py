@@ -66,6 +66,7 @@ class Plan:
 
     shape: WireShape  # the caller's; a candidate of another one gets the call translated
     legs: tuple[Leg, ...]
+    is_strict: bool = False  # the policy wants refused what another shape cannot carry
 
 
 class Blame(Enum):
@@ -147,7 +148,7 @@ class Router:
             [Candidate(model, stop.binding, stop.host, key, self._pricing(stop.binding)) for key in stop.keys]
             for stop in stops
         ]
-        route = self._routes[policy.id, name, shape] = _Route(model, shape, pools)
+        route = self._routes[policy.id, name, shape] = _Route(model, shape, pools, is_strict=policy.is_strict)
         return route
 
     def _pricing(self, binding: HostBinding) -> Pricing | None:
@@ -186,9 +187,10 @@ class Router:
 class _Route:
     """A model's candidates, and the plans that each turn makes of them."""
 
-    __slots__ = ("_model", "_plans", "_pools", "_shape", "first_host")
+    __slots__ = ("_is_strict", "_model", "_plans", "_pools", "_shape", "first_host")
 
-    def __init__(self, model: Model, shape: WireShape, pools: list[list[Candidate]]) -> None:
+    def __init__(self, model: Model, shape: WireShape, pools: list[list[Candidate]], *, is_strict: bool) -> None:
+        self._is_strict = is_strict
         self._model = model
         self._shape = shape
         self._pools = pools
@@ -202,7 +204,7 @@ class _Route:
         if plan is None:
             rotated = [pool[place % len(pool) :] + pool[: place % len(pool)] for pool in self._pools]
             candidates = tuple(candidate for pool in rotated for candidate in pool)
-            plan = self._plans[place] = Plan(self._shape, (Leg(self._model, candidates),))
+            plan = self._plans[place] = Plan(self._shape, (Leg(self._model, candidates),), self._is_strict)
         return plan
 
 

@@ -6,6 +6,7 @@ the first content, so a stream that fails before it can still be tried elsewhere
 """
 
 import logging
+import math
 
 from relay_contract.errors import InternalFault, RelayError, UpstreamError, UpstreamProtocolError
 from relay_edge.protocols.translation import StreamTranslation, Translation
@@ -14,6 +15,7 @@ from relay_edge.upstream import Failure, Head, UpstreamConnection
 
 logger = logging.getLogger(__name__)
 
+EVENT_STREAM = b"text/event-stream; charset=utf-8"
 _FIRST_ERROR = 400
 _KEPT = frozenset({b"retry-after", b"retry-after-ms"})
 
@@ -22,8 +24,8 @@ class TranslatedAnswer:
     """Receives one try's answer."""
 
     __slots__ = (
-        "_body", "_connection", "_fault", "_head", "_host_lines", "_is_done", "_is_head_out", "_stream", "_translated",
-        "_translation",
+        "_body", "_connection", "_fault", "_head", "_host_lines", "_is_done", "_is_event_stream",
+        "_is_head_out", "_stream", "_translated", "_translation",
     )  # fmt: skip
 
     def __init__(self, stream: CallerStream, translation: Translation, host_lines: bytes) -> None:
@@ -34,6 +36,7 @@ class TranslatedAnswer:
         self._head: Head | None = None
         self._translated: StreamTranslation | None = None  # None: a whole answer is gathered
         self._body: list[bytes] = []  # the upstream connection bounds it
+        self._is_event_stream = False  # of the host's answer
         self._fault: RelayError | None = None
         self._is_done = self._is_head_out = False
         stream.next_try(host_lines)
@@ -55,15 +58,12 @@ class TranslatedAnswer:
             len(name) == 12 and name.lower() == b"content-type" and value[:17].lower() == b"text/event-stream"
             for name, value in head.headers
         )
-        if (
-            status < 200
-            or 300 <= status < _FIRST_ERROR
-            or (status < 300 and is_stream is not self._translation.is_stream)
-        ):
+        if status < 200 or 300 <= status < _FIRST_ERROR:
             self._stream.refused_status = 502
             return False
-        if is_stream:
+        if is_stream and self._translation.is_stream and status < _FIRST_ERROR:
             self._translated = self._translation.stream()
+        self._is_event_stream = is_stream
         self._head = head
         return True
 
@@ -103,12 +103,17 @@ class TranslatedAnswer:
 
     def _whole(self, body: bytes) -> None:
         assert self._head is not None
-        status = self._head.status
+        status, content_type = self._head.status, b"application/json"
         if status >= _FIRST_ERROR:
             status, body = self._translation.refusal(status, body, self._stream.request_id)
+            if status > _FIRST_ERROR and self._stream.refuses(status):  # the host said it with another status
+                self._stream.refused_status = status
+                return
         else:
-            body = self._translation.whole(body)
-        self._send_head(status, b"application/json")
+            body = self._translation.whole(body, is_event_stream=self._is_event_stream)
+            if self._translation.is_stream:
+                content_type = EVENT_STREAM
+        self._send_head(status, content_type)
         self._is_done = True
         self._stream.on_data(body, True)
 
@@ -118,7 +123,7 @@ class TranslatedAnswer:
             written += translated.end()
         if written and (translated.failed is None or self._is_head_out):
             if not self._is_head_out:
-                self._send_head(200, b"text/event-stream; charset=utf-8")
+                self._send_head(200, EVENT_STREAM)
             self._is_done = translated.has_ended
             self._stream.on_data(written, self._is_done)
         if translated.failed is not None:
@@ -128,8 +133,10 @@ class TranslatedAnswer:
         """The caller's head: of the host's own lines only those that are about this answer in any shape."""
         assert self._head is not None
         lines = [(name, value) for name, value in self._head.headers if name.lower() in _KEPT]
+        if (seconds := self._translation.retry_after_seconds) is not None and not lines:
+            lines.append((b"retry-after", b"%d" % math.ceil(seconds)))
         lines.append((b"content-type", content_type))
-        if content_type.startswith(b"text/event-stream"):
+        if content_type is EVENT_STREAM:
             lines.append((b"cache-control", b"no-cache"))
         self._stream.next_try(self._host_lines + self._translation.notes.header_line())
         self._stream.on_head(Head(status, lines, None, False))

@@ -66,6 +66,14 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class Audio:
+    """Sound, as wav or mp3. `place` is where it stood in the caller's document."""
+
+    source: Inline
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Thinking:
     """The model's reasoning. `text` may be empty with a signature; "" for a signature means that there is none."""
 
@@ -108,7 +116,7 @@ class ToolResult:
     place: str = ""  # where it stood in the caller's document
 
 
-Block: TypeAlias = Text | Image | Document | Thinking | RedactedThinking | Refusal | ToolUse | ToolResult
+Block: TypeAlias = Text | Image | Document | Audio | Thinking | RedactedThinking | Refusal | ToolUse | ToolResult
 
 
 class Role(Enum):
@@ -205,6 +213,9 @@ class Request:
     top_p: float | None = None
     top_k: int | None = None
     stop: tuple[str, ...] = ()
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
     reasoning: Reasoning | None = None
     output: OutputSchema | None = None
     user: str | None = None
@@ -231,17 +242,19 @@ class Stop(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens. Meters are disjoint, `reasoning` and `audio_output` aside, which are part of `output`. None: not said."""
+    """Tokens. The first five are disjoint, the others say what part of them was what. None: not said."""
 
     input_uncached: int | None = None
     cache_read: int | None = None
     cache_write_5m: int | None = None
     cache_write_1h: int | None = None
     output: int | None = None
-    reasoning: int | None = None
+    reasoning: int | None = None  # part of output
     audio_input: int | None = None  # part of input_uncached
-    audio_output: int | None = None
+    audio_output: int | None = None  # part of output
     server_tool_requests: int | None = None
+    image_input: int | None = None  # part of input_uncached
+    image_output: int | None = None  # part of output
 
     @property
     def input(self) -> int | None:
@@ -260,6 +273,7 @@ def _meters(usage: Usage) -> tuple[int | None, ...]:
     return (
         usage.input_uncached, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h, usage.output,
         usage.reasoning, usage.audio_input, usage.audio_output, usage.server_tool_requests,
+        usage.image_input, usage.image_output,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from relay_contract.errors import ModelForbidden, ModelNotFound, NoHostKey, Rela
 from relay_contract.nouns import Noun, WireShape
 from relay_edge import protocols
 from relay_edge.catalog.snapshot import Snapshot
-from relay_edge.protocols.translation import CODECS
+from relay_edge.protocols.translation import CODECS, HOST_CODECS
 from relay_edge.routing import Blame, Candidate, Leg, PolicyPatterns, Router, Turns, next_candidate
 from tests.edge.nouns import BINDING, HOST, HOST_KEY, MODEL, POLICY, numbered
 
@@ -108,8 +108,9 @@ def test_no_grant(policy: nouns.Policy | None) -> None:
 
 
 def test_each_shape_has_a_surface_and_a_codec() -> None:
-    assert all(shape is surface.shape for shape, surface in protocols.SURFACES.items())
-    assert {*protocols.SURFACES} == {*CODECS} == {*WireShape}
+    assert all(shape is surface.shape for shape, surface in protocols.HOST_SURFACES.items())
+    assert {*protocols.SURFACES} == {*CODECS} == {*WireShape} - {WireShape.GEMINI}
+    assert {*protocols.HOST_SURFACES} == {*HOST_CODECS} == {*WireShape}
 
 
 def test_turns_go_round_for_each_host() -> None:

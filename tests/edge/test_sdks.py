@@ -86,7 +86,7 @@ async def test_anthropic() -> None:
                 await stranger.messages.create(model="demo-gpt", messages=TALK, max_tokens=9)
 
 
-@pytest.mark.parametrize("shape", list(WireShape))
+@pytest.mark.parametrize("shape", [OPENAI, ANTHROPIC])
 async def test_a_cut_stream_raises(shape: WireShape) -> None:
     async def cutting(_call: VendorCall, wire: Wire) -> None:
         await wire.head(200, "content-type: text/event-stream", "transfer-encoding: chunked")
@@ -106,7 +106,7 @@ async def test_a_cut_stream_raises(shape: WireShape) -> None:
                     [event async for event in events]
 
 
-@pytest.mark.parametrize("shape", list(WireShape))
+@pytest.mark.parametrize("shape", [OPENAI, ANTHROPIC])
 async def test_a_rate_limit_raises_with_its_wait(shape: WireShape, redis_url: str) -> None:
     limit = nouns.RateLimit(nouns.RateLimitId(9), "none", (nouns.Rule(nouns.Meter.REQUESTS, 0, 60),))
     async with Vendor(shape) as vendor:

@@ -23,7 +23,7 @@ from tests.edge.vendor import PATHS, Vendor, VendorCall, Wire
 TALK: Any = [{"role": "user", "content": "hi"}]
 CALL: dict[str, Any] = {"model": "demo-gpt", "messages": TALK, "max_tokens": 50}
 STREAM_CALL = CALL | {"stream": True}
-BOTH = pytest.mark.parametrize("shape", list(WireShape))  # the caller's; the vendor's is the other
+BOTH = pytest.mark.parametrize("shape", list(OTHER))  # the caller's; the vendor's is the other
 STREAMS = {OPENAI: "openai_tools", ANTHROPIC: "anthropic_thinking_tools"}
 WEATHER = {"type": "object", "properties": {"location": {"type": "string"}}}
 

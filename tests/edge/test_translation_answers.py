@@ -139,10 +139,22 @@ def test_a_completion_for_a_caller_of_messages() -> None:
 def test_reasons_to_stop(stop: str | None, finish: str, warnings: tuple[str, ...]) -> None:
     """Rules 43 to 45: an empty answer stays one."""
     translation = to_other(OPENAI, {})
-    answer = json.loads(translation.whole(json.dumps({"content": [], "stop_reason": stop}).encode()))
+    used = {"input_tokens": 1, "output_tokens": 0}
+    answer = json.loads(translation.whole(json.dumps({"content": [], "stop_reason": stop, "usage": used}).encode()))
     assert answer["choices"][0]["finish_reason"] == finish
     assert answer["choices"][0]["message"]["content"] == ""
     assert translation.notes.all() == warnings
+
+
+def test_missing_usage_is_estimated_and_said_to_be() -> None:
+    """Rule 66: four characters a token; an explicit zero stays one."""
+    translation = to_other(OPENAI, {})
+    used = json.loads(translation.whole(b'{"content": [{"type": "text", "text": "hello"}]}'))["usage"]
+    assert used == {"prompt_tokens": 15, "completion_tokens": 2, "total_tokens": 17}
+    assert "approximated:usage" in translation.notes.all()
+    zero = to_other(OPENAI, {})
+    assert json.loads(zero.whole(b'{"content": [], "usage": {"output_tokens": 0}}'))["usage"]["total_tokens"] == 0
+    assert "approximated:usage" not in zero.notes.all()
 
 
 @pytest.mark.parametrize(

@@ -6,27 +6,49 @@ import json
 from pathlib import Path
 from typing import Any
 
-from relay_contract.nouns import WireShape
+from relay_contract.nouns import Capabilities, WireShape
 from relay_edge.protocols.sse import EventReader
 from relay_edge.protocols.translation import Translation, Translator
 
-OPENAI, ANTHROPIC = WireShape.OPENAI_CHAT, WireShape.ANTHROPIC_MESSAGES
+OPENAI, ANTHROPIC, GEMINI = WireShape.OPENAI_CHAT, WireShape.ANTHROPIC_MESSAGES, WireShape.GEMINI
 RECORDINGS = Path(__file__).parent / "recordings"
 OTHER = {OPENAI: ANTHROPIC, ANTHROPIC: OPENAI}
 
 HI = {"role": "user", "content": "hi"}
 CLAUDE = "claude-sonnet-4-5"
 GPT = "gpt-4o"
-UPSTREAM = {OPENAI: GPT, ANTHROPIC: CLAUDE}
+GEMINI_3 = "gemini-3-flash"
+UPSTREAM = {OPENAI: GPT, ANTHROPIC: CLAUDE, GEMINI: GEMINI_3}
+UNKNOWN = Capabilities()
 
 
-def to_other(shape: WireShape, call: Any, upstream: str | None = None) -> Translation:
-    """A caller's call of this shape as a host of the other gets it; a model and messages are filled in."""
+def to_host(
+    shape: WireShape,
+    host: WireShape,
+    call: Any,
+    upstream: str | None = None,
+    capabilities: Capabilities = UNKNOWN,
+    *,
+    is_strict: bool = False,
+) -> Translation:
+    """A caller's call of this shape as a host of that one gets it; a model and messages are filled in."""
     filled = {"model": "m", "messages": [HI], **({"max_tokens": 100} if shape is ANTHROPIC else {}), **call}
-    body = json.dumps(filled).encode()
-    return Translator(shape, body, created=1_700_000_000, fallback_id="made").to(
-        OTHER[shape], upstream or UPSTREAM[OTHER[shape]]
+    translator = Translator(
+        shape, json.dumps(filled).encode(), created=1_700_000_000, fallback_id="made", is_strict=is_strict
     )
+    return translator.to(host, upstream or UPSTREAM[host], capabilities)
+
+
+def to_other(
+    shape: WireShape,
+    call: Any,
+    upstream: str | None = None,
+    capabilities: Capabilities = UNKNOWN,
+    *,
+    is_strict: bool = False,
+) -> Translation:
+    """The same, at a host of the other of the two shapes that this is about."""
+    return to_host(shape, OTHER[shape], call, upstream, capabilities, is_strict=is_strict)
 
 
 def sent(translation: Translation) -> Any:

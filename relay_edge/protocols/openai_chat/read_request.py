@@ -8,6 +8,7 @@ from typing import Any
 
 from relay_contract.errors import BadField
 from relay_edge.protocols.canonical import (
+    Audio,
     Block,
     CacheMark,
     Document,
@@ -34,13 +35,11 @@ from relay_edge.protocols.openai_chat.read_tools import read_cache_mark, read_to
 
 _ROLES = {name: name for name in ("system", "developer", "user", "assistant", "tool", "function")}
 _EFFORTS = {effort.value: effort for effort in Effort}
+_SOUNDS = {"wav": "audio/wav", "mp3": "audio/mp3"}
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "logprobs": (False,),
     "top_logprobs": (0,),
     "logit_bias": ({},),
-    "seed": (),
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
     "prediction": (),
     "store": (False,),
     "verbosity": ("medium",),
@@ -74,6 +73,9 @@ def read_request(body: bytes, notes: Notes) -> Request:
         top_p=call.number("top_p"),
         top_k=call.count("top_k"),
         stop=_stop(call),
+        seed=_seed(call),
+        frequency_penalty=call.number("frequency_penalty") or None,
+        presence_penalty=call.number("presence_penalty") or None,
         reasoning=_reasoning(call),
         output=_output(call),
         user=_user(call),
@@ -116,6 +118,13 @@ def _stop(call: Fields) -> tuple[str, ...]:
     if isinstance(call.value("stop"), str):
         return (call.value("stop"),)
     return call.texts("stop")
+
+
+def _seed(call: Fields) -> int | None:
+    seed = call.count("seed", -(2**63))
+    if seed is not None and seed >= 2**63:
+        raise call.refuse("seed", "is out of range.")
+    return seed
 
 
 def _reasoning(call: Fields) -> Reasoning | None:
@@ -287,9 +296,12 @@ def _part(part: Fields, kind: str) -> Block:
             file.done()
             return document
         case "input_audio":
-            raise part.refuse(
-                "type", "input_audio: the host of this model takes no sound; leaving it out would change what is asked."
-            )
+            sound = part.required_object("input_audio")
+            inline = Inline(sound.one_of("format", _SOUNDS) or "", sound.required_text("data"))
+            if not inline.media_type:
+                raise sound.refuse("format", "is missing.")
+            sound.done()
+            return Audio(inline, part.at("type"))
         case other:
             raise part.refuse("type", f"{other[:40]!r} has no counterpart at the host of this model.")
 
