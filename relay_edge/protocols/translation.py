@@ -327,7 +327,10 @@ class StreamTranslation:
             found = self._events.feed(piece)
         except EventTooLargeError as error:
             raise UpstreamProtocolError("The upstream host's stream has an event without an end.") from error
-        return self._read(found)
+        try:
+            return self._read(found)
+        except RecursionError as error:
+            raise UpstreamProtocolError("The upstream host's stream is nested too deeply.") from error
 
     def end(self) -> bytes:
         """At the end of the host's bytes. Raises UpstreamProtocolError for a stream that is cut."""

@@ -84,7 +84,7 @@ async def test_a_whole_call(shape: WireShape) -> None:
         assert call.header("anthropic-beta") is None
         if shape is OPENAI:
             assert answer.json["choices"][0]["message"]["content"] == "hello"
-            assert answer.headers["x-relay-warnings"].startswith("dropped:seed, unknown:speed")
+            assert answer.headers["x-relay-warnings"].startswith("unknown:speed, dropped:seed")
             assert call.header("anthropic-version") == "2023-06-01"
         else:
             assert answer.json["content"] == [{"type": "text", "text": "hello"}]

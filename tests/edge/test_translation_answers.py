@@ -65,7 +65,14 @@ def test_writes_to_a_cache_are_two_meters() -> None:
     assert anthropic_read.read_usage(usage) == meant
     assert anthropic_write.usage_of(meant) == usage
     assert anthropic_read.read_usage({"cache_creation_input_tokens": 7}) == Usage(cache_write_5m=7)
-    assert openai_write.usage_of(meant)["prompt_tokens"] == 8
+    chat = openai_write.usage_of(meant)
+    assert chat["prompt_tokens"] == 8
+    assert chat["prompt_tokens_details"] == {"cache_write_tokens": 7, "cache_creation_token_details": {
+        "ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 3}}  # fmt: skip
+    assert openai_read.read_usage(chat) == meant
+    assert openai_read.read_usage({"prompt_tokens": 9, "prompt_tokens_details": {"cache_write_tokens": 2,
+        "cache_creation_token_details": {"ephemeral_1h_input_tokens": 5}}}) == Usage(
+            input_uncached=7, cache_write_5m=0, cache_write_1h=2)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -176,6 +183,18 @@ def test_what_is_no_completion_is_an_error_of_the_host(body: bytes) -> None:
 def test_what_is_no_message_is_an_error_of_the_host(body: bytes) -> None:
     with pytest.raises(UpstreamProtocolError):
         to_other(OPENAI, {}).whole(body)
+
+
+@pytest.mark.parametrize("depth", [100, 900, 960, 980, 990, 1_000, 5_000])
+def test_an_answer_however_deep_is_an_answer_or_an_error_of_the_host(depth: int) -> None:
+    """Rule 5: decoding and encoding have bounds that differ a little."""
+    nested = b'{"a":' * depth + b"1" + b"}" * depth
+    block = b'{"type": "tool_use", "id": "t", "name": "f", "input": %b}' % nested
+    start = b'data: {"type": "content_block_start", "index": 0, "content_block": %b}\n\n' % block
+    with contextlib.suppress(UpstreamProtocolError):
+        json.loads(to_other(OPENAI, {}).whole(b'{"content": [%b]}' % block))
+    with contextlib.suppress(UpstreamProtocolError):
+        to_other(OPENAI, {"stream": True}).stream().feed(start)
 
 
 ERRORS: list[tuple[Any, int, Any, int, dict[str, Any]]] = [

@@ -60,10 +60,15 @@ def read_usage(usage: Any) -> Usage:
     if read is None:
         read = _count(usage, "prompt_cache_hit_tokens")  # DeepSeek's name for it
     written = _count(details, "cache_write_tokens")
+    kinds = details.get("cache_creation_token_details") if isinstance(details, Mapping) else None
+    hour = _count(kinds, "ephemeral_1h_input_tokens")  # gateways' way to tell the two prices of Anthropic apart
+    if hour is not None and written is not None:
+        hour = min(hour, written)
     return Usage(
         input_uncached=None if prompt is None else max(0, prompt - (read or 0) - (written or 0)),
         cache_read=read,
-        cache_write_5m=written,
+        cache_write_5m=None if written is None else written - (hour or 0),
+        cache_write_1h=None if written is None else hour,
         output=completion,
         reasoning=_count(made, "reasoning_tokens"),
         audio_input=_count(details, "audio_tokens"),
