@@ -228,6 +228,17 @@ def test_signatures_come_back_on_their_parts(shape: WireShape) -> None:
     ]  # fmt: skip
 
 
+def test_the_same_id_twice_is_two_ids() -> None:
+    """Rule 22: what comes back has to match, so one function called twice must differ."""
+    call = {"functionCall": {"id": "f", "name": "f", "args": {}}}
+    body = {"candidates": [{"content": {"parts": [call] * 3}, "finishReason": "STOP"}], "responseId": "r"}
+    message = json.loads(to_host(OPENAI, GEMINI, {}).whole(json.dumps(body).encode()))["choices"][0]["message"]
+    ids = [made["id"] for made in message["tool_calls"]]
+    assert (ids[0], len(set(ids))) == ("f", 3)
+    results = [{"role": "tool", "tool_call_id": call_id, "content": "ok"} for call_id in ids]
+    assert to_host(OPENAI, GEMINI, {"messages": [HI, message, *results]})
+
+
 def test_geminis_signature_is_never_shown_to_claude() -> None:
     message = {"role": "assistant", "content": [block("text", "c2ln"), words("a")]}
     there = {"role": "assistant", "content": "a", "thinking_blocks": [block("text", "c2ln")]}

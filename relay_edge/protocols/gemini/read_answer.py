@@ -117,11 +117,11 @@ def _string(values: Mapping[str, Any], name: str) -> str:
 class StreamReader:
     """Responses -> events. `feed` raises UpstreamProtocolError for a stream that cannot be understood."""
 
-    __slots__ = ("_calls", "_id", "_is_started", "_is_thinking", "_malformed", "has_ended", "has_finished")
+    __slots__ = ("_call_ids", "_id", "_is_started", "_is_thinking", "_malformed", "has_ended", "has_finished")
 
     def __init__(self) -> None:
         self._id = ""
-        self._calls = 0
+        self._call_ids: set[str] = set()
         self._malformed = 0
         self._is_started = self._is_thinking = False
         self.has_ended = False
@@ -183,7 +183,7 @@ class StreamReader:
             events.append(Failed(reason.lower(), _string(candidate, "finishMessage")))
         elif reason:
             stop = _STOPS.get(reason, Stop.UNKNOWN)
-            if self._calls and stop in (Stop.END, Stop.UNKNOWN):
+            if self._call_ids and stop in (Stop.END, Stop.UNKNOWN):
                 stop = Stop.TOOL_USE
             if stop is Stop.REFUSAL and (message := _string(candidate, "finishMessage")):
                 events.append(RefusalDelta(message))
@@ -214,18 +214,21 @@ class StreamReader:
         name, arguments = _string(call, "name"), call.get("args")
         if not name or not isinstance(arguments, dict | None):
             raise UpstreamProtocolError("The upstream host's answer calls a tool in a way that cannot be read.")
-        if self._calls >= MAX_CALLS:
+        if len(self._call_ids) >= MAX_CALLS:
             raise UpstreamProtocolError("The upstream host's answer calls too many tools.")
         written = encode(arguments or {}).decode()
-        call_id = _string(call, "id") or self._made_up_id(name + written)
+        call_id = _string(call, "id")
+        if not call_id or call_id in self._call_ids:  # hosts that only speak the shape repeat the function's name
+            call_id = self._made_up_id(name + written)
         self._end_thinking(CALL + call_id, signature, events)
-        events += [ToolStarted(self._calls, call_id, name), ToolDelta(self._calls, written)]
-        self._calls += 1
+        number = len(self._call_ids)
+        events += [ToolStarted(number, call_id, name), ToolDelta(number, written)]
+        self._call_ids.add(call_id)
 
     def _made_up_id(self, what: str) -> str:
         """An id for a call that came without one: different for each call of an answer, and of a conversation."""
         digest = hashlib.sha256(f"{self._id}\0{what}".encode("utf-8", "surrogatepass")).hexdigest()[:20]
-        return f"call_{digest}_{self._calls}"
+        return f"call_{digest}_{len(self._call_ids)}"
 
     def _end_thinking(self, slot: str, signature: str, events: list[Event]) -> None:
         if signature:
