@@ -356,7 +356,9 @@ def test_how_a_model_thinks_is_the_catalogs_to_say() -> None:
     """Rules 30 and 36."""
     effort = {"reasoning_effort": "high"}
     adaptive = Capabilities(thinking_modes=("manual", "adaptive"), effort_levels=("low", "medium"))
-    assert sent(to_other(OPENAI, effort, "my-claude", adaptive))["output_config"] == {"effort": "medium"}
+    nearest = to_other(OPENAI, effort, "my-claude", adaptive)
+    assert sent(nearest)["output_config"] == {"effort": "medium"}
+    assert nearest.notes.all() == ("approximated:reasoning_effort",)
     manual = sent(to_other(OPENAI, effort, "claude-opus-4-8", Capabilities(thinking_modes=("manual",))))
     assert manual["thinking"] == {"type": "enabled", "budget_tokens": 16_384}
     silent = to_other(OPENAI, effort, CLAUDE, Capabilities(reasoning=False))

@@ -121,7 +121,9 @@ def usage(prompt: int, completion: int, **details: Any) -> dict[str, Any]:
 TO_CHAT = {
     "anthropic_text": {
         "id": "chatcmpl-01Text", "content": "Grüß Gott 👋", "finish_reason": "stop",
-        "usage": usage(132, 15, prompt_tokens_details={"cached_tokens": 100, "cache_write_tokens": 7}),
+        "usage": usage(132, 15, prompt_tokens_details={
+            "cached_tokens": 100, "cache_write_tokens": 7, "cache_creation_token_details": {
+                "ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 3}}),
     },
     "anthropic_thinking_tools": {
         "id": "chatcmpl-01Think", "content": "Let me look.", "reasoning_content": "Two cities, two calls.",

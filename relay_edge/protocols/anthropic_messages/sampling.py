@@ -72,7 +72,10 @@ def _think(settings: Sampled, wish: Reasoning, traits: Traits, notes: Notes) -> 
                 settings.thinking = {"type": "adaptive"}
             if effort is not None:
                 effort = Effort.LOW if traits.efforts is None and effort is Effort.MINIMAL else effort
-                settings.output_config["effort"] = traits.nearest_effort(effort).value
+                nearest = traits.nearest_effort(effort)
+                if nearest is not effort:
+                    notes.add("approximated", "reasoning_effort")
+                settings.output_config["effort"] = nearest.value
         case ThinkingMode.MANUAL:
             if wish.is_on:
                 _budget(settings, wish.budget_tokens or BUDGETS[effort or Effort.MEDIUM], traits, notes)
