@@ -1,4 +1,4 @@
-"""Calls to models: /v1/chat/completions, /v1/messages and /v1/models, also below /openai and /anthropic.
+"""Calls to models: /v1/chat/completions, /v1/responses, /v1/messages and /v1/models, also below /openai and /anthropic.
 
 The life of a call: key (auth.py), body (body.py), model and policy (routing.py), limits (admission.py), a host
 (attempts.py), bytes back (streaming.py), and always, in a `finally`, the reservation settled. Per call: no task, no
@@ -104,6 +104,7 @@ class Inference:
         for prefix in _PREFIXES:
             if prefix != "/anthropic":
                 routes[f"{prefix}/v1/chat/completions"] = ("POST", self.chat_completions)
+                routes[f"{prefix}/v1/responses"] = ("POST", self.responses)
             if prefix != "/openai":
                 routes[f"{prefix}/v1/messages"] = ("POST", self.messages)
             routes[f"{prefix}/v1/models"] = ("GET", self.models)
@@ -112,6 +113,10 @@ class Inference:
     async def chat_completions(self, request: web.BaseRequest) -> web.StreamResponse:
         """OpenAI's surface."""
         return await self._serve(request, SURFACES[WireShape.OPENAI_CHAT])
+
+    async def responses(self, request: web.BaseRequest) -> web.StreamResponse:
+        """OpenAI's newer surface; nothing is kept between calls."""
+        return await self._serve(request, SURFACES[WireShape.OPENAI_RESPONSES])
 
     async def messages(self, request: web.BaseRequest) -> web.StreamResponse:
         """Anthropic's surface."""

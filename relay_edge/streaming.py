@@ -55,6 +55,8 @@ _WITHHELD_PREFIXES = (
     "anthropic-priority-",
 )
 MAX_REMEMBERED_NAMES = 2_000
+LONGEST_EVENT_START = 64
+"""Bytes of a stream that are looked at again with what follows: `Surface.last_event` matches less."""
 
 
 class _Names:
@@ -85,9 +87,9 @@ class CallerStream:
     """Receives one call's answers, of which one at most is passed on. Made for one request, closed in its `finally`."""
 
     __slots__ = (
-        "_connection", "_drain", "_framing", "_head", "_host_lines", "_is_event_stream", "_keep_alive",
-        "_last", "_must_end_itself", "_pending", "_protocol", "_refuses", "_request", "_request_id", "_surface",
-        "_transport", "bytes_sent", "is_cut", "is_whole", "refused_status", "status",
+        "_connection", "_drain", "_framing", "_has_last_event", "_head", "_host_lines", "_is_event_stream",
+        "_keep_alive", "_last", "_must_end_itself", "_pending", "_protocol", "_refuses", "_request", "_request_id",
+        "_surface", "_tail", "_transport", "bytes_sent", "is_cut", "is_whole", "refused_status", "status",
     )  # fmt: skip
 
     def __init__(
@@ -108,7 +110,8 @@ class CallerStream:
         self._host_lines = b""
         self._framing = b""  # b"chunked", b"length", b"close", b"none"
         self._last = b""
-        self._is_event_stream = self._must_end_itself = False
+        self._tail = b"\n"
+        self._is_event_stream = self._must_end_itself = self._has_last_event = False
         self.status = 0
         """Of the answer that is passed on; 0 before its head came."""
         self.refused_status = 0
@@ -174,7 +177,7 @@ class CallerStream:
             self._choose_framing(len(body), is_end)
         if body:
             self._last = body
-        if is_end and self._must_end_itself and self._surface.last_event not in self._last[-512:]:
+        if self._must_end_itself and not self._saw_last_event(body) and is_end:
             is_end, self.is_cut = False, True
         self.bytes_sent += len(body)
         data = self._framed(body, is_end)
@@ -185,6 +188,14 @@ class CallerStream:
         self.is_whole = is_end
         if not is_end and self._protocol.writing_paused:
             self._slow_down()
+
+    def _saw_last_event(self, body: bytes) -> bool:
+        """Whether the stream's last event has come, and the bytes so far do not end inside of it."""
+        seen = self._tail + body
+        if not self._has_last_event:
+            self._has_last_event = self._surface.last_event.search(seen) is not None
+        self._tail = seen[-LONGEST_EVENT_START:]
+        return self._has_last_event and seen.endswith((b"\n", b"\r", b"}", b"]"))
 
     def _framed(self, body: bytes, is_end: bool) -> bytes:
         if self._framing == b"chunked":

@@ -18,6 +18,6 @@ ANSWER_TOKENS = 4_096
 _UP_TO = ((2_048, Effort.LOW), (8_192, Effort.MEDIUM))
 
 
-def effort_of(budget_tokens: int) -> Effort:
+def effort_of_budget(budget_tokens: int) -> Effort:
     """The effort that comes nearest to a budget."""
     return next((effort for most, effort in _UP_TO if budget_tokens <= most), Effort.HIGH)

@@ -1,16 +1,18 @@
 """What a call to a model and its answer mean, in no vendor's words.
 
 A translation reads one vendor's JSON into these values and writes another's from them, so that each vendor's folder
-knows itself and nobody else. Immutable, no I/O; imports nothing of ours.
+knows itself and nobody else. Immutable, no I/O; of ours it imports the contract's meters alone.
 
 Tool arguments and thinking signatures are text and stay as they came, byte for byte: a number that is written anew
 or a signature that lost a character would be another one.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeAlias
+
+from relay_contract import usage as contract
 
 JsonObject: TypeAlias = Mapping[str, Any]
 """A JSON object as decoded; key order is the document's."""
@@ -75,7 +77,10 @@ class Audio:
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
-    """The model's reasoning. `text` may be empty with a signature; "" for a signature means that there is none."""
+    """The model's reasoning. `text` may be empty with a signature; "" for a signature means that there is none.
+
+    `signatures.py` says whose signature it is.
+    """
 
     text: str
     signature: str = ""
@@ -205,6 +210,7 @@ class Request:
 
     model: str
     turns: tuple[Turn, ...]
+    turns_place: str = "messages"  # the field that they stood in
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice | None = None
     parallel_tools: bool | None = None
@@ -222,6 +228,13 @@ class Request:
     service_tier: str | None = None
     is_stream: bool = False
     wants_stream_usage: bool = False  # the caller asked for a usage event at the end of its stream
+    echo: JsonObject = field(default_factory=dict)  # what an answer in the caller's shape repeats of its call
+
+    @property
+    def allowed_tools(self) -> tuple[Tool, ...]:
+        """The tools, less those that the choice leaves out."""
+        allowed = self.tool_choice.allowed if self.tool_choice is not None else ()
+        return tuple(tool for tool in self.tools if tool.name in allowed) if allowed else self.tools
 
 
 # --- answer ---
@@ -242,7 +255,8 @@ class Stop(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens. The first five are disjoint, the others say what part of them was what. None: not said."""
+    """Tokens as vendors say them. The first five are disjoint, those of audio and images are parts of them as noted.
+    None: not said."""
 
     input_uncached: int | None = None
     cache_read: int | None = None
@@ -262,6 +276,26 @@ class Usage:
         meters = (self.input_uncached, self.cache_read, self.cache_write_5m, self.cache_write_1h)
         return sum(meter for meter in meters if meter is not None) if any(m is not None for m in meters) else None
 
+    def meters(self) -> contract.Usage | None:
+        """As it is priced and written down; None when nothing was said."""
+        if _meters(self) == _NOT_SAID:
+            return None
+        audio_input, audio_output = self.audio_input or 0, self.audio_output or 0
+        image_input, image_output = self.image_input or 0, self.image_output or 0
+        return contract.Usage(
+            input_tokens=max(0, (self.input_uncached or 0) - audio_input - image_input),
+            cache_read_tokens=self.cache_read or 0,
+            cache_write_5m_tokens=self.cache_write_5m or 0,
+            cache_write_1h_tokens=self.cache_write_1h or 0,
+            input_audio_tokens=audio_input,
+            input_image_tokens=image_input,
+            output_tokens=max(0, (self.output or 0) - audio_output - image_output),
+            output_audio_tokens=audio_output,
+            output_image_tokens=image_output,
+            reasoning_tokens=self.reasoning or 0,
+            server_tool_calls=self.server_tool_requests or 0,
+        )
+
     def updated(self, later: "Usage") -> "Usage":
         """Later figures replace earlier ones, since vendors report totals; what is not said again stays."""
         return Usage(
@@ -275,6 +309,9 @@ def _meters(usage: Usage) -> tuple[int | None, ...]:
         usage.reasoning, usage.audio_input, usage.audio_output, usage.server_tool_requests,
         usage.image_input, usage.image_output,
     )  # fmt: skip
+
+
+_NOT_SAID = _meters(Usage())
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +336,7 @@ class ReplyContext:
     tool_names: Mapping[str, str]  # as the host knows them -> as the caller does; only those that differ
     output_tool: str | None  # a tool of ours whose arguments are the answer's text
     estimated_input_tokens: int
+    echo: JsonObject = field(default_factory=dict)  # the request's
 
 
 # --- events of a stream, in the order in which they happen ---

@@ -13,6 +13,7 @@ from relay_edge.protocols.canonical import Block, Refusal, Role, Text, ToolResul
 from relay_edge.protocols.notes import Notes
 
 _ID = re.compile(r"[A-Za-z0-9_-]+")
+_ID_PREFIX = re.compile(r"\A(?:chatcmpl-|msg_|resp_)")
 _NOT_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -74,6 +75,11 @@ def _check_results(turns: Sequence[Turn]) -> None:
 
 def _shown(name: str) -> str:
     return repr(name if len(name) <= 80 else f"{name[:77]}...")
+
+
+def bare_id(answer_id: str) -> str:
+    """An answer's id without the prefix that says whose shape it has."""
+    return _ID_PREFIX.sub("", answer_id)
 
 
 def fitting_id(name: str, longest: int) -> str:

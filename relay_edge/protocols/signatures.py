@@ -1,27 +1,26 @@
-"""Signatures of reasoning, marked with whose they are, so that none is ever shown to another vendor's model. Pure.
+"""Whose signature a block of reasoning carries, so that none is ever shown to another vendor. Pure.
 
-Anthropic's pass as they are. Another vendor's go out as `relay.<maker>.<slot>.<signature>`
-in the place that the caller's shape has for a signature; `slot` tells which part of the answer it belongs to. A mark
-holds dots, which base64 does not, so no signature of Anthropic's looks like one.
+Callers send a signature back wherever their next call goes, and a vendor refuses a call with another's. So each one
+but Anthropic's says in front whose it is: `openai:<item id>:<encrypted content>`, `gemini:<part>:<thought signature>`.
+Anthropic's are base64, which has no colon, and stay as they are.
 """
 
-_MARK = "relay."
+ANTHROPIC = "anthropic"
+GEMINI = "gemini"
+OPENAI = "openai"
 
 
-def marked(maker: str, slot: str, signature: str) -> str:
-    """`signature` has no dot in it: vendors write base64."""
-    return f"{_MARK}{maker}.{slot}.{signature}"
+def signed(vendor: str, signature: str) -> str:
+    """A vendor's signature, marked as its own."""
+    return f"{vendor}:{signature}"
 
 
-def unmarked(signature: str, maker: str) -> tuple[str, str] | None:
-    """Slot and signature; None for what is not this maker's."""
-    prefix = f"{_MARK}{maker}."
-    if not signature.startswith(prefix):
-        return None
-    slot, _, own = signature[len(prefix) :].rpartition(".")
-    return (slot, own) if slot and own else None
+def signature_of(vendor: str, marked: str) -> str | None:
+    """The vendor's signature without its mark; None when it is somebody else's."""
+    name, colon, signature = marked.partition(":")
+    return signature if colon and name == vendor else None
 
 
-def is_marked(signature: str) -> bool:
-    """Whether it is another vendor's than Anthropic's."""
-    return signature.startswith(_MARK)
+def is_anthropics(signature: str) -> bool:
+    """Whether Anthropic takes it."""
+    return bool(signature) and ":" not in signature

@@ -12,7 +12,7 @@ from typing import Protocol
 from relay_contract.errors import MalformedJson, UpstreamProtocolError
 from relay_contract.nouns import Capabilities, WireShape
 from relay_edge.error_shapes import ErrorShape, HostRefusal, host_refusal_body
-from relay_edge.protocols import anthropic_messages, openai_chat
+from relay_edge.protocols import anthropic_messages, openai_chat, openai_responses
 from relay_edge.protocols.anthropic_messages import read_answer as anthropic_read_answer
 from relay_edge.protocols.anthropic_messages import read_request as anthropic_read_request
 from relay_edge.protocols.anthropic_messages import write_answer as anthropic_write_answer
@@ -39,6 +39,7 @@ from relay_edge.protocols.canonical import (
     Usage,
     UsageSeen,
 )
+from relay_edge.protocols.estimate import CHARACTERS_PER_TOKEN
 from relay_edge.protocols.fitness import check_fitness
 from relay_edge.protocols.gathered import Gathering, events_of
 from relay_edge.protocols.gemini import read_answer as gemini_read_answer
@@ -50,12 +51,13 @@ from relay_edge.protocols.openai_chat import read_answer as openai_read_answer
 from relay_edge.protocols.openai_chat import read_request as openai_read_request
 from relay_edge.protocols.openai_chat import write_answer as openai_write_answer
 from relay_edge.protocols.openai_chat import write_request as openai_write_request
+from relay_edge.protocols.openai_responses import read_answer as responses_read_answer
+from relay_edge.protocols.openai_responses import read_request as responses_read_request
+from relay_edge.protocols.openai_responses import write_answer as responses_write_answer
+from relay_edge.protocols.openai_responses import write_request as responses_write_request
 from relay_edge.protocols.scrub import scrubbed
 from relay_edge.protocols.sse import EventReader, EventTooLargeError, ServerSentEvent
 from relay_edge.protocols.written import Written
-
-CHARACTERS_PER_TOKEN = 4
-"""A rough estimate, shown only until the host says the true figure."""
 
 _TOO_DEEP = "The body is nested too deeply."
 
@@ -117,6 +119,16 @@ CODECS: dict[WireShape, Codec] = {
         openai_read_answer.StreamReader,
         openai_write_answer.StreamWriter,
         openai_chat.SURFACE.error_shape,
+    ),
+    WireShape.OPENAI_RESPONSES: Codec(
+        responses_read_request.read_request,
+        responses_write_request.write_request,
+        responses_read_answer.read_answer,
+        responses_write_answer.write_answer,
+        responses_read_answer.read_error,
+        responses_read_answer.StreamReader,
+        responses_write_answer.StreamWriter,
+        openai_responses.SURFACE.error_shape,
     ),
     WireShape.ANTHROPIC_MESSAGES: Codec(
         anthropic_read_request.read_request,
@@ -183,7 +195,8 @@ class Translator:
             wants_usage=request.wants_stream_usage,
             tool_names=written.tool_names,
             output_tool=written.output_tool,
-            estimated_input_tokens=max(1, self._body_bytes // CHARACTERS_PER_TOKEN),
+            estimated_input_tokens=max(1, self._body_bytes // CHARACTERS_PER_TOKEN),  # shown until the host says it
+            echo=request.echo,
         )
         answer_notes = notes.copy(is_strict=False)  # nothing of an answer is the caller's fault
         return Translation(CODECS[self._shape], host, written.body, context, answer_notes, is_stream=request.is_stream)
@@ -192,7 +205,9 @@ class Translator:
 class Translation:
     """One try at a host of another shape."""
 
-    __slots__ = ("_caller", "_context", "_host", "body", "is_stream", "notes", "retry_after_seconds")
+    __slots__ = (
+        "_caller", "_context", "_host", "body", "finish", "is_stream", "notes", "retry_after_seconds", "usage",
+    )  # fmt: skip
 
     def __init__(
         self, caller: Codec, host: HostCodec, body: bytes, context: ReplyContext, notes: Notes, *, is_stream: bool
@@ -205,6 +220,10 @@ class Translation:
         self.is_stream = is_stream
         self.retry_after_seconds: float | None = None
         """What a refusal said in its body; None: nothing."""
+        self.usage: Usage | None = None
+        """What the host of a whole answer said was used. None: nothing; the caller is told an estimate."""
+        self.finish = ""
+        """Why the model stopped, a Stop value; "" before there is a whole answer."""
 
     def whole(self, body: bytes, *, is_event_stream: bool = False) -> bytes:
         """A host's answer that came whole, as the caller asked for it: hosts answer with a document where a stream was
@@ -225,7 +244,10 @@ class Translation:
         stop, usage = answer.stop, answer.usage
         if self._context.output_tool is not None and stop is Stop.TOOL_USE:
             stop = Stop.END
-        if not _is_said(usage):
+        self.finish = stop.value
+        if _is_said(usage):
+            self.usage = usage
+        else:
             self.notes.add("approximated", "usage")
             usage = _estimated(sum(map(_characters, answer.blocks)), self._context)
         return replace(answer, blocks=blocks, stop=stop, usage=usage)
@@ -294,8 +316,8 @@ class StreamTranslation:
     """
 
     __slots__ = (
-        "_characters", "_context", "_events", "_held", "_is_usage_said", "_output_call", "_reader", "_writer", "failed",
-        "has_content",
+        "_context", "_events", "_held", "_output_call", "_reader", "_writer", "delivered_characters", "failed",
+        "finish", "has_content", "usage",
     )  # fmt: skip
 
     def __init__(self, reader: EventsReader, writer: EventsWriter, context: ReplyContext) -> None:
@@ -304,12 +326,16 @@ class StreamTranslation:
         self._writer = writer
         self._context = context
         self._held: list[bytes] = []
-        self._characters = 0  # of the answer so far
-        self._is_usage_said = False
         self._output_call = -1  # number of the call whose arguments are the answer's text
         self.has_content = False
         self.failed: Failed | None = None
         """The host reported an error in its stream; nothing after it counts."""
+        self.usage: Usage | None = None
+        """What the host said was used, so far. None: nothing; the caller is told an estimate at the end."""
+        self.finish = ""
+        """Why the model stopped, a Stop value; "" as long as that is not known."""
+        self.delivered_characters = 0
+        """Of text, thinking and arguments, so far."""
 
     @property
     def has_ended(self) -> bool:
@@ -355,8 +381,9 @@ class StreamTranslation:
             if isinstance(event, Failed):
                 self.failed = event
                 break
-            if isinstance(event, Ended) and not self._is_usage_said:
-                written.append(self._writer.write(UsageSeen(_estimated(self._characters, self._context))))
+            if isinstance(event, Ended) and self.usage is None:
+                estimated = _estimated(self.delivered_characters, self._context)
+                written.append(self._writer.write(UsageSeen(estimated)))
             if not self.has_content:
                 if isinstance(event, Pinged):
                     continue
@@ -381,15 +408,21 @@ class StreamTranslation:
                 own = context.tool_names.get(name)
                 return event if own is None else replace(event, name=own)
             case ToolDelta(call, arguments):
-                self._characters += len(arguments)
+                self.delivered_characters += len(arguments)
                 return TextDelta(arguments) if call == self._output_call else event
             case TextDelta(text) | ThinkingDelta(text) | RefusalDelta(text):
-                self._characters += len(text)
+                self.delivered_characters += len(text)
                 return event
             case Started(_, usage) | UsageSeen(usage):
-                self._is_usage_said = self._is_usage_said or _is_said(usage)
+                if self.usage is not None:
+                    self.usage = self.usage.updated(usage)
+                elif _is_said(usage):
+                    self.usage = usage
                 return event
-            case Finished(Stop.TOOL_USE) if self._output_call >= 0:
-                return replace(event, stop=Stop.END)
+            case Finished(stop):
+                if stop is Stop.TOOL_USE and self._output_call >= 0:
+                    event = replace(event, stop=Stop.END)
+                self.finish = event.stop.value
+                return event
             case _:
                 return event

@@ -14,8 +14,9 @@ from relay_contract.errors import UpstreamProtocolError
 from relay_contract.nouns import WireShape
 from relay_edge.protocols.canonical import Usage
 from relay_edge.protocols.gathered import Gathering, events_of
-from relay_edge.protocols.gemini.read_answer import StreamReader, read_answer, read_usage
+from relay_edge.protocols.gemini.read_answer import StreamReader, read_answer
 from relay_edge.protocols.gemini.read_error import read_error
+from relay_edge.protocols.gemini.usage import read_usage
 from relay_edge.protocols.sse import EventReader
 from tests.edge.test_translation_answers import JUNK
 from tests.edge.test_translation_streams import completion_of, ends, message_of, usage, use
@@ -43,7 +44,7 @@ def translated(name: str, shape: WireShape, *cuts: int, stream: bytes | None = N
 
 
 def block(slot: str, signature: str, text: str = "", **more: Any) -> dict[str, Any]:
-    return {**more, "type": "thinking", "thinking": text, "signature": f"relay.gemini.{slot}.{signature}"}
+    return {**more, "type": "thinking", "thinking": text, "signature": f"gemini:{slot}:{signature}"}
 
 
 def thought(**more: Any) -> dict[str, Any]:
@@ -243,7 +244,7 @@ def test_geminis_signature_is_never_shown_to_claude() -> None:
     message = {"role": "assistant", "content": [block("text", "c2ln"), words("a")]}
     there = {"role": "assistant", "content": "a", "thinking_blocks": [block("text", "c2ln")]}
     document = sent(to_host(OPENAI, ANTHROPIC, {"messages": [HI, there, HI]}))
-    assert "relay.gemini" not in json.dumps(document)
+    assert "gemini:" not in json.dumps(document)
     assert message["content"][0]["signature"] not in json.dumps(sent(to_host(ANTHROPIC, OPENAI, {"messages": [
         HI, message, HI]})))  # fmt: skip
 

@@ -54,7 +54,7 @@ def user(*parts: Any) -> dict[str, Any]:
 
 
 def signed(slot: str, signature: str, text: str = "") -> dict[str, Any]:
-    return {"type": "thinking", "thinking": text, "signature": f"relay.gemini.{slot}.{signature}"}
+    return {"type": "thinking", "thinking": text, "signature": f"gemini:{slot}:{signature}"}
 
 
 # id -> (fields of the call, upstream name, fields of what the host gets, warnings)

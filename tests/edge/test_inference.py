@@ -15,12 +15,12 @@ from relay_contract.nouns import WireShape
 from tests.edge.conftest import until
 from tests.edge.nouns import BINDING, MODEL, POLICY, PROJECT, RELAY_KEY, TOKEN
 from tests.edge.plane import AUTHORIZED, MAX_BODY_BYTES, Plane, catalog_of, host_key, running_plane
-from tests.edge.vendor import ANSWERS, CHAT, PATHS, STREAMS, Vendor, VendorCall, Wire
+from tests.edge.vendor import ANSWERS, CALLERS, CHAT, PATHS, STREAMS, Vendor, VendorCall, Wire
 
-OPENAI, ANTHROPIC = WireShape.OPENAI_CHAT, WireShape.ANTHROPIC_MESSAGES
+OPENAI, RESPONSES, ANTHROPIC = CALLERS
 CALL = {"messages": [{"role": "user", "content": "hi"}], "model": "demo-gpt"}
 STREAM_CALL = CALL | {"stream": True}
-SHAPES = pytest.mark.parametrize("shape", [OPENAI, ANTHROPIC])
+SHAPES = pytest.mark.parametrize("shape", CALLERS)
 
 
 def error_of(shape: WireShape, document: Any) -> tuple[str, str]:
@@ -30,6 +30,10 @@ def error_of(shape: WireShape, document: Any) -> tuple[str, str]:
         assert document["type"] == "error"
         assert set(document["error"]) == {"type", "message"}
     else:
+        if document.get("type") == "error":  # the event of a stream of Responses says it twice
+            assert shape is RESPONSES
+            assert document == {"sequence_number": 0, **document["error"], "type": "error", "error": document["error"]}
+            document = {"error": document["error"]}
         assert set(document) == {"error"}
         assert set(document["error"]) == {"message", "type", "param", "code"}
     return document["error"]["type"], document["error"]["message"]
@@ -67,7 +71,7 @@ async def test_a_stream_passes_event_by_event(shape: WireShape, prefix: str) -> 
             go_on.clear()
         await wire.send(b"0\r\nx-trailer: secret\r\n\r\n")
 
-    own = {OPENAI: "/openai", ANTHROPIC: "/anthropic"}[shape] if prefix else ""
+    own = {OPENAI: "/openai", RESPONSES: "/openai", ANTHROPIC: "/anthropic"}[shape] if prefix else ""
     async with Vendor(shape, answer=one_by_one) as vendor, running_plane(catalog_of(vendor)) as plane:
         caller = await plane.caller()
         await caller.post(STREAM_CALL, AUTHORIZED, path=own + PATHS[shape])
@@ -602,7 +606,7 @@ async def test_a_cut_stream_ends_with_an_error_event(shape: WireShape, part: byt
         assert (answer.status, answer.is_whole) == (200, False)
         assert answer.body.startswith(part)
         *_, last = answer.body.removesuffix(b"\n\n").split(b"\n\n")
-        if shape is ANTHROPIC:
+        if shape is not OPENAI:
             assert last.startswith(b"event: error\n")
         error_of(shape, json.loads(last.split(b"data: ", 1)[1]))
         assert plane.served[0].error == "upstream_protocol_error"
@@ -614,6 +618,17 @@ async def test_an_unframed_stream_with_its_last_event_is_whole(shape: WireShape)
     async with Vendor(shape, answer=raw(SSE + b"\r\n", stream)) as vendor, running_plane(catalog_of(vendor)) as plane:
         answer = await plane.post(STREAM_CALL, path=PATHS[shape])
         assert (answer.body, answer.is_whole) == (stream, True)
+
+
+@SHAPES
+async def test_an_unframed_stream_that_ends_inside_its_last_event_is_cut(shape: WireShape) -> None:
+    """Also where the last event is long: that of Responses holds the whole answer."""
+    stream = b"".join(STREAMS[shape])
+    inside = stream[: stream.rindex(b"data:") + 9]
+    async with Vendor(shape, answer=raw(SSE + b"\r\n", inside)) as vendor, running_plane(catalog_of(vendor)) as plane:
+        answer = await plane.post(STREAM_CALL, path=PATHS[shape])
+        assert not answer.is_whole
+        assert plane.served[0].error == "upstream_protocol_error"
 
 
 async def test_a_host_that_never_answers() -> None:

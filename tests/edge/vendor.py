@@ -32,14 +32,50 @@ MESSAGE = {
     "content": [{"type": "text", "text": "hello"}],
     "usage": {"input_tokens": 3, "output_tokens": 1},
 }
+RESPONSE = {
+    "id": "resp_1",
+    "object": "response",
+    "created_at": 1_763_000_000,
+    "status": "completed",
+    "model": "gpt-x",
+    "output": [
+        {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "status": "completed",
+            "content": [{"type": "output_text", "text": "hello", "annotations": []}],
+        }
+    ],
+    "parallel_tool_calls": True,
+    "tool_choice": "auto",
+    "tools": [],
+    "usage": {
+        "input_tokens": 3,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": 1,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 4,
+    },
+}
 CONTENT = {
     "candidates": [{"content": {"parts": [{"text": "hello"}], "role": "model"}, "finishReason": "STOP", "index": 0}],
     "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 1, "totalTokenCount": 4},
     "modelVersion": "gemini-x",
     "responseId": "resp1",
 }
-ANSWERS = {WireShape.OPENAI_CHAT: CHAT, WireShape.ANTHROPIC_MESSAGES: MESSAGE, WireShape.GEMINI: CONTENT}
-PATHS = {WireShape.OPENAI_CHAT: "/v1/chat/completions", WireShape.ANTHROPIC_MESSAGES: "/v1/messages"}
+ANSWERS = {
+    WireShape.OPENAI_CHAT: CHAT,
+    WireShape.OPENAI_RESPONSES: RESPONSE,
+    WireShape.ANTHROPIC_MESSAGES: MESSAGE,
+    WireShape.GEMINI: CONTENT,
+}
+CALLERS = (WireShape.OPENAI_CHAT, WireShape.OPENAI_RESPONSES, WireShape.ANTHROPIC_MESSAGES)  # shapes that callers speak
+PATHS = {
+    WireShape.OPENAI_CHAT: "/v1/chat/completions",
+    WireShape.OPENAI_RESPONSES: "/v1/responses",
+    WireShape.ANTHROPIC_MESSAGES: "/v1/messages",
+}
 GEMINI_PATHS = ("/v1/models/gpt-x:generateContent", "/v1/models/gpt-x:streamGenerateContent?alt=sse")
 CREDENTIALS = {WireShape.ANTHROPIC_MESSAGES: "x-api-key", WireShape.GEMINI: "x-goog-api-key"}
 
@@ -233,6 +269,17 @@ STREAMS = {
         b'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{"content":"hel"}}]}\n\n',
         b'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{"content":"lo"}}]}\n\n',
         b"data: [DONE]\n\n",
+    ],
+    WireShape.OPENAI_RESPONSES: [
+        b'event: response.created\ndata: {"type":"response.created","response":{"id":"resp_1"}}\n\n',
+        (
+            b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","item_id":"msg_1",'
+            b'"output_index":0,"content_index":0,"delta":"hello"}\n\n'
+        ),
+        (
+            b"event: response.completed\n"
+            b'data: {"type":"response.completed","response":%b}\n\n' % json.dumps(RESPONSE).encode()
+        ),
     ],
     WireShape.ANTHROPIC_MESSAGES: [
         b'event: message_start\ndata: {"type":"message_start"}\n\n',

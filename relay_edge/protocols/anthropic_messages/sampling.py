@@ -19,7 +19,7 @@ from relay_edge.protocols.canonical import (
 from relay_edge.protocols.fitness import max_tokens_of
 from relay_edge.protocols.model_traits import Sampling, ThinkingMode, Traits
 from relay_edge.protocols.notes import Notes
-from relay_edge.protocols.signatures import is_marked
+from relay_edge.protocols.signatures import is_anthropics
 
 LEAST_BUDGET_TOKENS = 1_024
 
@@ -96,16 +96,11 @@ def _budget(settings: Sampled, budget: int, traits: Traits, notes: Notes) -> Non
 def _drop_unsigned(turns: list[Turn], notes: Notes) -> None:
     """Reasoning of another model, or without its signature, must never be put into Claude's mouth."""
     for place, turn in enumerate(turns):
-        kept = tuple(block for block in turn.blocks if not isinstance(block, Thinking) or _is_signed(block))
+        kept = tuple(b for b in turn.blocks if not isinstance(b, Thinking) or is_anthropics(b.signature))
         if len(kept) < len(turn.blocks):
             turns[place] = Turn(turn.role, kept, turn.place)
             notes.dropped("messages.reasoning", turn.place)  # dropped: unsigned thinking: Anthropic refuses it
     turns[:] = [turn for turn in turns if turn.blocks]
-
-
-def _is_signed(block: Thinking) -> bool:
-    """By Anthropic."""
-    return bool(block.signature) and not is_marked(block.signature)
 
 
 def _continues_unsigned(turns: Sequence[Turn]) -> bool:

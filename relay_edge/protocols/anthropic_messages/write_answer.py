@@ -36,6 +36,7 @@ from relay_edge.protocols.canonical import (
     Usage,
     UsageSeen,
 )
+from relay_edge.protocols.conversation import bare_id
 from relay_edge.protocols.fields import encode, object_text
 from relay_edge.protocols.notes import Notes
 from relay_edge.protocols.sse import named_event
@@ -63,7 +64,7 @@ def reason_of(stop: Stop, notes: Notes) -> str:
 
 def answer_id(own: str, context: ReplyContext) -> str:
     """An id in this shape's form, by which the host's own can still be found."""
-    return own if own.startswith("msg_") else f"msg_{(own or context.id).removeprefix('chatcmpl-')}"
+    return own if own.startswith("msg_") else f"msg_{bare_id(own or context.id)}"
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:

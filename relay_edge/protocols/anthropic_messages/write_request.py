@@ -50,8 +50,10 @@ def write_request(request: Request, upstream_name: str, traits: Traits, notes: N
     names = ToolNames(MAX_TOOL_NAME)
     system, others = _system(request.turns, traits, notes)
     turns = in_order(others, notes)
+    if not turns:
+        raise BadField(request.turns_place, "there has to be a message of the user that is not empty.")
     _check_ends(turns, traits)
-    tools = [_tool(tool, names, traits, notes) for tool in _allowed(request)]
+    tools = [_tool(tool, names, traits, notes) for tool in request.allowed_tools]
     choice = _tool_choice(request, bool(tools), names)
     if not tools and (stubs := _stubs(turns, names)):
         tools, choice = stubs, {"type": "none"}
@@ -128,8 +130,6 @@ def _system(turns: Sequence[Turn], traits: Traits, notes: Notes) -> tuple[list[T
 
 
 def _check_ends(turns: Sequence[Turn], traits: Traits) -> None:
-    if not turns:
-        raise BadField("messages", "there has to be a message of the user that is not empty.")
     if turns[0].role is not Role.USER:
         raise BadField(turns[0].place, "the first message has to be the user's at the host of this model.")
     check_end(turns, traits)
@@ -145,13 +145,6 @@ def _sendable(turns: Sequence[Turn], settings: Sampled) -> Sequence[Turn]:
     if not isinstance(end, Text):
         return turns
     return [*turns[:-1], Turn(last.role, (*last.blocks[:-1], Text(end.text.rstrip(), end.cache)), last.place)]
-
-
-def _allowed(request: Request) -> tuple[Tool, ...]:
-    choice = request.tool_choice
-    if choice is None or not choice.allowed:
-        return request.tools
-    return tuple(tool for tool in request.tools if tool.name in choice.allowed)
 
 
 def _tool(tool: Tool, names: ToolNames, traits: Traits, notes: Notes) -> dict[str, Any]:

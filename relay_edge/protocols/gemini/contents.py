@@ -24,11 +24,10 @@ from relay_edge.protocols.canonical import (
     Turn,
 )
 from relay_edge.protocols.conversation import ToolNames
-from relay_edge.protocols.gemini.signing import CALL, MAKER, TEXT, THOUGHT, UNSIGNED
+from relay_edge.protocols.gemini.signing import CALL, TEXT, THOUGHT, UNSIGNED, signed_part
 from relay_edge.protocols.media import PDF
 from relay_edge.protocols.model_traits import Traits
 from relay_edge.protocols.notes import Notes
-from relay_edge.protocols.signatures import unmarked
 
 Part = dict[str, Any]
 
@@ -62,7 +61,7 @@ class Contents:
         parts: list[Part] = []
         for block in turn.blocks:
             match block:
-                case Thinking(text, signature) if own := unmarked(signature, MAKER):
+                case Thinking(text, signature) if own := signed_part(signature):
                     if own[0] == THOUGHT:
                         parts.append({"text": text, "thought": True, "thoughtSignature": own[1]})
                     else:

@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from relay_edge.protocols.budgets import ANSWER_TOKENS, BUDGETS, effort_of
+from relay_edge.protocols.budgets import ANSWER_TOKENS, BUDGETS, effort_of_budget
 from relay_edge.protocols.canonical import Effort, Reasoning, Request
 from relay_edge.protocols.fitness import max_tokens_of, sampling_of
 from relay_edge.protocols.model_traits import Sampling, ThinkingMode, Traits
@@ -97,7 +97,7 @@ def _effort(wish: Reasoning, traits: Traits, notes: Notes) -> Effort | None:
     if wish.is_on is False:
         effort = Effort.NONE
     elif effort is None and wish.budget_tokens is not None:
-        effort = effort_of(wish.budget_tokens)
+        effort = effort_of_budget(wish.budget_tokens)
         notes.add("approximated", "thinking.budget_tokens")
     if effort is None:
         return None

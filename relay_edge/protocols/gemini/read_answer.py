@@ -24,13 +24,12 @@ from relay_edge.protocols.canonical import (
     ThinkingEnded,
     ToolDelta,
     ToolStarted,
-    Usage,
     UsageSeen,
 )
 from relay_edge.protocols.fields import decode_object, encode
 from relay_edge.protocols.gathered import Gathering
-from relay_edge.protocols.gemini.signing import CALL, MAKER, TEXT, THOUGHT
-from relay_edge.protocols.signatures import marked
+from relay_edge.protocols.gemini.signing import CALL, TEXT, THOUGHT, sign_part
+from relay_edge.protocols.gemini.usage import read_usage
 from relay_edge.protocols.sse import ServerSentEvent
 
 _STOPS = {
@@ -71,38 +70,6 @@ def read_answer(body: bytes) -> Answer:
     for event in StreamReader().read(document):
         gathering.add(event)
     return gathering.answer()
-
-
-def read_usage(usage: Any) -> Usage:
-    """Gemini's prompt tokens include what was cached, its candidates' tokens exclude the thoughts."""
-    if not isinstance(usage, Mapping):
-        return Usage()
-    prompt, read, tools = (_count(usage, f"{name}TokenCount") for name in ("prompt", "cachedContent", "toolUsePrompt"))
-    said, thought = _count(usage, "candidatesTokenCount"), _count(usage, "thoughtsTokenCount")
-    asked, cached, made = (usage.get(f"{name}TokensDetails") for name in ("prompt", "cache", "candidates"))
-    return Usage(
-        input_uncached=None if prompt is None else max(0, prompt - (read or 0)) + (tools or 0),
-        cache_read=read,
-        output=None if said is None and thought is None else (said or 0) + (thought or 0),
-        reasoning=thought,
-        audio_input=_of_kind(asked, cached, "AUDIO"),
-        audio_output=_of_kind(made, None, "AUDIO"),
-        image_input=_of_kind(asked, cached, "IMAGE"),
-        image_output=_of_kind(made, None, "IMAGE"),
-    )
-
-
-def _of_kind(details: Any, cached: Any, kind: str) -> int | None:
-    """Tokens of one modality, less those that a cache served; None where the modality is not named."""
-    counts = [count for each in _objects(details) if each.get("modality") == kind
-              and (count := _count(each, "tokenCount")) is not None]  # fmt: skip
-    less = sum(_count(each, "tokenCount") or 0 for each in _objects(cached) if each.get("modality") == kind)
-    return max(0, sum(counts) - less) if counts else None
-
-
-def _count(values: Mapping[str, Any], name: str) -> int | None:
-    value = values.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:
@@ -232,7 +199,7 @@ class StreamReader:
 
     def _end_thinking(self, slot: str, signature: str, events: list[Event]) -> None:
         if signature:
-            events.append(ThinkingEnded(marked(MAKER, slot, signature)))
+            events.append(ThinkingEnded(sign_part(slot, signature)))
         elif self._is_thinking:
             events.append(ThinkingEnded(""))
         self._is_thinking = False

@@ -28,7 +28,7 @@ def write_request(request: Request, _upstream_name: str, traits: Traits, notes: 
     system, others = _system(request.turns, notes)
     turns = in_order(others, notes)
     if not turns:
-        raise BadField("messages", "there has to be a message of the user that is not empty.")
+        raise BadField(request.turns_place, "there has to be a message of the user that is not empty.")
     check_end(turns, traits)
     _note_unsayable(request, notes)
     tools = [_declaration(tool, names, notes) for tool in _allowed(request)]

@@ -32,6 +32,7 @@ from relay_edge.protocols.canonical import (
     Usage,
     UsageSeen,
 )
+from relay_edge.protocols.conversation import bare_id
 from relay_edge.protocols.fields import encode
 from relay_edge.protocols.notes import Notes
 from relay_edge.protocols.sse import comment
@@ -58,7 +59,7 @@ def reason_of(stop: Stop, notes: Notes) -> str:
 
 def answer_id(own: str, context: ReplyContext) -> str:
     """An id in this shape's form, by which the host's own can still be found."""
-    return own if own.startswith("chatcmpl-") else f"chatcmpl-{(own or context.id).removeprefix('msg_')}"
+    return own if own.startswith("chatcmpl-") else f"chatcmpl-{bare_id(own or context.id)}"
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from relay_contract.errors import BadField
-from relay_edge.protocols.budgets import effort_of
+from relay_edge.protocols.budgets import effort_of_budget
 from relay_edge.protocols.canonical import (
     Audio,
     Block,
@@ -47,10 +47,10 @@ def write_request(request: Request, upstream_name: str, traits: Traits, notes: N
     names = ToolNames(MAX_TOOL_NAME)
     turns = in_order(request.turns, notes)
     if all(turn.role is Role.SYSTEM for turn in turns):
-        raise BadField("messages", "there has to be a message that is not empty.")
+        raise BadField(request.turns_place, "there has to be a message that is not empty.")
     check_end(turns, traits)
     document: dict[str, Any] = {"model": upstream_name}
-    _note_marks(request, notes)
+    note_marks(request, notes)
     messages = [message for turn in turns for message in _messages(turn, names, traits, notes)]
     document["messages"] = messages
     if request.is_stream:
@@ -59,7 +59,8 @@ def write_request(request: Request, upstream_name: str, traits: Traits, notes: N
     if (max_tokens := max_tokens_of(request, traits, notes)) is not None:
         document["max_completion_tokens" if traits.is_reasoning else "max_tokens"] = max_tokens
     _write_sampling(document, request, traits, notes)
-    _write_reasoning(document, request.reasoning, traits, notes)
+    if effort := effort_of(request.reasoning, traits, notes):
+        document["reasoning_effort"] = effort
     _write_tools(document, request, names)
     if request.output is not None:
         if request.output.schema is not None and traits.refuses_output_schema:
@@ -87,7 +88,8 @@ def _messages(turn: Turn, names: ToolNames, traits: Traits, notes: Notes) -> lis
             return _user(turn, notes)
 
 
-def _note_marks(request: Request, notes: Notes) -> None:
+def note_marks(request: Request, notes: Notes) -> None:
+    """Says that the caller's marks for a cache go nowhere."""
     marked = any(getattr(block, "cache", None) for turn in request.turns for block in turn.blocks)
     if marked or any(tool.cache for tool in request.tools):
         notes.dropped("cache_control")  # dropped: cache_control: these hosts decide themselves what they cache
@@ -196,35 +198,39 @@ def _write_sampling(document: dict[str, Any], request: Request, traits: Traits, 
         document["stop"] = list(request.stop[:MAX_STOPS])
 
 
-def _write_reasoning(document: dict[str, Any], wish: Reasoning | None, traits: Traits, notes: Notes) -> None:
+def effort_of(wish: Reasoning | None, traits: Traits, notes: Notes) -> str | None:
+    """How hard one of OpenAI's models is told to think; None: nothing is said."""
     if wish is None:
-        return
+        return None
     if not traits.takes_effort:
         if wish.is_on or wish.effort is not None:
             notes.dropped("reasoning")  # dropped: reasoning: this model does not think, or is not told how hard
-        return
+        return None
     effort = wish.effort
     if effort is None and wish.budget_tokens is not None:
-        effort = effort_of(wish.budget_tokens)
+        effort = effort_of_budget(wish.budget_tokens)
         notes.add("approximated", "thinking.budget_tokens")
     if wish.is_on is False:
         effort = Effort.NONE
         if traits.efforts is None or Effort.NONE not in traits.efforts:
             notes.dropped("thinking")  # dropped: disabled thinking: this model cannot be told not to
-            return
+            return None
     if effort is Effort.MAX and traits.efforts is None:
         effort = Effort.XHIGH
-    if effort is not None:
-        nearest = traits.nearest_effort(effort)
-        if nearest is not effort:
-            notes.add("approximated", "reasoning_effort")
-        document["reasoning_effort"] = nearest.value
+    return None if effort is None else _nearest(effort, traits, notes)
+
+
+def _nearest(effort: Effort, traits: Traits, notes: Notes) -> str:
+    nearest = traits.nearest_effort(effort)
+    if nearest is not effort:
+        notes.add("approximated", "reasoning_effort")
+    return nearest.value
 
 
 def _write_tools(document: dict[str, Any], request: Request, names: ToolNames) -> None:
     if not request.tools:
         return
-    document["tools"] = [{"type": "function", "function": _function(tool, names)} for tool in request.tools]
+    document["tools"] = [{"type": "function", "function": _function(tool, names)} for tool in request.allowed_tools]
     choice = request.tool_choice
     if choice is not None:
         if choice.mode is ToolMode.NAMED:
