@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relay_contract import usage as contract
 from relay_contract.errors import UpstreamProtocolError
 from relay_contract.nouns import WireShape
 from relay_edge.protocols.canonical import Usage
@@ -18,9 +19,23 @@ from relay_edge.protocols.gemini.read_answer import StreamReader, read_answer
 from relay_edge.protocols.gemini.read_error import read_error
 from relay_edge.protocols.gemini.usage import read_usage
 from relay_edge.protocols.sse import EventReader
+from relay_edge.protocols.watch import usage_of_body
 from tests.edge.test_translation_answers import JUNK
 from tests.edge.test_translation_streams import completion_of, ends, message_of, usage, use
-from tests.edge.translating import ANTHROPIC, GEMINI, HI, OPENAI, RECORDINGS, events, recording, sent, to_host
+from tests.edge.translating import (
+    ANTHROPIC,
+    GEMINI,
+    HI,
+    OPENAI,
+    RECORDINGS,
+    RESPONSES,
+    events,
+    recording,
+    response_of,
+    sent,
+    to_host,
+)
+from tests.edge.vendor import CALLERS
 
 BROKEN = {"gemini_malformed_call", "gemini_overloaded"}
 WHOLE = sorted(path.stem for path in RECORDINGS.glob("gemini_*.sse") if path.stem not in BROKEN)
@@ -227,6 +242,57 @@ def test_signatures_come_back_on_their_parts(shape: WireShape) -> None:
         {"functionCall": {"name": "get_weather", "args": {"location": "Oslo"}, "id": "fc2"}},
         {"functionCall": {"name": "now", "args": {}, "id": "fc3"}},
     ]  # fmt: skip
+
+
+def test_signatures_come_back_from_callers_of_responses() -> None:
+    stream = to_host(RESPONSES, GEMINI, {"stream": True}).stream()
+    output = response_of(stream.feed(recording("gemini_thinking_tools")) + stream.end())["output"]
+    encrypted = [item["encrypted_content"] for item in output if "encrypted_content" in item]
+    assert encrypted == [f"gemini:call.fc1:{SIGNATURE}"]
+    results = [{"type": "function_call_output", "call_id": item["call_id"], "output": "ok"}
+               for item in output if item["type"] == "function_call"]  # fmt: skip
+    asked = {"input": [HI, *output, *results]}
+    parts = sent(to_host(RESPONSES, GEMINI, asked))["contents"][1]["parts"]
+    assert [part.get("thoughtSignature") for part in parts if "functionCall" in part] == [SIGNATURE, None, None]
+    for host in (OPENAI, ANTHROPIC):
+        assert SIGNATURE.encode() not in to_host(RESPONSES, host, asked).body
+
+
+@pytest.mark.parametrize("shape", CALLERS)
+def test_what_was_used_and_why_it_ended_is_kept(shape: WireShape) -> None:
+    """For the call's record: figures as the host said them, whatever the caller is told."""
+    used = Usage(input_uncached=72, output=55, reasoning=20)
+    stream = to_host(shape, GEMINI, asked(shape, stream=True)).stream()
+    assert (stream.usage, stream.finish, stream.delivered_characters) == (None, "", 0)
+    stream.feed(recording("gemini_thinking_tools"))
+    assert (stream.usage, stream.finish) == (used, "tool_use")
+    assert stream.delivered_characters == len(
+        'Two cities, two calls.Let me look.{"location":"Tokyo","days":1.50}{"location":"Oslo"}{}'
+    )
+    whole = to_host(shape, GEMINI, {})
+    whole.whole(recording("gemini_thinking_tools"), is_event_stream=True)
+    assert (whole.usage, whole.finish) == (used, "tool_use")
+
+
+def test_an_estimate_is_not_what_a_host_said() -> None:
+    body = {"candidates": [{"content": {"parts": [{"text": "hello"}]}, "finishReason": "MAX_TOKENS"}]}
+    stream, whole = to_host(OPENAI, GEMINI, asked(OPENAI, stream=True)).stream(), to_host(OPENAI, GEMINI, {})
+    written = stream.feed(b"data: %b\n\n" % json.dumps(body).encode()) + stream.end()
+    assert completion_of(written)["usage"]["completion_tokens"] == 2
+    assert (stream.usage, stream.finish, stream.delivered_characters) == (None, "length", 5)
+    assert json.loads(whole.whole(json.dumps(body).encode()))["usage"]["completion_tokens"] == 2
+    assert (whole.usage, whole.finish) == (None, "length")
+
+
+def test_a_whole_answers_figures() -> None:
+    body = {"candidates": [{"content": {"parts": [{"text": "a"}]}, "finishReason": "STOP"}], "usageMetadata": {
+        "promptTokenCount": 9, "candidatesTokenCount": 7,
+        "promptTokensDetails": [{"modality": "IMAGE", "tokenCount": 4}],
+        "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 5}]}}  # fmt: skip
+    meters = contract.Usage(input_tokens=5, input_image_tokens=4, output_tokens=2, output_audio_tokens=5)
+    assert usage_of_body(GEMINI, json.dumps(body).encode()) == (meters, "end")
+    assert usage_of_body(GEMINI, b'{"error": {"status": "INTERNAL"}}') == (None, "")
+    assert usage_of_body(GEMINI, b"no") == (None, "")
 
 
 def test_the_same_id_twice_is_two_ids() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from relay_contract.errors import BadField
 from relay_contract.nouns import Capabilities
 from tests.edge.test_translation_to_chat import JUNK, chats
-from tests.edge.translating import ANTHROPIC, CLAUDE, GEMINI, GPT, HI, OPENAI, sent, to_host, to_other
+from tests.edge.translating import ANTHROPIC, CLAUDE, GEMINI, GPT, HI, OPENAI, RESPONSES, sent, to_host, to_other
 
 PRO, FLASH_3, PRO_25, FLASH_25, OLD = (
     "gemini-3-pro-preview", "gemini-3-flash", "gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.0-flash",
@@ -410,6 +410,12 @@ STRICT: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     "cache marks": (ANTHROPIC, OPENAI, {"tools": [
         {"name": "a", "input_schema": EMPTY, "cache_control": {"type": "ephemeral"}}]}, "cache_control"),
     "top_k": (ANTHROPIC, OPENAI, {"top_k": 5}, "top_k"),
+    "what Responses lack": (OPENAI, RESPONSES, {"presence_penalty": 1}, "presence_penalty"),
+    "stops at Responses": (ANTHROPIC, RESPONSES, {"stop_sequences": ["a"]}, "stop"),
+    "thinking of before at Responses": (ANTHROPIC, RESPONSES, {"messages": [HI, {"role": "assistant", "content": [
+        {"type": "thinking", "thinking": "t", "signature": "s"}, {"type": "text", "text": "a"}]}, HI]}, "messages[1]"),
+    "a field of Responses": (RESPONSES, GEMINI, {"truncation": "auto"}, "truncation"),
+    "an unknown field of an item": (RESPONSES, ANTHROPIC, {"input": [HI | {"x": 1}]}, "input[0].x"),
     "a user": (ANTHROPIC, GEMINI, {"metadata": {"user_id": "u"}}, "user"),
     "thinking of before": (ANTHROPIC, OPENAI, {"messages": [HI, {"role": "assistant", "content": [
         {"type": "thinking", "thinking": "t", "signature": "s"}, {"type": "text", "text": "a"}]}, HI]}, "messages[1]"),

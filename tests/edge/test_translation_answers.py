@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relay_contract import usage as contract
 from relay_contract.errors import UpstreamProtocolError
 from relay_edge.protocols.anthropic_messages import read_answer as anthropic_read
 from relay_edge.protocols.anthropic_messages import write_answer as anthropic_write
@@ -73,6 +74,14 @@ def test_writes_to_a_cache_are_two_meters() -> None:
     assert openai_read.read_usage({"prompt_tokens": 9, "prompt_tokens_details": {"cache_write_tokens": 2,
         "cache_creation_token_details": {"ephemeral_1h_input_tokens": 5}}}) == Usage(
             input_uncached=7, cache_write_5m=0, cache_write_1h=2)  # fmt: skip
+
+
+def test_pictures_are_meters_of_their_own() -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 7, "prompt_tokens_details": {"image_tokens": 4},
+             "completion_tokens_details": {"image_tokens": 5}}  # fmt: skip
+    assert openai_read.read_usage(usage).meters() == contract.Usage(
+        input_tokens=5, input_image_tokens=4, output_tokens=2, output_image_tokens=5
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from openai.types.responses import Response, ResponseErrorEvent
 
 from relay_contract.errors import BadField, UpstreamProtocolError
-from relay_contract.nouns import WireShape
+from relay_contract.nouns import Capabilities, WireShape
 from relay_edge.error_shapes import ErrorShape, error_body
 from relay_edge.protocols import SURFACES
 from relay_edge.protocols.canonical import ReplyContext, Usage
@@ -347,6 +347,32 @@ def test_a_chat_completion_call_for_a_host_of_responses(case: str) -> None:
     assert translation.notes.all() == warnings
 
 
+def test_a_later_system_message_stays_where_it_is() -> None:
+    late = {"messages": [{"role": "system", "content": "a"}, {"role": "developer", "content": "b"}, HI,
+                         {"role": "system", "content": "c"}]}  # fmt: skip
+    for upstream, role in (("gpt-4o", "system"), (GPT5, "developer")):
+        document = sent(to_other(OPENAI, late, upstream, host=RESPONSES))
+        assert document["instructions"] == "a\nb"
+        assert document["input"][1] == {"role": role, "content": "c"}
+
+
+def test_what_a_model_takes_counts_at_a_host_of_responses() -> None:
+    call = {"messages": [HI], "max_tokens": 99, "temperature": 1, "top_p": 1,
+            "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}}  # fmt: skip
+    known = Capabilities(max_output_tokens=50, sampling_limits="one", structured_output=False, prefill=False)
+    translation = to_other(OPENAI, call, host=RESPONSES, capabilities=known)
+    document = sent(translation)
+    assert (document["max_output_tokens"], document["temperature"]) == (50, 1)
+    assert "top_p" not in document
+    assert "text" not in document
+    assert json.dumps(SCHEMA, separators=(",", ":")) in document["instructions"]
+    assert set(translation.notes.all()) == {
+        "clamped:max_tokens", "dropped:top_p", "approximated:response_format"}  # fmt: skip
+    with pytest.raises(BadField) as refused:
+        to_other(OPENAI, {"messages": [HI, {"role": "assistant", "content": "a"}]}, host=RESPONSES, capabilities=known)
+    assert refused.value.field == "messages[1]"
+
+
 def test_a_messages_call_for_a_host_of_responses() -> None:
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
     use = {"type": "tool_use", "id": "toolu_1", "name": "clock", "input": {"a": 1}}
@@ -512,6 +538,13 @@ TO_RESPONSES = {
 def test_streams_for_callers_of_responses(name: str) -> None:
     host = ANTHROPIC if name.startswith("anthropic") else OPENAI
     assert response_of(translated(recording(name), host, caller=RESPONSES)) == TO_RESPONSES[name]
+
+
+@pytest.mark.parametrize("stop", ["refusal", "max_tokens", "model_context_window_exceeded"])
+def test_the_items_of_a_stream_that_was_cut_say_the_same_twice(stop: str) -> None:
+    stream = recording("anthropic_text").replace(b"end_turn", stop.encode())
+    found = response_of(translated(stream, ANTHROPIC, caller=RESPONSES))
+    assert (found["status"], found["output"][-1]["status"]) == ("incomplete", "incomplete")
 
 
 def test_calls_side_by_side_keep_their_own_items() -> None:
