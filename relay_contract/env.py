@@ -124,6 +124,10 @@ class Env:
         # A random placeholder, not zeros: nothing sealed by mistake before `done` opens for somebody who knows this.
         return self._secret(name, None, os.urandom(32), _KEY_EXPECTED + ", or a file's path in {}_FILE", _key32)
 
+    def master_keys(self) -> tuple[bytes, ...]:
+        """What `sealing.Sealer` takes: RELAY_MASTER_KEY, which seals, then those that only open. Each once."""
+        return tuple(dict.fromkeys((self.key32("RELAY_MASTER_KEY"), *self.keys32("RELAY_PREVIOUS_MASTER_KEYS"))))
+
     def keys32(self, name: str) -> tuple[bytes, ...]:
         """Any number of 32-byte keys in base64, by space or comma; unset means none. For keys that are rotated out."""
         return self._secret(name, (), (), f"a list, each {_KEY_EXPECTED}", _keys32)

@@ -6,11 +6,23 @@ Names are lower case: HTTP compares them without case (RFC 9110 section 5.1), an
 REQUEST_ID = "x-request-id"
 """In: the caller's own id, echoed when it is short and printable. Out: the id under which the relay logged the call."""
 
+TAGS = "x-relay-tags"
+"""In, on a call to a model: the caller's own words for it, kept with its row."""
+
 DURABILITY = "relay-durability"
 DURABILITY_COMMITTED = "committed"
 """A 202 with this value was committed in Postgres before it was sent."""
 
 RETRY_AFTER = "retry-after"
+RETRY_AFTER_MS = "retry-after-ms"
+
+SERVED_MODEL = "x-relay-model"
+SERVED_HOST = "x-relay-host"
+ATTEMPTS = "x-relay-attempts"
+"""On an answer to a call to a model: who gave it, and how many tries at hosts it took."""
+
+ERROR_SOURCE = "x-relay-error-source"
+"""On every error answer: whose fault it is (`traffic.ErrorSource`)."""
 
 DELIVERY_ID = "relay-delivery-id"
 ATTEMPT = "relay-attempt"

@@ -58,8 +58,8 @@ _COUNTS = (
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What a meter costs from a prompt size on. `above_tokens` 0 is the first tier; a larger prompt takes a later one
-    for *all* its tokens, as vendors charge it."""
+    """What a meter costs for prompts of more than `above_tokens`; 0 is the first tier, for every prompt. A larger
+    prompt takes a later tier for *all* its tokens, as vendors charge it."""
 
     meter: PriceMeter
     nanousd_per_million: int
@@ -68,6 +68,13 @@ class Rate:
     def __post_init__(self) -> None:
         if self.nanousd_per_million < 0 or self.above_tokens < 0:
             raise ValueError("a rate is below 0")
+
+
+def usd_text(nanousd: int) -> str:
+    """Exact: 1_350_000 -> `0.00135`. Never by way of a float."""
+    whole, rest = divmod(abs(nanousd), NANOUSD)
+    text = f"{whole}.{rest:09}".rstrip("0").rstrip(".")
+    return f"-{text}" if nanousd < 0 else text
 
 
 def rates_from_json(document: list[dict[str, Any]]) -> tuple[Rate, ...]:
@@ -82,7 +89,8 @@ def rate_of(rates: Sequence[Rate], meter: PriceMeter, prompt_tokens: int) -> int
     found: Rate | None = None
     for rate in rates:
         is_later = found is None or rate.above_tokens > found.above_tokens
-        if rate.meter is meter and is_later and prompt_tokens >= rate.above_tokens:
+        applies = rate.above_tokens == 0 or prompt_tokens > rate.above_tokens
+        if rate.meter is meter and is_later and applies:
             found = rate
     if found is not None:
         return found.nanousd_per_million

@@ -25,6 +25,7 @@ class Attempt:
     error: str = ""  # code of the error that the try came to, or ""
     failure: FailureClass | None = None  # None: it answered
     first_byte: float | None = None
+    first_token: float | None = None
     ended: float = 0.0
 
 
@@ -54,6 +55,7 @@ class CallRecord:
     admission_seconds: float = 0.0
     upstream_seconds: float = 0.0  # from the first byte to a host to the end of its answer, over all attempts
     ended: float = 0.0
+    delivered_characters: int = 0  # of content, as far as the caller got it
     bytes_in: int = 0
     bytes_out: int = 0
     tags: dict[str, str] = field(default_factory=dict)

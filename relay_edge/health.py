@@ -17,7 +17,9 @@ from relay_edge.catalog.holder import Catalog
 from relay_edge.error_shapes import ErrorShape
 from relay_edge.intake import Intake
 from relay_edge.metrics import CONTENT_TYPE, Metrics, SharedFiles
+from relay_edge.records import Records
 from relay_edge.reply import request_id_of, send, send_error
+from relay_edge.secret_sources import SecretSources
 
 METHODS = ("GET", "HEAD")
 
@@ -32,12 +34,16 @@ class Health:
         intake: Intake,
         metrics: Metrics,
         *,
+        records: Records,
+        sources: SecretSources,
         files: SharedFiles,
         process_index: int,
     ) -> None:
         self._catalog = catalog
         self._admission = admission
         self._intake = intake
+        self._records = records
+        self._sources = sources
         self._metrics = metrics
         self._files = files
         self._process_index = process_index
@@ -70,6 +76,12 @@ class Health:
             "problems": problems,
             "catalog": self._catalog_state(),
             "postgres": {"connected": self._intake.is_connected},
+            "records": {
+                "connected": self._records.is_connected,
+                "spilled_bytes": self._records.spilled_bytes,
+                "full": not self._records.can_keep,
+            },
+            "secrets": self._sources.counts(),
             "redis": {"connected": self._admission.problem is None, "problem": self._admission.problem},
             "process": {"index": self._process_index, "pid": os.getpid()},
         }

@@ -16,32 +16,44 @@ from functools import partial
 import msgspec
 from aiohttp import web
 
+from relay_contract import headers
 from relay_contract.errors import (
     BodyTimeout,
     BodyTooLarge,
     InternalFault,
     MethodNotAllowed,
+    NoHostKey,
     RelayError,
     Unavailable,
-    UpstreamProtocolError,
 )
+from relay_contract.headers import TAGS
 from relay_contract.logs import log_fields
-from relay_contract.nouns import Model, PolicyId, Scope, WireShape
-from relay_edge.admission import Admission
-from relay_edge.attempts import Call, Destinations
+from relay_contract.nouns import HostKey, Policy, PolicyId, Scope, WireShape
+from relay_contract.pricing import cost_nanousd
+from relay_edge.admission import NOTHING, Admission
+from relay_edge.admitted import Admitted
+from relay_edge.attempts import Call
 from relay_edge.auth import Authenticator
 from relay_edge.body import BODY_SECONDS, read_body
 from relay_edge.call_record import CallRecord
+from relay_edge.call_rows import used
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.snapshot import Snapshot
+from relay_edge.destinations import Destinations
 from relay_edge.error_shapes import ErrorShape
+from relay_edge.failover import followers
 from relay_edge.metrics import Metrics
+from relay_edge.needs import need_of
+from relay_edge.offers import Offers
 from relay_edge.protocols import SURFACES, Surface
 from relay_edge.protocols.anthropic_messages import VERSION_HEADER
-from relay_edge.protocols.model_name import read_model_request
+from relay_edge.protocols.conversation_key import conversation_key
+from relay_edge.protocols.model_name import ModelRequest, read_model_request
 from relay_edge.reply import request_id_of, send, send_error
-from relay_edge.routing import Router, Turns
+from relay_edge.routing import Listed, Plan, Router, Turns
+from relay_edge.selection import Load
 from relay_edge.streaming import CallerStream
+from relay_edge.tags import read_tags
 from relay_edge.upstream_pool import UpstreamPool
 
 logger = logging.getLogger(__name__)
@@ -49,6 +61,7 @@ logger = logging.getLogger(__name__)
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 _PREFIXES = ("", "/openai", "/anthropic")
+_UNRECORDABLE = "The relay cannot write down what calls use at the moment, so it takes none. Try again soon."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +71,7 @@ class _View:
     snapshot: Snapshot
     router: Router
     destinations: Destinations
+    offers: Offers
     model_lists: dict[tuple[PolicyId | None, ErrorShape], bytes]
 
 
@@ -74,8 +88,10 @@ class Inference:
         *,
         max_body_bytes: int,
         body_seconds: float = BODY_SECONDS,
-        on_served: Callable[[CallRecord], None] | None = None,
+        can_keep: Callable[[], bool] = lambda: True,
+        on_served: Callable[[CallRecord], object] | None = None,
     ) -> None:
+        """`can_keep`: whether a call that begins now can be written down. `on_served` is told of each that ended."""
         self._catalog = catalog
         self._authenticator = authenticator
         self._admission = admission
@@ -93,8 +109,11 @@ class Inference:
         self._models_metrics = metrics.surfaces["models"]
         self._max_body_bytes = max_body_bytes
         self._body_seconds = body_seconds
+        self._can_keep = can_keep
         self._on_served = on_served
         self._turns = Turns()
+        self._rereading: set[asyncio.Task[bool]] = set()
+        self.load = Load()
         self._view: _View | None = None
         self.ROUTES: dict[str, tuple[str, Handler]] = self._routes()
 
@@ -152,7 +171,9 @@ class Inference:
             if snapshot is None:
                 raise Unavailable(retry_after_seconds=1)
             destinations = Destinations(self._pool, self._catalog.host_key_value)
-            view = self._view = _View(snapshot, Router(snapshot), destinations, {})
+            offers = Offers(snapshot, self._catalog.host_key_value)
+            self.load.keep(lambda binding_id: snapshot.binding(binding_id) is not None)
+            view = self._view = _View(snapshot, Router(snapshot, self.load), destinations, offers, {})
         return view
 
     async def _serve(self, request: web.BaseRequest, surface: Surface) -> web.StreamResponse:
@@ -181,9 +202,17 @@ class Inference:
     def _refuse(
         self, request: web.BaseRequest, surface: Surface, record: CallRecord, error: RelayError
     ) -> web.StreamResponse:
-        record.status, record.error = error.status, error.code
+        record.status, record.error, record.error_source = error.status, error.code, error.source
         has_unread_body = isinstance(error, BodyTooLarge | BodyTimeout)
-        answer = send_error(request, error, surface.error_shape, record.request_id, allow="POST", close=has_unread_body)
+        answer = send_error(
+            request,
+            error,
+            surface.error_shape,
+            record.request_id,
+            allow="POST",
+            lines=_attempt_lines(record),
+            close=has_unread_body,
+        )
         if isinstance(error, BodyTimeout) and request.transport is not None:
             request.transport.close()  # after the answer; who is this slow is not waited for again
         return answer
@@ -191,59 +220,133 @@ class Inference:
     async def _relay(self, request: web.BaseRequest, surface: Surface, record: CallRecord) -> web.StreamResponse:
         if request.method != "POST":
             raise MethodNotAllowed
+        if not self._can_keep():
+            self._metrics.unrecordable.value += 1
+            raise Unavailable(_UNRECORDABLE, retry_after_seconds=1)
         view = self._current_view()
         caller = self._authenticator.authenticate(view.snapshot, request.headers, Scope.INFERENCE, record.received_at)
         key = caller.key
         record.relay_key_id, record.project_id, record.user_id, record.mode = (
             key.id, key.project_id, key.user_id, key.mode,
         )  # fmt: skip
+        if TAGS in request.headers:
+            record.tags = read_tags(request.headers.getall(TAGS))
         body = await read_body(request, self._max_body_bytes, self._body_seconds)
         record.bytes_in = len(body)
         wanted = read_model_request(body)
         record.requested_model, record.is_stream = wanted.model, wanted.is_stream
-        plan = view.router.plan(caller.policy, wanted.model, surface.shape, self._turns)
-        caller_lines = surface.caller_lines(request.headers)
-        reservation = await self._admission.admit(caller.charges)
+        plan = self._plan(view.router, caller.policy, wanted, surface.shape)
+        offers = [offer for each in followers(plan, ()) if (offer := view.offers.of(each)) is not None]
+        need = need_of(wanted, caller.charges, offers)
+        reservation = await self._admission.admit(caller.charges, need=need, offers=offers)
+        record.admission_seconds = time.monotonic() - record.started
         try:
-            call = Call(plan, view.destinations, self._metrics, record)
-            stream = CallerStream(request, surface, record.request_id, call.refuses)
-            sent_at = time.monotonic()
-            record.admission_seconds = sent_at - record.started
-            try:
-                await call.run(wanted, caller_lines, stream)
-                record.status = stream.status
-                if stream.is_cut:
-                    record.error = UpstreamProtocolError.code
-                return stream.finish()
-            except RelayError as error:
-                if not stream.has_started:
-                    raise
-                record.status, record.error = error.status, error.code
-                return stream.cut(error)
-            finally:
-                record.upstream_seconds = time.monotonic() - sent_at
-                record.bytes_out = stream.bytes_sent
-                stream.close()
+            if reservation.chosen is None:
+                raise _none_left(reservation.retry_after_seconds)
+            picker = Admitted(
+                self._admission,
+                reservation,
+                offers[reservation.chosen],
+                offers=view.offers,
+                load=self.load,
+                refused=self._reread,
+            )
+            stream = CallerStream(request, surface, record.request_id)
+            call = Call(
+                plan,
+                view.destinations,
+                picker,
+                metrics=self._metrics,
+                record=record,
+                request=wanted,
+                caller_lines=surface.caller_lines(request.headers),
+                limit_lines=reservation.limit_lines(surface.error_shape),
+                stream=stream,
+            )
+            return await self._answer(call, stream, record)
         finally:
-            self._admission.settle(reservation)
+            if need is NOTHING:
+                self._admission.settle(reservation)
+            else:
+                self._admission.settle(reservation, *_spent(record))
+
+    async def _answer(self, call: Call, stream: CallerStream, record: CallRecord) -> web.StreamResponse:
+        """Raises a RelayError while nothing was sent."""
+        try:
+            await call.run()
+            record.status = stream.status
+            return stream.finish()
+        except RelayError as error:
+            if not stream.has_started:
+                raise
+            record.status, record.error, record.error_source = error.status, error.code, error.source
+            return stream.cut(error)
+        finally:
+            record.bytes_out = stream.bytes_sent
+            stream.close()
+
+    def _reread(self, key: HostKey) -> None:
+        """A host refused a key that is kept elsewhere: it may have been replaced there."""
+        if key.reference:
+            task = asyncio.create_task(self._catalog.refresh_host_key(key))
+            self._rereading.add(task)
+            task.add_done_callback(self._rereading.discard)
+
+    def _plan(self, router: Router, policy: Policy | None, wanted: ModelRequest, shape: WireShape) -> Plan:
+        """The conversation's name is looked for only where it may choose among keys."""
+        affinity = None
+        if router.wants_affinity(policy, wanted.model, shape):
+            affinity = conversation_key(wanted.body)
+        return router.plan(policy, wanted.model, shape, self._turns, affinity=affinity)
+
+
+def _none_left(retry_after_seconds: float | None) -> NoHostKey:
+    """`retry_after_seconds`: None where no candidate has a key that can be opened."""
+    if retry_after_seconds is None:
+        return NoHostKey()
+    text = "Every host key of this model is failing or at its limit. Try again after the time in Retry-After."
+    return NoHostKey(text, retry_after_seconds=retry_after_seconds)
+
+
+def _spent(record: CallRecord) -> tuple[int, int]:
+    """Tokens, and cost in nano-USD, for the limits that had them reserved."""
+    usage, _ = used(record)
+    pricing = None if record.candidate is None else record.candidate.pricing
+    return usage.limited_tokens, 0 if pricing is None else cost_nanousd(pricing.rates, usage)
+
+
+def _attempt_lines(record: CallRecord) -> tuple[tuple[str, str], ...]:
+    """Who was tried, for an error in the relay's own words."""
+    if not record.attempts:
+        return ()
+    return (
+        (headers.SERVED_MODEL, record.model),
+        (headers.SERVED_HOST, record.host),
+        (headers.ATTEMPTS, str(record.tries)),
+    )
 
 
 def _count(pool: UpstreamPool, place: int) -> float:
     return pool.counts()[place]
 
 
-def _model_list(models: tuple[Model, ...], shape: ErrorShape) -> bytes:
+def _model_list(listed: tuple[Listed, ...], shape: ErrorShape) -> bytes:
     """In a vendor's form: platform.openai.com/docs/api-reference/models, docs.anthropic.com/en/api/models-list."""
     if shape is ErrorShape.ANTHROPIC:
         data: list[Mapping[str, str | int]] = [
-            {"type": "model", "id": m.name, "display_name": m.name, "created_at": _rfc3339(m.created_at)}
-            for m in models
+            {"type": "model", "id": each.name, "display_name": each.name, "created_at": _rfc3339(each.model.created_at)}
+            for each in listed
         ]
-        ends = {"first_id": models[0].name if models else None, "last_id": models[-1].name if models else None}
+        ends = {"first_id": listed[0].name if listed else None, "last_id": listed[-1].name if listed else None}
         return msgspec.json.encode({"data": data, "has_more": False, **ends})
     data = [
-        {"id": m.name, "object": "model", "created": int(m.created_at.timestamp()), "owned_by": m.owned_by}
-        for m in models
+        {
+            "id": each.name,
+            "object": "model",
+            "created": int(each.model.created_at.timestamp()),
+            "owned_by": each.model.owned_by,
+        }
+        for each in listed
     ]
     return msgspec.json.encode({"object": "list", "data": data})
 

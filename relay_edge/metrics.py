@@ -299,6 +299,9 @@ class Metrics:
         self.admission_fallbacks = registry.counter(
             "relay_edge_admission_fallbacks_total", "Calls admitted or refused without Redis."
         )
+        self.unrecordable = registry.counter(
+            "relay_edge_unrecordable_calls_total", "Calls refused because what they use could not be written down."
+        )
         self.upstream_attempts = registry.counter("relay_edge_upstream_attempts_total", "Calls sent to hosts.")
         self._upstream_failures = {
             kind: registry.counter("relay_edge_upstream_failures_total", "Calls to hosts that failed.", kind=kind)

@@ -34,10 +34,17 @@ class RelayKey(models.Model):
     )
     rate_limit = models.ForeignKey(RateLimit, models.PROTECT, null=True, blank=True)
     user = models.ForeignKey(
-        User, models.SET_NULL, null=True, blank=True, related_name="relay_keys", help_text="Whose key it is."
+        User,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="relay_keys",
+        help_text="Whose key it is: a policy may limit each user.",
     )
     captures_payloads = models.BooleanField(
-        default=False, help_text="Keep what this key sends and receives, redacted, for the days that the settings say."
+        "capture payloads",
+        default=False,
+        help_text="Keep what this key sends and receives, redacted, for the days that the settings say.",
     )
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)

@@ -6,6 +6,7 @@ Columns that are not fields of a noun are private to the control plane. Writes g
 from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 
@@ -22,8 +23,8 @@ def choices(enum: type[Any]) -> list[tuple[str, str]]:
     return [(str(member), str(member)) for member in enum]
 
 
-def _milliseconds(**kwargs: Any) -> models.IntegerField:
-    return models.IntegerField(validators=[MinValueValidator(1)], **kwargs)
+def _milliseconds(name: str, **kwargs: Any) -> models.IntegerField:
+    return models.IntegerField(f"{name} (ms)", validators=[MinValueValidator(1)], **kwargs)
 
 
 class CatalogRow(models.Model):
@@ -55,7 +56,7 @@ class RateLimit(CatalogRow):
     rules = models.JSONField(
         default=list,
         validators=[validators.rules],
-        help_text='A list such as [{"meter": "requests", "amount": 600, "window_seconds": 60}].',
+        help_text="A call needs room under every rule.",
     )
 
     class Meta:
@@ -98,7 +99,7 @@ class Policy(CatalogRow):
         blank=True,
         default=list,
         validators=[validators.fallbacks],
-        help_text='A list such as [{"models": ["gpt-5"], "when": ["any_failure"], "then": ["claude-sonnet-4-5"]}].',
+        help_text="Where a call goes when its model fails; the first that fits counts.",
     )
     is_strict = models.BooleanField(
         "strict parameters",
@@ -106,7 +107,9 @@ class Policy(CatalogRow):
         help_text="Refuse what another wire shape cannot carry, instead of warning of it in x-relay-warnings.",
     )
     captures_payloads = models.BooleanField(
-        default=False, help_text="Keep what its keys send and receive, redacted, for the days that the settings say."
+        "capture payloads",
+        default=False,
+        help_text="Keep what its keys send and receive, redacted, for the days that the settings say.",
     )
     # Last, since the name hides Django's module from here to the end of the class.
     models = ArrayField(
@@ -244,17 +247,15 @@ class Host(SeededRow):
         help_text="Up to the part before /chat/completions or /messages, e.g. https://api.openai.com/v1.",
     )
     is_enabled = models.BooleanField(default=True)
-    connect_timeout_ms = models.IntegerField(default=5_000, validators=[MinValueValidator(1)])
-    first_byte_timeout_ms = models.IntegerField(
-        default=120_000, validators=[MinValueValidator(1)], help_text="From the last byte sent to the first received."
+    connect_timeout_ms = _milliseconds("connect", default=5_000)
+    first_byte_timeout_ms = _milliseconds(
+        "first byte", default=120_000, help_text="From the last byte sent to the first received."
     )
     first_token_timeout_ms = _milliseconds(
-        default=120_000, help_text="Of a stream: from the last byte sent to the first content received."
+        "first token", default=120_000, help_text="Of a stream: from the last byte sent to the first content received."
     )
-    idle_timeout_ms = models.IntegerField(
-        default=60_000, validators=[MinValueValidator(1)], help_text="Between two reads of an answer."
-    )
-    total_timeout_ms = models.IntegerField(default=900_000, validators=[MinValueValidator(1)])
+    idle_timeout_ms = _milliseconds("idle", default=60_000, help_text="Between two reads of an answer.")
+    total_timeout_ms = _milliseconds("total", default=900_000)
     passthrough_paths = ArrayField(
         models.CharField(max_length=256),
         blank=True,
@@ -279,21 +280,25 @@ class HostKey(CatalogRow):
     name = models.CharField(max_length=nouns.MAX_SLUG_LENGTH, validators=[SLUG])
     sealed_value = models.BinaryField(editable=False)
     value_env = models.CharField(
+        "read from variable",
         max_length=128,
         blank=True,
         default="",
         help_text="Name of the environment variable the value was read from, for catalog documents.",
     )
     value_fingerprint = models.CharField(
-        max_length=12, editable=False, help_text="Start of the value's SHA-256: tells two keys apart, reveals neither."
+        "fingerprint",
+        max_length=12,
+        editable=False,
+        help_text="Start of the value's SHA-256: tells two keys apart, reveals neither.",
     )
     reference = models.CharField(
         max_length=512,
         blank=True,
         default="",
         validators=[validators.secret_reference],
-        help_text="Where the edge reads the value instead of the sealed one: env:NAME, file:/path, or a Vault-style"
-        " URL. Empty: the sealed value counts.",
+        help_text="Where the edges read the value themselves: env:NAME, file:/path or vault:URL#field. Empty: the"
+        " sealed value counts.",
     )
     rate_limit = models.ForeignKey(
         RateLimit, models.PROTECT, null=True, blank=True, help_text="What the vendor allows this key."
@@ -312,11 +317,13 @@ class HostKey(CatalogRow):
 class Model(SeededRow):
     """What callers write in `model`."""
 
-    name = models.CharField(max_length=128, unique=True, validators=[MODEL_NAME])
+    name = models.CharField(
+        max_length=128, unique=True, validators=[MODEL_NAME], help_text="What callers write as the model."
+    )
     owned_by = models.CharField(
         max_length=64,
         default="relay",
-        help_text="Shown in GET /v1/models, and the provider in a policy's `provider/*`.",
+        help_text="Shown in GET /v1/models; a policy's openai/* grants what openai owns.",
     )
     is_enabled = models.BooleanField(default=True)
     capabilities = models.JSONField(
@@ -332,6 +339,12 @@ class Model(SeededRow):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """A name stands for one model."""
+        holder = ModelAlias.objects.filter(name=self.name).select_related("model").first()
+        if holder is not None:
+            raise ValidationError({"name": f"{self.name} is an alias of {holder.model.name}: take it out there first."})
 
 
 class ModelAlias(CatalogRow):
@@ -349,6 +362,11 @@ class ModelAlias(CatalogRow):
     def __str__(self) -> str:
         return self.name
 
+    def clean(self) -> None:
+        """A name stands for one model: a model's own name would hide the alias."""
+        if Model.objects.filter(name=self.name).exists():
+            raise ValidationError({"name": f"{self.name} is the name of a model: an alias of it would never count."})
+
 
 class Pricing(SeededRow):
     """What a host asks for a model, in integers."""
@@ -357,8 +375,7 @@ class Pricing(SeededRow):
     rates = models.JSONField(
         default=list,
         validators=[validators.rates],
-        help_text='A list such as [{"meter": "input", "nanousd_per_million": 1250000000, "above_tokens": 0}]:'
-        " 1.25 USD for a million tokens.",
+        help_text="What each meter costs. A larger prompt takes a later tier for all its tokens.",
     )
 
     class Meta:
@@ -388,10 +405,10 @@ class HostBinding(SeededRow):
     pricing = models.ForeignKey(
         Pricing, models.SET_NULL, null=True, blank=True, help_text="Empty: nobody knows what it costs."
     )
-    first_byte_timeout_ms = _milliseconds(null=True, blank=True, help_text="Empty: the host's.")
-    first_token_timeout_ms = _milliseconds(null=True, blank=True, help_text="Empty: the host's.")
-    idle_timeout_ms = _milliseconds(null=True, blank=True, help_text="Empty: the host's.")
-    total_timeout_ms = _milliseconds(null=True, blank=True, help_text="Empty: the host's.")
+    first_byte_timeout_ms = _milliseconds("first byte", null=True, blank=True, help_text="Empty: the host's.")
+    first_token_timeout_ms = _milliseconds("first token", null=True, blank=True, help_text="Empty: the host's.")
+    idle_timeout_ms = _milliseconds("idle", null=True, blank=True, help_text="Empty: the host's.")
+    total_timeout_ms = _milliseconds("total", null=True, blank=True, help_text="Empty: the host's.")
     is_enabled = models.BooleanField(default=True)
 
     class Meta:
@@ -401,4 +418,19 @@ class HostBinding(SeededRow):
         constraints = [models.UniqueConstraint(fields=["model", "host", "wire_shape"], name="catalog_hostbinding_once")]
 
     def __str__(self) -> str:
-        return f"{self.model.name} on {self.host.slug}"
+        return f"{self.model.name} on {self.host.slug}, {self.wire_shape}"
+
+
+class SeededName(models.Model):
+    """A row that `catalog seed` made once. One that is gone was deleted by an operator and is not made again."""
+
+    section = models.CharField(max_length=16)
+    name = models.CharField(max_length=320, help_text="Its path in a catalog document, joined by spaces.")
+
+    class Meta:
+        db_table = "catalog_seededname"
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["section", "name"], name="catalog_seededname_once")]
+
+    def __str__(self) -> str:
+        return f"{self.section} {self.name}"

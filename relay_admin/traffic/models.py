@@ -142,4 +142,5 @@ class BreakerEvent(models.Model):
         db_table = traffic.BreakerEventRow.table
         ordering = ["-at"]
         default_permissions = ("view",)
+        permissions = [("reset_breaker", "Can close a breaker by hand")]
         verbose_name = "breaker event"

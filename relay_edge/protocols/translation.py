@@ -206,7 +206,8 @@ class Translation:
     """One try at a host of another shape."""
 
     __slots__ = (
-        "_caller", "_context", "_host", "body", "finish", "is_stream", "notes", "retry_after_seconds", "usage",
+        "_caller", "_context", "_host", "body", "delivered_characters", "finish", "is_stream", "notes",
+        "usage",
     )  # fmt: skip
 
     def __init__(
@@ -218,12 +219,12 @@ class Translation:
         self.body = body  # what the host gets
         self.notes = notes
         self.is_stream = is_stream
-        self.retry_after_seconds: float | None = None
-        """What a refusal said in its body; None: nothing."""
         self.usage: Usage | None = None
         """What the host of a whole answer said was used. None: nothing; the caller is told an estimate."""
         self.finish = ""
         """Why the model stopped, a Stop value; "" before there is a whole answer."""
+        self.delivered_characters = 0
+        """Of text, thinking and arguments, of a whole answer."""
 
     def whole(self, body: bytes, *, is_event_stream: bool = False) -> bytes:
         """A host's answer that came whole, as the caller asked for it: hosts answer with a document where a stream was
@@ -245,17 +246,17 @@ class Translation:
         if self._context.output_tool is not None and stop is Stop.TOOL_USE:
             stop = Stop.END
         self.finish = stop.value
+        self.delivered_characters = sum(map(_characters, answer.blocks))
         if _is_said(usage):
             self.usage = usage
         else:
             self.notes.add("approximated", "usage")
-            usage = _estimated(sum(map(_characters, answer.blocks)), self._context)
+            usage = _estimated(self.delivered_characters, self._context)
         return replace(answer, blocks=blocks, stop=stop, usage=usage)
 
     def refusal(self, status: int, body: bytes, request_id: str) -> tuple[int, bytes]:
         """A host's error, in the caller's shape, with what is nobody else's business taken out."""
         found = self._host.read_error(status, body)
-        self.retry_after_seconds = found.retry_after_seconds
         shape = self._caller.error_shape
         message = scrubbed(found.message) or f"The host of this model answered with status {status}."
         code, status = found.code, found.status

@@ -130,7 +130,8 @@ def test_choices_are_the_contract_s_words(noun: type[nouns.Noun]) -> None:
 
 def test_no_model_of_the_catalog_is_missing_from_the_nouns() -> None:
     catalog = {model._meta.db_table for model in apps.get_app_config("catalog").get_models()}
-    assert catalog | {"access_relaykey"} == set(nouns.BY_TABLE)
+    remembered = {"catalog_seededname"}  # which rows `catalog seed` made once: no process but the control plane asks
+    assert catalog - remembered | {"access_relaykey"} == set(nouns.BY_TABLE)
 
 
 @pytest.mark.parametrize("noun", NOUNS)

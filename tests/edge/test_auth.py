@@ -116,3 +116,10 @@ def test_a_call_is_charged_to_key_policy_and_project() -> None:
         ("project", 1, RATE_LIMIT.rules[0]),
     ]
     assert len({rule.key for rule in caller.charges.rules}) == 3
+
+
+def test_a_policys_limit_for_users_counts_all_keys_of_a_user_together() -> None:
+    policy = replace(POLICY, user_rate_limit_id=RATE_LIMIT.id)
+    caller = authenticate(BEARER, RATE_LIMIT, replace(RELAY_KEY, user_id=nouns.UserId(5)), policy, PROJECT)
+    assert [(rule.charge.scope, rule.charge.owner_id) for rule in caller.charges.rules] == [("user", 5)]
+    assert authenticate(BEARER, RATE_LIMIT, RELAY_KEY, policy, PROJECT).charges is NO_CHARGES

@@ -42,6 +42,8 @@ async def test_readyz(edge: InsideEdge) -> None:
         "status": "ready",
         "problems": [],
         "postgres": {"connected": True},
+        "secrets": {"references": 0, "failing": 0, "without_value": 0},
+        "records": {"connected": True, "spilled_bytes": 0, "full": False},
         "redis": {"connected": True, "problem": None},
     }
     assert 0 <= catalog.pop("age_seconds") < 60
@@ -64,7 +66,7 @@ async def test_methods(edge: InsideEdge, path: str) -> None:
         assert (answer.status, await answer.read()) == (200, b"")
 
 
-SAMPLE = re.compile(r'[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? -?[0-9.e+-]+')
+SAMPLE = re.compile(r'[a-z_]+(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? -?[0-9.e+-]+')
 
 
 async def test_metrics(edge: InsideEdge) -> None:

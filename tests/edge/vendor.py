@@ -30,6 +30,7 @@ MESSAGE = {
     "role": "assistant",
     "model": "claude-x",
     "content": [{"type": "text", "text": "hello"}],
+    "stop_reason": "end_turn",
     "usage": {"input_tokens": 3, "output_tokens": 1},
 }
 RESPONSE = {
@@ -268,13 +269,18 @@ STREAMS = {
     WireShape.OPENAI_CHAT: [
         b'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{"content":"hel"}}]}\n\n',
         b'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{"content":"lo"}}]}\n\n',
+        b'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n',
         b"data: [DONE]\n\n",
     ],
     WireShape.OPENAI_RESPONSES: [
-        b'event: response.created\ndata: {"type":"response.created","response":{"id":"resp_1"}}\n\n',
+        (
+            b'event: response.created\ndata: {"type":"response.created","response":{"id":"resp_1"}}\n\n'
+            b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","item_id":"msg_1",'
+            b'"output_index":0,"content_index":0,"delta":"hel"}\n\n'
+        ),
         (
             b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","item_id":"msg_1",'
-            b'"output_index":0,"content_index":0,"delta":"hello"}\n\n'
+            b'"output_index":0,"content_index":0,"delta":"lo"}\n\n'
         ),
         (
             b"event: response.completed\n"
@@ -282,8 +288,24 @@ STREAMS = {
         ),
     ],
     WireShape.ANTHROPIC_MESSAGES: [
-        b'event: message_start\ndata: {"type":"message_start"}\n\n',
-        b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"text":"hello"}}\n\n',
+        (
+            b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","type":"message",'
+            b'"role":"assistant","model":"claude-x","content":[],"stop_reason":null,"stop_sequence":null,'
+            b'"usage":{"input_tokens":3,"output_tokens":1}}}\n\n'
+            b'event: content_block_start\ndata: {"type":"content_block_start","index":0,'
+            b'"content_block":{"type":"text","text":""}}\n\n'
+            b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+            b'"delta":{"type":"text_delta","text":"hel"}}\n\n'
+        ),
+        (
+            b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+            b'"delta":{"type":"text_delta","text":"lo"}}\n\n'
+        ),
+        (
+            b'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n'
+            b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn",'
+            b'"stop_sequence":null},"usage":{"output_tokens":1}}\n\n'
+        ),
         b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
     ],
     WireShape.GEMINI: [
@@ -294,3 +316,4 @@ STREAMS = {
         ),
     ],
 }
+"""Each piece is one write of the vendor's; the first has the first content in it."""
