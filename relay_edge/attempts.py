@@ -29,15 +29,15 @@ from relay_edge.failover import (
     shortest_wait_ms,
     worth_waiting_for,
 )
-from relay_edge.failures import classify, retry_after_ms
+from relay_edge.failures import MAX_RETRY_AFTER_MS, classify, retry_after_ms
 from relay_edge.host_answer import HostAnswer, Refusal
 from relay_edge.metrics import Metrics
 from relay_edge.passed import PassedAnswer
 from relay_edge.picker import Picker
-from relay_edge.protocols import SURFACES
+from relay_edge.protocols import HOST_SURFACES, SURFACES
 from relay_edge.protocols.model_name import ModelRequest
 from relay_edge.protocols.translation import Translation, Translator
-from relay_edge.refusals import Words, code_of, tell, words_of
+from relay_edge.refusals import Words, host_refusal, tell, words_of
 from relay_edge.routing import Candidate, Plan
 from relay_edge.streaming import CallerStream
 from relay_edge.translated import TranslatedAnswer
@@ -136,7 +136,7 @@ class Call:
         except BadRequest as error:
             return _Try(candidate, None, error, is_sent=False)
         translated = TranslatedAnswer(self._stream, host_lines, translation)
-        lines = SURFACES[shape].caller_lines({})
+        lines = HOST_SURFACES[shape].caller_lines({})
         return await self._send(
             candidate, destination, lines, translation.body, answer=translated, translation=translation
         )
@@ -145,9 +145,14 @@ class Call:
         """Raises BadRequest for what the host's shape has no words for."""
         if self._translator is None:
             self._translator = Translator(
-                self._plan.shape, self._request.body, created=int(time.time()), fallback_id=uuid7().hex
+                self._plan.shape,
+                self._request.body,
+                created=int(time.time()),
+                fallback_id=uuid7().hex,
+                is_strict=self._plan.is_strict,
             )
-        return self._translator.to(candidate.binding.wire_shape, candidate.binding.upstream_name)
+        binding = candidate.binding
+        return self._translator.to(binding.wire_shape, binding.upstream_name, candidate.model.capabilities)
 
     async def _send(
         self,
@@ -162,7 +167,7 @@ class Call:
         """`lines`: header lines of the call. None: the caller has a whole answer."""
         record = self._record
         packed = b"%b%b%bcontent-length: %d\r\n\r\n%b" % (
-            destination.head,
+            destination.stream_head if self._request.is_stream else destination.head,
             lines,
             _ACCEPTS[self._request.is_stream],
             len(body),
@@ -223,8 +228,11 @@ class Call:
             record.usage_source = UsageSource.PARTIAL
 
     def _refused(self, candidate: Candidate, refusal: Refusal, translation: Translation | None) -> _Try:
-        failure = classify(refusal.head.status, code_of(refusal, candidate.binding.wire_shape))
+        said = host_refusal(refusal, candidate.binding.wire_shape)
+        failure = classify(said.status, said.code)
         wait_ms = retry_after_ms(refusal.head.headers, time.time())
+        if wait_ms is None and said.retry_after_seconds is not None:
+            wait_ms = min(MAX_RETRY_AFTER_MS, round(said.retry_after_seconds * 1000))
         if is_our_key_at_fault(failure):
             return _Try(candidate, failure, NoHostKey(_OUR_KEY_REFUSED), retry_after_ms=wait_ms)
         words = words_of(refusal, self._plan.shape, translation, self._stream.request_id, self._stream.secret)

@@ -15,7 +15,7 @@ from relay_contract.logs import log_fields
 from relay_contract.nouns import Host, HostBinding, HostBindingId, HostKey, HostKeyId
 from relay_contract.sealing import SealingError
 from relay_edge.failover import MAX_TRIES
-from relay_edge.protocols import SURFACES
+from relay_edge.protocols import HOST_SURFACES
 from relay_edge.routing import Candidate
 from relay_edge.upstream import Timeouts
 from relay_edge.upstream_pool import Origin, UpstreamPool
@@ -45,6 +45,7 @@ class Destination:
     stream: Timeouts
     impatient_stream: Timeouts  # while another host or model is left
     head: bytes  # request line and header lines, up to those of the single call
+    stream_head: bytes  # the same for a stream
     secret: bytes  # the host key, for answers that quote it; b"" for one that is too short to be told from other text
     host_lines: tuple[bytes, ...]  # `x-relay-*` lines for the first, second, ... try
 
@@ -77,8 +78,8 @@ class Destinations:
         return prepared
 
     def _prepare(self, candidate: Candidate) -> Destination:
-        model_name = candidate.model.name
-        host, surface = candidate.host, SURFACES[candidate.binding.wire_shape]
+        model_name, upstream_name = candidate.model.name, candidate.binding.upstream_name
+        host, surface = candidate.host, HOST_SURFACES[candidate.binding.wire_shape]
         scheme, name, port, path = _split_base_url(host)
         if not _URL_PART.fullmatch(model_name + host.slug):
             raise HostUnusableError("the name of the model or the host holds characters that HTTP does not allow")
@@ -90,9 +91,10 @@ class Destinations:
             credential = surface.credential_lines(value)
         except (SealingError, BadHeader) as error:
             raise HostUnusableError("its key cannot be opened, or holds characters that HTTP does not allow") from error
-        head = (
-            f"POST {path}{surface.upstream_path} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/json\r\n"
-            "accept-encoding: identity\r\nuser-agent: relay\r\n"
+        head, stream_head = (
+            f"POST {path}{surface.path_for(upstream_name, is_stream)} HTTP/1.1\r\nhost: {authority}\r\n"
+            "content-type: application/json\r\naccept-encoding: identity\r\nuser-agent: relay\r\n"
+            for is_stream in (False, True)
         )
         served_by = (
             f"{headers.SERVED_MODEL}: {model_name}\r\n{headers.SERVED_HOST}: {host.slug}\r\n{headers.ATTEMPTS}: "
@@ -104,6 +106,7 @@ class Destinations:
             stream=stream,
             impatient_stream=impatient_stream,
             head=head.encode("ascii") + credential,
+            stream_head=stream_head.encode("ascii") + credential,
             secret=value.encode() if len(value) >= MIN_SECRET_LENGTH else b"",
             host_lines=tuple(f"{served_by}{number}\r\n".encode("ascii") for number in range(1, MAX_TRIES + 1)),
         )

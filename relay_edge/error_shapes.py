@@ -91,6 +91,7 @@ class HostRefusal:
     message: str
     code: str | None = None
     param: str | None = None
+    retry_after_seconds: float | None = None  # said in the body; None: not there
 
 
 def host_refusal_body(refusal: HostRefusal, shape: ErrorShape, request_id: str) -> bytes:

@@ -25,7 +25,7 @@ from relay_contract.errors import (
 )
 from relay_contract.internal_token import PREFIX, InternalTokenError, InternalTokens
 from relay_contract.logs import log_fields
-from relay_contract.nouns import RelayKeyId, Scope, WireShape
+from relay_contract.nouns import RelayKeyId, Scope
 from relay_edge.auth import Authenticator, Caller, bearer_token
 from relay_edge.body import BODY_SECONDS, read_body
 from relay_edge.catalog.holder import Catalog
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 PATH = "/api/resolve"
 
-_SHAPES = {surface.name: shape for shape, surface in SURFACES.items() if shape is not WireShape.GEMINI}
+_SHAPES = {surface.name: shape for shape, surface in SURFACES.items()}
 """What callers speak, by the names of its surface."""
 
 

@@ -55,13 +55,13 @@ _CODES: dict[str, FailureClass] = {
     "api_error": FailureClass.SERVER,
     "not_found_error": FailureClass.CALLER,
     "request_too_large": FailureClass.CALLER,
-    # ai.google.dev/gemini-api/docs/troubleshooting (read 2026-11)
-    "RESOURCE_EXHAUSTED": FailureClass.RATE_LIMIT,
-    "UNAVAILABLE": FailureClass.OVERLOADED,
-    "DEADLINE_EXCEEDED": FailureClass.TIMEOUT,
-    "UNAUTHENTICATED": FailureClass.AUTH,
-    "PERMISSION_DENIED": FailureClass.AUTH,
-    "INVALID_ARGUMENT": FailureClass.CALLER,
+    # ai.google.dev/gemini-api/docs/troubleshooting (read 2026-11), as `gemini/` spells them
+    "resource_exhausted": FailureClass.RATE_LIMIT,
+    "unavailable": FailureClass.OVERLOADED,
+    "deadline_exceeded": FailureClass.TIMEOUT,
+    "unauthenticated": FailureClass.AUTH,
+    "permission_denied": FailureClass.AUTH,
+    "invalid_argument": FailureClass.CALLER,
 }
 _STATUSES: dict[int, FailureClass] = {
     401: FailureClass.AUTH,

@@ -12,7 +12,7 @@ from relay_contract.traffic import ErrorSource
 from relay_edge.error_shapes import HostRefusal, host_refusal_body
 from relay_edge.host_answer import Refusal
 from relay_edge.protocols import SURFACES
-from relay_edge.protocols.translation import CODECS, Translation
+from relay_edge.protocols.translation import HOST_CODECS, Translation
 from relay_edge.streaming import CallerStream
 from relay_edge.upstream import Head
 
@@ -32,9 +32,10 @@ class Words:
     body: bytes
 
 
-def code_of(refusal: Refusal, host_shape: WireShape) -> str | None:
-    """The vendor's own code for what is wrong, where the body has one."""
-    return CODECS[host_shape].read_error(refusal.head.status, refusal.body).code if refusal.is_whole else None
+def host_refusal(refusal: Refusal, host_shape: WireShape) -> HostRefusal:
+    """What the vendor says is wrong, as far as its body tells: Gemini's 400 for a wrong key is read as a 401."""
+    status = refusal.head.status
+    return HOST_CODECS[host_shape].read_error(status, refusal.body) if refusal.is_whole else HostRefusal(status, "")
 
 
 def words_of(

@@ -70,6 +70,7 @@ class Plan:
 
     shape: WireShape  # the caller's; a candidate of another one gets the call translated
     legs: tuple[Leg, ...]
+    is_strict: bool = False  # the policy wants refused what another shape cannot carry
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,9 @@ class Router:
         if route is None:
             if len(self._routes) >= MAX_KEPT_ROUTES:
                 self._routes.clear()
-            route = self._routes[policy.id, name, shape] = _Route(shape, self._ways(policy, name, shape))
+            route = self._routes[policy.id, name, shape] = _Route(
+                shape, self._ways(policy, name, shape), is_strict=policy.is_strict
+            )
         return route
 
     def _ways(self, policy: Policy, name: str, shape: WireShape) -> "tuple[_Way, ...]":
@@ -327,10 +330,11 @@ class _Way:
 class _Route:
     """A plan before it is known whose turn it is. Where nothing else changes it, one is kept for each turn."""
 
-    __slots__ = ("_first_host", "_is_steady", "_plans", "_shape", "_ways", "wants_affinity")
+    __slots__ = ("_first_host", "_is_steady", "_is_strict", "_plans", "_shape", "_ways", "wants_affinity")
 
-    def __init__(self, shape: WireShape, ways: tuple[_Way, ...]) -> None:
+    def __init__(self, shape: WireShape, ways: tuple[_Way, ...], *, is_strict: bool) -> None:
         self._shape = shape
+        self._is_strict = is_strict
         self._ways = ways
         self._first_host = ways[0].in_order[0].host_id
         self._is_steady = all(way.is_steady for way in ways)
@@ -353,7 +357,7 @@ class _Route:
         plan = plans[place]
         if plan is None:
             legs = [way.leg(way.in_order, place) for way in self._ways]
-            plan = plans[place] = Plan(self._shape, tuple(legs))
+            plan = plans[place] = Plan(self._shape, tuple(legs), self._is_strict)
         return plan
 
     def home(self, conversation: bytes) -> Candidate | None:
@@ -369,7 +373,7 @@ class _Route:
             place, home = first.home(conversation)
             preferred = home if first.may_stay(place, load) else None
         legs = [way.leg(way.pools(load, chance), turn) for way in behind]
-        return Plan(self._shape, (first.leg(pools, turn, preferred), *legs))
+        return Plan(self._shape, (first.leg(pools, turn, preferred), *legs), self._is_strict)
 
 
 def next_candidate(leg: Leg, tried: Sequence[tuple[Candidate, Blame]]) -> Candidate | None:

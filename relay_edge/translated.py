@@ -11,32 +11,35 @@ from relay_edge.protocols.translation import StreamTranslation, Translation
 from relay_edge.streaming import CallerStream
 from relay_edge.upstream import Head
 
+_STREAMED = b"text/event-stream; charset=utf-8"
 _FIRST_REDIRECT = 300
 
 
 class TranslatedAnswer(HostAnswer):
     """Receives one try's answer."""
 
-    __slots__ = ("_body", "_is_ending", "_is_head_out", "_translated", "_translation")
+    __slots__ = ("_body", "_is_ending", "_is_event_stream", "_is_head_out", "_translated", "_translation")
 
     def __init__(self, stream: CallerStream, host_lines: bytes, translation: Translation) -> None:
         super().__init__(stream, host_lines)
         self._translation = translation
         self._translated: StreamTranslation | None = None  # None: a whole answer is gathered
         self._body: list[bytes] = []  # the upstream connection bounds it
+        self._is_event_stream = False  # of the host's answer
         self._is_ending = self._is_head_out = False
 
     def read_usage(self) -> None:
         """Takes over what the host has told so far."""
         said = self._translation if self._translated is None else self._translated
-        self.usage, self.finish = said.usage.meters(), said.finish
+        self.usage, self.finish = None if said.usage is None else said.usage.meters(), said.finish
+        self.delivered_characters = said.delivered_characters
 
     def _accepts(self, head: Head) -> bool:
-        is_stream = content_type_of(head).startswith(EVENT_STREAM)
-        if not 200 <= head.status < _FIRST_REDIRECT or is_stream is not self._translation.is_stream:
+        if not 200 <= head.status < _FIRST_REDIRECT:
             self._fail(UpstreamProtocolError("The upstream host answered with something else than was asked for."))
             return False
-        if is_stream:
+        self._is_event_stream = content_type_of(head).startswith(EVENT_STREAM)
+        if self._is_event_stream and self._translation.is_stream:
             self._translated = self._translation.stream()
         return True
 
@@ -46,9 +49,9 @@ class TranslatedAnswer(HostAnswer):
             return
         self._body.append(body)
         if is_end:
-            whole = self._translation.whole(b"".join(self._body))
+            whole = self._translation.whole(b"".join(self._body), is_event_stream=self._is_event_stream)
             self._saw_content()
-            self._begin(b"application/json")
+            self._begin(_STREAMED if self._translation.is_stream else b"application/json")
             self._is_done = True
             self._stream.write(whole, True)
 
@@ -61,7 +64,7 @@ class TranslatedAnswer(HostAnswer):
             self._saw_content()
         if (written or translated.has_ended) and (translated.failed is None or self._is_head_out):
             if not self._is_head_out:
-                self._begin(b"text/event-stream; charset=utf-8")
+                self._begin(_STREAMED)
                 self._is_head_out = True
             self._stream.write(written, translated.has_ended)
         if translated.failed is not None:
@@ -81,6 +84,6 @@ class TranslatedAnswer(HostAnswer):
     def _begin(self, content_type: bytes) -> None:
         """The caller's head. None of the host's own lines is about an answer in another shape."""
         lines = [(b"content-type", content_type)]
-        if content_type.startswith(EVENT_STREAM):
+        if content_type is _STREAMED:
             lines.append((b"cache-control", b"no-cache"))
         self._stream.begin(Head(200, lines, None, False), self._host_lines + self._translation.notes.header_line())

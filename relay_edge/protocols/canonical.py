@@ -68,6 +68,14 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class Audio:
+    """Sound, as wav or mp3. `place` is where it stood in the caller's document."""
+
+    source: Inline
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Thinking:
     """The model's reasoning. `text` may be empty with a signature; "" for a signature means that there is none.
 
@@ -113,7 +121,7 @@ class ToolResult:
     place: str = ""  # where it stood in the caller's document
 
 
-Block: TypeAlias = Text | Image | Document | Thinking | RedactedThinking | Refusal | ToolUse | ToolResult
+Block: TypeAlias = Text | Image | Document | Audio | Thinking | RedactedThinking | Refusal | ToolUse | ToolResult
 
 
 class Role(Enum):
@@ -211,6 +219,9 @@ class Request:
     top_p: float | None = None
     top_k: int | None = None
     stop: tuple[str, ...] = ()
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
     reasoning: Reasoning | None = None
     output: OutputSchema | None = None
     user: str | None = None
@@ -244,7 +255,8 @@ class Stop(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as vendors say them. Disjoint but for `reasoning` and the two of audio, as noted. None: not said."""
+    """Tokens as vendors say them. The first five are disjoint, those of audio and images are parts of them as noted.
+    None: not said."""
 
     input_uncached: int | None = None
     cache_read: int | None = None
@@ -255,6 +267,8 @@ class Usage:
     audio_input: int | None = None  # part of input_uncached
     audio_output: int | None = None  # part of output
     server_tool_requests: int | None = None
+    image_input: int | None = None  # part of input_uncached
+    image_output: int | None = None  # part of output
 
     @property
     def input(self) -> int | None:
@@ -267,14 +281,17 @@ class Usage:
         if _meters(self) == _NOT_SAID:
             return None
         audio_input, audio_output = self.audio_input or 0, self.audio_output or 0
+        image_input, image_output = self.image_input or 0, self.image_output or 0
         return contract.Usage(
-            input_tokens=max(0, (self.input_uncached or 0) - audio_input),
+            input_tokens=max(0, (self.input_uncached or 0) - audio_input - image_input),
             cache_read_tokens=self.cache_read or 0,
             cache_write_5m_tokens=self.cache_write_5m or 0,
             cache_write_1h_tokens=self.cache_write_1h or 0,
             input_audio_tokens=audio_input,
-            output_tokens=max(0, (self.output or 0) - audio_output),
+            input_image_tokens=image_input,
+            output_tokens=max(0, (self.output or 0) - audio_output - image_output),
             output_audio_tokens=audio_output,
+            output_image_tokens=image_output,
             reasoning_tokens=self.reasoning or 0,
             server_tool_calls=self.server_tool_requests or 0,
         )
@@ -290,6 +307,7 @@ def _meters(usage: Usage) -> tuple[int | None, ...]:
     return (
         usage.input_uncached, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h, usage.output,
         usage.reasoning, usage.audio_input, usage.audio_output, usage.server_tool_requests,
+        usage.image_input, usage.image_output,
     )  # fmt: skip
 
 

@@ -18,12 +18,15 @@ _NOT_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 
 def in_order(turns: Iterable[Turn], notes: Notes) -> list[Turn]:
-    """Turns of user and assistant, alternating. Raises BadField for tool calls and results that do not match."""
+    """Turns of user and assistant, alternating, and of the system where there are any. Raises BadField for tool calls
+    and results that do not match."""
     merged: list[Turn] = []
     for turn in turns:
         blocks = tuple(block for block in turn.blocks if not _is_blank(block))
         if not blocks:
-            notes.dropped("messages.empty")  # dropped: an empty message: Anthropic refuses it, and it says nothing
+            notes.dropped(
+                "messages.empty", turn.place
+            )  # dropped: an empty message: Anthropic refuses it, and it says nothing
             continue
         if merged and merged[-1].role is turn.role:
             last = merged[-1]
@@ -89,10 +92,12 @@ def fitting_id(name: str, longest: int) -> str:
 class ToolNames:
     """Names of tools as a host takes them, and the way back."""
 
-    __slots__ = ("_longest", "_sent", "back")
+    __slots__ = ("_longest", "_sent", "_starts_with_letter", "back")
 
-    def __init__(self, longest: int) -> None:
+    def __init__(self, longest: int, *, starts_with_letter: bool = False) -> None:
+        """`starts_with_letter`: the host wants a letter or an underscore first."""
         self._longest = longest
+        self._starts_with_letter = starts_with_letter
         self._sent: dict[str, str] = {}
         self.back: dict[str, str] = {}
         """As the host knows them -> as the caller does; only those that differ."""
@@ -102,6 +107,8 @@ class ToolNames:
         known = self._sent.get(name)
         if known is None:
             known = fitting_id(name, self._longest)
+            if self._starts_with_letter and not (known[0].isalpha() or known[0] == "_"):
+                known = _with_digest(f"_{name}", self._longest)
             self._sent[name] = known
             if known != name:
                 self.back[known] = name

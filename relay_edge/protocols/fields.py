@@ -181,7 +181,7 @@ class Fields:
         self._known.update(names)
         for name in names:
             if self.has(name):
-                self._notes.dropped(_without_places(self.at(name)))
+                self._notes.dropped(_without_places(self.at(name)), self.at(name))
 
     def ignore(self, *names: str) -> None:
         """Fields whose absence changes nothing."""
@@ -192,7 +192,7 @@ class Fields:
         if len(self._known) < len(self._values) or not self._values.keys() <= self._known:
             for name, value in self._values.items():
                 if name not in self._known and value is not None:
-                    self._notes.add("unknown", _without_places(self.at(name)))
+                    self._notes.unknown(_without_places(self.at(name)), self.at(name))
 
     def _typed(self, name: str, kind: type[E], what: str) -> E | None:
         self._known.add(name)

@@ -4,10 +4,12 @@ import base64
 import re
 
 from relay_contract.errors import BadField
-from relay_edge.protocols.canonical import CacheMark, Document, Inline, Link, Text
+from relay_edge.protocols.canonical import Audio, CacheMark, Document, Inline, Link, Text
+from relay_edge.protocols.fields import Fields
 
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 PDF = "application/pdf"
+_SOUNDS = {"wav": "audio/wav", "mp3": "audio/mp3"}
 
 _DATA_URI = re.compile(r"data:([a-z0-9.+-]+/[a-z0-9.+-]+)((?:;[^;,]*)*?);base64,", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
@@ -63,6 +65,17 @@ def read_file(data: str, title: str, cache: CacheMark | None, place: str) -> Doc
     if text is None:
         raise BadField(place, "has to be a PDF or plain text in UTF-8.")
     return Document(Text(text), title, cache)
+
+
+def read_sound(part: Fields) -> Audio:
+    """Sound as OpenAI's callers write it. Raises BadField."""
+    sound = part.required_object("input_audio")
+    media_type = sound.one_of("format", _SOUNDS)
+    if media_type is None:
+        raise sound.refuse("format", "is missing.")
+    found = Audio(Inline(media_type, sound.required_text("data")), part.at("type"))
+    sound.done()
+    return found
 
 
 def text_of(inline: Inline) -> str | None:

@@ -1,11 +1,12 @@
 """Whose signature a block of reasoning carries, so that none is ever shown to another vendor. Pure.
 
 Callers send a signature back wherever their next call goes, and a vendor refuses a call with another's. So each one
-but Anthropic's says in front whose it is: `openai:<item id>:<encrypted content>`. Anthropic's are base64, which has no
-colon, and stay as they are.
+but Anthropic's says in front whose it is: `openai:<item id>:<encrypted content>`, `gemini:<part>:<thought signature>`.
+Anthropic's are base64, which has no colon, and stay as they are.
 """
 
 ANTHROPIC = "anthropic"
+GEMINI = "gemini"
 OPENAI = "openai"
 
 

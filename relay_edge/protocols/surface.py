@@ -19,18 +19,30 @@ def same_request(request: ModelRequest, name: str) -> tuple[bytes, bool]:
 
 
 @dataclass(frozen=True, slots=True)
-class Surface:
-    """One vendor's API surface, both towards callers and towards hosts."""
+class HostSurface:
+    """A vendor's API towards hosts."""
 
     shape: WireShape
-    name: str  # of what callers call, in records and metrics
-    error_shape: ErrorShape
-    path: str  # as callers see it, e.g. /v1/messages
-    upstream_path: str  # added to a host's base URL
+    upstream_path: str | Callable[[str, bool], str]
+    """Added to a host's base URL. A callable where it holds the model: (upstream name, is a stream) -> path."""
     credential_lines: Callable[[str], bytes]  # a host key's value -> header lines
     caller_lines: Callable[
         [Mapping[str, str]], bytes
     ]  # the caller's headers that the vendor has to see -> header lines
+
+    def path_for(self, upstream_name: str, is_stream: bool) -> str:
+        """What is added to a host's base URL for a call."""
+        path = self.upstream_path
+        return path if isinstance(path, str) else path(upstream_name, is_stream)
+
+
+@dataclass(frozen=True, slots=True)
+class Surface(HostSurface):
+    """One vendor's API surface, both towards callers and towards hosts."""
+
+    name: str  # of what callers call, in records and metrics
+    error_shape: ErrorShape
+    path: str  # as callers see it, e.g. /v1/messages
     error_event: Callable[[bytes], bytes]  # an error body -> a server-sent event
     last_event: re.Pattern[bytes]  # how the last event of a whole stream begins, with the end of the line before it
     watch: Callable[[bool], StreamWatch]  # whether usage is hidden from the caller -> a watch for one try's stream

@@ -11,6 +11,7 @@ from relay_contract.usage import Usage, UsageSource
 from relay_edge.protocols.anthropic_messages.watch import MessagesWatch
 from relay_edge.protocols.estimate import tokens_of
 from relay_edge.protocols.event_watch import EventWatch, StreamWatch
+from relay_edge.protocols.gemini.watch import ContentsWatch
 from relay_edge.protocols.openai_chat.watch import ChatWatch
 from relay_edge.protocols.openai_responses.watch import ResponsesWatch
 
@@ -20,6 +21,7 @@ _WATCHES: dict[WireShape, Callable[[bool], EventWatch]] = {
     WireShape.OPENAI_CHAT: ChatWatch,
     WireShape.OPENAI_RESPONSES: ResponsesWatch,
     WireShape.ANTHROPIC_MESSAGES: MessagesWatch,
+    WireShape.GEMINI: ContentsWatch,
 }
 
 

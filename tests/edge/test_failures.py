@@ -16,7 +16,7 @@ from relay_contract.errors import (
 from relay_contract.nouns import WireShape
 from relay_contract.traffic import FailureClass
 from relay_edge.failures import MAX_RETRY_AFTER_MS, classify, classify_error, classify_event, retry_after_ms
-from relay_edge.protocols.translation import CODECS
+from relay_edge.protocols.translation import HOST_CODECS
 
 NOW = 1_795_262_400.0  # Sat, 21 Nov 2026 12:00:00 GMT
 OPENAI, ANTHROPIC = WireShape.OPENAI_CHAT, WireShape.ANTHROPIC_MESSAGES
@@ -71,7 +71,7 @@ def test_an_answer_is_classified_by_status_and_code(status: int, code: str | Non
     ],
 )  # fmt: skip
 def test_a_vendors_body_is_classified(shape: WireShape, status: int, error: object, expected: FailureClass) -> None:
-    code = CODECS[shape].read_error(status, json.dumps({"error": error}).encode()).code
+    code = HOST_CODECS[shape].read_error(status, json.dumps({"error": error}).encode()).code
     assert classify(status, code) is expected
 
 

@@ -13,7 +13,7 @@ from relay_contract.nouns import Fallback, FallbackCondition, Noun, Selection, W
 from relay_contract.pricing import PriceMeter, Rate
 from relay_edge import protocols
 from relay_edge.catalog.snapshot import Snapshot
-from relay_edge.protocols.translation import CODECS
+from relay_edge.protocols.translation import CODECS, HOST_CODECS
 from relay_edge.routing import Blame, Candidate, Leg, Listed, Plan, Router, Turns, next_candidate
 from relay_edge.selection import Load
 from tests.edge.nouns import BINDING, HOST, HOST_KEY, MODEL, MODEL_ALIAS, POLICY, PRICING, numbered
@@ -93,8 +93,9 @@ def test_no_grant(policy: nouns.Policy | None) -> None:
 
 
 def test_each_shape_has_a_surface_and_a_codec() -> None:
-    assert all(shape is surface.shape for shape, surface in protocols.SURFACES.items())
-    assert {*protocols.SURFACES} == {*CODECS} == {*WireShape}
+    assert all(shape is surface.shape for shape, surface in protocols.HOST_SURFACES.items())
+    assert {*protocols.SURFACES} == {*CODECS} == {*WireShape} - {WireShape.GEMINI}
+    assert {*protocols.HOST_SURFACES} == {*HOST_CODECS} == {*WireShape}
 
 
 def test_turns_go_round_for_each_host() -> None:

@@ -9,7 +9,7 @@ import pytest
 from openai.types.responses import Response, ResponseErrorEvent
 
 from relay_contract.errors import BadField, UpstreamProtocolError
-from relay_contract.nouns import WireShape
+from relay_contract.nouns import Capabilities, WireShape
 from relay_edge.error_shapes import ErrorShape, error_body
 from relay_edge.protocols import SURFACES
 from relay_edge.protocols.canonical import ReplyContext, Usage
@@ -18,7 +18,18 @@ from relay_edge.protocols.openai_responses import read_answer, read_request, wri
 from relay_edge.protocols.openai_responses.usage import read_usage
 from relay_edge.protocols.translation import CODECS
 from tests.edge.test_translation_streams import completion_of, message_of, translated, usage
-from tests.edge.translating import ANTHROPIC, HI, OPENAI, RESPONSES, events, recording, response_of, sent, to_other
+from tests.edge.translating import (
+    ANTHROPIC,
+    GEMINI,
+    HI,
+    OPENAI,
+    RESPONSES,
+    events,
+    recording,
+    response_of,
+    sent,
+    to_other,
+)
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
 LOOSE = {"type": "object", "properties": {"a": {"type": "string"}}}
@@ -143,7 +154,7 @@ TO_CHAT: dict[str, tuple[dict[str, Any], str, dict[str, Any], tuple[str, ...]]] 
 @pytest.mark.parametrize("case", TO_CHAT)
 def test_a_call_for_a_host_of_chat_completions(case: str) -> None:
     fields, upstream, expected, warnings = TO_CHAT[case]
-    translation = to_other(RESPONSES, fields, upstream, OPENAI)
+    translation = to_other(RESPONSES, fields, upstream, host=OPENAI)
     document = sent(translation)
     assert {name: document.get(name) for name in expected} == expected
     assert translation.notes.all() == warnings
@@ -202,7 +213,7 @@ TO_MESSAGES: dict[str, tuple[dict[str, Any], str, dict[str, Any], tuple[str, ...
 @pytest.mark.parametrize("case", TO_MESSAGES)
 def test_a_call_for_a_host_of_messages(case: str) -> None:
     fields, upstream, expected, warnings = TO_MESSAGES[case]
-    translation = to_other(RESPONSES, fields, upstream, ANTHROPIC)
+    translation = to_other(RESPONSES, fields, upstream, host=ANTHROPIC)
     document = sent(translation)
     assert {name: document.get(name) for name in expected} == expected
     assert translation.notes.all() == warnings
@@ -230,7 +241,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
                          "image_url"),
     "a stored file": ({"input": [user({"type": "input_file", "file_id": "f"})]}, "input[0].content[0].file_id",
                       "file_data"),
-    "sound": ({"input": [user({"type": "input_audio"})]}, "input[0].content[0].type", "no sound"),
     "a picture from the assistant": (
         {"input": [{"role": "assistant", "content": [{"type": "input_image", "image_url": PNG}]}]},
         "input[0].content[0].type", "not possible"),
@@ -252,6 +262,24 @@ def test_refused_with_its_place(case: str, host: WireShape) -> None:
         to_other(RESPONSES, fields, host=host)
     assert refused.value.field == place
     assert words in refused.value.public_text
+
+
+SOUND = {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}}
+
+
+def test_sound_goes_where_it_is_taken() -> None:
+    asked = {"input": [user(SOUND)]}
+    assert sent(to_other(RESPONSES, asked, host=OPENAI))["messages"] == [{"role": "user", "content": [SOUND]}]
+    assert sent(to_other(RESPONSES, asked, host=GEMINI))["contents"] == [
+        {"role": "user", "parts": [{"inlineData": {"mimeType": "audio/wav", "data": "aGk="}}]}
+    ]
+    for caller, call, host, place in (
+        (RESPONSES, asked, ANTHROPIC, "input"),
+        (OPENAI, {"messages": [user(SOUND)]}, RESPONSES, "messages"),
+    ):
+        with pytest.raises(BadField, match="no sound") as refused:
+            to_other(caller, call, host=host)
+        assert refused.value.field == f"{place}[0].content[0].type"
 
 
 # --- a host of Responses ---
@@ -313,10 +341,36 @@ FROM_CHAT: dict[str, tuple[dict[str, Any], str, dict[str, Any], tuple[str, ...]]
 @pytest.mark.parametrize("case", FROM_CHAT)
 def test_a_chat_completion_call_for_a_host_of_responses(case: str) -> None:
     fields, upstream, expected, warnings = FROM_CHAT[case]
-    translation = to_other(OPENAI, fields, upstream, RESPONSES)
+    translation = to_other(OPENAI, fields, upstream, host=RESPONSES)
     document = sent(translation)
     assert {name: document.get(name) for name in expected} == expected
     assert translation.notes.all() == warnings
+
+
+def test_a_later_system_message_stays_where_it_is() -> None:
+    late = {"messages": [{"role": "system", "content": "a"}, {"role": "developer", "content": "b"}, HI,
+                         {"role": "system", "content": "c"}]}  # fmt: skip
+    for upstream, role in (("gpt-4o", "system"), (GPT5, "developer")):
+        document = sent(to_other(OPENAI, late, upstream, host=RESPONSES))
+        assert document["instructions"] == "a\nb"
+        assert document["input"][1] == {"role": role, "content": "c"}
+
+
+def test_what_a_model_takes_counts_at_a_host_of_responses() -> None:
+    call = {"messages": [HI], "max_tokens": 99, "temperature": 1, "top_p": 1,
+            "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}}  # fmt: skip
+    known = Capabilities(max_output_tokens=50, sampling_limits="one", structured_output=False, prefill=False)
+    translation = to_other(OPENAI, call, host=RESPONSES, capabilities=known)
+    document = sent(translation)
+    assert (document["max_output_tokens"], document["temperature"]) == (50, 1)
+    assert "top_p" not in document
+    assert "text" not in document
+    assert json.dumps(SCHEMA, separators=(",", ":")) in document["instructions"]
+    assert set(translation.notes.all()) == {
+        "clamped:max_tokens", "dropped:top_p", "approximated:response_format"}  # fmt: skip
+    with pytest.raises(BadField) as refused:
+        to_other(OPENAI, {"messages": [HI, {"role": "assistant", "content": "a"}]}, host=RESPONSES, capabilities=known)
+    assert refused.value.field == "messages[1]"
 
 
 def test_a_messages_call_for_a_host_of_responses() -> None:
@@ -334,7 +388,7 @@ def test_a_messages_call_for_a_host_of_responses() -> None:
                 {"type": "thinking", "thinking": "u", "signature": "EqQ="}]},
                 {"role": "user", "content": [result, failed]}],
         },
-        GPT5, RESPONSES,
+        GPT5, host=RESPONSES,
     )  # fmt: skip
     assert sent(translation) == {
         "model": "gpt-5", "store": False, "instructions": "be", "max_output_tokens": 999,
@@ -358,7 +412,7 @@ def test_a_messages_call_for_a_host_of_responses() -> None:
 def test_the_id_of_reasoning_goes_with_it(given: str | None, kept: str | None) -> None:
     item = {"type": "reasoning", "id": given, "summary": [], "encrypted_content": "gAAA="}
     talk = [HI, item, {"role": "assistant", "content": "a"}, HI]
-    found = sent(to_other(RESPONSES, {"input": talk}, GPT5, RESPONSES))["input"][1]
+    found = sent(to_other(RESPONSES, {"input": talk}, GPT5, host=RESPONSES))["input"][1]
     assert (found.get("id"), found["encrypted_content"]) == (kept, "gAAA=")
 
 
@@ -366,7 +420,7 @@ def test_reasoning_that_nothing_follows_is_left_out() -> None:
     """OpenAI refuses a reasoning item without the item that it led to."""
     thought = {"type": "thinking", "thinking": "t", "signature": "openai:rs_1:gAAA="}
     talk = [HI, {"role": "assistant", "content": [thought]}, HI]
-    translation = to_other(ANTHROPIC, {"messages": talk}, GPT5, RESPONSES)
+    translation = to_other(ANTHROPIC, {"messages": talk}, GPT5, host=RESPONSES)
     assert [item.get("type") for item in sent(translation)["input"]] == [None, None]
     assert translation.notes.all() == ("dropped:messages.thinking",)
 
@@ -375,8 +429,8 @@ def test_reasoning_that_nothing_follows_is_left_out() -> None:
 def test_a_call_that_is_read_again_means_the_same(case: str) -> None:
     """Law: Responses -> canonical -> Responses -> canonical loses nothing that was not named."""
     fields, upstream, _, _ = (TO_CHAT | TO_MESSAGES)[case]
-    first = to_other(RESPONSES, fields, upstream, RESPONSES)
-    second = to_other(RESPONSES, sent(first), upstream, RESPONSES)
+    first = to_other(RESPONSES, fields, upstream, host=RESPONSES)
+    second = to_other(RESPONSES, sent(first), upstream, host=RESPONSES)
     assert sent(second) == sent(first)
 
 
@@ -484,6 +538,13 @@ TO_RESPONSES = {
 def test_streams_for_callers_of_responses(name: str) -> None:
     host = ANTHROPIC if name.startswith("anthropic") else OPENAI
     assert response_of(translated(recording(name), host, caller=RESPONSES)) == TO_RESPONSES[name]
+
+
+@pytest.mark.parametrize("stop", ["refusal", "max_tokens", "model_context_window_exceeded"])
+def test_the_items_of_a_stream_that_was_cut_say_the_same_twice(stop: str) -> None:
+    stream = recording("anthropic_text").replace(b"end_turn", stop.encode())
+    found = response_of(translated(stream, ANTHROPIC, caller=RESPONSES))
+    assert (found["status"], found["output"][-1]["status"]) == ("incomplete", "incomplete")
 
 
 def test_calls_side_by_side_keep_their_own_items() -> None:
@@ -642,8 +703,9 @@ def test_reasons_to_stop(stop: str, status: str, reason: str | None, warnings: t
     translation = to_other(RESPONSES, {}, host=ANTHROPIC)
     found = json.loads(translation.whole(json.dumps({"content": [], "stop_reason": stop}).encode()))
     assert (found["status"], found["incomplete_details"]) == (status, reason and {"reason": reason})
-    assert (found["output"], found["usage"]) == ([], None)  # the host said nothing, so nothing is invented
-    assert translation.notes.all() == warnings
+    assert (found["output"], translation.usage) == ([], None)
+    assert found["usage"]["input_tokens"] > found["usage"]["output_tokens"] == 0  # the host said nothing: an estimate
+    assert translation.notes.all() == ("approximated:usage", *warnings)
 
 
 @pytest.mark.parametrize(
@@ -778,13 +840,13 @@ def test_each_shape_can_be_told_everything_that_it_can_say() -> None:
     """Reasoning goes through callers of any shape and back to the host that signed it."""
     talk = {"messages": [HI]}
     for caller, document in ((OPENAI, talk), (ANTHROPIC, talk | {"max_tokens": 99})):
-        answer = to_other(caller, {}, GPT5, RESPONSES).whole(
+        answer = to_other(caller, {}, GPT5, host=RESPONSES).whole(
             json.dumps(last_response("responses_encrypted_only")).encode()
         )
         said = json.loads(answer)
         turn = said["choices"][0]["message"] if caller is OPENAI else {"role": "assistant", "content": said["content"]}
         asked = document | {"messages": [HI, turn, HI]}
-        items = sent(to_other(caller, asked, GPT5, RESPONSES))["input"]
+        items = sent(to_other(caller, asked, GPT5, host=RESPONSES))["input"]
         assert items[1] == {"type": "reasoning", "id": "rs_9", "summary": [], "encrypted_content": "gAAAAABpOnly"}
         for host in set(CODECS) - {RESPONSES, caller}:
-            assert b"gAAAA" not in to_other(caller, asked, CLAUDE46, host).body
+            assert b"gAAAA" not in to_other(caller, asked, CLAUDE46, host=host).body

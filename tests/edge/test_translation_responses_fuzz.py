@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from relay_contract.errors import BadRequest
 from relay_contract.nouns import WireShape
 from relay_edge.protocols.translation import Translator
-from tests.edge.translating import ANTHROPIC, OPENAI, RESPONSES, UPSTREAM
+from tests.edge.translating import ANTHROPIC, GEMINI, OPENAI, RESPONSES, UNKNOWN, UPSTREAM, events
 
 FULL: dict[str, Any] = {
     "model": "m", "instructions": "be", "stream": True, "stream_options": {"include_obfuscation": False},
@@ -53,9 +53,17 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 PLACES = places(FULL)
 
 
+ANSWERS: dict[WireShape, Any] = {
+    OPENAI: {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]},
+    RESPONSES: {"status": "completed", "output": []},
+    ANTHROPIC: {"content": [{"type": "text", "text": "a"}], "stop_reason": "end_turn"},
+    GEMINI: {"candidates": [{"content": {"parts": [{"text": "a"}]}, "finishReason": "STOP"}]},
+}
+
+
 @settings(max_examples=400, deadline=None)
 @given(
-    st.sampled_from([OPENAI, RESPONSES, ANTHROPIC]),
+    st.sampled_from(list(ANSWERS)),
     st.lists(st.tuples(st.sampled_from(PLACES), JUNK), min_size=1, max_size=3),
 )
 def test_a_spoiled_call(host: WireShape, spoils: list[tuple[tuple[Any, ...], Any]]) -> None:
@@ -70,23 +78,17 @@ def test_a_spoiled_call(host: WireShape, spoils: list[tuple[tuple[Any, ...], Any
             continue  # an earlier spoil took the place away
     body = json.dumps(call).encode()
     try:
-        translation = Translator(RESPONSES, body, created=1, fallback_id="x").to(host, UPSTREAM[host])
+        translation = Translator(RESPONSES, body, created=1, fallback_id="x").to(host, UPSTREAM[host], UNKNOWN)
     except BadRequest:
         return
-    assert json.loads(translation.body)["model"] == UPSTREAM[host]
+    assert json.loads(translation.body)["contents" if host is GEMINI else "model"]
     translation.stream()
-    json.loads(translation.whole(json.dumps(ANSWER[host]).encode()))
-
-
-ANSWER: dict[WireShape, Any] = {
-    OPENAI: {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]},
-    RESPONSES: {"status": "completed", "output": []},
-    ANTHROPIC: {"content": [{"type": "text", "text": "a"}], "stop_reason": "end_turn"},
-}
+    answer = translation.whole(json.dumps(ANSWERS[host]).encode())
+    assert events(answer) if translation.is_stream else json.loads(answer)
 
 
 def test_the_call_itself_is_sound() -> None:
     """Else the test above would test refusals only."""
-    for host in ANSWER:
+    for host in ANSWERS:
         body = json.dumps(FULL).encode()
-        assert Translator(RESPONSES, body, created=1, fallback_id="x").to(host, UPSTREAM[host]).is_stream
+        assert Translator(RESPONSES, body, created=1, fallback_id="x").to(host, UPSTREAM[host], UNKNOWN).is_stream

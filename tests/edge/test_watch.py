@@ -26,7 +26,8 @@ from tests.edge.translating import ANTHROPIC, OPENAI, RECORDINGS
 
 RESPONSES = WireShape.OPENAI_RESPONSES
 WATCHED = Path(__file__).parent / "watched"
-STREAMS = {path.stem: path.read_bytes() for place in (RECORDINGS, WATCHED) for path in sorted(place.glob("*.sse"))}
+STREAMS = {path.stem: path.read_bytes() for place in (RECORDINGS, WATCHED) for path in sorted(place.glob("*.sse"))
+           if not path.stem.startswith("gemini")}  # nobody calls in that shape  # fmt: skip
 SHAPES = {"openai": OPENAI, "anthropic": ANTHROPIC, "responses": RESPONSES}
 
 
@@ -97,15 +98,15 @@ EXPECTED: dict[str, tuple[str, int, Usage]] = {
     "openai_refusal": ("refusal", 14, Usage(input_tokens=9, output_tokens=3)),
     "openai_text": ("end", 11, Usage(input_tokens=32, cache_read_tokens=100, output_tokens=15)),
     "openai_tools": ("tool_use", 39, Usage(input_tokens=67, output_tokens=31)),
-    "responses_text": ("end", 8, Usage(input_tokens=29, cache_read_tokens=8, output_tokens=11, reasoning_tokens=4)),
-    "responses_call": ("tool_use", 7, Usage(input_tokens=29, cache_read_tokens=8, output_tokens=11, reasoning_tokens=4,
-                                            server_tool_calls=1)),
     "responses_empty": ("end", 0, Usage(input_tokens=9)),
     "responses_encrypted_only": ("end", 1, Usage(input_tokens=9, output_tokens=30, reasoning_tokens=28)),
     "responses_length": ("length", 3, Usage(input_tokens=9, output_tokens=16)),
     "responses_quirks": ("tool_use", 8, Usage(input_tokens=5, output_tokens=6, server_tool_calls=1)),
     "responses_reasoning_tools": ("tool_use", 102, Usage(input_tokens=472, output_tokens=89, reasoning_tokens=20)),
     "responses_refusal": ("refusal", 14, Usage(input_tokens=9, output_tokens=3)),
+    "responses_text": ("end", 8, Usage(input_tokens=29, cache_read_tokens=8, output_tokens=11, reasoning_tokens=4)),
+    "responses_call": ("tool_use", 7, Usage(input_tokens=29, cache_read_tokens=8, output_tokens=11, reasoning_tokens=4,
+                                            server_tool_calls=1)),
 }  # fmt: skip
 FAILING = {
     "anthropic_overloaded": Failed("overloaded_error", "Overloaded"),

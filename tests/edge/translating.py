@@ -9,18 +9,24 @@ from typing import Any
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from relay_contract.nouns import WireShape
+from relay_contract.nouns import Capabilities, WireShape
 from relay_edge.protocols.sse import EventReader
 from relay_edge.protocols.translation import Translation, Translator
 
-OPENAI, RESPONSES, ANTHROPIC = WireShape.OPENAI_CHAT, WireShape.OPENAI_RESPONSES, WireShape.ANTHROPIC_MESSAGES
+OPENAI, RESPONSES, ANTHROPIC, GEMINI = (
+    WireShape.OPENAI_CHAT,
+    WireShape.OPENAI_RESPONSES,
+    WireShape.ANTHROPIC_MESSAGES,
+    WireShape.GEMINI,
+)
 RECORDINGS = Path(__file__).parent / "recordings"
-OTHER = {OPENAI: ANTHROPIC, ANTHROPIC: OPENAI, RESPONSES: ANTHROPIC}  # a shape to translate to
+OTHER = {OPENAI: ANTHROPIC, ANTHROPIC: OPENAI, RESPONSES: ANTHROPIC, GEMINI: OPENAI}  # a shape to translate to
 
 HI = {"role": "user", "content": "hi"}
 CLAUDE = "claude-sonnet-4-5"
 GPT = "gpt-4o"
-UPSTREAM = {OPENAI: GPT, RESPONSES: GPT, ANTHROPIC: CLAUDE}
+GEMINI_3 = "gemini-3-flash"
+UPSTREAM = {OPENAI: GPT, RESPONSES: GPT, ANTHROPIC: CLAUDE, GEMINI: GEMINI_3}
 LEAST: dict[WireShape, dict[str, Any]] = {
     OPENAI: {"model": "m", "messages": [HI]},
     RESPONSES: {"model": "m", "input": "hi"},
@@ -28,12 +34,35 @@ LEAST: dict[WireShape, dict[str, Any]] = {
 }
 """The smallest calls."""
 
+UNKNOWN = Capabilities()
 
-def to_other(shape: WireShape, call: Any, upstream: str | None = None, host: WireShape | None = None) -> Translation:
-    """A caller's call of this shape as a host of another gets it; what a call has to have is filled in."""
-    host = host or OTHER[shape]
+
+def to_host(
+    shape: WireShape,
+    host: WireShape,
+    call: Any,
+    upstream: str | None = None,
+    capabilities: Capabilities = UNKNOWN,
+    *,
+    is_strict: bool = False,
+) -> Translation:
+    """A caller's call of this shape as a host of that one gets it; what a call has to have is filled in."""
     body = json.dumps(LEAST[shape] | call).encode()
-    return Translator(shape, body, created=1_700_000_000, fallback_id="made").to(host, upstream or UPSTREAM[host])
+    translator = Translator(shape, body, created=1_700_000_000, fallback_id="made", is_strict=is_strict)
+    return translator.to(host, upstream or UPSTREAM[host], capabilities)
+
+
+def to_other(
+    shape: WireShape,
+    call: Any,
+    upstream: str | None = None,
+    capabilities: Capabilities = UNKNOWN,
+    *,
+    host: WireShape | None = None,
+    is_strict: bool = False,
+) -> Translation:
+    """The same, at a host of another shape."""
+    return to_host(shape, host or OTHER[shape], call, upstream, capabilities, is_strict=is_strict)
 
 
 def sent(translation: Translation) -> Any:

@@ -59,10 +59,17 @@ RESPONSE = {
         "total_tokens": 4,
     },
 }
+CONTENT = {
+    "candidates": [{"content": {"parts": [{"text": "hello"}], "role": "model"}, "finishReason": "STOP", "index": 0}],
+    "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 1, "totalTokenCount": 4},
+    "modelVersion": "gemini-x",
+    "responseId": "resp1",
+}
 ANSWERS = {
     WireShape.OPENAI_CHAT: CHAT,
     WireShape.OPENAI_RESPONSES: RESPONSE,
     WireShape.ANTHROPIC_MESSAGES: MESSAGE,
+    WireShape.GEMINI: CONTENT,
 }
 CALLERS = (WireShape.OPENAI_CHAT, WireShape.OPENAI_RESPONSES, WireShape.ANTHROPIC_MESSAGES)  # shapes that callers speak
 PATHS = {
@@ -70,6 +77,8 @@ PATHS = {
     WireShape.OPENAI_RESPONSES: "/v1/responses",
     WireShape.ANTHROPIC_MESSAGES: "/v1/messages",
 }
+GEMINI_PATHS = ("/v1/models/gpt-x:generateContent", "/v1/models/gpt-x:streamGenerateContent?alt=sse")
+CREDENTIALS = {WireShape.ANTHROPIC_MESSAGES: "x-api-key", WireShape.GEMINI: "x-goog-api-key"}
 
 FORBIDDEN = {"cookie", "connection", "transfer-encoding", "te", "upgrade", "expect", "proxy-authorization", "x-secret"}
 
@@ -225,12 +234,13 @@ class Vendor:
 
     def _check(self, call: VendorCall) -> None:
         names = {name for name, _ in call.headers}
-        key = call.header("x-api-key") or (call.header("authorization") or "").removeprefix("Bearer ")
-        expected = "x-api-key" if self.shape is WireShape.ANTHROPIC_MESSAGES else "authorization"
-        other = {"x-api-key", "authorization"} - {expected}
+        expected = CREDENTIALS.get(self.shape, "authorization")
+        key = (call.header(expected) or "").removeprefix("Bearer ")
+        other = {"x-api-key", "x-goog-api-key", "authorization"} - {expected}
+        is_gemini = self.shape is WireShape.GEMINI
         wrong = {
             "method": call.method != "POST",
-            "path": call.path != PATHS[self.shape],
+            "path": call.path not in (GEMINI_PATHS if is_gemini else (PATHS[self.shape],)),
             "credential": key not in self.keys or bool(other & names),
             "host": call.header("host") != self.url.split("//")[1].removesuffix("/v1"),
             "content-type": call.header("content-type") != "application/json",
@@ -239,14 +249,14 @@ class Vendor:
             "version": self.shape is WireShape.ANTHROPIC_MESSAGES and not call.header("anthropic-version"),
             "forbidden header": bool(names & FORBIDDEN),
             "relay key": any("rk_" in value for _, value in call.headers),
-            "body": not isinstance(call.json.get("model"), str),
+            "body": not call.json.get("contents") if is_gemini else not isinstance(call.json.get("model"), str),
         }
         if found := [what for what, is_wrong in wrong.items() if is_wrong]:
             raise Malformed(f"{found}: {call}")
 
     async def standard(self, call: VendorCall, wire: Wire) -> None:
         """What the vendor answers when nothing else was asked for."""
-        if call.json.get("stream"):
+        if call.json.get("stream") or call.path.endswith("alt=sse"):
             await wire.head(200, "content-type: text/event-stream", "transfer-encoding: chunked")
             for event in STREAMS[self.shape]:
                 await wire.chunk(event)
@@ -297,6 +307,13 @@ STREAMS = {
             b'"stop_sequence":null},"usage":{"output_tokens":1}}\n\n'
         ),
         b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
+    ],
+    WireShape.GEMINI: [
+        b'data: {"candidates":[{"content":{"parts":[{"text":"hel"}],"role":"model"}}],"responseId":"r"}\r\n\r\n',
+        (
+            b'data: {"candidates":[{"content":{"parts":[{"text":"lo"}],"role":"model"},"finishReason":"STOP",'
+            b'"index":0}],"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":1},"responseId":"r"}\r\n\r\n'
+        ),
     ],
 }
 """Each piece is one write of the vendor's; the first has the first content in it."""

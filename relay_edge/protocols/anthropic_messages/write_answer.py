@@ -235,14 +235,14 @@ class StreamWriter:
         return self._started() + self._in_block("text", {"type": "text_delta", "text": text})
 
     def _thinking(self, text: str) -> bytes:
-        if self._open == "tool_use":
+        if self._is_call_open():
             return b""  # dropped: reasoning that goes on after a call began: no block can take it
         return self._started() + self._in_block("thinking", {"type": "thinking_delta", "thinking": text})
 
     def _thinking_ended(self, signature: str) -> bytes:
         start = self._started()
         if signature:
-            if self._open == "tool_use":
+            if self._is_call_open():
                 return b""  # dropped: reasoning that is signed after a call began: no block can take it
             start += self._in_block("thinking", {"type": "signature_delta", "signature": signature})
         return start + (self._close() if self._open == "thinking" else b"")
@@ -282,6 +282,9 @@ class StreamWriter:
             self._waiting.append(_Waiting(None))
             self._waiting[-1].parts.append(part)
         return b""
+
+    def _is_call_open(self) -> bool:
+        return bool(self._waiting) or (self._open == "tool_use" and not self._is_call_whole())
 
     def _is_call_whole(self) -> bool:
         return bool(self._arguments) and object_text("".join(self._arguments)) is not None

@@ -25,7 +25,7 @@ from relay_edge.protocols.canonical import (
     Turn,
 )
 from relay_edge.protocols.fields import Fields, decode_object
-from relay_edge.protocols.media import read_file, read_image
+from relay_edge.protocols.media import read_file, read_image, read_sound
 from relay_edge.protocols.notes import Notes
 from relay_edge.protocols.openai_chat.read_tools import read_cache_mark, read_tool_choice, read_tools
 
@@ -35,9 +35,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "logprobs": (False,),
     "top_logprobs": (0,),
     "logit_bias": ({},),
-    "seed": (),
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
     "prediction": (),
     "store": (False,),
     "verbosity": ("medium",),
@@ -71,6 +68,9 @@ def read_request(body: bytes, notes: Notes) -> Request:
         top_p=call.number("top_p"),
         top_k=call.count("top_k"),
         stop=_stop(call),
+        seed=_seed(call),
+        frequency_penalty=call.number("frequency_penalty") or None,
+        presence_penalty=call.number("presence_penalty") or None,
         reasoning=_reasoning(call),
         output=_output(call),
         user=_user(call),
@@ -113,6 +113,13 @@ def _stop(call: Fields) -> tuple[str, ...]:
     if isinstance(call.value("stop"), str):
         return (call.value("stop"),)
     return call.texts("stop")
+
+
+def _seed(call: Fields) -> int | None:
+    seed = call.count("seed", -(2**63))
+    if seed is not None and seed >= 2**63:
+        raise call.refuse("seed", "is out of range.")
+    return seed
 
 
 def _reasoning(call: Fields) -> Reasoning | None:
@@ -274,9 +281,7 @@ def _part(part: Fields, kind: str) -> Block:
             file.done()
             return document
         case "input_audio":
-            raise part.refuse(
-                "type", "input_audio: the host of this model takes no sound; leaving it out would change what is asked."
-            )
+            return read_sound(part)
         case other:
             raise part.refuse("type", f"{other[:40]!r} has no counterpart at the host of this model.")
 

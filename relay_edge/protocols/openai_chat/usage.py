@@ -26,6 +26,8 @@ def read_usage(usage: Any) -> Usage:
         reasoning=count_in(made, "reasoning_tokens"),
         audio_input=count_in(details, "audio_tokens"),
         audio_output=count_in(made, "audio_tokens"),
+        image_input=count_in(details, "image_tokens"),  # gateways' name, where a host counts them apart
+        image_output=count_in(made, "image_tokens"),
     )
 
 
@@ -34,13 +36,12 @@ def _cache_writes(usage: dict[str, Any], details: Any) -> tuple[int | None, int 
     prompt; LiteLLM also passes on how Anthropic took them apart."""
     apart = details.get("cache_creation_token_details") if isinstance(details, dict) else None
     five, hour = count_in(apart, "ephemeral_5m_input_tokens"), count_in(apart, "ephemeral_1h_input_tokens")
-    if five is not None or hour is not None:
-        return five, hour
     for values, name in (
         (details, "cache_write_tokens"),
         (details, "cache_creation_tokens"),
         (usage, "cache_creation_input_tokens"),
     ):
         if (written := count_in(values, name)) is not None:
-            return written, None
-    return None, None
+            hour = None if hour is None else min(hour, written)
+            return written - (hour or 0), hour
+    return five, hour

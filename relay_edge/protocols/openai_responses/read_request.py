@@ -27,7 +27,7 @@ from relay_edge.protocols.canonical import (
     Turn,
 )
 from relay_edge.protocols.fields import Fields, decode_object
-from relay_edge.protocols.media import is_web_address, read_file, read_image
+from relay_edge.protocols.media import is_web_address, read_file, read_image, read_sound
 from relay_edge.protocols.notes import Notes
 from relay_edge.protocols.openai_chat.read_tools import read_cache_mark
 from relay_edge.protocols.openai_responses.echo import echo_of
@@ -215,11 +215,9 @@ def _part(part: Fields, role: Role) -> Block:
             found = Image(read_image(part.required_text("image_url"), part.at("image_url")), cache)
         case "input_file", Role.USER:
             found = _file(part, cache)
-        case "input_audio", _:
-            raise part.refuse(
-                "type", "input_audio: the host of this model takes no sound; leaving it out would change what is asked."
-            )
-        case (("refusal" | "input_image" | "input_file"), _):
+        case "input_audio", Role.USER:
+            found = read_sound(part)
+        case (("refusal" | "input_image" | "input_file" | "input_audio"), _):
             raise part.refuse("type", f"{kind!r} is not possible in a message of this role.")
         case _:
             raise part.refuse("type", f"{kind[:40]!r} has no counterpart at the host of this model.")

@@ -100,6 +100,8 @@ def write_answer(answer: Answer, context: ReplyContext, notes: Notes) -> bytes:
     output: list[dict[str, Any]] = []
     for block in answer.blocks:
         _add(output, block, own_id)
+    if reason is not None and output and "status" in output[-1]:
+        output[-1]["status"] = "incomplete"
     return encode(_ended(own_id, context, output, reason, answer.usage))
 
 
@@ -108,8 +110,6 @@ def _ended(
 ) -> dict[str, Any]:
     if reason is None:
         return _response(own_id, context, "completed", output, usage=usage_of(usage))
-    if output and "status" in output[-1]:
-        output[-1]["status"] = "incomplete"
     details = {"reason": reason}
     return _response(own_id, context, "incomplete", output, incomplete_details=details, usage=usage_of(usage))
 
@@ -181,8 +181,8 @@ class StreamWriter:
     """Events -> events of a response. `write` raises UpstreamProtocolError for what is too much, or in no order."""
 
     __slots__ = (
-        "_calls", "_closed_calls", "_context", "_finished", "_has_refusal", "_held", "_id", "_index", "_is_done",
-        "_item_id", "_kind", "_notes", "_output", "_parts", "_sequence", "_usage",
+        "_calls", "_closed_calls", "_context", "_cut", "_has_refusal", "_held", "_id", "_index", "_is_done",
+        "_is_finished", "_item_id", "_kind", "_notes", "_output", "_parts", "_sequence", "_usage",
     )  # fmt: skip
 
     def __init__(self, context: ReplyContext, notes: Notes) -> None:
@@ -199,8 +199,8 @@ class StreamWriter:
         self._closed_calls: set[int] = set()
         self._held = 0
         self._usage = Usage()
-        self._finished: Finished | None = None
-        self._has_refusal = self._is_done = False
+        self._cut: str | None = None  # why the answer is incomplete
+        self._has_refusal = self._is_finished = self._is_done = False
 
     def write(self, event: Event) -> bytes:
         """What the caller gets for one event."""
@@ -227,8 +227,9 @@ class StreamWriter:
                 self._usage = self._usage.updated(usage)
                 return b""
             case Finished():
-                self._finished = event
-                status = "incomplete" if event.stop in (Stop.LENGTH, Stop.CONTEXT) else "completed"
+                self._is_finished = True
+                self._cut = cut_reason(event.stop, self._has_refusal, self._notes)
+                status = "completed" if self._cut is None else "incomplete"
                 return self._started() + self._close(status) + self._close_calls(status)
             case Pinged():
                 return comment("ping")
@@ -379,12 +380,11 @@ class StreamWriter:
         return written
 
     def _end(self) -> bytes:
-        if self._is_done or self._finished is None:
+        if self._is_done or not self._is_finished:
             return b""
         self._is_done = True
-        reason = cut_reason(self._finished.stop, self._has_refusal, self._notes)
         output = [self._output[index] for index in sorted(self._output)]
-        response = _ended(self._id, self._context, output, reason, self._usage)
+        response = _ended(self._id, self._context, output, self._cut, self._usage)
         return self._event(f"response.{response['status']}", response=response)
 
 

@@ -7,11 +7,13 @@ from typing import Any
 
 from relay_contract.errors import BadField
 from relay_edge.protocols.canonical import (
+    Audio,
     Block,
     Document,
     Image,
     Inline,
     Link,
+    OutputSchema,
     RedactedThinking,
     Refusal,
     Request,
@@ -26,6 +28,7 @@ from relay_edge.protocols.canonical import (
 )
 from relay_edge.protocols.conversation import ToolNames, fitting_id, in_order
 from relay_edge.protocols.fields import encode
+from relay_edge.protocols.fitness import check_end, json_instruction, max_tokens_of, sampling_of
 from relay_edge.protocols.media import write_data_uri
 from relay_edge.protocols.model_traits import Traits
 from relay_edge.protocols.notes import Notes
@@ -43,29 +46,31 @@ _MODES = {ToolMode.AUTO: "auto", ToolMode.ANY: "required", ToolMode.NONE: "none"
 def write_request(request: Request, upstream_name: str, traits: Traits, notes: Notes) -> Written:
     """Raises BadField for what no responses call can say, by the caller's own places."""
     names = ToolNames(MAX_TOOL_NAME)
-    turns = in_order((turn for turn in request.turns if turn.role is not Role.SYSTEM), notes)
-    if not turns:
+    turns = in_order(request.turns, notes)
+    if all(turn.role is Role.SYSTEM for turn in turns):
         raise BadField(request.turns_place, "there has to be a message that is not empty.")
+    check_end(turns, traits)
     note_marks(request, notes)
     document: dict[str, Any] = {"model": upstream_name, "store": False}
-    if instructions := _instructions(request):
-        document["instructions"] = instructions
-    document["input"] = [
-        item
-        for turn in turns
-        for item in (_assistant(turn, names, notes) if turn.role is Role.ASSISTANT else _user(turn, notes))
-    ]
+    instructions = _words(turns.pop(0)) if turns[0].role is Role.SYSTEM else []
+    if request.output is not None:
+        if request.output.schema is not None and traits.refuses_output_schema:
+            instructions.append(json_instruction(request.output))
+            notes.add("approximated", "response_format")
+        else:
+            document["text"] = {"format": _format(request.output)}
+    if instructions:
+        document["instructions"] = "\n".join(instructions)
+    document["input"] = [item for turn in turns for item in _items(turn, names, traits, notes)]
     if request.is_stream:
         document["stream"] = True
-    if request.max_tokens is not None:
-        if request.max_tokens < LEAST_OUTPUT_TOKENS:
+    if (max_tokens := max_tokens_of(request, traits, notes)) is not None:
+        if max_tokens < LEAST_OUTPUT_TOKENS:
             notes.add("clamped", "max_tokens")
-        document["max_output_tokens"] = max(request.max_tokens, LEAST_OUTPUT_TOKENS)
+        document["max_output_tokens"] = max(max_tokens, LEAST_OUTPUT_TOKENS)
     _write_sampling(document, request, traits, notes)
     _write_reasoning(document, request, traits, notes)
     _write_tools(document, request, names)
-    if request.output is not None:
-        document["text"] = {"format": _format(request)}
     if request.user:
         document["user"] = request.user
     if request.service_tier == "auto":
@@ -75,14 +80,18 @@ def write_request(request: Request, upstream_name: str, traits: Traits, notes: N
     return Written(encode(document), names.back, None)
 
 
-def _instructions(request: Request) -> str:
-    return "\n".join(
-        block.text
-        for turn in request.turns
-        if turn.role is Role.SYSTEM
-        for block in turn.blocks
-        if isinstance(block, Text) and block.text.strip()
-    )
+def _items(turn: Turn, names: ToolNames, traits: Traits, notes: Notes) -> list[dict[str, Any]]:
+    match turn.role:
+        case Role.SYSTEM:
+            return [{"role": "developer" if traits.is_reasoning else "system", "content": "\n".join(_words(turn))}]
+        case Role.ASSISTANT:
+            return _assistant(turn, names, notes)
+        case Role.USER:
+            return _user(turn, notes)
+
+
+def _words(turn: Turn) -> list[str]:
+    return [block.text for block in turn.blocks if isinstance(block, Text)]
 
 
 def _user(turn: Turn, notes: Notes) -> list[dict[str, Any]]:
@@ -121,6 +130,8 @@ def _part(block: Block, turn: Turn, notes: Notes) -> dict[str, Any]:
         case Document(Text(text), title):
             notes.add("rewritten", "document")
             return {"type": "input_text", "text": f"{title}\n\n{text}" if title else text}
+        case Audio(_, place):
+            raise BadField(place, "the host of this model takes no sound; leaving it out would change what is asked.")
         case _:
             raise BadField(turn.place, "holds content that is not possible in a message of the user.")
 
@@ -142,11 +153,11 @@ def _assistant(turn: Turn, names: ToolNames, notes: Notes) -> list[dict[str, Any
             case Thinking() if (item := own_reasoning(block)) is not None:
                 items.append(item)
             case Thinking() | RedactedThinking():
-                notes.dropped("messages.thinking")  # dropped: thinking: only OpenAI's own comes back encrypted
+                notes.dropped("messages.thinking", turn.place)  # dropped: only OpenAI's own comes back encrypted
             case _:
                 raise BadField(turn.place, "holds content that is not possible in a message of the assistant.")
     while items and items[-1].get("type") == "reasoning":
-        notes.dropped("messages.thinking")
+        notes.dropped("messages.thinking", turn.place)
         items.pop()
     return items
 
@@ -159,14 +170,10 @@ def _add_words(items: list[dict[str, Any]], part: dict[str, str]) -> None:
 
 
 def _write_sampling(document: dict[str, Any], request: Request, traits: Traits, notes: Notes) -> None:
-    for name in ("temperature", "top_p"):
-        if (value := getattr(request, name)) is not None:
-            if traits.is_reasoning:
-                notes.dropped(name)  # dropped: reasoning models refuse sampling parameters
-            else:
-                document[name] = value
-    if request.top_k is not None:
-        notes.dropped("top_k")  # dropped: top_k: OpenAI has no such parameter
+    document.update(sampling_of(request, traits, notes))
+    for name in ("top_k", "seed", "frequency_penalty", "presence_penalty"):
+        if getattr(request, name) is not None:
+            notes.dropped(name)  # dropped: top_k, seed, penalties: responses have no such parameters
     if request.stop:
         notes.dropped("stop")  # dropped: stop: responses have no stop sequences
 
@@ -206,9 +213,7 @@ def _function(tool: Tool, names: ToolNames) -> dict[str, Any]:
     return written | {"parameters": tool.schema, "strict": bool(tool.strict) and is_strict(tool.schema)}
 
 
-def _format(request: Request) -> dict[str, Any]:
-    output = request.output
-    assert output is not None
+def _format(output: OutputSchema) -> dict[str, Any]:
     if output.schema is None:
         return {"type": "json_object"}
     is_held = is_strict(output.schema) if output.strict is None else output.strict
