@@ -12,6 +12,7 @@ from relay_edge.protocols.anthropic_messages.watch import MessagesWatch
 from relay_edge.protocols.estimate import tokens_of
 from relay_edge.protocols.event_watch import EventWatch, StreamWatch
 from relay_edge.protocols.gemini.watch import ContentsWatch
+from relay_edge.protocols.openai_chat.plain_usage import read_plain
 from relay_edge.protocols.openai_chat.watch import ChatWatch
 from relay_edge.protocols.openai_responses.watch import ResponsesWatch
 
@@ -27,6 +28,8 @@ _WATCHES: dict[WireShape, Callable[[bool], EventWatch]] = {
 
 def usage_of_body(shape: WireShape, body: bytes) -> tuple[Usage | None, str]:
     """Usage and `canonical.Stop` value of a whole answer; None and "" where it does not say. Never raises."""
+    if shape is WireShape.OPENAI_CHAT and (plain := read_plain(body)) is not None:
+        return plain
     watch = _WATCHES[shape](False)
     watch.see_whole(body)
     return watch.usage, watch.finish
