@@ -57,8 +57,8 @@ class PolicyForm(forms.ModelForm):
 
     models = LinesField(
         forms.CharField(max_length=130),
-        help_text="One model name a line. * at the end stands for any ending, * alone for every model; a leading"
-        " - denies, and wins over the rest.",
+        help_text="One grant a line: a model (gpt-5), a beginning (gpt-*), a provider (openai/*), * for every model;"
+        " with @host behind it on that host only. A leading - denies, and wins over the rest.",
     )
     fallbacks = FallbacksField(
         help_text="Names and patterns of models, with commas between them. The first row that fits counts; what it"
