@@ -98,6 +98,29 @@ def rate_of(rates: Sequence[Rate], meter: PriceMeter, prompt_tokens: int) -> int
     return 0 if refined is None else rate_of(rates, refined, prompt_tokens)
 
 
+@dataclass(frozen=True, slots=True)
+class PriceLine:
+    """What one meter adds to a call's cost. Its cost is rounded; that of the call is rounded once, over all lines."""
+
+    meter: PriceMeter
+    units: int
+    nanousd_per_million: int
+
+    @property
+    def nanousd(self) -> int:
+        """Of this line alone."""
+        return (self.units * self.nanousd_per_million + UNITS // 2) // UNITS
+
+
+def price_lines(rates: Sequence[Rate], usage: Usage) -> tuple[PriceLine, ...]:
+    """Each meter that was used, with the rate that its tier has, and the price of the call itself where it has one."""
+    prompt_tokens = usage.prompt_tokens
+    counted = [(meter, getattr(usage, name)) for meter, name in _COUNTS]
+    lines = [PriceLine(meter, units, rate_of(rates, meter, prompt_tokens)) for meter, units in counted if units]
+    by_call = rate_of(rates, PriceMeter.CALL, prompt_tokens)
+    return (*lines, *([PriceLine(PriceMeter.CALL, 1, by_call)] if by_call else []))
+
+
 def cost_nanousd(rates: Sequence[Rate], usage: Usage) -> int:
     """What a call costs, rounded half up once, over the whole call."""
     prompt_tokens = usage.prompt_tokens
