@@ -131,8 +131,9 @@ class CallAdmin(pages.ReadOnlyAdmin):
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **extra})
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002
-        """In groups."""
-        return [(title, {"fields": fields}) for title, fields in self.shown]
+        """In groups, without the meters that this call did not use."""
+        unused = {meter for meter in METERS if not getattr(obj, meter, 0)}
+        return [(title, {"fields": [each for each in fields if each not in unused]}) for title, fields in self.shown]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:  # noqa: ARG002
         """All of them."""
