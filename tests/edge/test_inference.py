@@ -186,7 +186,8 @@ async def test_what_a_vendor_says_about_itself_is_withheld() -> None:
     lines = (
         "Set-Cookie: a=b", "Alt-Svc: h3", "X-RateLimit-Remaining-Requests: 7", "anthropic-ratelimit-requests-limit: 5",
         "openai-organization: acme", "X-Request-Id: theirs", "Server: cloud", "Connection: X-Hop", "X-Hop: 1",
-        "OpenAI-Version: 2020-10-01", "Retry-After: 3", "Server-Timing: theirs;dur=1", "Date: Thu, 01 Jan 1970 00:00:00 GMT",
+        "OpenAI-Version: 2020-10-01", "Retry-After: 3", "Date: Thu, 01 Jan 1970 00:00:00 GMT",
+        "Server-Timing: theirs;dur=1",
     )  # fmt: skip
 
     async def talkative(_call: VendorCall, wire: Wire) -> None:

@@ -93,7 +93,7 @@ async def test_a_retried_call_leaves_a_trace_and_a_plain_one_none(
 ) -> None:
     limited = replace(nouns.RELAY_KEY, rate_limit_id=nouns.RATE_LIMIT.id)
     await insert_catalog(owner, vendor, key=limited)
-    usual, refused = vendor.answer, 0
+    refused = 0
 
     async def once_busy(call: VendorCall, wire: Wire) -> None:
         nonlocal refused
@@ -101,13 +101,13 @@ async def test_a_retried_call_leaves_a_trace_and_a_plain_one_none(
             refused += 1
             await wire.answer(b'{"error":{"message":"canary-words"}}', 429)
         else:
-            await usual(call, wire)
+            await vendor.standard(call, wire)
 
     async with start(RELAY_TRACE_SHARE="0") as edge:
         assert (await post(edge, **{"x-request-id": "plain-0"}))[0] == 200
         vendor.answer = once_busy
         assert (await post(edge, CALL | {"max_tokens": 50}, **{"x-request-id": "retried"}))[0] == 200
-        vendor.answer = usual
+        vendor.answer = None
         assert (await post(edge, CALL | {"model": "nothing"}, **{"x-request-id": "failed"}))[0] == 404
     traced, failed = await rows_of(owner, "traffic_trace", 2)
     assert (traced["request_id"], failed["request_id"]) == ("retried", "failed")
@@ -305,8 +305,8 @@ class Collector:
                 self.send_header("content-length", "0")
                 self.end_headers()
 
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
+            def log_message(self, *_arguments: Any) -> None:
+                """Quiet."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
