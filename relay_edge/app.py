@@ -248,7 +248,7 @@ class Edge:
             self._listening.close()
         await self._door.drain(self._settings.shutdown_seconds)
         await self._intake.drain(INTAKE_DRAIN_SECONDS)
-        self._call_end.flush()
+        await self._call_end.flush()
         await self.records.drain(RECORDS_DRAIN_SECONDS)
         await self._wakes.flush()
         await self._admission.close()

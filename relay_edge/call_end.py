@@ -5,19 +5,25 @@ Cost on the response path: 5 us for the row, 1 us for the figures, 0.5 us for th
 """
 
 import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+from relay_contract.traffic import CaptureRow
 from relay_edge.call_metrics import CallMetrics
 from relay_edge.call_record import CallRecord
+from relay_edge.capture import Capture
 from relay_edge.later import Later
 from relay_edge.metrics import Metrics
 from relay_edge.records import Records
 from relay_edge.traces import Sampling, encode_trace
 
+logger = logging.getLogger(__name__)
+
 MOST_TRACES = 2_000
 """Calls that wait for their traces to be made: a second of a busy process."""
 MOST_CAPTURES = 64
-"""At the default cap of 64 KB, 8 MB."""
+"""That wait for their secrets to be taken out: at the default cap of 64 KB, 8 MB. Others are dropped."""
 
 
 class Told(Protocol):
@@ -45,8 +51,8 @@ class CallEnd:
         self._figures = CallMetrics(metrics)
         self._further = further
         self._traces = Later(self._make_traces, most=MOST_TRACES, dropped=records.dropped_traces)
-        # One a turn: secrets are looked for in all of its text, which takes milliseconds.
-        self._captures = Later(self._make_captures, most=MOST_CAPTURES, dropped=records.dropped_captures, slice_items=1)
+        self._redactor = ThreadPoolExecutor(1, thread_name_prefix="captures")
+        self._redacting: set[asyncio.Future[CaptureRow]] = set()
 
     def __call__(self, record: CallRecord) -> None:
         """Never waits."""
@@ -57,17 +63,19 @@ class CallEnd:
             if why:
                 self._traces.add((call_id, record, why))
             if record.capture is not None:
-                self._captures.add((call_id, record))
+                self._capture(call_id, record, record.capture)
         for told in self._further:
             told(record)
 
-    def flush(self) -> None:
+    async def flush(self) -> None:
         """Makes what is left, so that `Records.drain` can write it."""
         self._traces.flush()
-        self._captures.flush()
+        if self._redacting:
+            await asyncio.wait(self._redacting)
 
     async def close(self) -> None:
         """Ends those who are told."""
+        self._redactor.shutdown(wait=False)
         for told in self._further:
             told.flush()
             await asyncio.to_thread(told.close)
@@ -76,8 +84,20 @@ class CallEnd:
         for call_id, record, why in ended:
             self._records.trace(encode_trace(call_id, record, why))
 
-    def _make_captures(self, ended: list[tuple[str, CallRecord]]) -> None:
-        for call_id, record in ended:
-            capture = record.capture
-            assert capture is not None
-            self._records.capture(capture.row(call_id, record.received_at))
+    def _capture(self, call_id: str, record: CallRecord, capture: Capture) -> None:
+        """Secrets are looked for in all of its text, which takes a thread milliseconds."""
+        if len(self._redacting) >= MOST_CAPTURES:
+            self._records.dropped_captures.value += 1
+            return
+        loop = asyncio.get_running_loop()
+        redacting = loop.run_in_executor(self._redactor, capture.row, call_id, record.received_at)
+        self._redacting.add(redacting)
+        redacting.add_done_callback(self._captured)
+
+    def _captured(self, redacting: asyncio.Future[CaptureRow]) -> None:
+        self._redacting.discard(redacting)
+        if redacting.cancelled() or redacting.exception() is not None:
+            self._records.dropped_captures.value += 1
+            logger.error("capture_failed", exc_info=None if redacting.cancelled() else redacting.exception())
+            return
+        self._records.capture(redacting.result())

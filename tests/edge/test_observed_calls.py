@@ -1,6 +1,8 @@
 """What a whole edge process leaves of calls besides their rows: traces, captures, spans, log lines, figures."""
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -23,6 +25,7 @@ from relay_contract.sealing import Sealer
 from tests.edge import nouns
 from tests.edge.conftest import until
 from tests.edge.inside import InsideEdge, inside_edge
+from tests.edge.running import ROOT
 from tests.edge.vendor import CHAT, Vendor, VendorCall, Wire
 
 CALL = {"model": "demo-gpt", "messages": [{"role": "user", "content": "canary-prompt"}]}
@@ -366,6 +369,14 @@ async def test_calls_become_spans_below_the_callers(
     assert refused.trace_id.hex() != trace_id
     assert collector.headers[0]["x-team"] == "relay"
     assert [each.header("traceparent") for each in vendor.calls] == [None, None]
+
+
+def test_the_edge_does_not_load_the_exporter() -> None:
+    """redis-py loads OpenTelemetry's metrics wherever it is installed; tracing and the exporter are ours to leave out."""
+    program = "import sys, relay_edge.app, relay_edge.__main__; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=ROOT)
+    found = {name for name in loaded.stdout.split() if name.startswith("opentelemetry.")}
+    assert not [name for name in found if name.startswith(("opentelemetry.exporter", "opentelemetry.sdk.trace"))]
 
 
 async def test_what_the_collector_refuses_is_counted(
