@@ -170,7 +170,11 @@ class _Answer:
         instead = "" if first.model is self._model else f", since {self._name} has no usable host"
         is_drawn = self._policy is not None and self._policy.selection is Selection.WEIGHT and not self._conversation
         first_of_all = "most likely tried first" if is_drawn and len(plan.legs[0].candidates) > 1 else "tried first"
-        return f"{first.model.name} on {first.host.slug} is {first_of_all}, with the key {first.key.name}{instead}."
+        breaker = None if self._breaker_of is None else self._breaker_of(first)
+        now = "" if breaker is None else f" At this moment: {breaker}."
+        return (
+            f"{first.model.name} on {first.host.slug} is {first_of_all}, with the key {first.key.name}{instead}.{now}"
+        )
 
     def _legs(self, plan: Plan | None) -> list[LegView]:
         if self._policy is None or self._model is None:

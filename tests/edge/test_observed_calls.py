@@ -223,7 +223,10 @@ async def test_the_explanation_says_which_breaker_is_open(
 
     async def told(edge: InsideEdge) -> dict[str, str | None]:
         _, _, body = await post(edge, {"model": "demo-gpt"}, "/api/resolve")
-        return {each["hostKey"]: each["breaker"] for each in json.loads(body)["legs"][0]["candidates"]}
+        document = json.loads(body)
+        found = {each["hostKey"]: each["breaker"] for each in document["legs"][0]["candidates"]}
+        assert ("At this moment: host key open" in document["reason"]) is (found["main"] is not None)
+        return found
 
     async with start() as edge:
         assert await told(edge) == {"main": None, "second": None}
@@ -372,7 +375,7 @@ async def test_calls_become_spans_below_the_callers(
 
 
 def test_the_edge_does_not_load_the_exporter() -> None:
-    """redis-py loads OpenTelemetry's metrics wherever it is installed; tracing and the exporter are ours to leave out."""
+    """redis-py loads OpenTelemetry's metrics wherever it is installed; tracing and exporter are ours to leave out."""
     program = "import sys, relay_edge.app, relay_edge.__main__; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=ROOT)
     found = {name for name in loaded.stdout.split() if name.startswith("opentelemetry.")}
