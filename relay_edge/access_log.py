@@ -8,10 +8,11 @@ A thread of its own writes, since a slow reader of standard output must hold up 
 and counted. Cost on the response path: one append; 4 us a line later, on the loop.
 """
 
-from concurrent.futures import Future, ThreadPoolExecutor
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import TextIO
 
+from relay_contract.logs import LogStream
 from relay_contract.pricing import usd_text
 from relay_edge.call_record import CallRecord
 from relay_edge.call_rows import MAX_NAME_LENGTH, bill_of, encode_row, requested_model
@@ -21,47 +22,58 @@ from relay_edge.metrics import Metrics
 MOST_LINES = 4_000
 MOST_WRITES = 16
 """Batches that wait for the stream."""
+CLOSE_SECONDS = 2.0
 
 
 class AccessLog:
     """One for each process; called with each call that ended."""
 
-    def __init__(self, stream: TextIO, metrics: Metrics) -> None:
-        self._stream = stream
+    def __init__(self, log: LogStream, metrics: Metrics) -> None:
+        self._log = log
         self._dropped = metrics.registry.counter(
             "relay_edge_access_log_dropped_total", "Lines of the access log dropped because its reader was too slow."
         )
         self._later = Later(self._write, most=MOST_LINES, dropped=self._dropped)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="access-log")
-        self._writing: set[Future[None]] = set()
+        self._writing: dict[asyncio.Future[bool], int] = {}  # and how many lines each has
 
     def __call__(self, record: CallRecord) -> None:
         """Never waits."""
         self._later.add(record)
 
-    def close(self) -> None:
-        """Writes what is left, except where the reader is too slow for it. Blocks: not for the event loop."""
-        self._writer.shutdown(wait=True)
-
-    def flush(self) -> None:
-        """Hands all that is left to the writer."""
+    async def close(self) -> None:
+        """Writes what is left, within CLOSE_SECONDS."""
         self._later.flush()
+        if self._writing:
+            await asyncio.wait(self._writing, timeout=CLOSE_SECONDS)
+        self._dropped.value += sum(self._writing.values())
+        self._writer.shutdown(wait=False, cancel_futures=True)
 
     def _write(self, ended: list[CallRecord]) -> None:
         if len(self._writing) >= MOST_WRITES:
             self._dropped.value += len(ended)
             return
         text = b"".join([b"%b\n" % encode_row(line_of(record)) for record in ended]).decode()
-        writing = self._writer.submit(self._put, text)
-        self._writing.add(writing)
-        writing.add_done_callback(self._writing.discard)
+        writing = asyncio.get_running_loop().run_in_executor(self._writer, self._put, text)
+        self._writing[writing] = len(ended)
+        writing.add_done_callback(self._written)
 
-    def _put(self, text: str) -> None:
+    def _written(self, writing: asyncio.Future[bool]) -> None:
+        lines = self._writing.pop(writing)
+        if not writing.cancelled() and not writing.result():  # `close` has counted what it cancelled
+            self._dropped.value += lines
+
+    def _put(self, text: str) -> bool:
+        """Whether the stream took it. In the writer's thread; the handler's lock keeps lines whole."""
+        self._log.acquire()
         try:
-            self._stream.write(text)
-            self._stream.flush()
-        except (OSError, ValueError):  # the reader has gone, or closed the stream
-            self._dropped.value += text.count("\n")
+            self._log.stream.write(text)
+            self._log.stream.flush()
+        except (OSError, ValueError):  # the reader has gone, or the stream is closed
+            return False
+        finally:
+            self._log.release()
+        return True
 
 
 def line_of(record: CallRecord) -> dict[str, object]:

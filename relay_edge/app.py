@@ -186,7 +186,7 @@ class Edge:
         """Who is told of each call because the settings ask for it."""
         settings = self._settings
         if settings.has_access_log:
-            yield AccessLog(self._log.stream, self.metrics)
+            yield AccessLog(self._log, self.metrics)
         if settings.otlp_endpoint:
             from relay_edge.spans import Spans  # noqa: PLC0415  # OpenTelemetry: memory that nobody else needs
 

@@ -32,11 +32,8 @@ class Told(Protocol):
     def __call__(self, record: CallRecord, /) -> None:
         """Neither waits nor raises."""
 
-    def flush(self) -> None:
-        """Begins with all that was put off."""
-
-    def close(self) -> None:
-        """Ends, with what is in hand. May block for seconds: not for the event loop."""
+    async def close(self) -> None:
+        """Ends with what was put off, within seconds; what is left then is counted as dropped."""
 
 
 class CallEnd:
@@ -77,8 +74,7 @@ class CallEnd:
         """Ends those who are told."""
         self._redactor.shutdown(wait=False)
         for told in self._further:
-            told.flush()
-            await asyncio.to_thread(told.close)
+            await told.close()
 
     def _make_traces(self, ended: list[tuple[str, CallRecord, str]]) -> None:
         for call_id, record, why in ended:

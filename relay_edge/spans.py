@@ -9,10 +9,11 @@ Spans are made and sent by a thread of its own; OpenTelemetry is imported nowher
 the response path: one append. What the collector does not take in time is dropped and counted.
 """
 
+import asyncio
 import logging
 import re
 import secrets
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -73,40 +74,48 @@ class Spans:
         )
         self._later = Later(self._send, most=MOST_CALLS, dropped=self._dropped, slice_items=SLICE)
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="spans")
-        self._sending: set[Future[None]] = set()
+        self._sending: dict[asyncio.Future[int], int] = {}  # and how many calls each is about
 
     def __call__(self, record: CallRecord) -> None:
         """Never waits."""
         self._later.add(record)
 
-    def flush(self) -> None:
-        """Hands all that is left to the sender."""
+    async def close(self) -> None:
+        """Sends what is left, within EXPORT_SECONDS."""
         self._later.flush()
-
-    def close(self) -> None:
-        """Ends the sender, with what it has in hand. Blocks for one batch at the most: not for the event loop."""
-        self._sender.shutdown(wait=True, cancel_futures=True)
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=EXPORT_SECONDS)
+        self._dropped.value += sum(self._sending.values())
+        self._sender.shutdown(wait=False, cancel_futures=True)
         self._exporter.shutdown()  # type: ignore[no-untyped-call]  # theirs
 
     def _send(self, ended: list[CallRecord]) -> None:
         if len(self._sending) >= MOST_BATCHES:
             self._dropped.value += len(ended)
             return
-        sending = self._sender.submit(self._export, ended)
-        self._sending.add(sending)
-        sending.add_done_callback(self._sending.discard)
+        sending = asyncio.get_running_loop().run_in_executor(self._sender, self._export, ended)
+        self._sending[sending] = len(ended)
+        sending.add_done_callback(self._sent)
 
-    def _export(self, ended: list[CallRecord]) -> None:
-        try:
-            spans = [span for record in ended for span in spans_of(record, self._resource)]
-            if spans and self._exporter.export(spans) is not SpanExportResult.SUCCESS:
-                self._dropped.value += len(ended)
-                return
-        except Exception:  # in a thread nobody waits for: it would be swallowed
-            logger.exception("spans_failed", extra=log_fields(calls=len(ended)))
-            self._dropped.value += len(ended)
-            return
-        self._exported.value += len(spans)
+    def _sent(self, sending: asyncio.Future[int]) -> None:
+        calls = self._sending.pop(sending)
+        if sending.cancelled():
+            return  # `close` has counted it
+        error = sending.exception()
+        if error is not None:
+            logger.error("spans_failed", exc_info=error, extra=log_fields(calls=calls))
+        exported = -1 if error is not None else sending.result()
+        if exported < 0:
+            self._dropped.value += calls
+        else:
+            self._exported.value += exported
+
+    def _export(self, ended: list[CallRecord]) -> int:
+        """How many spans the collector took; -1 when it took none of them. In the sender's thread."""
+        spans = [span for record in ended for span in spans_of(record, self._resource)]
+        if spans and self._exporter.export(spans) is not SpanExportResult.SUCCESS:
+            return -1
+        return len(spans)
 
 
 def spans_of(record: CallRecord, resource: Resource) -> list[ReadableSpan]:
