@@ -25,6 +25,9 @@ MOST_TRACES = 2_000
 MOST_CAPTURES = 64
 """That wait for their secrets to be taken out: at the default cap of 64 KB, 8 MB. Others are dropped."""
 
+FLUSH_SECONDS = 3.0
+"""What captures in hand get at the end of the process."""
+
 
 class Told(Protocol):
     """Somebody else who is told of each call."""
@@ -53,14 +56,15 @@ class CallEnd:
 
     def __call__(self, record: CallRecord) -> None:
         """Never waits."""
+        capture, record.capture = record.capture, None  # whoever keeps the record a while keeps no bodies with it
         self._figures.observe(record)
         call_id = self._records.call(record)
         if call_id is not None:
             why = self._sampling.why(record)
             if why:
                 self._traces.add((call_id, record, why))
-            if record.capture is not None:
-                self._capture(call_id, record, record.capture)
+            if capture is not None:
+                self._capture(call_id, record, capture)
         for told in self._further:
             told(record)
 
@@ -68,11 +72,11 @@ class CallEnd:
         """Makes what is left, so that `Records.drain` can write it."""
         self._traces.flush()
         if self._redacting:
-            await asyncio.wait(self._redacting)
+            await asyncio.wait(self._redacting, timeout=FLUSH_SECONDS)
 
     async def close(self) -> None:
         """Ends those who are told."""
-        self._redactor.shutdown(wait=False)
+        self._redactor.shutdown(wait=False, cancel_futures=True)
         for told in self._further:
             await told.close()
 
