@@ -92,6 +92,16 @@ class Env:
             return self._wrong(name, raw, expected, minimum)
         return float(raw)
 
+    def share(self, name: str, default: float | None) -> float:
+        """A part of a whole: `0` for nothing, `1` for all, `0.25` for a quarter."""
+        expected = "a share from 0 to 1, such as 0.25"
+        raw = self._raw(name)
+        if raw is None:
+            return self._absent(name, default, 0.0, expected)
+        if not _DECIMAL.fullmatch(raw) or float(raw) > 1:
+            return self._wrong(name, raw, expected, 0.0)
+        return float(raw)
+
     def boolean(self, name: str, default: bool | None) -> bool:
         """`true`, `yes`, `on`, `1` or `false`, `no`, `off`, `0`, in any case."""
         expected = "true or false"

@@ -21,6 +21,9 @@ SERVED_HOST = "x-relay-host"
 ATTEMPTS = "x-relay-attempts"
 """On an answer to a call to a model: who gave it, and how many tries at hosts it took."""
 
+SERVER_TIMING = "server-timing"
+"""On every answer to a call to a model: what the relay itself took of the time until its head, in milliseconds."""
+
 ERROR_SOURCE = "x-relay-error-source"
 """On every error answer: whose fault it is (`traffic.ErrorSource`)."""
 

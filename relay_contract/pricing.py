@@ -42,19 +42,21 @@ _FALLS_BACK_TO = {
     PriceMeter.OUTPUT_IMAGE: PriceMeter.OUTPUT,
 }
 
-_ORDER = (
-    PriceMeter.CALL,
-    PriceMeter.INPUT,
-    PriceMeter.CACHE_READ,
-    PriceMeter.CACHE_WRITE_5M,
-    PriceMeter.CACHE_WRITE_1H,
-    PriceMeter.INPUT_AUDIO,
-    PriceMeter.INPUT_IMAGE,
-    PriceMeter.OUTPUT,
-    PriceMeter.OUTPUT_AUDIO,
-    PriceMeter.OUTPUT_IMAGE,
-    PriceMeter.SERVER_TOOL,
-)
+_UNITS_OF = {
+    PriceMeter.INPUT: "input_tokens",
+    PriceMeter.CACHE_READ: "cache_read_tokens",
+    PriceMeter.CACHE_WRITE_5M: "cache_write_5m_tokens",
+    PriceMeter.CACHE_WRITE_1H: "cache_write_1h_tokens",
+    PriceMeter.INPUT_AUDIO: "input_audio_tokens",
+    PriceMeter.INPUT_IMAGE: "input_image_tokens",
+    PriceMeter.OUTPUT: "output_tokens",
+    PriceMeter.OUTPUT_AUDIO: "output_audio_tokens",
+    PriceMeter.OUTPUT_IMAGE: "output_image_tokens",
+    PriceMeter.SERVER_TOOL: "server_tool_calls",
+}
+"""The fields of `Usage`."""
+
+_ORDER = (PriceMeter.CALL, *_UNITS_OF)
 """In which `cost_nanousd` adds them up."""
 
 
@@ -133,6 +135,29 @@ def _table(rates: Sequence[Rate]) -> _Table:
             _tables.clear()
         table = _tables[id(rates)] = _Table(rates)
     return table
+
+
+@dataclass(frozen=True, slots=True)
+class PriceLine:
+    """What one meter adds to a call's cost. Its cost is rounded; that of the call is rounded once, over all lines."""
+
+    meter: PriceMeter
+    units: int
+    nanousd_per_million: int
+
+    @property
+    def nanousd(self) -> int:
+        """Of this line alone."""
+        return (self.units * self.nanousd_per_million + UNITS // 2) // UNITS
+
+
+def price_lines(rates: Sequence[Rate], usage: Usage) -> tuple[PriceLine, ...]:
+    """Each meter that was used, with the rate that its tier has, and the price of the call itself where it has one."""
+    prompt_tokens = usage.prompt_tokens
+    counted = [(meter, getattr(usage, name)) for meter, name in _UNITS_OF.items()]
+    lines = [PriceLine(meter, units, rate_of(rates, meter, prompt_tokens)) for meter, units in counted if units]
+    by_call = rate_of(rates, PriceMeter.CALL, prompt_tokens)
+    return (*lines, *([PriceLine(PriceMeter.CALL, 1, by_call)] if by_call else []))
 
 
 def cost_nanousd(rates: Sequence[Rate], usage: Usage) -> int:

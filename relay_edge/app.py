@@ -8,7 +8,7 @@ End: the port is closed, requests in flight finish, intake and records commit wh
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ from relay_contract.errors import NotFound
 from relay_contract.internal_token import InternalTokens
 from relay_contract.logs import LogStream, log_fields
 from relay_contract.sealing import Sealer
+from relay_edge.access_log import AccessLog
 from relay_edge.addresses import PATH_PREFIX, by_host, by_path, project_by_host
 from relay_edge.admission import Admission
 from relay_edge.auth import Authenticator
+from relay_edge.call_end import CallEnd, Told
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.listen import CatalogListener
 from relay_edge.deadlines import DeadlineWheel
@@ -39,6 +41,7 @@ from relay_edge.resolve import Resolver
 from relay_edge.secret_sources import SecretSources
 from relay_edge.settings import EdgeSettings
 from relay_edge.spill import Spill
+from relay_edge.traces import Sampling
 from relay_edge.upstream_pool import UpstreamPool, client_tls
 from relay_edge.vault import Vault
 from relay_edge.wakes import Wakes
@@ -127,6 +130,12 @@ class Edge:
         )
         self._wakes = Wakes(settings.redis_url, self.metrics)
         self._intake = Intake(settings.database_url, self._wakes, self.metrics)
+        self._call_end = CallEnd(
+            self.records,
+            Sampling(settings.trace_share, settings.trace_slow_seconds),
+            self.metrics,
+            further=tuple(self._told_of_calls()),
+        )
         authenticator = Authenticator()
         inference = Inference(
             self.catalog,
@@ -137,7 +146,9 @@ class Edge:
             max_body_bytes=settings.max_body_bytes,
             body_seconds=settings.body_timeout_seconds,
             can_keep=lambda: self.records.can_keep,
-            on_served=self.records.call,
+            on_served=self._call_end,
+            capture_bytes=settings.capture_bytes,
+            reads_traceparent=bool(settings.otlp_endpoint),
         )
         explain_call = ExplainCall(
             self.catalog,
@@ -145,6 +156,7 @@ class Edge:
             InternalTokens(*settings.master_keys),
             inference.load,
             self.metrics,
+            breakers_of=inference.breakers_of,
             max_body_bytes=settings.max_body_bytes,
             body_seconds=settings.body_timeout_seconds,
         )
@@ -169,6 +181,16 @@ class Edge:
         dispatch = Dispatch(inference, explain_call, endpoints, self.health, self.metrics, domain=settings.domain)
         self._door = Door(dispatch, self.metrics.surfaces["other"])
         self._listening: asyncio.Server | None = None
+
+    def _told_of_calls(self) -> Iterator[Told]:
+        """Who is told of each call because the settings ask for it."""
+        settings = self._settings
+        if settings.has_access_log:
+            yield AccessLog(self._log, self.metrics)
+        if settings.otlp_endpoint:
+            from relay_edge.spans import Spans  # noqa: PLC0415  # OpenTelemetry: memory that nobody else needs
+
+            yield Spans(settings.otlp_endpoint, settings.otlp_headers, self.metrics)
 
     @property
     def is_listening(self) -> bool:
@@ -226,9 +248,11 @@ class Edge:
             self._listening.close()
         await self._door.drain(self._settings.shutdown_seconds)
         await self._intake.drain(INTAKE_DRAIN_SECONDS)
+        await self._call_end.flush()
         await self.records.drain(RECORDS_DRAIN_SECONDS)
         await self._wakes.flush()
         await self._admission.close()
+        await self._call_end.close()
         await self._write_metrics()
         logger.info("stopped")
 

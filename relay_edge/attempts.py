@@ -17,6 +17,7 @@ from relay_contract.errors import BadRequest, NoHostKey, RelayError, UpstreamPro
 from relay_contract.ids import uuid7
 from relay_contract.traffic import ErrorSource, FailureClass
 from relay_contract.usage import UsageSource
+from relay_edge import server_timing
 from relay_edge.call_record import Attempt, CallRecord
 from relay_edge.destinations import Destination, Destinations
 from relay_edge.failover import (
@@ -125,21 +126,28 @@ class Call:
         destination = self._destinations.of(candidate)
         if destination is None:
             return _Try(candidate, FailureClass.AUTH, NoHostKey(), is_sent=False)
-        shape, host_lines = candidate.binding.wire_shape, destination.host_lines[self._sent] + self._limit_lines
+        shape = candidate.binding.wire_shape
         if shape is self._plan.shape:
+            self._record.notes = None
             surface = SURFACES[shape]
             body, hides_usage = surface.request_for(self._request, candidate.binding.upstream_name)
-            passed = PassedAnswer(self._stream, host_lines, surface, hides_usage=hides_usage)
+            passed = PassedAnswer(self._stream, self._lines(destination, self._sent), surface, hides_usage=hides_usage)
             return await self._send(candidate, destination, self._caller_lines, body, answer=passed, translation=None)
         try:
             translation = self._translation(candidate)
         except BadRequest as error:
             return _Try(candidate, None, error, is_sent=False)
-        translated = TranslatedAnswer(self._stream, host_lines, translation)
+        self._record.notes = translation.notes
+        translated = TranslatedAnswer(self._stream, self._lines(destination, self._sent), translation)
         lines = HOST_SURFACES[shape].caller_lines({})
         return await self._send(
             candidate, destination, lines, translation.body, answer=translated, translation=translation
         )
+
+    def _lines(self, destination: Destination, place: int) -> bytes:
+        """Header lines of ours for an answer of this host. `place`: how many tries were before it."""
+        timing = server_timing.line(self._record, time.monotonic())
+        return destination.host_lines[place] + self._limit_lines + timing
 
     def _translation(self, candidate: Candidate) -> Translation:
         """Raises BadRequest for what the host's shape has no words for."""
@@ -181,9 +189,12 @@ class Call:
         record.attempts.append(attempt)
         self._picker.started(attempt)
         self._stream.secret = destination.secret
+        if record.capture is not None:
+            record.capture.sent_with(destination.secret)
         try:
             fault = answer.settle(await destination.origin.exchange(packed, answer, timeouts))
         except asyncio.CancelledError:
+            attempt.has_left = True
             self._picker.left(attempt)
             raise
         finally:
@@ -262,7 +273,7 @@ class Call:
             assert destination is not None
             self._stream.secret = destination.secret
             source = ErrorSource.CLIENT if is_the_call_at_fault(told) else ErrorSource.UPSTREAM
-            lines = destination.host_lines[self._sent - 1] + self._limit_lines
+            lines = self._lines(destination, self._sent - 1)
             if tell(self._stream, told.words, lines, source, wait_ms):
                 assert told.failure is not None
                 self._record.error, self._record.error_source = told.failure.value, source

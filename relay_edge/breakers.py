@@ -7,7 +7,7 @@ once. While Redis is away this process keeps breakers of its own (`local_breaker
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,10 +15,10 @@ import hiredis
 
 from relay_contract.ids import uuid7
 from relay_contract.logs import log_fields
-from relay_contract.redis import keys, scripts
+from relay_contract.redis import breakers, keys, scripts
 from relay_contract.traffic import BreakerEventRow, BreakerKind, BreakerState, FailureClass
 from relay_edge.breaker_rules import FAILURE_RULES, SLOW_START_MS
-from relay_edge.charges import packed
+from relay_edge.charges import command, packed
 from relay_edge.local_breakers import LocalBreakers
 from relay_edge.metrics import Counter, Metrics, Registry
 from relay_edge.offers import Guard, Offer
@@ -98,6 +98,21 @@ class Breakers:
         if well:
             reports += [_Report(other, NO_PROBE, well) for other in offer.guards if other is not guard]
         self._tell(reports)
+
+    # --- what operators ask ---
+
+    async def not_closed(self, fields: Sequence[str]) -> dict[str, breakers.Entry] | None:
+        """Those of these breakers that are not closed, by their fields; None while Redis does not say."""
+        if not fields:
+            return {}
+        if not self._queue.is_in_charge:
+            return None
+        hmget = command(b"HMGET", keys.BREAKERS.encode(), *(field.encode() for field in fields))
+        reply = await self._queue.ask(hmget, _nobody_waits).answered
+        if not isinstance(reply, list):
+            return None
+        found = zip(fields, reply, strict=True)
+        return {field: breakers.read(field, stored) for field, stored in found if stored is not None}
 
     # --- what admission sees ---
 
@@ -228,6 +243,10 @@ def _command(reports: list[_Report]) -> bytes:
     opening = [b"EVALSHA", scripts.REPORT.sha1, b"%d" % len(names), *names, b"%d" % SLOW_START_MS]
     arguments = b"".join([report.arguments() for report in reports])
     return b"*%d\r\n%b%b" % (len(opening) + 11 * len(reports), packed(opening), arguments)
+
+
+def _nobody_waits(_reply: Reply) -> None:
+    """For an answer that came too late, to a question that changes nothing."""
 
 
 def _take_probe(guard: Guard, host: Hold | None) -> bytes | None:

@@ -1,15 +1,19 @@
 """What is known of one call when it is over: one object, filled on the way by whoever knows, read at the end.
 
-It feeds usage records, traces, metrics and the access log. Plain values: no secret, no body. Times are seconds of
-`time.monotonic()` unless they say otherwise.
+It feeds usage records, traces, metrics, spans and the access log. Values and references: no secret, and no body but in
+`capture`, where somebody asked for it. Times are seconds of `time.monotonic()` unless they say otherwise.
 """
 
 from dataclasses import dataclass, field
 
-from relay_contract.nouns import KeyMode
+from relay_contract.errors import LimitState
+from relay_contract.nouns import KeyMode, Policy
 from relay_contract.traffic import ErrorSource, FailureClass
 from relay_contract.usage import Usage, UsageSource
-from relay_edge.routing import Candidate
+from relay_edge.capture import Capture
+from relay_edge.protocols.notes import Notes
+from relay_edge.reservation import Reservation
+from relay_edge.routing import Candidate, Plan
 
 LEFT = 499
 """The status of a caller who left before the answer was whole."""
@@ -23,10 +27,25 @@ class Attempt:
     started: float
     status: int = 0  # of the host's answer; 0 when there was none
     error: str = ""  # code of the error that the try came to, or ""
-    failure: FailureClass | None = None  # None: it answered
+    failure: FailureClass | None = None  # None: it answered, or the caller left
+    has_left: bool = False  # the caller left before the end
     first_byte: float | None = None
     first_token: float | None = None
     ended: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What a call used, how that is known, and what it cost."""
+
+    usage: Usage
+    source: UsageSource
+    cost_nanousd: int | None  # None: nobody knows a price
+
+    @property
+    def is_used(self) -> bool:
+        """Whether a host was asked for anything that counts."""
+        return self.source is not UsageSource.NONE
 
 
 @dataclass(slots=True)
@@ -52,13 +71,23 @@ class CallRecord:
     usage: Usage | None = None  # None: the host said nothing, or nobody answered
     usage_source: UsageSource = UsageSource.NONE
     first_token: float | None = None
-    admission_seconds: float = 0.0
+    asked: float | None = None  # when admission was asked; None: it never was
+    admitted: float | None = None  # None: it was refused
     upstream_seconds: float = 0.0  # from the first byte to a host to the end of its answer, over all attempts
     ended: float = 0.0
     delivered_characters: int = 0  # of content, as far as the caller got it
     bytes_in: int = 0
     bytes_out: int = 0
     tags: dict[str, str] = field(default_factory=dict)
+    policy: Policy | None = None
+    plan: Plan | None = None
+    has_affinity: bool = False  # a conversation that belongs to one host key
+    reservation: Reservation | None = None
+    limits: tuple[LimitState, ...] = ()  # of the rule that refused the call
+    notes: Notes | None = None  # what the last translation could not carry
+    capture: Capture | None = None
+    traceparent: str = ""  # as the caller sent it, where spans are exported
+    bill: Bill | None = field(default=None, init=False, repr=False)  # see `call_rows.bill_of`
 
     @property
     def tries(self) -> int:

@@ -14,7 +14,7 @@ from relay_contract.ids import uuid7_text
 from relay_contract.logs import redacted
 from relay_contract.pricing import cost_nanousd
 from relay_contract.usage import Usage, UsageSource
-from relay_edge.call_record import CallRecord
+from relay_edge.call_record import Bill, CallRecord
 
 CHARACTERS_A_TOKEN = 4
 """Of English text, by OpenAI's own rule of thumb; what a call is counted by where the host said nothing."""
@@ -95,16 +95,27 @@ def used(record: CallRecord) -> tuple[Usage, UsageSource]:
     )
 
 
-def _requested_model(record: CallRecord) -> str:
+def bill_of(record: CallRecord) -> Bill:
+    """What the call used and cost; reckoned once, when the call is over."""
+    bill = record.bill
+    if bill is None:
+        usage, source = used(record)
+        pricing = None if record.candidate is None else record.candidate.pricing
+        cost = None if pricing is None else 0 if source is UsageSource.NONE else cost_nanousd(pricing.rates, usage)
+        bill = record.bill = Bill(usage, source, cost)
+    return bill
+
+
+def requested_model(record: CallRecord) -> str:
     """As it was written where it named a model; else it may be anything, a key in the wrong field included."""
     return redacted(record.requested_model) if record.candidate is None else record.requested_model
 
 
 def _call_row(call_id: str, record: CallRecord) -> dict[str, Any]:
     candidate, started = record.candidate, record.started
-    usage, source = used(record)
+    bill = bill_of(record)
+    usage = bill.usage
     pricing = None if candidate is None else candidate.pricing
-    cost = None if pricing is None else 0 if source is UsageSource.NONE else cost_nanousd(pricing.rates, usage)
     return {
         "id": call_id,
         "request_id": record.request_id,
@@ -114,7 +125,7 @@ def _call_row(call_id: str, record: CallRecord) -> dict[str, Any]:
         "user_id": record.user_id,
         "mode": record.mode,
         "surface": record.surface,
-        "requested_model": _requested_model(record)[:MAX_NAME_LENGTH],
+        "requested_model": requested_model(record)[:MAX_NAME_LENGTH],
         "model_id": None if candidate is None else candidate.model.id,
         "model": "" if candidate is None else candidate.model.name,
         "host_id": None if candidate is None else candidate.host.id,
@@ -127,7 +138,7 @@ def _call_row(call_id: str, record: CallRecord) -> dict[str, Any]:
         "finish": record.finish,
         "is_stream": record.is_stream,
         "attempts": len(record.attempts),
-        "usage_source": source,
+        "usage_source": bill.source,
         "input_tokens": usage.input_tokens,
         "cache_read_tokens": usage.cache_read_tokens,
         "cache_write_5m_tokens": usage.cache_write_5m_tokens,
@@ -139,7 +150,7 @@ def _call_row(call_id: str, record: CallRecord) -> dict[str, Any]:
         "output_image_tokens": usage.output_image_tokens,
         "reasoning_tokens": usage.reasoning_tokens,
         "server_tool_calls": usage.server_tool_calls,
-        "cost_nanousd": cost,
+        "cost_nanousd": bill.cost_nanousd,
         "pricing_id": None if pricing is None else pricing.id,
         "tags": record.tags,
         "total_us": int((record.ended - started) * 1_000_000),

@@ -7,6 +7,8 @@ conversation is looked at too.
 
 import logging
 import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import msgspec
 from aiohttp import web
@@ -28,15 +30,17 @@ from relay_contract.logs import log_fields
 from relay_contract.nouns import RelayKeyId, Scope
 from relay_edge.auth import Authenticator, Caller, bearer_token
 from relay_edge.body import BODY_SECONDS, read_body
+from relay_edge.breaker_words import BreakerOf
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.error_shapes import ErrorShape
-from relay_edge.explanation import BreakerOf, Explanation, Question, explain, refusal
+from relay_edge.explanation import Explanation, Question, candidates_of, explain, refusal
 from relay_edge.metrics import Metrics
 from relay_edge.protocols import SURFACES
 from relay_edge.protocols.conversation_key import conversation_key
 from relay_edge.protocols.model_name import read_model_request
 from relay_edge.reply import request_id_of, send, send_error
+from relay_edge.routing import Candidate
 from relay_edge.selection import Load
 
 logger = logging.getLogger(__name__)
@@ -67,7 +71,7 @@ class ExplainCall:
         *,
         max_body_bytes: int,
         body_seconds: float = BODY_SECONDS,
-        breaker_of: BreakerOf | None = None,
+        breakers_of: Callable[[Sequence[Candidate]], Awaitable[BreakerOf]],
     ) -> None:
         self._catalog = catalog
         self._authenticator = authenticator
@@ -76,7 +80,7 @@ class ExplainCall:
         self._metrics = metrics.surfaces["other"]
         self._max_body_bytes = max_body_bytes
         self._body_seconds = body_seconds
-        self._breaker_of = breaker_of
+        self._breakers_of = breakers_of
         self.ROUTES = {PATH: self.handle}
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -111,7 +115,9 @@ class ExplainCall:
         if isinstance(who, RelayError):
             return refusal(name, surface, who)
         shape, conversation = _SHAPES[surface], conversation_key(body)
-        return explain(Question(snapshot, who.policy, name, surface, shape, self._load, conversation, self._breaker_of))
+        question = Question(snapshot, who.policy, name, surface, shape, self._load, conversation)
+        breaker_of = await self._breakers_of(candidates_of(question))
+        return explain(replace(question, breaker_of=breaker_of))
 
     def _who(self, snapshot: Snapshot, request: web.BaseRequest) -> Caller | RelayError:
         """Whose call is explained. For the control plane a key that would be refused is an answer and no error."""

@@ -4,7 +4,6 @@ It asks the router itself and the survey that the router goes by, with every tur
 middle, so that it says what would happen and changes nothing. Its figures are those of the process that answers.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -12,14 +11,12 @@ import msgspec
 from relay_contract.errors import RelayError
 from relay_contract.nouns import Model, Policy, Selection, WireShape
 from relay_contract.pricing import NANOUSD
+from relay_edge.breaker_words import BreakerOf
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.grants import Reach
 from relay_edge.routing import Candidate, Leg, Plan, Router, Turns, fallback_for, find_model
 from relay_edge.selection import TYPICAL_CALL, UNKNOWN, Load, typical_cost
 from relay_edge.stops import Hindrance, LeftOut, survey
-
-BreakerOf = Callable[[Candidate], str | None]
-"""What keeps a candidate from being tried at this moment, in words; None: nothing."""
 
 SERVED = "served"
 
@@ -48,7 +45,7 @@ class CandidateView(msgspec.Struct, rename="camel", frozen=True):
     grant: str  # the pattern that grants it
     figure: str  # by which the policy's selection orders it
     is_home: bool  # this conversation belongs here
-    breaker: str | None
+    breaker: str | None  # in words; None: its breakers are closed
     reason: str
 
 
@@ -114,6 +111,20 @@ class Question:
     breaker_of: BreakerOf | None = None
 
 
+def candidates_of(question: Question) -> list[Candidate]:
+    """All that the explanation will name, in their order."""
+    router = Router(question.snapshot, question.load, chance=_in_the_middle)
+    try:
+        plan = router.plan(question.policy, question.name, question.shape, Turns(), affinity=question.conversation)
+    except RelayError:
+        return []
+    return [candidate for leg in plan.legs for candidate in leg.candidates]
+
+
+def _in_the_middle() -> float:
+    return 0.5
+
+
 def explain(question: Question) -> Explanation:
     """What such a call would meet."""
     return _Answer(question).whole()
@@ -126,7 +137,7 @@ class _Answer:
         self._snapshot, self._policy, self._load = question.snapshot, question.policy, question.load
         self._name, self._surface, self._shape = question.name, question.surface, question.shape
         self._conversation, self._breaker_of = question.conversation, question.breaker_of
-        self._router = Router(question.snapshot, question.load, chance=lambda: 0.5)
+        self._router = Router(question.snapshot, question.load, chance=_in_the_middle)
         self._model = find_model(question.snapshot, question.name)
 
     def whole(self) -> Explanation:
@@ -159,7 +170,11 @@ class _Answer:
         instead = "" if first.model is self._model else f", since {self._name} has no usable host"
         is_drawn = self._policy is not None and self._policy.selection is Selection.WEIGHT and not self._conversation
         first_of_all = "most likely tried first" if is_drawn and len(plan.legs[0].candidates) > 1 else "tried first"
-        return f"{first.model.name} on {first.host.slug} is {first_of_all}, with the key {first.key.name}{instead}."
+        breaker = None if self._breaker_of is None else self._breaker_of(first)
+        now = "" if breaker is None else f" At this moment: {breaker}."
+        return (
+            f"{first.model.name} on {first.host.slug} is {first_of_all}, with the key {first.key.name}{instead}.{now}"
+        )
 
     def _legs(self, plan: Plan | None) -> list[LegView]:
         if self._policy is None or self._model is None:

@@ -8,7 +8,7 @@ timer, no log line. Errors come in the caller's wire shape, whatever raised them
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -23,24 +23,27 @@ from relay_contract.errors import (
     InternalFault,
     MethodNotAllowed,
     NoHostKey,
+    RateLimited,
     RelayError,
     Unavailable,
 )
 from relay_contract.headers import TAGS
 from relay_contract.logs import log_fields
 from relay_contract.nouns import HostKey, Policy, PolicyId, Scope, WireShape
-from relay_contract.pricing import cost_nanousd
+from relay_edge import server_timing
 from relay_edge.admission import NOTHING, Admission
 from relay_edge.admitted import Admitted
 from relay_edge.attempts import Call
 from relay_edge.auth import Authenticator
 from relay_edge.body import BODY_SECONDS, read_body
+from relay_edge.breaker_words import BreakerOf, breaker_words
 from relay_edge.call_record import CallRecord
-from relay_edge.call_rows import used
+from relay_edge.call_rows import bill_of
+from relay_edge.capture import CAPTURE_BYTES, Capture
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.destinations import Destinations
-from relay_edge.error_shapes import ErrorShape
+from relay_edge.error_shapes import ErrorShape, error_body
 from relay_edge.failover import followers
 from relay_edge.metrics import Metrics
 from relay_edge.needs import need_of
@@ -50,7 +53,7 @@ from relay_edge.protocols.anthropic_messages import VERSION_HEADER
 from relay_edge.protocols.conversation_key import conversation_key
 from relay_edge.protocols.model_name import ModelRequest, read_model_request
 from relay_edge.reply import request_id_of, send, send_error
-from relay_edge.routing import Listed, Plan, Router, Turns
+from relay_edge.routing import Candidate, Listed, Plan, Router, Turns
 from relay_edge.selection import Load
 from relay_edge.streaming import CallerStream
 from relay_edge.tags import read_tags
@@ -59,6 +62,9 @@ from relay_edge.upstream_pool import UpstreamPool
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+MOST_ASKED = 256
+"""Candidates whose breakers one explanation asks for; of what lies behind them nothing is said."""
 
 _PREFIXES = ("", "/openai", "/anthropic")
 _UNRECORDABLE = "The relay cannot write down what calls use at the moment, so it takes none. Try again soon."
@@ -88,10 +94,14 @@ class Inference:
         *,
         max_body_bytes: int,
         body_seconds: float = BODY_SECONDS,
+        capture_bytes: int = CAPTURE_BYTES,
+        reads_traceparent: bool = False,
         can_keep: Callable[[], bool] = lambda: True,
         on_served: Callable[[CallRecord], object] | None = None,
     ) -> None:
-        """`can_keep`: whether a call that begins now can be written down. `on_served` is told of each that ended."""
+        """`capture_bytes`: what is kept at most of a captured body. `reads_traceparent`: whether somebody wants it.
+        `can_keep`: whether a call that begins now can be written down. `on_served` is told of each that ended.
+        """
         self._catalog = catalog
         self._authenticator = authenticator
         self._admission = admission
@@ -109,6 +119,8 @@ class Inference:
         self._models_metrics = metrics.surfaces["models"]
         self._max_body_bytes = max_body_bytes
         self._body_seconds = body_seconds
+        self._capture_bytes = capture_bytes
+        self._reads_traceparent = reads_traceparent
         self._can_keep = can_keep
         self._on_served = on_served
         self._turns = Turns()
@@ -164,6 +176,13 @@ class Inference:
         finally:
             self._models_metrics.done(status, time.monotonic() - started)
 
+    async def breakers_of(self, candidates: Sequence[Candidate]) -> BreakerOf:
+        """What stands before each of these candidates now, as Redis knows it."""
+        offers = self._current_view().offers
+        offered = [offer for each in candidates[:MOST_ASKED] if (offer := offers.of(each)) is not None]
+        fields = dict.fromkeys(guard.field for offer in offered for guard in offer.guards)
+        return breaker_words(offered, await self._admission.breakers.not_closed(list(fields)), time.time())
+
     def _current_view(self) -> _View:
         snapshot = self._catalog.snapshot
         view = self._view
@@ -203,6 +222,10 @@ class Inference:
         self, request: web.BaseRequest, surface: Surface, record: CallRecord, error: RelayError
     ) -> web.StreamResponse:
         record.status, record.error, record.error_source = error.status, error.code, error.source
+        if isinstance(error, RateLimited):
+            record.limits = error.limits
+        if record.capture is not None:
+            record.capture.answered(error_body(error, surface.error_shape, record.request_id))
         has_unread_body = isinstance(error, BodyTooLarge | BodyTimeout)
         answer = send_error(
             request,
@@ -210,7 +233,7 @@ class Inference:
             surface.error_shape,
             record.request_id,
             allow="POST",
-            lines=_attempt_lines(record),
+            lines=((headers.SERVER_TIMING, server_timing.value(record, time.monotonic())), *_attempt_lines(record)),
             close=has_unread_body,
         )
         if isinstance(error, BodyTimeout) and request.transport is not None:
@@ -229,17 +252,24 @@ class Inference:
         record.relay_key_id, record.project_id, record.user_id, record.mode = (
             key.id, key.project_id, key.user_id, key.mode,
         )  # fmt: skip
+        record.policy = caller.policy
+        if self._reads_traceparent:
+            record.traceparent = request.headers.get("traceparent", "")
         if TAGS in request.headers:
             record.tags = read_tags(request.headers.getall(TAGS))
         body = await read_body(request, self._max_body_bytes, self._body_seconds)
         record.bytes_in = len(body)
+        if key.captures_payloads or (caller.policy is not None and caller.policy.captures_payloads):
+            record.capture = Capture(body, self._capture_bytes)
         wanted = read_model_request(body)
         record.requested_model, record.is_stream = wanted.model, wanted.is_stream
-        plan = self._plan(view.router, caller.policy, wanted, surface.shape)
+        plan = record.plan = self._plan(view.router, caller.policy, wanted, surface.shape, record)
         offers = [offer for each in followers(plan, ()) if (offer := view.offers.of(each)) is not None]
         need = need_of(wanted, caller.charges, offers)
+        record.asked = time.monotonic()
         reservation = await self._admission.admit(caller.charges, need=need, offers=offers)
-        record.admission_seconds = time.monotonic() - record.started
+        record.admitted = time.monotonic()
+        record.reservation = reservation
         try:
             if reservation.chosen is None:
                 raise _none_left(reservation.retry_after_seconds)
@@ -251,7 +281,7 @@ class Inference:
                 load=self.load,
                 refused=self._reread,
             )
-            stream = CallerStream(request, surface, record.request_id)
+            stream = CallerStream(request, surface, record.request_id, record.capture)
             call = Call(
                 plan,
                 view.destinations,
@@ -292,11 +322,14 @@ class Inference:
             self._rereading.add(task)
             task.add_done_callback(self._rereading.discard)
 
-    def _plan(self, router: Router, policy: Policy | None, wanted: ModelRequest, shape: WireShape) -> Plan:
+    def _plan(
+        self, router: Router, policy: Policy | None, wanted: ModelRequest, shape: WireShape, record: CallRecord
+    ) -> Plan:
         """The conversation's name is looked for only where it may choose among keys."""
         affinity = None
         if router.wants_affinity(policy, wanted.model, shape):
             affinity = conversation_key(wanted.body)
+            record.has_affinity = affinity is not None
         return router.plan(policy, wanted.model, shape, self._turns, affinity=affinity)
 
 
@@ -310,9 +343,8 @@ def _none_left(retry_after_seconds: float | None) -> NoHostKey:
 
 def _spent(record: CallRecord) -> tuple[int, int]:
     """Tokens, and cost in nano-USD, for the limits that had them reserved."""
-    usage, _ = used(record)
-    pricing = None if record.candidate is None else record.candidate.pricing
-    return usage.limited_tokens, 0 if pricing is None else cost_nanousd(pricing.rates, usage)
+    bill = bill_of(record)
+    return bill.usage.limited_tokens, bill.cost_nanousd or 0
 
 
 def _attempt_lines(record: CallRecord) -> tuple[tuple[str, str], ...]:

@@ -35,7 +35,7 @@ from relay_contract.traffic import (
 from relay_edge.call_record import CallRecord
 from relay_edge.call_rows import CallToKeep, encode_row, is_kept, mended
 from relay_edge.ending import end
-from relay_edge.metrics import Metrics
+from relay_edge.metrics import Counter, Metrics
 from relay_edge.postgres import DATA_ERRORS, LOSSES, Link, log_loss
 from relay_edge.spill import Spill, SpillFullError, TakenFile
 from relay_edge.statement_deadline import statement_deadline
@@ -143,6 +143,16 @@ class Records:
         """In this process' files."""
         return self._spill.size_bytes
 
+    @property
+    def dropped_traces(self) -> Counter:
+        """For whoever drops one before it came here."""
+        return self._lanes[TraceRow].dropped
+
+    @property
+    def dropped_captures(self) -> Counter:
+        """For whoever drops one before it came here."""
+        return self._lanes[CaptureRow].dropped
+
     def call(self, record: CallRecord) -> str | None:
         """Keeps a finished call; the id of its row, for its trace and capture. None for a call of nobody."""
         if not is_kept(record):
@@ -151,9 +161,9 @@ class Records:
         self._add(self._calls, call)
         return call.id
 
-    def trace(self, row: TraceRow) -> None:
-        """Keeps a trace, or drops it."""
-        self._add(self._lanes[TraceRow], encode_row(row))
+    def trace(self, row: bytes) -> None:
+        """Keeps a trace (`traces.encode_trace`), or drops it."""
+        self._add(self._lanes[TraceRow], row)
 
     def capture(self, row: CaptureRow) -> None:
         """Keeps a capture, or drops it."""

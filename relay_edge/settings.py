@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from relay_contract.env import Env
 from relay_contract.netguard import Network
+from relay_edge.capture import CAPTURE_BYTES
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 MAX_PROCESSES = 64
@@ -35,6 +36,12 @@ class EdgeSettings:
     spill_folder: Path  # on a disk of this machine; rows of calls wait there while Postgres is away
     spill_max_bytes: int  # of each process
     log_level: str
+    trace_share: float  # of the calls that nothing was remarkable about
+    trace_slow_seconds: float
+    capture_bytes: int  # of each captured body
+    has_access_log: bool
+    otlp_endpoint: str  # "" exports no spans
+    otlp_headers: str = field(repr=False)  # `name=value`, by comma
 
     def secrets(self) -> tuple[str, ...]:
         """The relay's own secrets as they may be written: none of them is ever a host's credential."""
@@ -66,6 +73,12 @@ class EdgeSettings:
             spill_folder=Path(env.text("RELAY_SPILL_DIR", ".relay/spill")),
             spill_max_bytes=env.integer("RELAY_SPILL_MAX_BYTES", 268_435_456, 1_048_576, 1_099_511_627_776),
             log_level=env.text("RELAY_LOG_LEVEL", "INFO", LOG_LEVELS),
+            trace_share=env.share("RELAY_TRACE_SHARE", 0.1),
+            trace_slow_seconds=env.seconds("RELAY_TRACE_SLOW_SECONDS", 30, 0, 3600),
+            capture_bytes=env.integer("RELAY_CAPTURE_BYTES", CAPTURE_BYTES, 1_024, 1_048_576),
+            has_access_log=env.boolean("RELAY_ACCESS_LOG", False),
+            otlp_endpoint=env.url("RELAY_OTLP_ENDPOINT", ("http", "https"), ""),
+            otlp_headers=env.secret("RELAY_OTLP_HEADERS", ""),
         )
         env.done()
         return settings

@@ -15,6 +15,7 @@ from aiohttp import HttpVersion11, web
 
 from relay_contract.errors import RelayError
 from relay_contract.headers import CREDENTIALS, HOP_BY_HOP
+from relay_edge.capture import Capture
 from relay_edge.error_shapes import error_body
 from relay_edge.protocols import Surface
 from relay_edge.reply import SENT, SENT_AND_CLOSE, STATUS_LINES, are_whole_lines, date_line, may_keep_alive
@@ -35,6 +36,7 @@ _WITHHELD = (
         "nel",
         "report-to",
         "server",
+        "server-timing",  # ours stands there
         "set-cookie2",
         "strict-transport-security",
         "via",
@@ -86,10 +88,15 @@ class CallerStream:
 
     __slots__ = (
         "_connection", "_drain", "_framing", "_head", "_is_event_stream", "_keep_alive", "_last", "_pending",
-        "_protocol", "_request", "_request_id", "_surface", "_transport", "bytes_sent", "is_whole", "secret", "status",
+        "_protocol", "_request", "_request_id", "_surface", "_transport", "bytes_sent", "capture", "is_whole", "secret",
+        "status",
     )  # fmt: skip
 
-    def __init__(self, request: web.BaseRequest, surface: Surface, request_id: str) -> None:
+    def __init__(
+        self, request: web.BaseRequest, surface: Surface, request_id: str, capture: Capture | None = None
+    ) -> None:
+        """`capture` is given what the caller gets."""
+        self.capture = capture
         self._request = request
         self._protocol = request.protocol
         self._transport = request.transport
@@ -152,6 +159,8 @@ class CallerStream:
             self._choose_framing(len(body), is_end)
         if body:
             self._last = body
+            if self.capture is not None:
+                self.capture.answered(body)
         self.bytes_sent += len(body)
         data = self._framed(body, is_end)
         if self._pending:
@@ -186,6 +195,8 @@ class CallerStream:
             event = self._surface.error_event(error_body(error, self._surface.error_shape, self._request_id))
             if not self._last.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")) and self._last:
                 event = b"\n\n" + event  # ends the event that was cut in two
+            if self.capture is not None:
+                self.capture.answered(event)
             transport.write(b"%x\r\n%b\r\n" % (len(event), event) if self._framing == b"chunked" else event)
         return SENT_AND_CLOSE
 

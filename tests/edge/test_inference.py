@@ -187,6 +187,7 @@ async def test_what_a_vendor_says_about_itself_is_withheld() -> None:
         "Set-Cookie: a=b", "Alt-Svc: h3", "X-RateLimit-Remaining-Requests: 7", "anthropic-ratelimit-requests-limit: 5",
         "openai-organization: acme", "X-Request-Id: theirs", "Server: cloud", "Connection: X-Hop", "X-Hop: 1",
         "OpenAI-Version: 2020-10-01", "Retry-After: 3", "Date: Thu, 01 Jan 1970 00:00:00 GMT",
+        "Server-Timing: theirs;dur=1",
     )  # fmt: skip
 
     async def talkative(_call: VendorCall, wire: Wire) -> None:
@@ -196,10 +197,11 @@ async def test_what_a_vendor_says_about_itself_is_withheld() -> None:
         answer = await plane.post(CALL)
         assert set(answer.headers) == {
             "date", "content-type", "content-length", "openai-version", "retry-after", "x-request-id", "x-relay-model",
-            "x-relay-host", "x-relay-attempts",
+            "x-relay-host", "x-relay-attempts", "server-timing",
         }  # fmt: skip
         assert not answer.headers["date"].endswith("1970 00:00:00 GMT")
         assert answer.headers["x-request-id"] != "theirs"
+        assert "theirs" not in answer.headers["server-timing"]
 
 
 @pytest.mark.parametrize("sent", ["x" * 128, "a-1 b", "!"])

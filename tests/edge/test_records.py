@@ -15,6 +15,7 @@ from relay_contract.ids import uuid7
 from relay_contract.traffic import TRAFFIC_ROWS, BreakerEventRow, CallRow, CaptureRow, TraceRow, TrafficRow, columns
 from relay_contract.usage import Usage
 from relay_edge import records as module
+from relay_edge.call_rows import encode_row
 from relay_edge.ending import end
 from relay_edge.metrics import Metrics
 from relay_edge.records import Records
@@ -85,7 +86,7 @@ async def test_stores_rows_of_each_kind(owner: AsyncConnection[Any], edge_databa
         await connected(records)
         call_id = call(records)
         trace = TraceRow(uuid7(), MOMENT, {"tries": [{"host": "a\0b"}]})
-        records.trace(trace)
+        records.trace(encode_row(trace))
         records.capture(CaptureRow(trace.id, MOMENT, "a\0", "b\ud800", True))
         records.breaker_event(event)
     assert await ids(owner) == {call_id}
@@ -210,7 +211,7 @@ async def test_traces_and_captures_are_dropped_and_counted(
     for _ in range(4):
         records.capture(big)
     assert records._lanes[CaptureRow].dropped.value == 2  # two of 1.5 MB stay below 4 MiB
-    records.trace(TraceRow(uuid7(), MOMENT, {}))
+    records.trace(encode_row(TraceRow(uuid7(), MOMENT, {})))
     await records.drain(0)  # nobody wrote them: they are no matter for a file
     assert (records._lanes[CaptureRow].dropped.value, records._lanes[TraceRow].dropped.value) == (4, 1)
     assert files(tmp_path) == []

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
@@ -16,13 +16,13 @@ from relay_admin.catalog.models import Host, HostBinding, HostKey, Model, Pricin
 from relay_admin.deliveries.admin.base import ProjectFilter, TimeRangeFilter, as_uuid, link
 from relay_admin.traffic import selectors
 from relay_admin.traffic.admin.filters import ErrorFilter, HostFilter, ModelFilter, RelayKeyFilter, StatusFilter
-from relay_admin.traffic.models import Call, Trace
+from relay_admin.traffic.models import Call, Capture, Trace
+from relay_admin.traffic.trace_view import time_text, trace_view
 from relay_contract.pricing import usd_text
 from relay_contract.usage import METERS, Usage
 
 VIEW_TRACE = "traffic.view_trace"
-_MILLISECOND = 1_000
-_SECOND = 1_000_000
+VIEW_CAPTURE = "traffic.view_capture"
 _WAS_NONE = "-"
 
 
@@ -61,6 +61,7 @@ class CallAdmin(pages.ReadOnlyAdmin):
     ordering = ("-received_at", "-id")
     sortable_by: Sequence[str] = ()
     paginator = pages.InfinitePaginator
+    change_form_outer_after_template = "relay/trace.html"
     shown: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "Caller",
@@ -111,16 +112,32 @@ class CallAdmin(pages.ReadOnlyAdmin):
             wanted |= Q(pk=call_id)
         return queryset.filter(wanted), False
 
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """With the way to the answer and with what was captured, each for who may see it."""
+        key = as_uuid(object_id)
+        extra: dict[str, Any] = {
+            "may_see_trace": request.user.has_perm(VIEW_TRACE),
+            "may_see_capture": request.user.has_perm(VIEW_CAPTURE),
+        }
+        if key and extra["may_see_trace"]:
+            found = Trace.objects.filter(pk=key).values_list("trace", flat=True).first()
+            if found is not None:
+                written = json.dumps(found, indent=2, ensure_ascii=False)
+                extra |= {"trace": trace_view(found), "trace_written": written}
+        if key and extra["may_see_capture"]:
+            extra["capture"] = Capture.objects.filter(pk=key).first()
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **extra})
+
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002
-        """With the way to the answer, for who may see traces."""
-        groups = [(title, {"fields": fields}) for title, fields in self.shown]
-        if request.user.has_perm(VIEW_TRACE):
-            groups.append(("Way to the answer", {"fields": ("trace",)}))
-        return groups
+        """In groups, without the meters that this call did not use."""
+        unused = {meter for meter in METERS if not getattr(obj, meter, 0)}
+        return [(title, {"fields": [each for each in fields if each not in unused]}) for title, fields in self.shown]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:  # noqa: ARG002
         """All of them."""
-        return (*(field for _, fields in self.shown for field in fields), "trace")
+        return tuple(field for _, fields in self.shown for field in fields)
 
     @display(description="request id")
     def request_shown(self, row: Call) -> SafeString:
@@ -166,22 +183,22 @@ class CallAdmin(pages.ReadOnlyAdmin):
     @display(description="duration")
     def duration(self, row: Call) -> str:
         """From the request's head to the answer's end."""
-        return _time_text(row.total_us)
+        return time_text(row.total_us)
 
     @display(description="part of it: hosts")
     def upstream(self, row: Call) -> str:
         """From the first byte to a host to the end of its answer."""
-        return _time_text(row.upstream_us)
+        return time_text(row.upstream_us)
 
     @display(description="part of it: the relay")
     def relay(self, row: Call) -> str:
         """The rest: reading the call, admission, looking for a host."""
-        return _time_text(row.total_us - row.upstream_us)
+        return time_text(row.total_us - row.upstream_us)
 
     @display(description="time to the first content")
     def first_token(self, row: Call) -> str:
         """From the request's head."""
-        return _WAS_NONE if row.first_token_us is None else _time_text(row.first_token_us)
+        return _WAS_NONE if row.first_token_us is None else time_text(row.first_token_us)
 
     @display(description="model")
     def model_link(self, row: Call) -> str | SafeString:
@@ -219,13 +236,6 @@ class CallAdmin(pages.ReadOnlyAdmin):
         """The caller's own."""
         return ", ".join(f"{name}={value}" for name, value in sorted(row.tags.items())) or _WAS_NONE
 
-    @display(description="trace")
-    def trace(self, row: Call) -> SafeString:
-        """As it was written."""
-        found = Trace.objects.filter(pk=row.pk).values_list("trace", flat=True).first()
-        text = "none was kept" if found is None else json.dumps(found, indent=2, ensure_ascii=False)
-        return format_html('<pre class="relay-preview">{}</pre>', text)
-
 
 def _linked(model: type[Any], key: int | None, name: str = "") -> str | SafeString:
     if key is None:
@@ -234,12 +244,3 @@ def _linked(model: type[Any], key: int | None, name: str = "") -> str | SafeStri
     if found is None:
         return f"{name} (deleted, {key})".lstrip()
     return link(f"admin:{model._meta.label_lower.replace('.', '_')}_change", key, name or found)
-
-
-def _time_text(microseconds: int) -> str:
-    """Such as `850 µs`, `12.3 ms`, `4.56 s`."""
-    if microseconds < _MILLISECOND:
-        return f"{microseconds} µs"
-    if microseconds < _SECOND:
-        return f"{microseconds / _MILLISECOND:.1f} ms"
-    return f"{microseconds / _SECOND:.2f} s"
