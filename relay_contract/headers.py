@@ -21,6 +21,9 @@ SERVED_HOST = "x-relay-host"
 ATTEMPTS = "x-relay-attempts"
 """On an answer to a call to a model: who gave it, and how many tries at hosts it took."""
 
+ESTIMATE = "x-relay-estimate"
+"""`true` on a count of tokens that the relay made itself, since no host of the model counts."""
+
 ERROR_SOURCE = "x-relay-error-source"
 """On every error answer: whose fault it is (`traffic.ErrorSource`)."""
 

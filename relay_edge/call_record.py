@@ -51,6 +51,8 @@ class CallRecord:
     finish: str = ""  # canonical.Stop, or ""
     usage: Usage | None = None  # None: the host said nothing, or nobody answered
     usage_source: UsageSource = UsageSource.NONE
+    is_free: bool = False  # nothing is counted or priced, whatever the host says
+    prompt_tokens: int | None = None  # an estimate, where the body's length says nothing of it: a form with files
     first_token: float | None = None
     admission_seconds: float = 0.0
     upstream_seconds: float = 0.0  # from the first byte to a host to the end of its answer, over all attempts

@@ -65,6 +65,8 @@ def mended(value: Any) -> Any:
 
 def used(record: CallRecord) -> tuple[Usage, UsageSource]:
     """What the call used and how that is known; estimated where a host answered and did not say."""
+    if record.is_free:
+        return _NOTHING, UsageSource.NONE
     output_tokens = -(-record.delivered_characters // CHARACTERS_A_TOKEN)
     if record.usage is not None:
         if record.usage_source is UsageSource.PARTIAL and output_tokens > record.usage.output_tokens:
@@ -72,7 +74,9 @@ def used(record: CallRecord) -> tuple[Usage, UsageSource]:
         return record.usage, record.usage_source
     if record.candidate is None or not (record.status < _FIRST_FAILURE or record.delivered_characters):
         return _NOTHING, UsageSource.NONE
-    prompt_tokens = -(-record.bytes_in // CHARACTERS_A_TOKEN)  # of the whole body: more than the prompt in it
+    prompt_tokens = record.prompt_tokens
+    if prompt_tokens is None:
+        prompt_tokens = -(-record.bytes_in // CHARACTERS_A_TOKEN)  # of the whole body: more than the prompt in it
     most = record.candidate.model.capabilities.context_tokens
     return (
         Usage(

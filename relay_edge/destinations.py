@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from relay_contract import headers
 from relay_contract.errors import BadHeader
 from relay_contract.logs import log_fields
-from relay_contract.nouns import Host, HostBinding, HostBindingId, HostKey, HostKeyId
+from relay_contract.nouns import Host, HostBinding, HostBindingId, HostKey, HostKeyId, WireShape
 from relay_contract.sealing import SealingError
 from relay_edge.failover import MAX_TRIES
 from relay_edge.protocols import SURFACES
@@ -37,6 +37,16 @@ class HostUnusableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Address:
+    """A host with one of its keys."""
+
+    origin: Origin
+    path: str  # of the base URL, without a trailing slash
+    lines: bytes  # header lines of every request, the credential's among them
+    secret: bytes  # the host key, for answers that quote it; b"" for one that is too short to be told from other text
+
+
+@dataclass(frozen=True, slots=True)
 class Destination:
     """Everything about a candidate that is the same for each call."""
 
@@ -45,7 +55,7 @@ class Destination:
     stream: Timeouts
     impatient_stream: Timeouts  # while another host or model is left
     head: bytes  # request line and header lines, up to those of the single call
-    secret: bytes  # the host key, for answers that quote it; b"" for one that is too short to be told from other text
+    secret: bytes  # as in Address
     host_lines: tuple[bytes, ...]  # `x-relay-*` lines for the first, second, ... try
 
 
@@ -58,15 +68,15 @@ class Destinations:
         """`unseal` may raise SealingError."""
         self._pool = pool
         self._unseal = unseal
-        self._known: dict[tuple[HostBindingId, HostKeyId], Destination | None] = {}
+        self._known: dict[tuple[HostBindingId, HostKeyId, str], Destination | None] = {}
 
-    def of(self, candidate: Candidate) -> Destination | None:
-        """None for a host or key of which no request can be made."""
-        key = (candidate.binding.id, candidate.key.id)
+    def of(self, candidate: Candidate, upstream_path: str = "") -> Destination | None:
+        """None for a host or key of which no request can be made. `upstream_path`: as in `Operation`."""
+        key = (candidate.binding.id, candidate.key.id, upstream_path)
         if key in self._known:
             return self._known[key]
         try:
-            prepared = self._prepare(candidate)
+            prepared = self._prepare(candidate, upstream_path)
         except HostUnusableError as problem:
             logger.error(  # noqa: TRY400  # the trace says no more than the problem
                 "host_unusable",
@@ -76,48 +86,61 @@ class Destinations:
         self._known[key] = prepared
         return prepared
 
-    def _prepare(self, candidate: Candidate) -> Destination:
-        model_name = candidate.model.name
-        host, surface = candidate.host, SURFACES[candidate.binding.wire_shape]
+    def address(self, host: Host, key: HostKey, shape: WireShape) -> Address:
+        """Raises HostUnusableError."""
         scheme, name, port, path = _split_base_url(host)
-        if not _URL_PART.fullmatch(model_name + host.slug):
-            raise HostUnusableError("the name of the model or the host holds characters that HTTP does not allow")
         authority = f"[{name}]" if ":" in name else name
         if port != _DEFAULT_PORTS[scheme]:
             authority += f":{port}"
         try:
-            value = self._unseal(candidate.key)
-            credential = surface.credential_lines(value)
+            value = self._unseal(key)
+            credential = SURFACES[shape].credential_lines(value)
         except (SealingError, BadHeader) as error:
             raise HostUnusableError("its key cannot be opened, or holds characters that HTTP does not allow") from error
-        head = (
-            f"POST {path}{surface.upstream_path} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/json\r\n"
-            "accept-encoding: identity\r\nuser-agent: relay\r\n"
-        )
+        lines = f"host: {authority}\r\naccept-encoding: identity\r\nuser-agent: relay\r\n"
+        secret = value.encode() if len(value) >= MIN_SECRET_LENGTH else b""
+        return Address(self._pool.origin(scheme, name, port), path, lines.encode("ascii") + credential, secret)
+
+    def _prepare(self, candidate: Candidate, upstream_path: str) -> Destination:
+        model_name = candidate.model.name
+        host, shape = candidate.host, candidate.binding.wire_shape
+        if not _URL_PART.fullmatch(model_name + host.slug):
+            raise HostUnusableError("the name of the model or the host holds characters that HTTP does not allow")
+        address = self.address(host, candidate.key, shape)
         served_by = (
             f"{headers.SERVED_MODEL}: {model_name}\r\n{headers.SERVED_HOST}: {host.slug}\r\n{headers.ATTEMPTS}: "
         )
         whole, stream, impatient_stream = timeouts_of(host, candidate.binding)
+        path = f"{address.path}{upstream_path or SURFACES[shape].upstream_path}"
         return Destination(
-            origin=self._pool.origin(scheme, name, port),
+            origin=address.origin,
             whole=whole,
             stream=stream,
             impatient_stream=impatient_stream,
-            head=head.encode("ascii") + credential,
-            secret=value.encode() if len(value) >= MIN_SECRET_LENGTH else b"",
+            head=f"POST {path} HTTP/1.1\r\n".encode("ascii") + address.lines,
+            secret=address.secret,
             host_lines=tuple(f"{served_by}{number}\r\n".encode("ascii") for number in range(1, MAX_TRIES + 1)),
         )
 
 
-def timeouts_of(host: Host, binding: HostBinding) -> tuple[Timeouts, Timeouts, Timeouts]:
-    """Of a whole answer, of a stream, and of a stream while another host or model is left. A binding's own come
-    first."""
-    whole = Timeouts(
+def timeouts_of_host(host: Host, binding: HostBinding | None = None) -> Timeouts:
+    """Of a whole answer. A binding's own come first."""
+    first_byte = idle = total = None
+    if binding is not None:
+        first_byte, idle, total = (
+            binding.first_byte_timeout_ms, binding.idle_timeout_ms, binding.total_timeout_ms,
+        )  # fmt: skip
+    return Timeouts(
         connect=host.connect_timeout_ms / 1000,
-        first_byte=(binding.first_byte_timeout_ms or host.first_byte_timeout_ms) / 1000,
-        idle=(binding.idle_timeout_ms or host.idle_timeout_ms) / 1000,
-        total=(binding.total_timeout_ms or host.total_timeout_ms) / 1000,
+        first_byte=(first_byte or host.first_byte_timeout_ms) / 1000,
+        idle=(idle or host.idle_timeout_ms) / 1000,
+        total=(total or host.total_timeout_ms) / 1000,
     )
+
+
+def timeouts_of(host: Host, binding: HostBinding) -> tuple[Timeouts, Timeouts, Timeouts]:
+    """Of a whole answer, of a stream, and of a stream while another host or model is left."""
+    whole = timeouts_of_host(host, binding)
     first_token = (binding.first_token_timeout_ms or host.first_token_timeout_ms) / 1000
     stream = replace(whole, first_token=first_token)
     if binding.first_token_timeout_ms is not None:

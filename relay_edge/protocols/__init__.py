@@ -1,7 +1,8 @@
 """What each wire shape looks like: the only place that knows a vendor's paths, headers and JSON."""
 
 from relay_contract.nouns import WireShape
-from relay_edge.protocols import anthropic_messages, openai_chat, openai_responses
+from relay_edge.protocols import anthropic_messages, openai_chat, openai_other, openai_responses
+from relay_edge.protocols.operation import Operation
 from relay_edge.protocols.surface import Surface
 
 SURFACES: dict[WireShape, Surface] = {
@@ -10,4 +11,18 @@ SURFACES: dict[WireShape, Surface] = {
     WireShape.ANTHROPIC_MESSAGES: anthropic_messages.SURFACE,
 }
 
-__all__ = ["SURFACES", "Surface"]
+CONVERSATIONS = tuple(Operation(each.name, each.path, each) for each in SURFACES.values())
+"""Every host takes them, translated where need be."""
+
+COUNT_TOKENS = Operation(
+    "count_tokens",
+    "/v1/messages/count_tokens",
+    anthropic_messages.SURFACE,
+    upstream_path="/messages/count_tokens",
+    hosts=frozenset({WireShape.ANTHROPIC_MESSAGES}),
+    is_written=False,
+)
+OTHERS = openai_other.OPERATIONS
+"""What is no conversation: its bytes pass, to hosts that do it."""
+
+__all__ = ["CONVERSATIONS", "COUNT_TOKENS", "OTHERS", "SURFACES", "Operation", "Surface"]

@@ -151,6 +151,8 @@ class Vendor:
     answer: Answer | None = None
     tls: ssl.SSLContext | None = None
     host: str = "127.0.0.1"
+    path: str = ""  # "": the one of its shape
+    takes: str = "application/json"  # how the content type of a call begins
     calls: list[VendorCall] = field(default_factory=list)
     problems: list[BaseException] = field(default_factory=list)
     connections: int = 0
@@ -230,16 +232,16 @@ class Vendor:
         other = {"x-api-key", "authorization"} - {expected}
         wrong = {
             "method": call.method != "POST",
-            "path": call.path != PATHS[self.shape],
+            "path": call.path != (self.path or PATHS[self.shape]),
             "credential": key not in self.keys or bool(other & names),
             "host": call.header("host") != self.url.split("//")[1].removesuffix("/v1"),
-            "content-type": call.header("content-type") != "application/json",
+            "content-type": not (call.header("content-type") or "").startswith(self.takes),
             "accept-encoding": call.header("accept-encoding") != "identity",
             "user-agent": not call.header("user-agent"),
             "version": self.shape is WireShape.ANTHROPIC_MESSAGES and not call.header("anthropic-version"),
             "forbidden header": bool(names & FORBIDDEN),
             "relay key": any("rk_" in value for _, value in call.headers),
-            "body": not isinstance(call.json.get("model"), str),
+            "body": self.takes == "application/json" and not isinstance(call.json.get("model"), str),
         }
         if found := [what for what, is_wrong in wrong.items() if is_wrong]:
             raise Malformed(f"{found}: {call}")
