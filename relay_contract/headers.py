@@ -78,6 +78,16 @@ NOT_STORED = (
 
 NOT_STORED_PREFIXES = ("x-forwarded-", "relay-", "sec-", "cf-", "x-real-")
 
+_NOT_PASSED = (NOT_STORED - {"accept", "accept-language"}) | {REQUEST_ID, "openai-organization", "openai-project"}
+_NOT_PASSED_PREFIXES = (*NOT_STORED_PREFIXES, "x-relay-", "x-goog-")
+
+
+def reaches_hosts(name: str) -> bool:
+    """True for a header (lower case) of the caller that a raw call takes to its host. Accounts are not the caller's to
+    choose."""
+    return name not in _NOT_PASSED and not name.startswith(_NOT_PASSED_PREFIXES)
+
+
 MAX_STORED_HEADERS = 40
 MAX_STORED_HEADER_BYTES = 4096
 

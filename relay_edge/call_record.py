@@ -6,7 +6,7 @@ It feeds usage records, traces, metrics and the access log. Plain values: no sec
 
 from dataclasses import dataclass, field
 
-from relay_contract.nouns import KeyMode
+from relay_contract.nouns import Host, HostKey, KeyMode
 from relay_contract.traffic import ErrorSource, FailureClass
 from relay_contract.usage import Usage, UsageSource
 from relay_edge.routing import Candidate
@@ -29,6 +29,15 @@ class Attempt:
     ended: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A host that was called by its name and for no model."""
+
+    host: Host
+    key: HostKey  # that was used last
+    tries: int
+
+
 @dataclass(slots=True)
 class CallRecord:
     """A call, from its first byte to its last."""
@@ -44,6 +53,7 @@ class CallRecord:
     requested_model: str = ""
     is_stream: bool = False
     candidate: Candidate | None = None  # that answered, or was tried last
+    reached: Reached | None = None  # instead of a candidate
     attempts: list[Attempt] = field(default_factory=list)
     status: int = LEFT  # as the caller saw it
     error: str = ""  # code of the error, or ""
@@ -64,8 +74,8 @@ class CallRecord:
 
     @property
     def tries(self) -> int:
-        """How many candidates were tried."""
-        return len(self.attempts)
+        """How many candidates, or keys, were tried."""
+        return len(self.attempts) if self.reached is None else self.reached.tries
 
     @property
     def model(self) -> str:
@@ -75,4 +85,5 @@ class CallRecord:
     @property
     def host(self) -> str:
         """The host that answered, or was tried last."""
-        return "" if self.candidate is None else self.candidate.host.slug
+        reached = self.candidate or self.reached
+        return "" if reached is None else reached.host.slug

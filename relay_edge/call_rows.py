@@ -95,6 +95,7 @@ def _requested_model(record: CallRecord) -> str:
 def _call_row(call_id: str, record: CallRecord) -> dict[str, Any]:
     candidate, started = record.candidate, record.started
     usage, source = used(record)
+    reached = candidate or record.reached
     pricing = None if candidate is None else candidate.pricing
     cost = None if pricing is None else 0 if source is UsageSource.NONE else cost_nanousd(pricing.rates, usage)
     return {
@@ -109,16 +110,16 @@ def _call_row(call_id: str, record: CallRecord) -> dict[str, Any]:
         "requested_model": _requested_model(record)[:MAX_NAME_LENGTH],
         "model_id": None if candidate is None else candidate.model.id,
         "model": "" if candidate is None else candidate.model.name,
-        "host_id": None if candidate is None else candidate.host.id,
-        "host": "" if candidate is None else candidate.host.slug,
-        "host_key_id": None if candidate is None else candidate.key.id,
+        "host_id": None if reached is None else reached.host.id,
+        "host": "" if reached is None else reached.host.slug,
+        "host_key_id": None if reached is None else reached.key.id,
         "binding_id": None if candidate is None else candidate.binding.id,
         "status": record.status,
         "error": record.error,
         "error_source": record.error_source or "",
         "finish": record.finish,
         "is_stream": record.is_stream,
-        "attempts": len(record.attempts),
+        "attempts": record.tries,
         "usage_source": source,
         "input_tokens": usage.input_tokens,
         "cache_read_tokens": usage.cache_read_tokens,

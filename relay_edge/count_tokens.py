@@ -1,7 +1,7 @@
 """`POST /v1/messages/count_tokens`: counted by a host of Anthropic's shape, else estimated here and marked as such.
 
 Free: no tokens and no cost are counted for it; it counts as a call against limits of requests and calls in flight.
-A host that does not know the address is not asked again for a while. Whatever keeps hosts from counting, other than a
+A host that does not know the address, or answers it with 500, is not asked again for a while. Whatever keeps hosts from counting, other than a
 fault of the call itself, leads to the estimate.
 """
 
@@ -14,6 +14,7 @@ from aiohttp import web
 
 from relay_contract import headers
 from relay_contract.nouns import HostBindingId
+from relay_contract.traffic import FailureClass
 from relay_edge import limit_headers
 from relay_edge.attempts import Call
 from relay_edge.call_record import CallRecord
@@ -34,7 +35,8 @@ class NotCountedError(Exception):
     """No host counted."""
 
     def __init__(self, unable: set[HostBindingId]) -> None:
-        """`unable`: bindings whose hosts do not know the address."""
+        """`unable`: bindings whose hosts do not know the address, or break over it: conversations with them would suffer
+        from breakers that this opens."""
         self.unable = unable
         super().__init__()
 
@@ -48,7 +50,7 @@ class Counting(Call):
         unable = {
             each.candidate.binding.id
             for each in self._tried
-            if each.words is not None and each.words.head.status in _NOT_THERE
+            if (each.words is not None and each.words.head.status in _NOT_THERE) or each.failure is FailureClass.SERVER
         }
         if unable or not self._tried or not is_the_call_at_fault(reported(self._plan, self._tried)):
             raise NotCountedError(unable)

@@ -1,8 +1,8 @@
 """`GET /v1/models` and `GET /v1/models/{id}`: what a relay key reaches and is served now, in either vendor's form.
 
-Anthropic's where `anthropic-version` is sent or the address is below /anthropic (docs.anthropic.com/en/api/models-list,
-read 2026-11), else OpenAI's (platform.openai.com/docs/api-reference/models, read 2026-11). An alias is listed beside the
-model that it stands for. Lists are kept for as long as the snapshot they were made of.
+Anthropic's where `anthropic-version` is sent or the address is below /anthropic, else OpenAI's. An alias is listed
+beside the model that it stands for. Lists are kept for as long as the snapshot they were made of.
+Sources, read 2026-11: platform.openai.com/docs/api-reference/models, docs.anthropic.com/en/api/models-list.
 """
 
 import time

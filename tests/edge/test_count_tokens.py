@@ -24,16 +24,18 @@ async def counting(_call: VendorCall, wire: Wire) -> None:
 
 
 async def test_a_host_counts() -> None:
-    async with Vendor(WireShape.ANTHROPIC_MESSAGES, path=PATH, answer=counting) as vendor:
-        async with running_plane(catalog_of(vendor)) as plane:
-            for prefix in ("", "/anthropic"):
-                answer = await plane.post(CALL, path=prefix + PATH)
-                assert (answer.status, answer.json) == (200, {"input_tokens": 14})
-                assert "x-relay-estimate" not in answer.headers
-            assert [call.json for call in vendor.calls] == [CALL | {"model": "gpt-x"}] * 2
-            assert [(each.surface, used(each)) for each in plane.served] == [
-                ("count_tokens", (Usage(), UsageSource.NONE))
-            ] * 2
+    async with (
+        Vendor(WireShape.ANTHROPIC_MESSAGES, path=PATH, answer=counting) as vendor,
+        running_plane(catalog_of(vendor)) as plane,
+    ):
+        for prefix in ("", "/anthropic"):
+            answer = await plane.post(CALL, path=prefix + PATH)
+            assert (answer.status, answer.json) == (200, {"input_tokens": 14})
+            assert "x-relay-estimate" not in answer.headers
+        assert [call.json for call in vendor.calls] == [CALL | {"model": "gpt-x"}] * 2
+        assert [(each.surface, used(each)) for each in plane.served] == [
+            ("count_tokens", (Usage(), UsageSource.NONE))
+        ] * 2
 
 
 async def test_without_such_a_host_it_is_an_estimate() -> None:
@@ -45,27 +47,31 @@ async def test_without_such_a_host_it_is_an_estimate() -> None:
         assert vendor.calls == []
 
 
-@pytest.mark.parametrize(("status", "asked"), [(404, 1), (405, 1), (500, 4), (401, 2), (429, 2)])
+@pytest.mark.parametrize(("status", "asked"), [(404, 1), (405, 1), (500, 2), (401, 1), (429, 1)])
 async def test_a_host_that_does_not_count(status: int, asked: int) -> None:
     async def refusing(_call: VendorCall, wire: Wire) -> None:
         await wire.answer(b'{"type":"error","error":{"type":"not_found_error","message":"no"}}', status)
 
-    async with Vendor(WireShape.ANTHROPIC_MESSAGES, path=PATH, answer=refusing) as vendor:
-        async with running_plane(catalog_of(vendor)) as plane:
-            for _ in range(2):
-                answer = await plane.post(CALL, path=PATH)
-                assert (answer.status, answer.headers["x-relay-estimate"]) == (200, "true")
-        assert len(vendor.calls) <= asked
+    async with (
+        Vendor(WireShape.ANTHROPIC_MESSAGES, path=PATH, answer=refusing) as vendor,
+        running_plane(catalog_of(vendor)) as plane,
+    ):
+        for _ in range(2):
+            answer = await plane.post(CALL, path=PATH)
+            assert (answer.status, answer.headers["x-relay-estimate"]) == (200, "true")
+        assert len(vendor.calls) == asked
 
 
 async def test_a_fault_of_the_call_is_the_callers_to_see() -> None:
     async def refusing(_call: VendorCall, wire: Wire) -> None:
         await wire.answer(b'{"type":"error","error":{"type":"invalid_request_error","message":"messages: no"}}', 400)
 
-    async with Vendor(WireShape.ANTHROPIC_MESSAGES, path=PATH, answer=refusing) as vendor:
-        async with running_plane(catalog_of(vendor)) as plane:
-            answer = await plane.post(CALL, path=PATH)
-            assert (answer.status, answer.json["error"]["message"]) == (400, "messages: no")
+    async with (
+        Vendor(WireShape.ANTHROPIC_MESSAGES, path=PATH, answer=refusing) as vendor,
+        running_plane(catalog_of(vendor)) as plane,
+    ):
+        answer = await plane.post(CALL, path=PATH)
+        assert (answer.status, answer.json["error"]["message"]) == (400, "messages: no")
 
 
 async def test_bad_input() -> None:

@@ -88,8 +88,8 @@ async def test_pages_in_anthropics_form(query: str, names: list[str], has_more: 
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=1001", "limit=x", "limit=", "after_id=no", "before_id=no", "after_id=zeta&before_id=zeta",
-              "limit=%ff", "&".join("a" * 20)]
+    "query", ["limit=0", "limit=1001", "limit=x", "limit=", "after_id=no", "before_id=no", "limit=%ff",
+              "after_id=zeta&before_id=zeta", "&".join("a" * 20)]
 )  # fmt: skip
 async def test_a_bad_page(query: str) -> None:
     async with Vendor() as vendor, running_plane(rows_of(vendor)) as plane:

@@ -99,7 +99,7 @@ def test_stream(stream: bool | None) -> None:
         (b'{"model":"a","x":' + b"[" * 5_000 + b"]" * 5_000 + b"}", MalformedJson, "nested"),
         (b'{"model":"a","x":' + b'{"a":' * 5_000 + b"1" + b"}" * 5_000 + b"}", MalformedJson, "nested"),
         (b"[]", BadRequest, "array"),
-        (b"{}", BadField, "^model: is missing"),
+        (b"{}", BadField, "model: is missing"),
         (b'{"model":null}', BadRequest, "model"),
         (b'{"model":"a","stream":"yes"}', BadRequest, "stream"),
     ],

@@ -49,13 +49,15 @@ def answering(document: Any) -> Any:
 @OF_JSON
 async def test_json_passes_with_only_the_model_changed(operation: Any, prefix: str, shape: WireShape) -> None:
     body = b'{"input": ["a", "h\\u00e9"] ,"odd":1.0, "model" :\t"demo-gpt","x":{"b":1}}'
-    async with Vendor(shape, path=operation.path, answer=answering({"made": 1})) as vendor:
-        async with running_plane(catalog_of(vendor)) as plane:
-            answer = await plane.post(body, path=prefix + operation.path)
-            assert (answer.status, answer.body) == (200, b'{"made": 1}')
-            assert vendor.calls[0].body == body.replace(b'"demo-gpt"', b'"gpt-x"')
-            assert answer.headers["x-relay-host"] == "vendor-1"
-            assert [(each.surface, each.status, each.tries) for each in plane.served] == [(operation.name, 200, 1)]
+    async with (
+        Vendor(shape, path=operation.path, answer=answering({"made": 1})) as vendor,
+        running_plane(catalog_of(vendor)) as plane,
+    ):
+        answer = await plane.post(body, path=prefix + operation.path)
+        assert (answer.status, answer.body) == (200, b'{"made": 1}')
+        assert vendor.calls[0].body == body.replace(b'"demo-gpt"', b'"gpt-x"')
+        assert answer.headers["x-relay-host"] == "vendor-1"
+        assert [(each.surface, each.status, each.tries) for each in plane.served] == [(operation.name, 200, 1)]
 
 
 @pytest.mark.parametrize(
@@ -64,14 +66,16 @@ async def test_json_passes_with_only_the_model_changed(operation: Any, prefix: s
 async def test_a_form_passes_with_only_the_model_changed(path: str) -> None:
     blob = bytes(range(256)) * 20 + b"\r\n--x-Boundary\r\nContent-Disposition: form-data; name=model\r\n\r\nother\r\n"
     body = form(('"file"; filename="a \xe9.mp3"', blob), ('"model"', b"demo-gpt"), ('"prompt"', b"hi\r\n"))
-    async with Vendor(path=path, takes="multipart/form-data", answer=answering({"text": "hello"})) as vendor:
-        async with running_plane(catalog_of(vendor)) as plane:
-            answer = await plane.post(body, FORM, path=path)
-            assert answer.json == {"text": "hello"}
-            assert vendor.calls[0].body == body.replace(b"demo-gpt", b"gpt-x")
-            assert vendor.calls[0].header("content-type") == FORM.partition(": ")[2]
-            usage, source = used(plane.served[0])
-            assert (usage.input_tokens, source) == (1600 + 4, UsageSource.ESTIMATED)  # a file; 12 characters
+    async with (
+        Vendor(path=path, takes="multipart/form-data", answer=answering({"text": "hello"})) as vendor,
+        running_plane(catalog_of(vendor)) as plane,
+    ):
+        answer = await plane.post(body, FORM, path=path)
+        assert answer.json == {"text": "hello"}
+        assert vendor.calls[0].body == body.replace(b"demo-gpt", b"gpt-x")
+        assert vendor.calls[0].header("content-type") == FORM.partition(": ")[2]
+        usage, source = used(plane.served[0])
+        assert (usage.input_tokens, source) == (1600 + 3, UsageSource.ESTIMATED)  # a file; 12 characters
 
 
 async def test_sound_passes_as_it_is() -> None:
@@ -105,12 +109,14 @@ async def test_a_stream_of_images_passes_and_is_metered() -> None:
             await wire.chunk(event)
         await wire.send(b"0\r\n\r\n")
 
-    async with Vendor(path="/v1/images/generations", answer=streaming) as vendor:
-        async with running_plane(catalog_of(vendor)) as plane:
-            answer = await plane.post({"model": "demo-gpt", "stream": True}, path="/v1/images/generations")
-            assert answer.body == b"".join(events)
-            usage = Usage(input_tokens=10, input_image_tokens=40, output_image_tokens=100)
-            assert (plane.served[0].usage, plane.served[0].usage_source) == (usage, UsageSource.PROVIDER)
+    async with (
+        Vendor(path="/v1/images/generations", answer=streaming) as vendor,
+        running_plane(catalog_of(vendor)) as plane,
+    ):
+        answer = await plane.post({"model": "demo-gpt", "stream": True}, path="/v1/images/generations")
+        assert answer.body == b"".join(events)
+        usage = Usage(input_tokens=10, input_image_tokens=40, output_image_tokens=100)
+        assert (plane.served[0].usage, plane.served[0].usage_source) == (usage, UsageSource.PROVIDER)
 
 
 async def test_a_cut_stream_stays_cut() -> None:
@@ -119,12 +125,14 @@ async def test_a_cut_stream_stays_cut() -> None:
         await wire.chunk(b'data: {"type":"transcript.text.delta","delta":"hello you"}\n\n')
         wire.close()
 
-    async with Vendor(path=TRANSCRIPTIONS, answer=cutting, takes="multipart/form-data") as vendor:
-        async with running_plane(catalog_of(vendor)) as plane:
-            answer = await plane.post(form(("model", b"demo-gpt"), ("stream", b"true")), FORM, path=TRANSCRIPTIONS)
-            assert (answer.status, answer.is_whole, answer.closes) == (200, False, False)
-            [record] = plane.served
-            assert (record.is_stream, record.error, record.delivered_characters) == (True, "upstream_protocol_error", 9)
+    async with (
+        Vendor(path=TRANSCRIPTIONS, answer=cutting, takes="multipart/form-data") as vendor,
+        running_plane(catalog_of(vendor)) as plane,
+    ):
+        answer = await plane.post(form(("model", b"demo-gpt"), ("stream", b"true")), FORM, path=TRANSCRIPTIONS)
+        assert (answer.status, answer.is_whole, answer.closes) == (200, False, False)
+        [record] = plane.served
+        assert (record.is_stream, record.error, record.delivered_characters) == (True, "upstream_protocol_error", 9)
 
 
 # --- usage ---
@@ -178,12 +186,14 @@ async def test_usage(path: str, said: Any, usage: Usage | None) -> None:
 
 async def test_usage_at_the_end_of_a_large_answer() -> None:
     document = {"data": [{"embedding": [0.5] * 600_000}], "usage": {"prompt_tokens": 9, "total_tokens": 9}}
-    async with Vendor(path=EMBEDDINGS, answer=answering(document)) as vendor:
-        async with running_plane(catalog_of(vendor)) as plane:
-            answer = await plane.post({"model": "demo-gpt"}, path=EMBEDDINGS)
-            assert answer.json == document
-            assert len(answer.body) > 2_500_000
-            assert plane.served[0].usage == Usage(input_tokens=9)
+    async with (
+        Vendor(path=EMBEDDINGS, answer=answering(document)) as vendor,
+        running_plane(catalog_of(vendor)) as plane,
+    ):
+        answer = await plane.post({"model": "demo-gpt"}, path=EMBEDDINGS)
+        assert answer.json == document
+        assert len(answer.body) > 2_500_000
+        assert plane.served[0].usage == Usage(input_tokens=9)
 
 
 # --- who takes it ---
@@ -191,15 +201,18 @@ async def test_usage_at_the_end_of_a_large_answer() -> None:
 
 @OF_JSON
 async def test_only_hosts_of_openais_family_are_asked(operation: Any) -> None:
-    async with Vendor(MESSAGES) as other, Vendor(path=operation.path, answer=answering({})) as vendor:
-        async with running_plane(catalog_of(other, vendor)) as plane:
-            answer = await plane.post({"model": "demo-gpt"}, path=operation.path)
-            assert (answer.status, answer.headers["x-relay-host"]) == (200, "vendor-2")
-            plane.swap(catalog_of(other))
-            refused = await plane.post({"model": "demo-gpt"}, path=operation.path)
-            assert (refused.status, refused.json["error"]["code"]) == (400, "bad_field")
-            assert refused.json["error"]["param"] == "model"
-            assert "No host of this model does what this address asks for" in refused.json["error"]["message"]
+    async with (
+        Vendor(MESSAGES) as other,
+        Vendor(path=operation.path, answer=answering({})) as vendor,
+        running_plane(catalog_of(other, vendor)) as plane,
+    ):
+        answer = await plane.post({"model": "demo-gpt"}, path=operation.path)
+        assert (answer.status, answer.headers["x-relay-host"]) == (200, "vendor-2")
+        plane.swap(catalog_of(other))
+        refused = await plane.post({"model": "demo-gpt"}, path=operation.path)
+        assert (refused.status, refused.json["error"]["code"]) == (400, "bad_field")
+        assert refused.json["error"]["param"] == "model"
+        assert "No host of this model does what this address asks for" in refused.json["error"]["message"]
         assert other.calls == []
 
 
@@ -208,21 +221,24 @@ async def test_failover_and_a_fallback_of_the_same_kind() -> None:
         await wire.answer(b"{}", 503)
 
     fallback = nouns.Fallback(("demo-gpt",), (FallbackCondition.ANY_FAILURE,), ("claude", "second"))
-    async with Vendor(path=EMBEDDINGS, answer=failing) as broken, Vendor(MESSAGES) as other:
-        async with Vendor(path=EMBEDDINGS, answer=answering({"usage": {"prompt_tokens": 2}})) as vendor:
-            rows = [row for row in catalog_of(broken) if row is not POLICY]
-            rows += [replace(POLICY, fallbacks=(fallback,)), host_key(2, 2), host_key(3, 3)]
-            for number, name, each in ((2, "claude", other), (3, "second", vendor)):
-                rows += [
-                    numbered(MODEL, number, name=name),
-                    numbered(HOST, number, slug=f"vendor-{number}", base_url=each.url),
-                    numbered(BINDING, number, model_id=nouns.ModelId(number), host_id=nouns.HostId(number),
-                             wire_shape=each.shape),
-                ]  # fmt: skip
-            async with running_plane(rows) as plane:
-                answer = await plane.post({"model": "demo-gpt", "input": "hi"}, path=EMBEDDINGS)
-                assert (answer.status, answer.headers["x-relay-model"]) == (200, "second")
-                assert other.calls == []
+    async with (
+        Vendor(path=EMBEDDINGS, answer=failing) as broken,
+        Vendor(MESSAGES) as other,
+        Vendor(path=EMBEDDINGS, answer=answering({"usage": {"prompt_tokens": 2}})) as vendor,
+    ):
+        rows = [row for row in catalog_of(broken) if row is not POLICY]
+        rows += [replace(POLICY, fallbacks=(fallback,)), host_key(2, 2), host_key(3, 3)]
+        for number, name, each in ((2, "claude", other), (3, "second", vendor)):
+            rows += [
+                numbered(MODEL, number, name=name),
+                numbered(HOST, number, slug=f"vendor-{number}", base_url=each.url),
+                numbered(BINDING, number, model_id=nouns.ModelId(number), host_id=nouns.HostId(number),
+                         wire_shape=each.shape),
+            ]  # fmt: skip
+        async with running_plane(rows) as plane:
+            answer = await plane.post({"model": "demo-gpt", "input": "hi"}, path=EMBEDDINGS)
+            assert (answer.status, answer.headers["x-relay-model"]) == (200, "second")
+            assert other.calls == []
 
 
 # --- bad input ---
@@ -230,28 +246,30 @@ async def test_failover_and_a_fallback_of_the_same_kind() -> None:
 
 @OF_JSON
 async def test_bad_input(operation: Any) -> None:
-    async with Vendor(path=operation.path, answer=answering({})) as vendor:
-        async with running_plane(catalog_of(vendor)) as plane:
-            for body, status, code, words in (
-                ({"model": "nothing"}, 404, "model_not_found", "No such model"),
-                ({"model": 5}, 400, "bad_request", "model"),
-                ({"input": "a"}, 400, "bad_field", "model: is missing"),
-                ([], 400, "bad_request", "array"),
-                (b"", 400, "malformed_json", "JSON"),
-                (b"\xff", 400, "malformed_json", "JSON"),
-                (b'{"model":"demo-gpt","x":"' + b"a" * MAX_BODY_BYTES + b'"}', 413, "body_too_large", "at most"),
-            ):
-                refused = await plane.post(body, path=operation.path)
-                assert (refused.status, refused.json["error"]["code"]) == (status, code)
-                assert words in refused.json["error"]["message"]
-            for method in ("GET", "PUT", "DELETE"):
-                caller = await plane.caller()
-                await caller.send(f"{method} {operation.path} HTTP/1.1\r\nHost: relay\r\n{AUTHORIZED}\r\n\r\n".encode())
-                answer = await caller.answer()
-                assert (answer.status, answer.headers["allow"]) == (405, "POST")
-            plane.swap([replace(POLICY, models=("-*",)) if row is POLICY else row for row in catalog_of(vendor)])
-            forbidden = await plane.post({"model": "demo-gpt"}, path=operation.path)
-            assert (forbidden.status, forbidden.json["error"]["code"]) == (403, "model_forbidden")
+    async with (
+        Vendor(path=operation.path, answer=answering({})) as vendor,
+        running_plane(catalog_of(vendor)) as plane,
+    ):
+        for body, status, code, words in (
+            ({"model": "nothing"}, 404, "model_not_found", "No such model"),
+            ({"model": 5}, 400, "bad_request", "model"),
+            ({"input": "a"}, 400, "bad_field", "model: is missing"),
+            ([], 400, "bad_request", "array"),
+            (b"", 400, "malformed_json", "JSON"),
+            (b"\xff", 400, "malformed_json", "JSON"),
+            (b'{"model":"demo-gpt","x":"' + b"a" * MAX_BODY_BYTES + b'"}', 413, "body_too_large", "at most"),
+        ):
+            refused = await plane.post(body, path=operation.path)
+            assert (refused.status, refused.json["error"]["code"]) == (status, code)
+            assert words in refused.json["error"]["message"]
+        for method in ("GET", "PUT", "DELETE"):
+            caller = await plane.caller()
+            await caller.send(f"{method} {operation.path} HTTP/1.1\r\nHost: relay\r\n{AUTHORIZED}\r\n\r\n".encode())
+            answer = await caller.answer()
+            assert (answer.status, answer.headers["allow"]) == (405, "POST")
+        plane.swap([replace(POLICY, models=("-*",)) if row is POLICY else row for row in catalog_of(vendor)])
+        forbidden = await plane.post({"model": "demo-gpt"}, path=operation.path)
+        assert (forbidden.status, forbidden.json["error"]["code"]) == (403, "model_forbidden")
         assert vendor.calls == []
 
 

@@ -221,9 +221,10 @@ class Vendor:
                 raise Malformed(repr(line))
             headers.append((name.lower(), value.strip()))
         lengths = [value for name, value in headers if name == "content-length"]
-        if len(lengths) != 1:
+        if len(lengths) != 1 and (lengths or method == "POST"):
             raise Malformed(f"{len(lengths)} content lengths")
-        return VendorCall(method, path, headers, await reader.readexactly(int(lengths[0])), number)
+        body = await reader.readexactly(int(lengths[0])) if lengths else b""
+        return VendorCall(method, path, headers, body, number)
 
     def _check(self, call: VendorCall) -> None:
         names = {name for name, _ in call.headers}
@@ -248,7 +249,7 @@ class Vendor:
 
     async def standard(self, call: VendorCall, wire: Wire) -> None:
         """What the vendor answers when nothing else was asked for."""
-        if call.json.get("stream"):
+        if call.body and call.json.get("stream"):
             await wire.head(200, "content-type: text/event-stream", "transfer-encoding: chunked")
             for event in STREAMS[self.shape]:
                 await wire.chunk(event)
