@@ -1,8 +1,8 @@
 """`POST /v1/messages/count_tokens`: counted by a host of Anthropic's shape, else estimated here and marked as such.
 
 Free: no tokens and no cost are counted for it; it counts as a call against limits of requests and calls in flight.
-A host that does not know the address, or answers it with 500, is not asked again for a while. Whatever keeps hosts from counting, other than a
-fault of the call itself, leads to the estimate.
+A host that does not know the address, or answers it with 500, is not asked again for a while. Whatever keeps hosts from
+counting, other than a fault of the call itself, leads to the estimate.
 """
 
 import time
@@ -35,8 +35,8 @@ class NotCountedError(Exception):
     """No host counted."""
 
     def __init__(self, unable: set[HostBindingId]) -> None:
-        """`unable`: bindings whose hosts do not know the address, or break over it: conversations with them would suffer
-        from breakers that this opens."""
+        """`unable`: bindings whose hosts do not know the address, or break over it: the breakers that this opens would
+        keep conversations from them."""
         self.unable = unable
         super().__init__()
 

@@ -101,7 +101,8 @@ class HostPassthrough:
         view, caller = inference.begin(request, operation, record)
         target = read_raw_path(request.raw_path)
         host = _host(view, caller, target)
-        body = await inference.body_of(request, record)
+        body = await inference.body_of(request)
+        record.bytes_in = len(body)
         shape = view.snapshot.host_shape(host.id) or WireShape.OPENAI_CHAT
         ways = self._ways(view, host, shape)
         if not ways:
