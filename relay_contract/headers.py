@@ -24,6 +24,9 @@ ATTEMPTS = "x-relay-attempts"
 SERVER_TIMING = "server-timing"
 """On every answer to a call to a model: what the relay itself took of the time until its head, in milliseconds."""
 
+ESTIMATE = "x-relay-estimate"
+"""`true` on a count of tokens that the relay made itself, since no host of the model counts."""
+
 ERROR_SOURCE = "x-relay-error-source"
 """On every error answer: whose fault it is (`traffic.ErrorSource`)."""
 
@@ -77,6 +80,16 @@ NOT_STORED = (
 """Headers of a relayed call that do not reach its targets: ours to write, or about the caller's connection."""
 
 NOT_STORED_PREFIXES = ("x-forwarded-", "relay-", "sec-", "cf-", "x-real-")
+
+_NOT_PASSED = (NOT_STORED - {"accept", "accept-language"}) | {REQUEST_ID, "openai-organization", "openai-project"}
+_NOT_PASSED_PREFIXES = (*NOT_STORED_PREFIXES, "x-relay-", "x-goog-")
+
+
+def reaches_hosts(name: str) -> bool:
+    """True for a header (lower case) of the caller that a raw call takes to its host. Accounts are not the caller's to
+    choose."""
+    return name not in _NOT_PASSED and not name.startswith(_NOT_PASSED_PREFIXES)
+
 
 MAX_STORED_HEADERS = 40
 MAX_STORED_HEADER_BYTES = 4096

@@ -27,7 +27,7 @@ from relay_edge.deadlines import DeadlineWheel
 from relay_edge.limit_headers import tightest
 from relay_edge.local_share import LocalShare
 from relay_edge.metrics import Metrics
-from relay_edge.offers import MAX_OFFERS, Offer
+from relay_edge.offers import MAX_OFFERS, KeyOffer
 from relay_edge.redis_link import Reply
 from relay_edge.redis_queue import RedisQueue
 from relay_edge.reservation import MOST_NANOUSD, MOST_TOKENS, NOTHING, Hold, Need, Reservation
@@ -107,7 +107,7 @@ class Admission:
         extra: tuple[Charge, ...] = (),
         *,
         need: Need = NOTHING,
-        offers: Sequence[Offer] = (),
+        offers: Sequence[KeyOffer] = (),
     ) -> Reservation:
         """Counts a call and chooses the first of the offers (MAX_OFFERS are looked at) that can take it. Settle the
         reservation in a `finally`.
@@ -119,7 +119,7 @@ class Admission:
             return Reservation(need, Hold(b"", NO_RULES, True, 0, 0.0), None, None, False, None, [])
         return await self._decide(rules, need, offers[:MAX_OFFERS])
 
-    async def pick(self, reservation: Reservation, offers: Sequence[Offer]) -> int | None:
+    async def pick(self, reservation: Reservation, offers: Sequence[KeyOffer]) -> int | None:
         """A further try of the same call: gives back what the last host key held, its request excepted, and reserves
         the first of these offers that can take it. Its index, None when there is none."""
         if reservation.host is not None:
@@ -147,7 +147,7 @@ class Admission:
 
     # --- deciding ---
 
-    async def _decide(self, rules: RuleSet, need: Need, offers: Sequence[Offer]) -> Reservation:
+    async def _decide(self, rules: RuleSet, need: Need, offers: Sequence[KeyOffer]) -> Reservation:
         self._id_number += 1
         reservation_id = b"%b%016x\r\n" % (self._id_start, self._id_number)
         if not self.queue.is_in_charge:
@@ -175,7 +175,7 @@ class Admission:
             self.queue.problem = "redis_answers_with_errors"
         return self._decide_locally(rules, need, offers, reservation_id)
 
-    def _command(self, rules: RuleSet, need: Need, offers: Sequence[Offer], reservation_id: bytes) -> bytes:
+    def _command(self, rules: RuleSet, need: Need, offers: Sequence[KeyOffer], reservation_id: bytes) -> bytes:
         if len(offers) == 1:  # the usual call
             [offer] = offers
             offered, offered_keys, offered_arguments = len(offer.limits.rules), offer.limits.packed_keys, offer.packed
@@ -205,7 +205,7 @@ class Admission:
         )
 
     def _reserved(
-        self, reply: list[int], rules: RuleSet, need: Need, offers: Sequence[Offer], reservation_id: bytes
+        self, reply: list[int], rules: RuleSet, need: Need, offers: Sequence[KeyOffer], reservation_id: bytes
     ) -> Reservation:
         at_ms, number, changes, now = reply[1], reply[2], reply[3], self._loop.time()
         caller = Hold(reservation_id, rules, False, at_ms, now)
@@ -233,7 +233,7 @@ class Admission:
         )
 
     def _decide_locally(
-        self, rules: RuleSet, need: Need, offers: Sequence[Offer], reservation_id: bytes
+        self, rules: RuleSet, need: Need, offers: Sequence[KeyOffer], reservation_id: bytes
     ) -> Reservation:
         self._fallbacks.value += 1
         now = self._loop.time()
@@ -256,7 +256,7 @@ class Admission:
             soonest = wait if soonest is None else min(soonest, wait)
         return Reservation(need, caller, None, None, False, soonest, [])
 
-    def _local_wait(self, offer: Offer, need: Need, reservation_id: bytes, now: float) -> float:
+    def _local_wait(self, offer: KeyOffer, need: Need, reservation_id: bytes, now: float) -> float:
         """0 when the offer takes the call, which is then counted; else for how many seconds it does not."""
         wait = self.breakers.wait_locally(offer, now)
         if wait:

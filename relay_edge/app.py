@@ -44,6 +44,7 @@ from relay_edge.spill import Spill
 from relay_edge.traces import Sampling
 from relay_edge.upstream_pool import UpstreamPool, client_tls
 from relay_edge.vault import Vault
+from relay_edge.vendor_routes import VendorRoutes
 from relay_edge.wakes import Wakes
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class Dispatch:
 
     def __init__(
         self,
-        inference: Inference,
+        vendors: VendorRoutes,
         explain_call: ExplainCall,
         endpoints: Endpoints,
         health: Health,
@@ -71,11 +72,12 @@ class Dispatch:
         domain: str,
     ) -> None:
         self._domain = domain
+        self._vendors = vendors
         self._endpoints = endpoints
         self._health_routes: dict[str, Handler] = dict(health.ROUTES)
         self._metrics = metrics.surfaces["other"]
         self._routes: dict[str, Handler] = {
-            **{path: handler for path, (_method, handler) in inference.ROUTES.items()},
+            **vendors.PATHS,
             **explain_call.ROUTES,
             **self._health_routes,
         }
@@ -97,6 +99,9 @@ class Dispatch:
             return handler(request)
         if path.startswith(PATH_PREFIX):
             return self._endpoints.handle(request, by_path(path))
+        handler = self._vendors.below(path)
+        if handler is not None:
+            return handler(request)
         return self._not_found(request)
 
     async def _not_found(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -178,7 +183,8 @@ class Edge:
             files=self._files,
             process_index=process_index,
         )
-        dispatch = Dispatch(inference, explain_call, endpoints, self.health, self.metrics, domain=settings.domain)
+        vendors = VendorRoutes(self.catalog, authenticator, inference, self.metrics)
+        dispatch = Dispatch(vendors, explain_call, endpoints, self.health, self.metrics, domain=settings.domain)
         self._door = Door(dispatch, self.metrics.surfaces["other"])
         self._listening: asyncio.Server | None = None
 

@@ -35,8 +35,10 @@ from relay_edge.host_answer import HostAnswer, Refusal
 from relay_edge.metrics import Metrics
 from relay_edge.passed import PassedAnswer
 from relay_edge.picker import Picker
-from relay_edge.protocols import HOST_SURFACES, SURFACES
+from relay_edge.protocols import HOST_SURFACES, Operation
+from relay_edge.protocols.form import FormRequest
 from relay_edge.protocols.model_name import ModelRequest
+from relay_edge.protocols.surface import sound_header
 from relay_edge.protocols.translation import Translation, Translator
 from relay_edge.refusals import Words, host_refusal, tell, words_of
 from relay_edge.routing import Candidate, Plan
@@ -47,7 +49,10 @@ from relay_edge.upstream import Timeouts
 LATER_SECONDS = 0.02
 """A host that is waited for is asked a little later than it said: clocks differ, and its breaker's counts too."""
 
-_ACCEPTS = {True: b"accept: text/event-stream\r\n", False: b"accept: application/json\r\n"}
+_CONVERSING = {
+    True: b"content-type: application/json\r\naccept: text/event-stream\r\n",
+    False: b"content-type: application/json\r\naccept: application/json\r\n",
+}
 _OUR_KEY_REFUSED = "The host refused the relay's own key for this model. An operator has to replace it."
 
 
@@ -60,25 +65,27 @@ class Call:
     """One caller's request on its way: made once, `run` once."""
 
     __slots__ = (
-        "_caller_lines", "_deadline", "_destinations", "_limit_lines", "_metrics", "_picker", "_plan", "_record",
-        "_request", "_sent", "_stream", "_translator", "_tried",
+        "_caller_lines", "_content_lines", "_deadline", "_destinations", "_limit_lines", "_metrics", "_operation",
+        "_picker", "_plan", "_record", "_request", "_sent", "_stream", "_translator", "_tried",
     )  # fmt: skip
 
     def __init__(
         self,
+        operation: Operation,
         plan: Plan,
         destinations: Destinations,
         picker: Picker,
         *,
         metrics: Metrics,
         record: CallRecord,
-        request: ModelRequest,
+        request: ModelRequest | FormRequest,
         caller_lines: bytes,
         limit_lines: bytes = b"",
         stream: CallerStream,
     ) -> None:
         """`caller_lines`: the caller's headers that a host of its own shape has to see. `limit_lines`: header lines
         that tell the caller what is left of its limits."""
+        self._operation = operation
         self._plan = plan
         self._destinations = destinations
         self._picker = picker
@@ -88,6 +95,7 @@ class Call:
         self._caller_lines = caller_lines
         self._limit_lines = limit_lines
         self._stream = stream
+        self._content_lines = _CONVERSING[request.is_stream] if operation.hosts is None else _content_lines(request)
         self._translator: Translator | None = None
         self._tried: list[_Try] = []
         self._sent = 0
@@ -123,23 +131,31 @@ class Call:
 
     async def _try(self, candidate: Candidate) -> _Try | None:
         """None: the caller has a whole answer."""
-        destination = self._destinations.of(candidate)
+        operation = self._operation
+        destination = self._destinations.of(candidate, operation.upstream_path)
         if destination is None:
             return _Try(candidate, FailureClass.AUTH, NoHostKey(), is_sent=False)
-        shape = candidate.binding.wire_shape
-        if shape is self._plan.shape:
-            self._record.notes = None
-            surface = SURFACES[shape]
-            body, hides_usage = surface.request_for(self._request, candidate.binding.upstream_name)
-            passed = PassedAnswer(self._stream, self._lines(destination, self._sent), surface, hides_usage=hides_usage)
-            return await self._send(candidate, destination, self._caller_lines, body, answer=passed, translation=None)
+        request, name = self._request, candidate.binding.upstream_name
+        if operation.hosts is not None or isinstance(request, FormRequest):
+            body, hides_usage = request.for_model(name), False
+        elif candidate.binding.wire_shape is self._plan.shape:
+            body, hides_usage = operation.surface.request_for(request, name)
+        else:
+            return await self._try_translated(candidate, destination)
+        self._record.notes = None
+        lines = self._lines(destination, self._sent)
+        passed = PassedAnswer(self._stream, lines, operation.watch or operation.surface.watch, hides_usage=hides_usage)
+        return await self._send(candidate, destination, self._caller_lines, body, answer=passed, translation=None)
+
+    async def _try_translated(self, candidate: Candidate, destination: Destination) -> _Try | None:
+        """The same at a host of another shape."""
         try:
             translation = self._translation(candidate)
         except BadRequest as error:
             return _Try(candidate, None, error, is_sent=False)
         self._record.notes = translation.notes
         translated = TranslatedAnswer(self._stream, self._lines(destination, self._sent), translation)
-        lines = HOST_SURFACES[shape].caller_lines({})
+        lines = HOST_SURFACES[candidate.binding.wire_shape].caller_lines({})
         return await self._send(
             candidate, destination, lines, translation.body, answer=translated, translation=translation
         )
@@ -177,7 +193,7 @@ class Call:
         packed = b"%b%b%bcontent-length: %d\r\n\r\n%b" % (
             destination.stream_head if self._request.is_stream else destination.head,
             lines,
-            _ACCEPTS[self._request.is_stream],
+            self._content_lines,
             len(body),
             body,
         )
@@ -269,7 +285,7 @@ class Call:
         if told.is_sent:
             self._record.candidate = told.candidate
         if told.words is not None:
-            destination = self._destinations.of(told.candidate)
+            destination = self._destinations.of(told.candidate, self._operation.upstream_path)
             assert destination is not None
             self._stream.secret = destination.secret
             source = ErrorSource.CLIENT if is_the_call_at_fault(told) else ErrorSource.UPSTREAM
@@ -286,3 +302,9 @@ class Call:
         if wait_ms is not None and error.retryable:
             error.retry_after_seconds = wait_ms / 1000
         return error
+
+
+def _content_lines(request: ModelRequest | FormRequest) -> bytes:
+    """Of bytes that pass: what they are. Their answer may be anything."""
+    content_type = request.content_type if isinstance(request, FormRequest) else "application/json"
+    return b"%baccept: */*\r\n" % sound_header("content-type", content_type)

@@ -16,13 +16,14 @@ from relay_contract.errors import (
     Unauthenticated,
 )
 from relay_contract.nouns import Policy, Project, RateLimitId, RelayKey, Scope
-from relay_contract.tokens import hash_token
+from relay_contract.tokens import RELAY_PREFIX, hash_token
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.charges import NO_CHARGES, Charge, ChargeSet, charge_set
 
 MAX_TOKEN_LENGTH = 512
 
 _BEARER = "bearer "
+_TWO_KEYS = "Authorization and x-api-key hold two different relay keys. Send one of them."
 _NEVER = float("inf")
 
 
@@ -38,12 +39,15 @@ class Caller:
 
 
 def bearer_token(headers: Mapping[str, str]) -> str:
-    """The relay key as sent: `Authorization: Bearer`, else `x-api-key`. Raises Unauthenticated."""
-    authorization = headers.get("Authorization")
+    """The relay key as sent: `Authorization: Bearer`, else `x-api-key`. Raises Unauthenticated, also for two relay keys
+    that differ. A vendor's own key beside ours says nothing: SDKs send what their environment holds."""
+    authorization, other = headers.get("Authorization"), headers.get("X-Api-Key", "").strip(" \t")
     if authorization is not None and authorization[:7].lower() == _BEARER:
         token = authorization[7:].strip(" \t")
+        if other and other != token and other.startswith(RELAY_PREFIX) and token.startswith(RELAY_PREFIX):
+            raise InvalidKey(_TWO_KEYS)
     else:
-        token = headers.get("X-Api-Key", "").strip(" \t")
+        token = other
     if not token:
         raise Unauthenticated
     if len(token) > MAX_TOKEN_LENGTH:

@@ -21,7 +21,7 @@ from relay_edge.breaker_rules import FAILURE_RULES, SLOW_START_MS
 from relay_edge.charges import command, packed
 from relay_edge.local_breakers import LocalBreakers
 from relay_edge.metrics import Counter, Metrics, Registry
-from relay_edge.offers import Guard, Offer
+from relay_edge.offers import Guard, KeyOffer
 from relay_edge.redis_link import RedisLost, Reply
 from relay_edge.redis_queue import RedisQueue
 from relay_edge.reservation import Hold, Reservation
@@ -48,7 +48,7 @@ class Breakers:
         self._on_event = on_event
         self._loop = asyncio.get_running_loop()
         self._local = LocalBreakers()
-        self._well: dict[Offer, int] = {}
+        self._well: dict[KeyOffer, int] = {}
         self._changes = _change_counters(metrics.registry)
         self._timer: asyncio.TimerHandle | None = None
 
@@ -64,7 +64,7 @@ class Breakers:
 
     # --- how calls went ---
 
-    def succeeded(self, offer: Offer, reservation: Reservation) -> None:
+    def succeeded(self, offer: KeyOffer, reservation: Reservation) -> None:
         """The host answered as it should. Never waits, never raises."""
         host = reservation.host
         if host is None or not host.probes:
@@ -79,7 +79,9 @@ class Breakers:
             if self._local.succeeded(guard.field, True, self._loop.time()):
                 self._changed(guard, BreakerState.HALF_OPEN, BreakerState.CLOSED, RECOVERED)
 
-    def failed(self, offer: Offer, failure: FailureClass, retry_after_ms: int | None, reservation: Reservation) -> None:
+    def failed(
+        self, offer: KeyOffer, failure: FailureClass, retry_after_ms: int | None, reservation: Reservation
+    ) -> None:
         """A try failed. `retry_after_ms`: as the host named it; None when it did not. Never waits, never raises."""
         rule = FAILURE_RULES.get(failure)
         if rule is None:
@@ -116,7 +118,7 @@ class Breakers:
 
     # --- what admission sees ---
 
-    def changed_by_admission(self, offer: Offer, changes: int) -> tuple[str, ...]:
+    def changed_by_admission(self, offer: KeyOffer, changes: int) -> tuple[str, ...]:
         """The breakers that the call probes, of admit.lua's `changes`."""
         probes = []
         for bit, guard in enumerate(offer.guards):
@@ -127,11 +129,11 @@ class Breakers:
                 self._changed(guard, BreakerState.SLOW_START, BreakerState.CLOSED, RECOVERED)
         return tuple(probes)
 
-    def wait_locally(self, offer: Offer, now: float) -> float:
+    def wait_locally(self, offer: KeyOffer, now: float) -> float:
         """For how many seconds the offer cannot be had, as far as this process knows; 0 when it can."""
         return max(self._local.wait(guard.field, now) for guard in offer.guards)
 
-    def pass_locally(self, offer: Offer, now: float) -> tuple[str, ...]:
+    def pass_locally(self, offer: KeyOffer, now: float) -> tuple[str, ...]:
         """A call goes to the offer: the breakers that it probes."""
         probed = [guard for guard in offer.guards if self._local.pass_through(guard.field, now)]
         for guard in probed:

@@ -7,7 +7,7 @@ It feeds usage records, traces, metrics, spans and the access log. Values and re
 from dataclasses import dataclass, field
 
 from relay_contract.errors import LimitState
-from relay_contract.nouns import KeyMode, Policy
+from relay_contract.nouns import Host, HostKey, KeyMode, Policy
 from relay_contract.traffic import ErrorSource, FailureClass
 from relay_contract.usage import Usage, UsageSource
 from relay_edge.capture import Capture
@@ -48,6 +48,15 @@ class Bill:
         return self.source is not UsageSource.NONE
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A host that was called by its name and for no model."""
+
+    host: Host
+    key: HostKey  # that was used last
+    tries: int
+
+
 @dataclass(slots=True)
 class CallRecord:
     """A call, from its first byte to its last."""
@@ -63,6 +72,7 @@ class CallRecord:
     requested_model: str = ""
     is_stream: bool = False
     candidate: Candidate | None = None  # that answered, or was tried last
+    reached: Reached | None = None  # instead of a candidate
     attempts: list[Attempt] = field(default_factory=list)
     status: int = LEFT  # as the caller saw it
     error: str = ""  # code of the error, or ""
@@ -70,6 +80,8 @@ class CallRecord:
     finish: str = ""  # canonical.Stop, or ""
     usage: Usage | None = None  # None: the host said nothing, or nobody answered
     usage_source: UsageSource = UsageSource.NONE
+    is_free: bool = False  # nothing is counted or priced, whatever the host says
+    prompt_tokens: int | None = None  # an estimate, where the body's length says nothing of it: a form with files
     first_token: float | None = None
     asked: float | None = None  # when admission was asked; None: it never was
     admitted: float | None = None  # None: it was refused
@@ -91,8 +103,8 @@ class CallRecord:
 
     @property
     def tries(self) -> int:
-        """How many candidates were tried."""
-        return len(self.attempts)
+        """How many candidates, or keys, were tried."""
+        return len(self.attempts) if self.reached is None else self.reached.tries
 
     @property
     def model(self) -> str:
@@ -102,4 +114,5 @@ class CallRecord:
     @property
     def host(self) -> str:
         """The host that answered, or was tried last."""
-        return "" if self.candidate is None else self.candidate.host.slug
+        reached = self.candidate or self.reached
+        return "" if reached is None else reached.host.slug

@@ -77,6 +77,8 @@ def mended(value: Any) -> Any:
 
 def used(record: CallRecord) -> tuple[Usage, UsageSource]:
     """What the call used and how that is known; estimated where a host answered and did not say."""
+    if record.is_free:
+        return _NOTHING, UsageSource.NONE
     output_tokens = -(-record.delivered_characters // CHARACTERS_A_TOKEN)
     if record.usage is not None:
         if record.usage_source is UsageSource.PARTIAL and output_tokens > record.usage.output_tokens:
@@ -84,7 +86,9 @@ def used(record: CallRecord) -> tuple[Usage, UsageSource]:
         return record.usage, UsageSource.PROVIDER if record.usage_source is UsageSource.NONE else record.usage_source
     if record.candidate is None or not (record.status < _FIRST_FAILURE or record.delivered_characters):
         return _NOTHING, UsageSource.NONE
-    prompt_tokens = -(-record.bytes_in // CHARACTERS_A_TOKEN)  # of the whole body: more than the prompt in it
+    prompt_tokens = record.prompt_tokens
+    if prompt_tokens is None:
+        prompt_tokens = -(-record.bytes_in // CHARACTERS_A_TOKEN)  # of the whole body: more than the prompt in it
     most = record.candidate.model.capabilities.context_tokens
     return (
         Usage(
@@ -115,6 +119,7 @@ def _call_row(call_id: str, record: CallRecord) -> dict[str, Any]:
     candidate, started = record.candidate, record.started
     bill = bill_of(record)
     usage = bill.usage
+    reached = candidate or record.reached
     pricing = None if candidate is None else candidate.pricing
     return {
         "id": call_id,
@@ -128,16 +133,16 @@ def _call_row(call_id: str, record: CallRecord) -> dict[str, Any]:
         "requested_model": requested_model(record)[:MAX_NAME_LENGTH],
         "model_id": None if candidate is None else candidate.model.id,
         "model": "" if candidate is None else candidate.model.name,
-        "host_id": None if candidate is None else candidate.host.id,
-        "host": "" if candidate is None else candidate.host.slug,
-        "host_key_id": None if candidate is None else candidate.key.id,
+        "host_id": None if reached is None else reached.host.id,
+        "host": "" if reached is None else reached.host.slug,
+        "host_key_id": None if reached is None else reached.key.id,
         "binding_id": None if candidate is None else candidate.binding.id,
         "status": record.status,
         "error": record.error,
         "error_source": record.error_source or "",
         "finish": record.finish,
         "is_stream": record.is_stream,
-        "attempts": len(record.attempts),
+        "attempts": record.tries,
         "usage_source": bill.source,
         "input_tokens": usage.input_tokens,
         "cache_read_tokens": usage.cache_read_tokens,

@@ -74,23 +74,36 @@ class Grants:
         """What is said about this model."""
         return Reach(self._granted.about(model), self._denied.about(model))
 
+    def of_whole_host(self, slug: str) -> bool:
+        """Whether everything on the host with this slug is granted (`*`, `*@slug`), and nothing there is denied."""
+        return any(each.host in (None, slug) for each in self._granted.whole) and not any(
+            each.host in (None, slug) for each in self._denied.every
+        )
+
 
 class _Side:
     """The grants, or the denials."""
 
-    __slots__ = ("_names", "_prefixes", "_providers")
+    __slots__ = ("_names", "_prefixes", "_providers", "every", "whole")
 
     def __init__(self) -> None:
         self._names: dict[str, list[Pattern]] = {}
         self._providers: dict[str, list[Pattern]] = {}
         self._prefixes: list[tuple[str, Pattern]] = []
+        self.every: list[Pattern] = []
+        self.whole: list[Pattern] = []
+        """Those that stand for every model."""
 
     def add(self, text: str, pattern: str) -> None:
         """`text` as written, `pattern` without the sign of a denial."""
         if not pattern.endswith("*"):
             self._names.setdefault(pattern, []).append(Pattern(text, None))
         models, _, host = pattern.rpartition("@")
-        if models and _SLUG.match(host):
+        is_of_host = bool(models) and _SLUG.match(host) is not None
+        self.every.append(Pattern(text, host if is_of_host else None))
+        if pattern == "*" or (is_of_host and models == "*"):
+            self.whole.append(self.every[-1])
+        if is_of_host:
             self._add_models(models, Pattern(text, host))
         elif pattern.endswith("*"):
             self._add_models(pattern, Pattern(text, None))

@@ -1,4 +1,4 @@
-"""Calls to models: /v1/chat/completions, /v1/responses, /v1/messages and /v1/models, also below /openai and /anthropic.
+"""Calls to models: conversations and what else hosts do (`protocols/operation.py`), also below /openai and /anthropic.
 
 The life of a call: key (auth.py), body (body.py), model and policy (routing.py), limits (admission.py), a host
 (attempts.py), bytes back (streaming.py), and always, in a `finally`, the reservation settled. Per call: no task, no
@@ -8,12 +8,10 @@ timer, no log line. Errors come in the caller's wire shape, whatever raised them
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 
-import msgspec
 from aiohttp import web
 
 from relay_contract import headers
@@ -29,12 +27,12 @@ from relay_contract.errors import (
 )
 from relay_contract.headers import TAGS
 from relay_contract.logs import log_fields
-from relay_contract.nouns import HostKey, Policy, PolicyId, Scope, WireShape
+from relay_contract.nouns import HostKey, Scope
 from relay_edge import server_timing
 from relay_edge.admission import NOTHING, Admission
 from relay_edge.admitted import Admitted
 from relay_edge.attempts import Call
-from relay_edge.auth import Authenticator
+from relay_edge.auth import Authenticator, Caller
 from relay_edge.body import BODY_SECONDS, read_body
 from relay_edge.breaker_words import BreakerOf, breaker_words
 from relay_edge.call_record import CallRecord
@@ -42,18 +40,20 @@ from relay_edge.call_rows import bill_of
 from relay_edge.capture import CAPTURE_BYTES, Capture
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.snapshot import Snapshot
+from relay_edge.charges import ChargeSet
 from relay_edge.destinations import Destinations
-from relay_edge.error_shapes import ErrorShape, error_body
+from relay_edge.error_shapes import error_body
 from relay_edge.failover import followers
 from relay_edge.metrics import Metrics
 from relay_edge.needs import need_of
-from relay_edge.offers import Offers
-from relay_edge.protocols import SURFACES, Surface
-from relay_edge.protocols.anthropic_messages import VERSION_HEADER
+from relay_edge.offers import KeyOffer, Offer, Offers
+from relay_edge.protocols import CONVERSATIONS, OTHERS, Operation
 from relay_edge.protocols.conversation_key import conversation_key
+from relay_edge.protocols.form import FormRequest, is_form, read_form_request
 from relay_edge.protocols.model_name import ModelRequest, read_model_request
-from relay_edge.reply import request_id_of, send, send_error
-from relay_edge.routing import Candidate, Listed, Plan, Router, Turns
+from relay_edge.reply import request_id_of, send_error
+from relay_edge.reservation import Need, Reservation
+from relay_edge.routing import Candidate, Plan, Router, Shapes, Turns
 from relay_edge.selection import Load
 from relay_edge.streaming import CallerStream
 from relay_edge.tags import read_tags
@@ -66,19 +66,36 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 MOST_ASKED = 256
 """Candidates whose breakers one explanation asks for; of what lies behind them nothing is said."""
 
-_PREFIXES = ("", "/openai", "/anthropic")
+Relay = Callable[[web.BaseRequest, Operation, CallRecord], Awaitable[web.StreamResponse]]
+
 _UNRECORDABLE = "The relay cannot write down what calls use at the moment, so it takes none. Try again soon."
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
+class View:
     """What is derived from one snapshot, dropped with it."""
 
     snapshot: Snapshot
     router: Router
     destinations: Destinations
     offers: Offers
-    model_lists: dict[tuple[PolicyId | None, ErrorShape], bytes]
+
+
+@dataclass(slots=True)  # a frozen one costs 2 us more
+class Asked:
+    """A call that may be made, and the way it may go."""
+
+    request: web.BaseRequest
+    operation: Operation
+    record: CallRecord
+    view: View
+    caller: Caller
+    wanted: ModelRequest | FormRequest
+    plan: Plan
+
+    def offers(self) -> list[Offer]:
+        """Who may be tried first, for admission to choose from."""
+        return [offer for each in followers(self.plan, ()) if (offer := self.view.offers.of(each)) is not None]
 
 
 class Inference:
@@ -104,7 +121,7 @@ class Inference:
         """
         self._catalog = catalog
         self._authenticator = authenticator
-        self._admission = admission
+        self.admission = admission
         self._pool = pool
         self._metrics = metrics
         for place, state in enumerate(("open", "idle", "waiting")):
@@ -116,7 +133,6 @@ class Inference:
                 state=state,
             )
         self._surface_metrics = metrics.surfaces["inference"]
-        self._models_metrics = metrics.surfaces["models"]
         self._max_body_bytes = max_body_bytes
         self._body_seconds = body_seconds
         self._capture_bytes = capture_bytes
@@ -126,64 +142,16 @@ class Inference:
         self._turns = Turns()
         self._rereading: set[asyncio.Task[bool]] = set()
         self.load = Load()
-        self._view: _View | None = None
-        self.ROUTES: dict[str, tuple[str, Handler]] = self._routes()
+        self._view: View | None = None
+        self.ROUTES: dict[str, Handler] = {
+            path: partial(self.serve, operation=operation, relay=self._relay)
+            for operation in (*CONVERSATIONS, *OTHERS)
+            for path in operation.paths
+        }
+        """Path -> handler, which refuses other methods itself, in its wire shape."""
 
-    def _routes(self) -> dict[str, tuple[str, Handler]]:
-        """Path -> method and handler. The handlers answer other methods themselves, in their wire shape."""
-        routes: dict[str, tuple[str, Handler]] = {}
-        for prefix in _PREFIXES:
-            if prefix != "/anthropic":
-                routes[f"{prefix}/v1/chat/completions"] = ("POST", self.chat_completions)
-                routes[f"{prefix}/v1/responses"] = ("POST", self.responses)
-            if prefix != "/openai":
-                routes[f"{prefix}/v1/messages"] = ("POST", self.messages)
-            routes[f"{prefix}/v1/models"] = ("GET", self.models)
-        return routes
-
-    async def chat_completions(self, request: web.BaseRequest) -> web.StreamResponse:
-        """OpenAI's surface."""
-        return await self._serve(request, SURFACES[WireShape.OPENAI_CHAT])
-
-    async def responses(self, request: web.BaseRequest) -> web.StreamResponse:
-        """OpenAI's newer surface; nothing is kept between calls."""
-        return await self._serve(request, SURFACES[WireShape.OPENAI_RESPONSES])
-
-    async def messages(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Anthropic's surface."""
-        return await self._serve(request, SURFACES[WireShape.ANTHROPIC_MESSAGES])
-
-    async def models(self, request: web.BaseRequest) -> web.StreamResponse:
-        """What the caller's key reaches and is served now; in Anthropic's form when `anthropic-version` is sent."""
-        started = time.monotonic()
-        request_id = request_id_of(request)
-        is_anthropic = VERSION_HEADER in request.headers or request.raw_path.startswith("/anthropic/")
-        shape = ErrorShape.ANTHROPIC if is_anthropic else ErrorShape.OPENAI
-        status = 200
-        try:
-            if request.method not in ("GET", "HEAD"):
-                raise MethodNotAllowed  # one door for every error
-            view = self._current_view()
-            caller = self._authenticator.authenticate(view.snapshot, request.headers, Scope.INFERENCE, time.time())
-            policy_id = None if caller.policy is None else caller.policy.id
-            body = view.model_lists.get((policy_id, shape))
-            if body is None:
-                body = view.model_lists[policy_id, shape] = _model_list(view.router.reachable(caller.policy), shape)
-            return send(request, 200, body, lines=(("x-request-id", request_id),))
-        except RelayError as error:
-            status = error.status
-            return send_error(request, error, shape, request_id, allow="GET, HEAD")
-        finally:
-            self._models_metrics.done(status, time.monotonic() - started)
-
-    async def breakers_of(self, candidates: Sequence[Candidate]) -> BreakerOf:
-        """What stands before each of these candidates now, as Redis knows it."""
-        offers = self._current_view().offers
-        offered = [offer for each in candidates[:MOST_ASKED] if (offer := offers.of(each)) is not None]
-        fields = dict.fromkeys(guard.field for offer in offered for guard in offer.guards)
-        return breaker_words(offered, await self._admission.breakers.not_closed(list(fields)), time.time())
-
-    def _current_view(self) -> _View:
+    def current_view(self) -> View:
+        """Raises Unavailable before the first catalog."""
         snapshot = self._catalog.snapshot
         view = self._view
         if view is None or view.snapshot is not snapshot:
@@ -192,23 +160,31 @@ class Inference:
             destinations = Destinations(self._pool, self._catalog.host_key_value)
             offers = Offers(snapshot, self._catalog.host_key_value)
             self.load.keep(lambda binding_id: snapshot.binding(binding_id) is not None)
-            view = self._view = _View(snapshot, Router(snapshot, self.load), destinations, offers, {})
+            view = self._view = View(snapshot, Router(snapshot, self.load), destinations, offers)
         return view
 
-    async def _serve(self, request: web.BaseRequest, surface: Surface) -> web.StreamResponse:
+    async def breakers_of(self, candidates: Sequence[Candidate]) -> BreakerOf:
+        """What stands before each of these candidates now, as Redis knows it."""
+        offers = self.current_view().offers
+        offered = [offer for each in candidates[:MOST_ASKED] if (offer := offers.of(each)) is not None]
+        fields = dict.fromkeys(guard.field for offer in offered for guard in offer.guards)
+        return breaker_words(offered, await self.admission.breakers.not_closed(list(fields)), time.time())
+
+    async def serve(self, request: web.BaseRequest, *, operation: Operation, relay: Relay) -> web.StreamResponse:
+        """A call from its head to its row, whatever becomes of it."""
         metrics = self._surface_metrics
         metrics.in_flight.value += 1
-        record = CallRecord(request_id_of(request), surface.name, time.monotonic(), time.time())
+        record = CallRecord(request_id_of(request), operation.name, time.monotonic(), time.time())
         try:
-            return await self._relay(request, surface, record)
+            return await relay(request, operation, record)
         except RelayError as error:
-            return self._refuse(request, surface, record, error)
+            return self._refuse(request, operation, record, error)
         except asyncio.CancelledError:
             metrics.disconnects.value += 1
             raise
         except Exception:
             logger.exception("call_failed", extra=log_fields(request_id=record.request_id))
-            return self._refuse(request, surface, record, InternalFault())
+            return self._refuse(request, operation, record, InternalFault())
         finally:
             record.ended = time.monotonic()
             seconds = record.ended - record.started
@@ -219,20 +195,20 @@ class Inference:
                 self._on_served(record)
 
     def _refuse(
-        self, request: web.BaseRequest, surface: Surface, record: CallRecord, error: RelayError
+        self, request: web.BaseRequest, operation: Operation, record: CallRecord, error: RelayError
     ) -> web.StreamResponse:
         record.status, record.error, record.error_source = error.status, error.code, error.source
         if isinstance(error, RateLimited):
             record.limits = error.limits
         if record.capture is not None:
-            record.capture.answered(error_body(error, surface.error_shape, record.request_id))
+            record.capture.answered(error_body(error, operation.surface.error_shape, record.request_id))
         has_unread_body = isinstance(error, BodyTooLarge | BodyTimeout)
         answer = send_error(
             request,
             error,
-            surface.error_shape,
+            operation.surface.error_shape,
             record.request_id,
-            allow="POST",
+            allow=", ".join(operation.methods),
             lines=((headers.SERVER_TIMING, server_timing.value(record, time.monotonic())), *_attempt_lines(record)),
             close=has_unread_body,
         )
@@ -240,13 +216,14 @@ class Inference:
             request.transport.close()  # after the answer; who is this slow is not waited for again
         return answer
 
-    async def _relay(self, request: web.BaseRequest, surface: Surface, record: CallRecord) -> web.StreamResponse:
-        if request.method != "POST":
+    def begin(self, request: web.BaseRequest, operation: Operation, record: CallRecord) -> tuple[View, Caller]:
+        """Who calls, in which catalog. Nothing of the body is read before."""
+        if request.method not in operation.methods:
             raise MethodNotAllowed
         if not self._can_keep():
             self._metrics.unrecordable.value += 1
             raise Unavailable(_UNRECORDABLE, retry_after_seconds=1)
-        view = self._current_view()
+        view = self.current_view()
         caller = self._authenticator.authenticate(view.snapshot, request.headers, Scope.INFERENCE, record.received_at)
         key = caller.key
         record.relay_key_id, record.project_id, record.user_id, record.mode = (
@@ -257,83 +234,114 @@ class Inference:
             record.traceparent = request.headers.get("traceparent", "")
         if TAGS in request.headers:
             record.tags = read_tags(request.headers.getall(TAGS))
-        body = await read_body(request, self._max_body_bytes, self._body_seconds)
-        record.bytes_in = len(body)
-        if key.captures_payloads or (caller.policy is not None and caller.policy.captures_payloads):
+        return view, caller
+
+    def may_capture(self, record: CallRecord, caller: Caller, body: bytes) -> None:
+        """Keeps what goes in and out where the key or its policy asks for it."""
+        if caller.key.captures_payloads or (caller.policy is not None and caller.policy.captures_payloads):
             record.capture = Capture(body, self._capture_bytes)
-        wanted = read_model_request(body)
+
+    def body_of(self, request: web.BaseRequest) -> Awaitable[bytes]:
+        """The body, whole."""
+        return read_body(request, self._max_body_bytes, self._body_seconds)
+
+    async def ask(
+        self, request: web.BaseRequest, operation: Operation, record: CallRecord, only: Shapes | None
+    ) -> Asked:
+        """Reads a call and plans its way. `only`: as in `Router.plan`."""
+        view, caller = self.begin(request, operation, record)
+        body = await self.body_of(request)
+        record.bytes_in = len(body)
+        self.may_capture(record, caller, body)
+        wanted: ModelRequest | FormRequest
+        content_type = "" if operation.hosts is None else request.headers.get("Content-Type", "")
+        if content_type and is_form(content_type):
+            wanted = read_form_request(body, content_type)
+            record.prompt_tokens = wanted.prompt_tokens
+        else:
+            wanted = read_model_request(body)
         record.requested_model, record.is_stream = wanted.model, wanted.is_stream
-        plan = record.plan = self._plan(view.router, caller.policy, wanted, surface.shape, record)
-        offers = [offer for each in followers(plan, ()) if (offer := view.offers.of(each)) is not None]
-        need = need_of(wanted, caller.charges, offers)
-        record.asked = time.monotonic()
-        reservation = await self._admission.admit(caller.charges, need=need, offers=offers)
-        record.admitted = time.monotonic()
-        record.reservation = reservation
+        shape, affinity = operation.surface.shape, None
+        # The conversation's name is looked for only where it may choose among keys.
+        if operation.hosts is None and view.router.wants_affinity(caller.policy, wanted.model, shape):
+            affinity = conversation_key(body)
+            record.has_affinity = affinity is not None
+        plan = record.plan = view.router.plan(
+            caller.policy, wanted.model, shape, self._turns, affinity=affinity, only=only
+        )
+        return Asked(request, operation, record, view, caller, wanted, plan)
+
+    async def _relay(self, request: web.BaseRequest, operation: Operation, record: CallRecord) -> web.StreamResponse:
+        asked = await self.ask(request, operation, record, operation.hosts)
+        charges, offers = asked.caller.charges, asked.offers()
+        need = need_of(asked.wanted, charges, offers, is_written=operation.is_written)
+        reservation = await self.admit(record, charges, offers, need)
         try:
             if reservation.chosen is None:
-                raise _none_left(reservation.retry_after_seconds)
-            picker = Admitted(
-                self._admission,
-                reservation,
-                offers[reservation.chosen],
-                offers=view.offers,
-                load=self.load,
-                refused=self._reread,
-            )
-            stream = CallerStream(request, surface, record.request_id, record.capture)
-            call = Call(
-                plan,
-                view.destinations,
-                picker,
-                metrics=self._metrics,
-                record=record,
-                request=wanted,
-                caller_lines=surface.caller_lines(request.headers),
-                limit_lines=reservation.limit_lines(surface.error_shape),
-                stream=stream,
-            )
-            return await self._answer(call, stream, record)
+                raise none_left(reservation.retry_after_seconds)
+            return await self.send(asked, reservation, offers[reservation.chosen])
         finally:
             if need is NOTHING:
-                self._admission.settle(reservation)
+                self.admission.settle(reservation)
             else:
-                self._admission.settle(reservation, *_spent(record))
+                self.admission.settle(reservation, *_spent(record))
 
-    async def _answer(self, call: Call, stream: CallerStream, record: CallRecord) -> web.StreamResponse:
-        """Raises a RelayError while nothing was sent."""
-        try:
-            await call.run()
-            record.status = stream.status
-            return stream.finish()
-        except RelayError as error:
-            if not stream.has_started:
-                raise
-            record.status, record.error, record.error_source = error.status, error.code, error.source
-            return stream.cut(error)
-        finally:
-            record.bytes_out = stream.bytes_sent
-            stream.close()
+    async def admit(
+        self, record: CallRecord, charges: ChargeSet, offers: Sequence[KeyOffer], need: Need = NOTHING
+    ) -> Reservation:
+        """The call's admission, noted. Settle it in a `finally`. Raises as `Admission.admit` does."""
+        record.asked = time.monotonic()
+        reservation = await self.admission.admit(charges, need=need, offers=offers)
+        record.admitted = time.monotonic()
+        record.reservation = reservation
+        return reservation
 
-    def _reread(self, key: HostKey) -> None:
+    def send(
+        self, asked: Asked, reservation: Reservation, offer: Offer, kind: type[Call] = Call
+    ) -> Awaitable[web.StreamResponse]:
+        """Makes the call at the offer that admission chose, and where else it may go. Raises as `answered` does."""
+        view, operation, record = asked.view, asked.operation, asked.record
+        picker = Admitted(self.admission, reservation, offer, offers=view.offers, load=self.load, refused=self.reread)
+        stream = CallerStream(asked.request, operation.surface, record.request_id, record.capture)
+        call = kind(
+            operation,
+            asked.plan,
+            view.destinations,
+            picker,
+            metrics=self._metrics,
+            record=record,
+            request=asked.wanted,
+            caller_lines=operation.surface.caller_lines(asked.request.headers),
+            limit_lines=reservation.limit_lines(operation.surface.error_shape),
+            stream=stream,
+        )
+        return answered(call.run(), stream, record)
+
+    def reread(self, key: HostKey) -> None:
         """A host refused a key that is kept elsewhere: it may have been replaced there."""
         if key.reference:
             task = asyncio.create_task(self._catalog.refresh_host_key(key))
             self._rereading.add(task)
             task.add_done_callback(self._rereading.discard)
 
-    def _plan(
-        self, router: Router, policy: Policy | None, wanted: ModelRequest, shape: WireShape, record: CallRecord
-    ) -> Plan:
-        """The conversation's name is looked for only where it may choose among keys."""
-        affinity = None
-        if router.wants_affinity(policy, wanted.model, shape):
-            affinity = conversation_key(wanted.body)
-            record.has_affinity = affinity is not None
-        return router.plan(policy, wanted.model, shape, self._turns, affinity=affinity)
+
+async def answered(exchange: Awaitable[None], stream: CallerStream, record: CallRecord) -> web.StreamResponse:
+    """What the handler returns once an exchange with hosts is over. Raises a RelayError while nothing was sent."""
+    try:
+        await exchange
+        record.status = stream.status
+        return stream.finish()
+    except RelayError as error:
+        if not stream.has_started:
+            raise
+        record.status, record.error, record.error_source = error.status, error.code, error.source
+        return stream.cut(error)
+    finally:
+        record.bytes_out = stream.bytes_sent
+        stream.close()
 
 
-def _none_left(retry_after_seconds: float | None) -> NoHostKey:
+def none_left(retry_after_seconds: float | None) -> NoHostKey:
     """`retry_after_seconds`: None where no candidate has a key that can be opened."""
     if retry_after_seconds is None:
         return NoHostKey()
@@ -360,28 +368,3 @@ def _attempt_lines(record: CallRecord) -> tuple[tuple[str, str], ...]:
 
 def _count(pool: UpstreamPool, place: int) -> float:
     return pool.counts()[place]
-
-
-def _model_list(listed: tuple[Listed, ...], shape: ErrorShape) -> bytes:
-    """In a vendor's form: platform.openai.com/docs/api-reference/models, docs.anthropic.com/en/api/models-list."""
-    if shape is ErrorShape.ANTHROPIC:
-        data: list[Mapping[str, str | int]] = [
-            {"type": "model", "id": each.name, "display_name": each.name, "created_at": _rfc3339(each.model.created_at)}
-            for each in listed
-        ]
-        ends = {"first_id": listed[0].name if listed else None, "last_id": listed[-1].name if listed else None}
-        return msgspec.json.encode({"data": data, "has_more": False, **ends})
-    data = [
-        {
-            "id": each.name,
-            "object": "model",
-            "created": int(each.model.created_at.timestamp()),
-            "owned_by": each.model.owned_by,
-        }
-        for each in listed
-    ]
-    return msgspec.json.encode({"object": "list", "data": data})
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -12,6 +12,7 @@ from relay_contract.usage import Usage
 from relay_edge.charges import ChargeSet
 from relay_edge.offers import Offer
 from relay_edge.protocols.estimate import estimate
+from relay_edge.protocols.form import FormRequest
 from relay_edge.protocols.model_name import ModelRequest
 from relay_edge.reservation import NOTHING, Need
 from relay_edge.routing import Candidate
@@ -19,8 +20,11 @@ from relay_edge.routing import Candidate
 UNBOUNDED_TOKENS = 8_192
 
 
-def need_of(request: ModelRequest, charges: ChargeSet, offers: Sequence[Offer]) -> Need:
-    """NOTHING where no limit of the caller or of a host key counts what is used."""
+def need_of(
+    request: ModelRequest | FormRequest, charges: ChargeSet, offers: Sequence[Offer], *, is_written: bool = True
+) -> Need:
+    """NOTHING where no limit of the caller or of a host key counts what is used. `is_written`: whether the answer is
+    made of tokens."""
     if not charges.set.counts_use and not any(offer.limits.counts_use for offer in offers):
         return NOTHING
     prompt_tokens, bound = estimate(request)
@@ -32,7 +36,7 @@ def need_of(request: ModelRequest, charges: ChargeSet, offers: Sequence[Offer]) 
             continue  # keys of a pool do not differ in what a call uses
         last = candidate
         most = candidate.model.capabilities.max_output_tokens
-        written = min(bound or most or UNBOUNDED_TOKENS, most or bound or UNBOUNDED_TOKENS)
+        written = min(bound or most or UNBOUNDED_TOKENS, most or bound or UNBOUNDED_TOKENS) if is_written else 0
         tokens = max(tokens, prompt_tokens + (written if bound is not None else min(written, UNBOUNDED_TOKENS)))
         if candidate.pricing is not None:
             worst = Usage(input_tokens=prompt_tokens, output_tokens=written)

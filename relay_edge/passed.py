@@ -7,32 +7,42 @@
 | anything else | with its first byte |
 """
 
+from collections.abc import Callable
+
 from relay_contract.errors import UpstreamProtocolError
 from relay_edge.host_answer import ENDING_SECONDS, EVENT_STREAM, HostAnswer, content_type_of
-from relay_edge.protocols import Surface
 from relay_edge.protocols.event_watch import StreamWatch
-from relay_edge.protocols.watch import usage_of_body
 from relay_edge.streaming import CallerStream
 from relay_edge.upstream import Head
 
 HELD_BYTES = 256 * 1024
 MAX_READ_BYTES = 2 * 1024 * 1024
-"""A larger JSON answer passes unread; its usage is then not known."""
+TAIL_BYTES = 4_096
+"""Of a larger JSON answer (images, many embeddings) only the end is read: usage is known where it stands last there."""
 
 
 class PassedAnswer(HostAnswer):
     """Receives one try's answer."""
 
-    __slots__ = ("_body", "_hides_usage", "_is_ending", "_is_held", "_size", "_surface", "_watch")
+    __slots__ = ("_body", "_hides_usage", "_is_ending", "_is_held", "_size", "_tail", "_watch", "_watching")
 
-    def __init__(self, stream: CallerStream, host_lines: bytes, surface: Surface, *, hides_usage: bool = False) -> None:
-        """`hides_usage`: the caller's stream is not to have the usage that the relay asked the host for."""
+    def __init__(
+        self,
+        stream: CallerStream,
+        host_lines: bytes,
+        watching: Callable[[bool], StreamWatch],
+        *,
+        hides_usage: bool = False,
+    ) -> None:
+        """`watching`: as in `Surface.watch`. `hides_usage`: the caller's stream is not to have the usage that the relay
+        asked the host for."""
         super().__init__(stream, host_lines)
-        self._surface = surface
+        self._watching = watching
         self._hides_usage = hides_usage
         self._watch: StreamWatch | None = None
         self._body: list[bytes] | None = None  # of a JSON answer that is read
         self._size = 0
+        self._tail = b""
         self._is_held = self._is_ending = False
 
     def read_usage(self) -> None:
@@ -44,7 +54,7 @@ class PassedAnswer(HostAnswer):
     def _accepts(self, head: Head) -> bool:
         content_type = content_type_of(head)
         if content_type.startswith(EVENT_STREAM):
-            self._watch = self._surface.watch(self._hides_usage)
+            self._watch = self._watching(self._hides_usage)
             head.length = None  # the watch may leave something out
         elif content_type.startswith(b"application/json"):
             self._body, self._is_held = [], True
@@ -61,6 +71,8 @@ class PassedAnswer(HostAnswer):
         elif body or is_end:
             self._stream.write(body, is_end)
             self._is_done = is_end
+            if self.first_token is None:
+                self._saw_content()
 
     def _take_events(self, watch: StreamWatch, body: bytes, is_end: bool) -> None:
         """Raises UpstreamProtocolError for a stream that stops before its end."""
@@ -95,9 +107,10 @@ class PassedAnswer(HostAnswer):
         self._size += len(body)
         gathered.append(body)
         if is_end:
+            whole = b"".join(gathered)
             if 200 <= self.status < 300:
-                self.usage, self.finish = usage_of_body(self._surface.shape, b"".join(gathered))
-            self._stream.write(b"".join(gathered) if self._is_held else body, True)
+                self._read_whole(whole)
+            self._stream.write(whole if self._is_held else body, True)
             self._is_done = True
         elif not self._is_held:
             self._stream.write(body, False)
@@ -107,7 +120,16 @@ class PassedAnswer(HostAnswer):
         if self.first_token is None and (is_end or not self._is_held):
             self._saw_content()
         if self._size > MAX_READ_BYTES:
-            self._body = None
+            self._tail = b"".join(gathered)[-TAIL_BYTES:]
+            gathered[:] = [self._tail]
+
+    def _read_whole(self, body: bytes) -> None:
+        if self._tail:  # the beginning is gone
+            start = body.rfind(b'"usage"')
+            body = b"{" + body[start:] if start >= 0 else b""
+        watch = self._watching(False)
+        watch.see_whole(body)
+        self.usage, self.finish = watch.usage, watch.finish
 
     def _close(self) -> bool:
         if self._watch is not None and self._watch.has_finished:

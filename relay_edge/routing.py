@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
 
-from relay_contract.errors import ModelForbidden, ModelNotFound, NoHostKey
+from relay_contract.errors import BadField, ModelForbidden, ModelNotFound, NoHostKey
 from relay_contract.nouns import (
     Fallback,
     FallbackCondition,
@@ -40,6 +40,8 @@ from relay_edge.stops import Stop, survey
 MAX_KEPT_ROUTES = 50_000
 MAX_ROTATIONS = 64
 """Ways in which the keys of a route are turned at most."""
+
+Shapes = frozenset[WireShape]
 
 NO_POLICY = "This relay key has no policy, so it reaches no model. Ask the project's owner for one."
 
@@ -125,18 +127,26 @@ class Router:
         self._load = Load() if load is None else load
         self._chance = chance
         self._grants: dict[PolicyId, Grants] = {}
-        self._routes: dict[tuple[PolicyId, str, WireShape], _Route] = {}
+        self._routes: dict[tuple[PolicyId, str, WireShape, Shapes | None], _Route] = {}
         self._candidates: dict[tuple[HostBindingId, HostKeyId], Candidate] = {}
         self._reachable: dict[PolicyId, tuple[Listed, ...]] = {}
 
     def plan(
-        self, policy: Policy | None, name: str, shape: WireShape, turns: Turns, *, affinity: bytes | None = None
+        self,
+        policy: Policy | None,
+        name: str,
+        shape: WireShape,
+        turns: Turns,
+        *,
+        affinity: bytes | None = None,
+        only: Shapes | None = None,
     ) -> Plan:
-        """Where a call goes. `affinity` names its conversation, for policies that keep those together.
+        """Where a call goes. `affinity` names its conversation, for policies that keep those together. `only`: shapes
+        of hosts that do what is asked for; None: all do.
 
-        Raises ModelNotFound, ModelForbidden, NoHostKey.
+        Raises ModelNotFound, ModelForbidden, NoHostKey, and BadField where no host of the model does it.
         """
-        return self._route(policy, name, shape).plan(turns, affinity, self._load, self._chance)
+        return self._route(policy, name, shape, only).plan(turns, affinity, self._load, self._chance)
 
     def wants_affinity(self, policy: Policy | None, name: str, shape: WireShape) -> bool:
         """Whether a conversation's name would change the plan, and is worth 2 us to find. Raises as `plan` does."""
@@ -146,34 +156,35 @@ class Router:
         """The candidate that a conversation belongs to; None where it takes what comes. Raises as `plan` does."""
         return self._route(policy, name, shape).home(conversation)
 
-    def _route(self, policy: Policy | None, name: str, shape: WireShape) -> "_Route":
+    def _route(self, policy: Policy | None, name: str, shape: WireShape, only: Shapes | None = None) -> "_Route":
         if policy is None:
             raise ModelForbidden(NO_POLICY)
-        route = self._routes.get((policy.id, name, shape))
+        route = self._routes.get((policy.id, name, shape, only))
         if route is None:
             if len(self._routes) >= MAX_KEPT_ROUTES:
                 self._routes.clear()
-            route = self._routes[policy.id, name, shape] = _Route(
-                shape, self._ways(policy, name, shape), is_strict=policy.is_strict
-            )
+            route = _Route(shape, self._ways(policy, name, shape, only), is_strict=policy.is_strict)
+            self._routes[policy.id, name, shape, only] = route
         return route
 
-    def _ways(self, policy: Policy, name: str, shape: WireShape) -> "tuple[_Way, ...]":
+    def _ways(self, policy: Policy, name: str, shape: WireShape, only: Shapes | None) -> "tuple[_Way, ...]":
         """The model asked for, then its fallbacks; these alone where it has no candidate and any failure leads on."""
         model = find_model(self._snapshot, name)
         if model is None:
             raise ModelNotFound
         fallback = fallback_for(policy, model)
-        behind = [] if fallback is None else self._behind(policy, model, shape, fallback)
+        behind = [] if fallback is None else self._behind(policy, model, shape, only, fallback)
         try:
-            first = self._way(policy, model, shape)
+            first = self._way(policy, model, shape, only)
         except NoHostKey:
             if not behind or FallbackCondition.ANY_FAILURE not in behind[0].when:
                 raise
-            first = self._way(policy, behind.pop(0).model, shape)
+            first = self._way(policy, behind.pop(0).model, shape, only)
         return first, *behind
 
-    def _behind(self, policy: Policy, model: Model, shape: WireShape, fallback: Fallback) -> "list[_Way]":
+    def _behind(
+        self, policy: Policy, model: Model, shape: WireShape, only: Shapes | None, fallback: Fallback
+    ) -> "list[_Way]":
         ways: list[_Way] = []
         seen = {model.id}
         for name in fallback.then:
@@ -182,13 +193,18 @@ class Router:
                 continue
             seen.add(other.id)
             try:
-                ways.append(self._way(policy, other, shape, frozenset(fallback.when)))
-            except (ModelForbidden, NoHostKey):
+                ways.append(self._way(policy, other, shape, only, frozenset(fallback.when)))
+            except (ModelForbidden, NoHostKey, BadField):
                 continue  # the explanation says so
         return ways
 
     def _way(
-        self, policy: Policy, model: Model, shape: WireShape, when: frozenset[FallbackCondition] = frozenset()
+        self,
+        policy: Policy,
+        model: Model,
+        shape: WireShape,
+        only: Shapes | None,
+        when: frozenset[FallbackCondition] = frozenset(),
     ) -> "_Way":
         reach = self.grants(policy).of(model)
         if not reach.is_open:
@@ -198,7 +214,9 @@ class Router:
             raise ModelForbidden
         if not found.stops:
             raise NoHostKey
-        pools = [self._pool(model, stop) for stop in found.stops]
+        pools = [self._pool(model, stop) for stop in found.stops if only is None or stop.binding.wire_shape in only]
+        if not pools:
+            raise BadField("model", "No host of this model does what this address asks for. Use another model.")
         tiers = [
             _sorted_tier(policy.selection, list(tier), shape)
             for _, tier in groupby(pools, key=lambda pool: pool.binding.priority)

@@ -213,6 +213,9 @@ class CallerStream:
         lines = b""
         if head.status in _NO_BODY:
             self._framing = b"none"
+        elif self._request.method == "HEAD":
+            self._framing = b"none"
+            lines = b"" if head.length is None else b"content-length: %d\r\n" % head.length
         elif known is not None:
             self._framing = b"length"
             lines = b"content-length: %d\r\n" % known

@@ -35,6 +35,7 @@ from relay_contract.nouns import (
     RelayKey,
     RelayKeyId,
     Target,
+    WireShape,
 )
 from relay_edge.catalog.buckets import Buckets, BucketsBuilder
 
@@ -69,6 +70,8 @@ PROJECT_BY_SLUG = Index(Project, lambda row: row.slug, _by_id)
 LINE_BY_SLUG = Index(Line, lambda row: (row.project_id, row.slug), _by_id)
 ENDPOINT_BY_SLUG = Index(Endpoint, lambda row: (row.line_id, row.slug), _by_id)
 TARGETS_OF_ENDPOINT = Index(Target, lambda row: row.endpoint_id if row.is_enabled else None, _by_id)
+HOST_BY_SLUG = Index(Host, lambda row: row.slug, _by_id)
+BINDINGS_OF_HOST = Index(HostBinding, lambda row: row.host_id if row.is_enabled else None, _by_id)
 MODEL_BY_NAME = Index(Model, lambda row: row.name, _by_id)
 MODEL_BY_ALIAS = Index(ModelAlias, lambda row: row.name, _by_id)
 BINDINGS_OF_MODEL = Index(HostBinding, lambda row: row.model_id, lambda row: (row.priority, row.id))
@@ -80,6 +83,8 @@ INDEXES: tuple[Index[Any], ...] = (
     LINE_BY_SLUG,
     ENDPOINT_BY_SLUG,
     TARGETS_OF_ENDPOINT,
+    HOST_BY_SLUG,
+    BINDINGS_OF_HOST,
     MODEL_BY_NAME,
     MODEL_BY_ALIAS,
     BINDINGS_OF_MODEL,
@@ -180,6 +185,15 @@ class Snapshot:
     def host(self, host_id: HostId) -> Host | None:
         """A host by id; also a disabled one."""
         return self._row(Host, host_id)
+
+    def host_by_slug(self, slug: str) -> Host | None:
+        """The host, enabled or not."""
+        return self._first(HOST_BY_SLUG, slug)
+
+    def host_shape(self, host_id: HostId) -> WireShape | None:
+        """The shape of its first enabled binding; None when it has none."""
+        binding = self._first(BINDINGS_OF_HOST, host_id)
+        return None if binding is None else binding.wire_shape
 
     def endpoint(self, project_slug: str, line_slug: str, endpoint_slug: str) -> EndpointRoute | None:
         """The way to an endpoint; None when a part of it is missing, disabled or archived."""

@@ -7,6 +7,7 @@ string that is base64 (an image, a document, sound) is not read by the character
 
 import re
 
+from relay_edge.protocols.form import FormRequest
 from relay_edge.protocols.model_name import ModelRequest
 
 CHARACTERS_PER_TOKEN = 4
@@ -26,8 +27,10 @@ def tokens_of(characters: int) -> int:
     return -(-characters // CHARACTERS_PER_TOKEN)
 
 
-def estimate(request: ModelRequest) -> tuple[int, int | None]:
+def estimate(request: ModelRequest | FormRequest) -> tuple[int, int | None]:
     """Input tokens, and the most that all its answers together may hold; None where the caller set no bound."""
+    if isinstance(request, FormRequest):
+        return min(MAX_TOKENS, request.prompt_tokens), None
     characters = len(request.body)
     blobs = 0
     if characters > _SMALLEST_BLOB_BYTES:

@@ -59,6 +59,9 @@ class StreamWatch(Protocol):
         """After the host's last byte: what is left of them, and what closes a stream that has finished but not ended.
         An event that is cut in two does not come out."""
 
+    def see_whole(self, body: bytes) -> None:
+        """A whole answer instead of a stream. Never raises: what cannot be read says nothing."""
+
     @property
     def has_content(self) -> bool:
         """The commit point was reached: text, thinking, a tool call, a refusal, or the end of an empty answer."""

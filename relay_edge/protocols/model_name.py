@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from relay_contract.errors import BadRequest, MalformedJson
+from relay_contract.errors import BadField, BadRequest, MalformedJson
 
 _KEY = b'"model"'
 _ESCAPED_KEY = re.compile(
@@ -39,6 +39,7 @@ class _Fields(msgspec.Struct, gc=False):
 
 _fields = msgspec.json.Decoder(_Fields)
 _top_level = msgspec.json.Decoder(dict[str, msgspec.Raw])
+NO_MODEL = "is missing. Name a model that does this; GET /v1/models lists what this key reaches."
 _WHOLE_NUMBER = re.compile(rb"\d{1,9}")
 
 
@@ -97,7 +98,8 @@ class ModelRequest:
 
 
 def read_model_request(body: bytes) -> ModelRequest:
-    """Raises MalformedJson for what is no JSON in UTF-8, BadRequest where `model` or `stream` has another type."""
+    """Raises MalformedJson for what is no JSON in UTF-8, BadField without `model`, BadRequest where it or `stream` has
+    another type."""
     if not body.isascii():
         try:
             body.decode()  # the fields that nobody decodes are checked as well
@@ -106,6 +108,8 @@ def read_model_request(body: bytes) -> ModelRequest:
     try:
         fields = _fields.decode(body)
     except msgspec.ValidationError as error:
+        if str(error).endswith("missing required field `model`"):
+            raise BadField("model", NO_MODEL) from error
         raise BadRequest(f"The body does not fit: {error}.") from error
     except RecursionError as error:
         raise MalformedJson("The body is nested too deeply.") from error

@@ -27,6 +27,7 @@ from relay_edge.inference import Inference
 from relay_edge.metrics import Metrics
 from relay_edge.resolve import Resolver
 from relay_edge.upstream_pool import PoolLimits, UpstreamPool, client_tls
+from relay_edge.vendor_routes import VendorRoutes
 from tests.edge.nouns import (
     BINDING,
     HOST,
@@ -128,13 +129,19 @@ async def running_plane(
     admission = Admission(redis_url, wheel, metrics)
     await admission.start()
     served: list[CallRecord] = []
+    authenticator = Authenticator()
     inference = Inference(
-        catalog, Authenticator(), admission, pool, metrics,
+        catalog, authenticator, admission, pool, metrics,
         max_body_bytes=MAX_BODY_BYTES, body_seconds=body_seconds, on_served=served.append,
     )  # fmt: skip
 
+    routes = VendorRoutes(catalog, authenticator, inference, metrics)
+
     async def dispatch(request: web.BaseRequest) -> web.StreamResponse:
-        return await inference.ROUTES[request.path][1](request)
+        path = request.raw_path.partition("?")[0]
+        handler = routes.PATHS.get(path) or routes.below(path)
+        assert handler is not None, path
+        return await handler(request)
 
     door = Door(dispatch, metrics.surfaces["other"])
     listening = await loop.create_server(door, "127.0.0.1", 0)

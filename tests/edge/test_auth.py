@@ -66,6 +66,13 @@ def test_no_key_or_an_unknown_one(lines: dict[str, str], error: type[RelayError]
     assert type(raised.value) is error
 
 
+def test_two_relay_keys_that_differ() -> None:
+    other = tokens.mint(nouns.KeyMode.LIVE).token
+    with pytest.raises(InvalidKey, match="two different relay keys"):
+        authenticate(BEARER | {"x-api-key": other}, RELAY_KEY, PROJECT, POLICY)
+    assert authenticate(BEARER | {"x-api-key": TOKEN.token}, RELAY_KEY, PROJECT, POLICY).key is RELAY_KEY
+
+
 REVOKED, EXPIRED = {"revoked_at": PAST}, {"expires_at": PAST}
 ARCHIVED, UNSCOPED = {"is_archived": True}, {"scopes": (Scope.RELAY,)}
 

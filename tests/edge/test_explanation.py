@@ -257,7 +257,7 @@ async def test_a_caller_asks_with_its_own_key(edge: InsideEdge) -> None:
     [
         (b"", "malformed_json", ""),
         (b"[]", "bad_request", ""),
-        ({}, "bad_request", "model"),
+        ({}, "bad_field", "model"),
         ({"model": 1}, "bad_request", "model"),
         ({"model": "demo-gpt", "surface": 1}, "bad_field", "surface"),
         ({"model": "demo-gpt", "surface": "gemini"}, "bad_field", "chat_completions, responses, messages"),

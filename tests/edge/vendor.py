@@ -160,6 +160,8 @@ class Vendor:
     answer: Answer | None = None
     tls: ssl.SSLContext | None = None
     host: str = "127.0.0.1"
+    path: str = ""  # "": the one of its shape
+    takes: str = "application/json"  # how the content type of a call begins
     calls: list[VendorCall] = field(default_factory=list)
     problems: list[BaseException] = field(default_factory=list)
     connections: int = 0
@@ -228,9 +230,10 @@ class Vendor:
                 raise Malformed(repr(line))
             headers.append((name.lower(), value.strip()))
         lengths = [value for name, value in headers if name == "content-length"]
-        if len(lengths) != 1:
+        if len(lengths) != 1 and (lengths or method == "POST"):
             raise Malformed(f"{len(lengths)} content lengths")
-        return VendorCall(method, path, headers, await reader.readexactly(int(lengths[0])), number)
+        body = await reader.readexactly(int(lengths[0])) if lengths else b""
+        return VendorCall(method, path, headers, body, number)
 
     def _check(self, call: VendorCall) -> None:
         names = {name for name, _ in call.headers}
@@ -240,23 +243,24 @@ class Vendor:
         is_gemini = self.shape is WireShape.GEMINI
         wrong = {
             "method": call.method != "POST",
-            "path": call.path not in (GEMINI_PATHS if is_gemini else (PATHS[self.shape],)),
+            "path": call.path not in (GEMINI_PATHS if is_gemini else (self.path or PATHS[self.shape],)),
             "credential": key not in self.keys or bool(other & names),
             "host": call.header("host") != self.url.split("//")[1].removesuffix("/v1"),
-            "content-type": call.header("content-type") != "application/json",
+            "content-type": not (call.header("content-type") or "").startswith(self.takes),
             "accept-encoding": call.header("accept-encoding") != "identity",
             "user-agent": not call.header("user-agent"),
             "version": self.shape is WireShape.ANTHROPIC_MESSAGES and not call.header("anthropic-version"),
             "forbidden header": bool(names & FORBIDDEN),
             "relay key": any("rk_" in value for _, value in call.headers),
-            "body": not call.json.get("contents") if is_gemini else not isinstance(call.json.get("model"), str),
+            "body": self.takes == "application/json"
+            and (not call.json.get("contents") if is_gemini else not isinstance(call.json.get("model"), str)),
         }
         if found := [what for what, is_wrong in wrong.items() if is_wrong]:
             raise Malformed(f"{found}: {call}")
 
     async def standard(self, call: VendorCall, wire: Wire) -> None:
         """What the vendor answers when nothing else was asked for."""
-        if call.json.get("stream") or call.path.endswith("alt=sse"):
+        if call.body and (call.json.get("stream") or call.path.endswith("alt=sse")):
             await wire.head(200, "content-type: text/event-stream", "transfer-encoding: chunked")
             for event in STREAMS[self.shape]:
                 await wire.chunk(event)

@@ -20,8 +20,9 @@ assert (whole.stop_reason, whole.usage.output_tokens) == ("end_turn", 22), whole
 with messages.stream(model=MODEL, max_tokens=100, messages=TALK) as stream:
     assert "".join(stream.text_stream) == ANSWER
     assert stream.get_final_message().usage.output_tokens == 22
-cut = messages.create(model=MODEL, max_tokens=2, messages=TALK)
-assert (cut.stop_reason, cut.content[0].text) == ("max_tokens", "This is"), cut
+cut = messages.create(model=MODEL, max_tokens=16, messages=TALK)  # OpenAI's Responses take no less
+assert cut.stop_reason == "max_tokens", cut
+assert cut.content[0].text == 'This is the demo vendor; no model is behind it. You wrote: "', cut
 
 talk = [{"role": "user", "content": TOOL_QUESTION}]
 asked = messages.create(model=MODEL, max_tokens=100, messages=talk, tools=TOOLS)
