@@ -10,7 +10,7 @@ import pytest
 from relay_contract import nouns
 from relay_contract.traffic import CallRow, ErrorSource, columns
 from relay_contract.usage import Usage, UsageSource
-from relay_edge.call_record import Attempt, CallRecord
+from relay_edge.call_record import Attempt, CallRecord, Reached
 from relay_edge.call_rows import CallToKeep, encode_row, is_kept, used
 from relay_edge.routing import Candidate
 from tests.edge.nouns import BINDING, HOST, HOST_KEY, MODEL, MOMENT, PRICING
@@ -145,3 +145,21 @@ def test_any_text_becomes_json() -> None:
         text = "".join(chr(chance.choice((0, 9, 92, 34, 0xD800, 0xDFFF, 0x1F600, 117, 48))) for _ in range(9))
         json.loads(encode_row({"text": text}).decode())
         assert b"\0" not in encode_row({"text": text})
+
+
+def test_a_free_call_costs_nothing_whatever_its_price() -> None:
+    row = row_of(record(is_free=True, usage=Usage(input_tokens=5), usage_source=UsageSource.PROVIDER))
+    assert (row["usage_source"], row["input_tokens"], row["cost_nanousd"]) == ("none", 0, 0)
+
+
+def test_a_form_is_counted_by_its_estimate() -> None:
+    row = row_of(record(prompt_tokens=1604, usage=None, bytes_in=5_000_000))
+    assert (row["usage_source"], row["input_tokens"]) == ("estimated", 1604)
+
+
+def test_a_raw_call_names_its_host_and_no_model() -> None:
+    reached = Reached(HOST, HOST_KEY, 2)
+    row = row_of(record(candidate=None, attempts=[], reached=reached, requested_model="", usage=Usage(input_tokens=5)))
+    names = ("host", "host_id", "host_key_id", "binding_id", "model", "model_id", "attempts", "input_tokens")
+    assert [row[name] for name in names] == ["vendor", 1, 1, None, "", None, 2, 5]
+    assert row["cost_nanousd"] is None
