@@ -9,7 +9,8 @@ RelayError
 │   ├── Unauthenticated       401 missing_key
 │   │   ├── InvalidKey        401 invalid_key
 │   │   ├── KeyRevoked        401 key_revoked
-│   │   └── KeyExpired        401 key_expired
+│   │   ├── KeyExpired        401 key_expired
+│   │   └── MetricsForbidden  401 metrics_forbidden
 │   ├── Forbidden             403 forbidden
 │   │   ├── ProjectArchived   403 project_archived
 │   │   ├── ScopeMissing      403 scope_missing
@@ -114,6 +115,11 @@ class KeyRevoked(Unauthenticated):
 class KeyExpired(Unauthenticated):
     code = "key_expired"
     text = "This relay key has expired. Ask the project's owner for a new one."
+
+
+class MetricsForbidden(Unauthenticated):
+    code = "metrics_forbidden"
+    text = "Metrics are told to this machine, or to who sends RELAY_METRICS_TOKEN as `Authorization: Bearer ...`."
 
 
 class Forbidden(CallerError):

@@ -182,6 +182,7 @@ class Edge:
             sources=self._sources,
             files=self._files,
             process_index=process_index,
+            metrics_token=settings.metrics_token,
         )
         vendors = VendorRoutes(self.catalog, authenticator, inference, self.metrics)
         dispatch = Dispatch(vendors, explain_call, endpoints, self.health, self.metrics, domain=settings.domain)

@@ -35,6 +35,7 @@ class EdgeSettings:
     egress_allow: tuple[Network, ...]  # networks that hosts may be in although they are not public
     spill_folder: Path  # on a disk of this machine; rows of calls wait there while Postgres is away
     spill_max_bytes: int  # of each process
+    metrics_token: str = field(repr=False)  # for /metrics; "" tells them to this machine only
     log_level: str
     trace_share: float  # of the calls that nothing was remarkable about
     trace_slow_seconds: float
@@ -72,6 +73,7 @@ class EdgeSettings:
             egress_allow=env.networks("RELAY_EGRESS_ALLOW"),
             spill_folder=Path(env.text("RELAY_SPILL_DIR", ".relay/spill")),
             spill_max_bytes=env.integer("RELAY_SPILL_MAX_BYTES", 268_435_456, 1_048_576, 1_099_511_627_776),
+            metrics_token=env.secret("RELAY_METRICS_TOKEN", ""),
             log_level=env.text("RELAY_LOG_LEVEL", "INFO", LOG_LEVELS),
             trace_share=env.share("RELAY_TRACE_SHARE", 0.1),
             trace_slow_seconds=env.seconds("RELAY_TRACE_SLOW_SECONDS", 30, 0, 3600),
