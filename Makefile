@@ -45,6 +45,6 @@ shell: ## Django's shell on the same data
 lock: ## pin requirements*.in into requirements*.txt, with hashes
 	@$(PYTHON) standalone/environment.py --dev
 	@uv=$$(command -v .venv/bin/uv || command -v uv) || { echo "make lock needs uv"; exit 1; }; \
-	for name in requirements requirements-standalone requirements-dev requirements-uv; do \
+	for name in requirements requirements-standalone requirements-dev requirements-uv requirements-clients; do \
 		$$uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $$name.in -o $$name.txt || exit 1; \
 	done

@@ -22,7 +22,8 @@ from bench.product import Product
 from bench.report import Aim, Figure, Report
 
 RESULTS = ROOT / "bench" / "results"
-PARTS = ("memory", "requests", "streams", "deliveries", "catalog")
+PARTS = ("memory", "requests", "streams", "cross", "outage", "processes", "deliveries", "catalog")
+ON_REQUEST = ("soak",)
 DEFAULT_FOLDER = Path("/var/tmp")  # on a disk, unlike /tmp on many systems, whose fsync would cost nothing
 STREAMS_OF_THE_AIM = 25
 CATALOG_SECONDS = 300
@@ -49,7 +50,13 @@ def main(arguments: Sequence[str]) -> int:
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="What the relay costs, beside a bare proxy.")
     parser.add_argument("--quick", action="store_true", help="a tenth of everything, one round: a look, no evidence")
-    parser.add_argument("--only", choices=PARTS, action="append", help="measure this part alone; may be repeated")
+    parser.add_argument(
+        "--only",
+        choices=PARTS + ON_REQUEST,
+        action="append",
+        help="measure this part alone; may be repeated. soak is measured only when it is named",
+    )
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long soak holds its streams (default 10)")
     parser.add_argument("--rounds", type=int, choices=range(1, 21), metavar="N", help="medians of so many (default 3)")
     parser.add_argument("--bare", action="store_true", help="the bare proxy alone, without starting the product")
     parser.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="where the product's data lives meanwhile")
@@ -86,10 +93,14 @@ def run(options: argparse.Namespace, sizes: Sizes | None = None) -> Report:
                 _requests(found, contenders, sizes, rounds)
             if "streams" in wanted:
                 _streams(found, contenders, sizes, rounds)
+            if ours is not None:
+                _inference(found, ours, wanted, sizes, rounds=rounds, minutes=options.minutes)
         if ours is not None:
             if "deliveries" in wanted:
                 _deliveries(found, ours, sink, sizes, rounds)
             _peaks(found, ours)
+    if "processes" in wanted and not options.bare:
+        _processes(found, options.folder, sizes, rounds)
     if "catalog" in wanted and (ROOT / "bench" / "catalog.py").exists() and not options.bare:
         _catalog(found)
     return found
@@ -119,6 +130,39 @@ def _streams(found: Report, contenders: Sequence[Contender], sizes: Sizes, round
         aim = Aim(1.3, is_upper=True) if at_once == STREAMS_OF_THE_AIM else None
         found.figures += report.stream_figures(samples, at_once, aim)
         found.raw[f"streams_{at_once}_at_once"] = samples
+
+
+def _inference(
+    found: Report, ours: Product, wanted: Sequence[str], sizes: Sizes, *, rounds: int, minutes: float
+) -> None:
+    """What only the product does."""
+    contender = measure.product_contender(ours)
+    if "cross" in wanted:
+        _say(f"translated chats and streams, {rounds} rounds")
+        whole, streamed = measure.cross_shape(contender, sizes, rounds)
+        found.figures += report.cross_shape_figures(whole, streamed, sizes.streams[-1][0])
+        found.raw |= {"cross_shape": whole, "cross_shape_streams": streamed}
+    if "outage" in wanted:
+        _say("chats while Redis is halted for a second")
+        sample = measure.redis_stopped(ours, contender, sizes)
+        found.figures += report.outage_figures(sample)
+        found.raw["redis_stopped"] = sample
+    if "soak" in wanted:
+        _say(f"{sizes.idle_streams:,} live streams for {minutes:g} minutes")
+        resident = measure.ticking_streams(contender, sizes, minutes)
+        found.figures += report.soak_figures(sizes.idle_streams, minutes, resident)
+        found.raw["soak_resident_bytes"] = resident
+
+
+def _processes(found: Report, folder: Path, sizes: Sizes, rounds: int) -> None:
+    """One edge process and two, nothing pinned."""
+    taken = []
+    for edges in (1, 2):
+        _say(f"{sizes.requests:,} chats on {edges} edge process{'es' if edges > 1 else ''}, {rounds} rounds")
+        with server("vendor") as vendor, product.running(vendor.url, vendor.url, folder, edges=edges) as ours:
+            taken.append(measure.requests([measure.product_contender(ours)], sizes, rounds))
+    found.figures += report.process_figures(*taken)
+    found.raw["processes"] = taken
 
 
 def _deliveries(found: Report, ours: Product, sink: Part, sizes: Sizes, rounds: int) -> None:

@@ -43,9 +43,10 @@ REVOCATION_DEADLINE_SECONDS = 30.0
 FILL = """
 INSERT INTO catalog_project (slug, name, description, is_archived, created_at, updated_at)
     SELECT 'project-' || n, 'project', '', false, now(), now() FROM generate_series(1, 1000) AS n;
-INSERT INTO access_relaykey (project_id, name, mode, key_id, token_hash, scopes, created_at, expires_at)
+INSERT INTO access_relaykey (project_id, name, mode, key_id, token_hash, scopes, captures_payloads, created_at,
+                             expires_at)
     SELECT (SELECT min(id) FROM catalog_project) + n % 1000, 'key ' || n, 'live', lpad(n::text, 12, '0'),
-           sha256(n::text::bytea), ARRAY['relay', 'inference'], now(), now() + interval '1 year'
+           sha256(n::text::bytea), ARRAY['relay', 'inference'], false, now(), now() + interval '1 year'
     FROM generate_series(1, {keys}) AS n;
 """
 

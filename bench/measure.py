@@ -5,20 +5,35 @@ before the load and again `_SETTLE_SECONDS` after its end, so that what a conten
 """
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench import processes
 from bench.load import Outcome, Plan
 from bench.parts import BenchError, Load, Part, fetch
-from bench.product import CHAT_MODEL, CHAT_PATH, ENDPOINT_PATH, IDLE_MODEL, TARGET_PATHS, Product
+from bench.product import (
+    CHAT_MODEL,
+    CHAT_PATH,
+    CROSS_MODEL,
+    ENDPOINT_PATH,
+    IDLE_MODEL,
+    TARGET_PATHS,
+    TICKING_MODEL,
+    Product,
+)
 
 BODY_BYTES = 1024
 _SETTLE_SECONDS = 0.3
 _DELIVERED_SECONDS = 120.0
 _POLL_SECONDS = 0.02
+_FEW_IN_FLIGHT = 8
+_HALT_AFTER_SECONDS = 0.5
+_HALT_SECONDS = 1.0
+_SOAK_SAMPLE_SECONDS = 5.0
 _LIVE_ROWS = "SELECT count(*) FROM deliveries_delivery WHERE state IN ('pending', 'sending')"
 
 Roles = Mapping[str, list[int]]
@@ -34,7 +49,7 @@ class Sizes:
     streams: tuple[tuple[int, int], ...] = ((25, 250), (200, 1_000))
     posts: int = 3_000
     posts_in_flight: int = 64
-    idle_streams: int = 1_000
+    idle_streams: int = 2_000
 
 
 QUICK = Sizes(2_000, 32, 300, ((25, 50), (200, 200)), 300, 64, 200)
@@ -95,7 +110,8 @@ class Placement:
 
 def chat_body(model: str, *, stream: bool = False) -> str:
     """A request body of BODY_BYTES, spelt as the vendor expects it."""
-    start = f'{{"model":"{model}",' + ('"stream":true,' if stream else "") + '"messages":[{"role":"user","content":"'
+    streamed = '"stream":true,"stream_options":{"include_usage":true},' if stream else ""
+    start = f'{{"model":"{model}",{streamed}"messages":[{{"role":"user","content":"'
     end = '"}],"max_tokens":200}'
     return start + ("words of a question " * 60)[: BODY_BYTES - len(start) - len(end)] + end
 
@@ -125,12 +141,14 @@ def _since(before: Mapping[str, float], roles: Roles) -> dict[str, float]:
     return {role: spent - before.get(role, 0.0) for role, spent in _cpu(roles).items()}
 
 
-def chat_plan(contender: Contender, count: int, connections: int, *, stream: bool = False) -> Plan:
+def chat_plan(
+    contender: Contender, count: int, connections: int, *, stream: bool = False, model: str = CHAT_MODEL
+) -> Plan:
     """`count` chat completions. Streams start spread over one stream's length, so that they do not tick together."""
     return Plan(
         url=contender.url + CHAT_PATH,
         headers={"content-type": "application/json", **contender.headers},
-        body=chat_body(CHAT_MODEL, stream=stream),
+        body=chat_body(model, stream=stream),
         connections=connections,
         count=count,
         ramp_seconds=0.8 if stream and connections > 1 else 0.0,
@@ -152,15 +170,34 @@ def streams(contenders: Sequence[Contender], at_once: int, count: int, rounds: i
     return _rounds(contenders, rounds, count, at_once, at_once, stream=True)
 
 
+def cross_shape(
+    contender: Contender, sizes: Sizes, rounds: int
+) -> tuple[dict[str, list[Sample]], dict[str, list[Sample]]]:
+    """Chat completions from a host that speaks messages: whole answers, then streams."""
+    at_once, count = sizes.streams[-1]
+    whole = _rounds(
+        [contender], rounds, sizes.requests // 2, sizes.requests_in_flight, sizes.requests // 10, model=CROSS_MODEL
+    )
+    return whole, _rounds([contender], rounds, count, at_once, at_once, stream=True, model=CROSS_MODEL)
+
+
 def _rounds(
-    contenders: Sequence[Contender], rounds: int, count: int, connections: int, warm_up: int, *, stream: bool = False
+    contenders: Sequence[Contender],
+    rounds: int,
+    count: int,
+    connections: int,
+    warm_up: int,
+    *,
+    stream: bool = False,
+    model: str = CHAT_MODEL,
 ) -> dict[str, list[Sample]]:
     samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
     for number in range(rounds):
         for contender in _turns(contenders, number):
-            with Load(chat_plan(contender, warm_up, min(connections, warm_up), stream=stream)) as load:
+            with Load(chat_plan(contender, warm_up, min(connections, warm_up), stream=stream, model=model)) as load:
                 load.run()
-            samples[contender.name].append(_once(contender, chat_plan(contender, count, connections, stream=stream)))
+            plan = chat_plan(contender, count, connections, stream=stream, model=model)
+            samples[contender.name].append(_once(contender, plan))
     sizes = {tuple(sample.outcome.body_bytes) for taken in samples.values() for sample in taken}
     if len(sizes) != 1:
         raise BenchError(f"The contenders' answers differ in size: {sizes}. They do not do the same work.")
@@ -248,6 +285,47 @@ def _check_ids(sink: Part, accepted: set[str]) -> int:
                 f"missing {len(accepted - seen.get(path, set()))}, strange {len(seen.get(path, set()) - accepted)}"
             )
     return sum(counts["calls"] - counts["distinct"] for counts in fetch(f"{sink.url}/seen").values())
+
+
+def redis_stopped(product: Product, contender: Contender, sizes: Sizes) -> Sample:
+    """Whole answers while Redis is halted (SIGSTOP) for a second in their midst: how long the longest took."""
+    (valkey, *_) = product.pids_by_role()["valkey"]
+    with Load(chat_plan(contender, sizes.requests, _FEW_IN_FLIGHT)) as load:
+        halting = threading.Timer(_HALT_AFTER_SECONDS, _halt, [valkey])
+        halting.start()
+        outcome = load.run()
+        halting.join()
+    if outcome.seconds < _HALT_AFTER_SECONDS + _HALT_SECONDS:
+        raise BenchError(f"The load took {outcome.seconds} s and was over before Redis went on; give it more requests.")
+    return Sample(outcome)
+
+
+def _halt(pid: int) -> None:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        time.sleep(_HALT_SECONDS)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def ticking_streams(contender: Contender, sizes: Sizes, minutes: float) -> list[int]:
+    """Resident bytes of the edge, every few seconds, while it holds streams that say a chunk a second."""
+    plan = replace(
+        chat_plan(contender, sizes.idle_streams, sizes.idle_streams, stream=True, model=TICKING_MODEL),
+        ramp_seconds=2.0,
+        hold=True,
+    )
+    taken: list[int] = []
+    with Load(plan) as load:
+        load.run()
+        ends = time.monotonic() + minutes * 60
+        while time.monotonic() < ends:
+            time.sleep(_SOAK_SAMPLE_SECONDS)
+            taken.append(largest(contender.roles()["edge"]).resident_bytes)
+        cut = load.release()
+    if cut:
+        raise BenchError(f"{contender.name} cut {cut} of {sizes.idle_streams} ticking streams by itself.")
+    return taken
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The product as a user starts it, `python -m standalone run`, with the bench's catalog, in a home of its own.
 
-One edge process, so that its cost can be told apart. Everything else is as it is by default: Postgres with fsync
-on. The home is removed at the end.
+One edge process unless it is told otherwise, so that its cost can be told apart. Everything else is as it is by
+default: Postgres with fsync on. The home is removed at the end.
 """
 
 import json
@@ -30,7 +30,9 @@ from relay_contract.nouns import KeyMode
 
 PROJECT = "bench"
 CHAT_MODEL = "bench-chat"
+CROSS_MODEL = "bench-cross"
 IDLE_MODEL = "bench-idle"
+TICKING_MODEL = "bench-ticking"
 TARGET_PATHS = ("/a", "/b", "/c")
 ENDPOINT_PATH = f"/r/{PROJECT}/v1/events"
 CHAT_PATH = "/v1/chat/completions"
@@ -102,7 +104,7 @@ def _role(command: str) -> str:
 
 
 def catalog(vendor_url: str, sink_url: str) -> str:
-    """The bench's catalog document: limits counted and never reached, two models, an endpoint with three targets.
+    """The bench's catalog document: limits counted and never reached, models, an endpoint with three targets.
 
     The vendor's name for the model differs from the callers', so that the body's `model` has to be spliced.
     """
@@ -121,8 +123,16 @@ rate_limits:
   - slug: bench-policy
     rules:
       - {{meter: requests, amount: 100000000, window_seconds: 60}}
+      - {{meter: tokens, amount: 1000000000000, window_seconds: 60}}
+      - {{meter: cost, amount: 1000000000000, window_seconds: 3600}}
 policies:
   - {{slug: bench, models: ["bench-*"], rate_limit: bench-policy}}
+prices:
+  - slug: bench-price
+    rates:
+      - {{meter: input, usd_per_million: 1.25}}
+      - {{meter: cache_read, usd_per_million: 0.125}}
+      - {{meter: output, usd_per_million: 10}}
 hosts:
   - slug: bench-vendor
     base_url: {vendor_url}/v1
@@ -133,10 +143,16 @@ hosts:
 models:
   - name: {CHAT_MODEL}
     bindings:
-      - {{host: bench-vendor, wire_shape: openai_chat, upstream_name: bench-upstream}}
+      - {{host: bench-vendor, wire_shape: openai_chat, upstream_name: bench-upstream, pricing: bench-price}}
   - name: {IDLE_MODEL}
     bindings:
-      - {{host: bench-vendor, wire_shape: openai_chat, upstream_name: bench-upstream-idle}}
+      - {{host: bench-vendor, wire_shape: openai_chat, upstream_name: bench-upstream-idle, pricing: bench-price}}
+  - name: {TICKING_MODEL}
+    bindings:
+      - {{host: bench-vendor, wire_shape: openai_chat, upstream_name: bench-upstream-ticking, pricing: bench-price}}
+  - name: {CROSS_MODEL}
+    bindings:
+      - {{host: bench-vendor, wire_shape: anthropic_messages, upstream_name: bench-upstream, pricing: bench-price}}
 projects:
   - slug: {PROJECT}
     name: Bench
@@ -155,7 +171,7 @@ projects:
 
 
 @contextmanager
-def running(vendor_url: str, sink_url: str, folder: Path) -> Iterator[Product]:
+def running(vendor_url: str, sink_url: str, folder: Path, *, edges: int = 1) -> Iterator[Product]:
     """The product with the bench's catalog live, in a new home under `folder`. BenchError when it does not come up.
 
     `folder` must be on a disk whose fsync is real, and open to others when the bench runs as root (Postgres does not).
@@ -167,7 +183,7 @@ def running(vendor_url: str, sink_url: str, folder: Path) -> Iterator[Product]:
         supervisor = subprocess.Popen(
             tethered("standalone", "run"),
             cwd=ROOT,
-            env=_environment(home),
+            env=_environment(home, edges),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -194,7 +210,7 @@ def running(vendor_url: str, sink_url: str, folder: Path) -> Iterator[Product]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _environment(home: Path) -> dict[str, str]:
+def _environment(home: Path, edges: int) -> dict[str, str]:
     """The shell's, without what it says about another relay."""
     edge, control, vendor, sink = free_ports(4)
     foreign = ("RELAY_", "DJANGO_", "DEMO_", "DATABASE_URL", "REDIS_URL")
@@ -204,7 +220,7 @@ def _environment(home: Path) -> dict[str, str]:
         "RELAY_CONTROL_PORT": str(control),
         "RELAY_DEMO_VENDOR_PORT": str(vendor),
         "RELAY_DEMO_SINK_PORT": str(sink),
-        "RELAY_EDGE_PROCESSES": "1",
+        "RELAY_EDGE_PROCESSES": str(edges),
     }
 
 

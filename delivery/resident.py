@@ -98,7 +98,7 @@ async def open_drainer(settings: Settings) -> AsyncIterator[Drainer]:
         sender = Sender(settings.egress_allow)
         stack.push_async_callback(sender.close)
         drainer = Drainer(
-            claims=Claims(connections[0], Destinations(Sealer(settings.master_key))),
+            claims=Claims(connections[0], Destinations(Sealer(*settings.master_keys))),
             sender=sender,
             wakes=wakes,
             record_connection=connections[1],

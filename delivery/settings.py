@@ -15,11 +15,14 @@ class Settings:
 
     database_url: str = field(repr=False)
     redis_url: str = field(repr=False)
-    master_key: bytes = field(repr=False)  # 32 bytes; opens the targets' signing secrets
+    master_keys: tuple[bytes, ...] = field(repr=False)  # of 32 bytes; open the targets' signing secrets
     egress_allow: tuple[Network, ...]  # networks that targets may be in although they are not public
     in_flight: int  # deliveries at once in one worker process, from claim to recorded result
     in_flight_per_target: int  # of them, to one target
     grace_seconds: float  # what sends in flight get at shutdown before they are given back to the queue
+    call_retention_days: int  # rows of calls to models
+    trace_retention_days: int  # how they came to their answers, and breakers that changed
+    capture_retention_days: int  # what they sent and received, where that is kept
     retention_days: int  # requests older than this are forgotten, unless something of them is still to be delivered
     metrics_port: int  # 0: no metrics page
     log_level: str
@@ -31,12 +34,15 @@ def read(environ: Mapping[str, str]) -> Settings:
     settings = Settings(
         database_url=env.url("DATABASE_URL"),
         redis_url=env.url("REDIS_URL", ("redis", "rediss", "unix")),
-        master_key=env.key32("RELAY_MASTER_KEY"),
+        master_keys=env.master_keys(),
         egress_allow=env.networks("RELAY_EGRESS_ALLOW"),
         in_flight=env.integer("RELAY_DELIVERY_IN_FLIGHT", 256, 1, 4096),
         in_flight_per_target=env.integer("RELAY_DELIVERY_IN_FLIGHT_PER_TARGET", 64, 1, 4096),
         grace_seconds=env.seconds("RELAY_DELIVERY_GRACE_SECONDS", 10, 0, 120),
         retention_days=env.integer("RELAY_RETENTION_DAYS", 30, 1, 3650),
+        call_retention_days=env.integer("RELAY_CALL_RETENTION_DAYS", 90, 1, 3650),
+        trace_retention_days=env.integer("RELAY_TRACE_RETENTION_DAYS", 14, 1, 3650),
+        capture_retention_days=env.integer("RELAY_CAPTURE_RETENTION_DAYS", 7, 1, 3650),
         metrics_port=env.integer("RELAY_WORKER_METRICS_PORT", 0, 0, 65_535),
         log_level=env.text("RELAY_LOG_LEVEL", "INFO", LOG_LEVELS),
     )

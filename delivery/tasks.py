@@ -2,6 +2,7 @@
 
 from delivery.app import app, resident, settings
 from relay_admin.deliveries import retention
+from relay_admin.traffic.retention import traffic_forget
 from relay_contract.messages import DRAIN_TASK
 
 MAX_SHARD = 2**15 - 1
@@ -20,3 +21,13 @@ def drain(shard: object) -> None:
 def forget() -> None:
     """Delete what is past its retention."""
     retention.requests_forget(older_than_days=settings.retention_days)
+
+
+@app.task(name="traffic.retention")  # type: ignore[untyped-decorator]  # as above
+def forget_traffic() -> None:
+    """Delete what is past its retention."""
+    traffic_forget(
+        calls_days=settings.call_retention_days,
+        traces_days=settings.trace_retention_days,
+        captures_days=settings.capture_retention_days,
+    )

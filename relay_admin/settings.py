@@ -16,10 +16,12 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 _env = Env(environ.Env.ENVIRON)
 SECRET_KEY = _env.secret("RELAY_SECRET_KEY")
-MASTER_KEY = _env.key32("RELAY_MASTER_KEY")
+MASTER_KEYS = _env.master_keys()
 EGRESS_ALLOW = _env.networks("RELAY_EGRESS_ALLOW")
 CONTROL_URL = _env.url("RELAY_CONTROL_URL", ("http", "https"), "http://127.0.0.1:8081").rstrip("/")
-EDGE_URL = _env.url("RELAY_EDGE_URL", ("http", "https"), "http://127.0.0.1:8080").rstrip("/")
+_port = _env.integer("RELAY_PORT", 8080, 1, 65_535)
+EDGE_URL = _env.url("RELAY_EDGE_URL", ("http", "https"), f"http://127.0.0.1:{_port}").rstrip("/")
+EDGE_INTERNAL_URL = _env.url("RELAY_EDGE_INTERNAL_URL", ("http", "https"), EDGE_URL).rstrip("/")
 EDGE_DATABASE_URL = _env.url("RELAY_EDGE_DATABASE_URL", default="")
 REDIS_URL = _env.url("REDIS_URL", ("redis", "rediss", "unix"))
 BOOTSTRAP_ADMIN_USERNAME = _env.text("RELAY_BOOTSTRAP_ADMIN_USERNAME", "admin")
@@ -65,6 +67,7 @@ INSTALLED_APPS = [
     "relay_admin.access.apps.AccessConfig",
     "relay_admin.catalog",
     "relay_admin.deliveries",
+    "relay_admin.traffic",
 ]
 AUTH_USER_MODEL = "access.User"
 AUTHENTICATION_BACKENDS = ["relay_admin.access.throttle.ThrottledBackend"]

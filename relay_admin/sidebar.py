@@ -36,6 +36,17 @@ def _item(title: str, icon: str, model: str, about: str, permission: str = "", *
     }
 
 
+def _page(title: str, icon: str, name: str, about: str, permission: str) -> dict[str, Any]:
+    """A page that is no list of rows."""
+    return {
+        "title": title,
+        "icon": icon,
+        "about": about,
+        "link": reverse_lazy(name),
+        "permission": lambda request: request.user.has_perm(permission),
+    }
+
+
 def _group(title: str, *items: dict[str, Any]) -> dict[str, Any]:
     return {"title": title, "separator": True, "collapsible": False, "items": list(items)}
 
@@ -97,6 +108,12 @@ UNFOLD: dict[str, Any] = {
                     badge="relay_admin.sidebar.failure_count",
                     badge_variant="danger",
                 ),
+                _item(
+                    "Model calls",
+                    "query_stats",
+                    "traffic.call",
+                    "Every call to a model: who made it, which host answered, what it used and what it cost.",
+                ),
                 _item("Replay batches", "replay", "deliveries.replaybatch", "Who replayed what, and what was refused."),
             ),
             _group(
@@ -126,11 +143,25 @@ UNFOLD: dict[str, Any] = {
                     "Which host serves a model, in which wire shape and under which name.",
                 ),
                 _item("Hosts", "dns", "catalog.host", "Vendors' APIs, with their timeouts."),
+                _item("Prices", "sell", "catalog.pricing", "What hosts ask for models, in USD per million tokens."),
                 _item(
                     "Host keys",
                     "vpn_key",
                     "catalog.hostkey",
                     "The credentials that calls to hosts go out with. Written, never read.",
+                ),
+                _page(
+                    "Resolve",
+                    "alt_route",
+                    "resolve",
+                    "Where a key's call for a model would go, and why nowhere else.",
+                    "access.view_relaykey",
+                ),
+                _item(
+                    "Breakers",
+                    "electrical_services",
+                    "traffic.breakerevent",
+                    "Host keys and bindings that are left alone for a while because they failed, and what opened them.",
                 ),
             ),
             _group(

@@ -92,6 +92,16 @@ class Env:
             return self._wrong(name, raw, expected, minimum)
         return float(raw)
 
+    def share(self, name: str, default: float | None) -> float:
+        """A part of a whole: `0` for nothing, `1` for all, `0.25` for a quarter."""
+        expected = "a share from 0 to 1, such as 0.25"
+        raw = self._raw(name)
+        if raw is None:
+            return self._absent(name, default, 0.0, expected)
+        if not _DECIMAL.fullmatch(raw) or float(raw) > 1:
+            return self._wrong(name, raw, expected, 0.0)
+        return float(raw)
+
     def boolean(self, name: str, default: bool | None) -> bool:
         """`true`, `yes`, `on`, `1` or `false`, `no`, `off`, `0`, in any case."""
         expected = "true or false"
@@ -123,6 +133,10 @@ class Env:
         """A 32-byte key in base64 (standard or URL-safe), from `name` or the file that `name`_FILE points to."""
         # A random placeholder, not zeros: nothing sealed by mistake before `done` opens for somebody who knows this.
         return self._secret(name, None, os.urandom(32), _KEY_EXPECTED + ", or a file's path in {}_FILE", _key32)
+
+    def master_keys(self) -> tuple[bytes, ...]:
+        """What `sealing.Sealer` takes: RELAY_MASTER_KEY, which seals, then those that only open. Each once."""
+        return tuple(dict.fromkeys((self.key32("RELAY_MASTER_KEY"), *self.keys32("RELAY_PREVIOUS_MASTER_KEYS"))))
 
     def keys32(self, name: str) -> tuple[bytes, ...]:
         """Any number of 32-byte keys in base64, by space or comma; unset means none. For keys that are rotated out."""

@@ -9,7 +9,8 @@ RelayError
 │   ├── Unauthenticated       401 missing_key
 │   │   ├── InvalidKey        401 invalid_key
 │   │   ├── KeyRevoked        401 key_revoked
-│   │   └── KeyExpired        401 key_expired
+│   │   ├── KeyExpired        401 key_expired
+│   │   └── MetricsForbidden  401 metrics_forbidden
 │   ├── Forbidden             403 forbidden
 │   │   ├── ProjectArchived   403 project_archived
 │   │   ├── ScopeMissing      403 scope_missing
@@ -34,12 +35,15 @@ RelayError
     ├── AcceptUnavailable     503 accept_unavailable
     └── ShuttingDown          503 shutting_down
 
-A class owns its code, status, whether trying again can help, and its public text, so that the HTTP answer, the log and
-the retry can never disagree. `error_shapes.py` turns one into the caller's wire shape; nothing else writes error
-bodies.
+A class owns its code, status, whose fault it is, whether trying again can help, and its public text, so that the HTTP
+answer, the log and the retry can never disagree. `error_shapes.py` turns one into the caller's wire shape; nothing else
+writes error bodies.
 """
 
+from dataclasses import dataclass
 from typing import ClassVar
+
+from relay_contract.traffic import ErrorSource
 
 
 class RelayError(Exception):
@@ -47,6 +51,7 @@ class RelayError(Exception):
 
     code: ClassVar[str]
     status: ClassVar[int]
+    source: ClassVar[ErrorSource]
     retryable: ClassVar[bool] = False
     text: ClassVar[str]
 
@@ -55,9 +60,15 @@ class RelayError(Exception):
         self.retry_after_seconds = retry_after_seconds
         super().__init__(self.public_text)
 
+    def add_attempts(self, attempts: int) -> None:
+        """Says in the public text how often a host was tried in vain."""
+        self.public_text += f" Attempts made: {attempts}."
+
 
 class CallerError(RelayError):
     """The request cannot be served as it was sent."""
+
+    source = ErrorSource.CLIENT
 
 
 class BadRequest(CallerError):
@@ -104,6 +115,11 @@ class KeyRevoked(Unauthenticated):
 class KeyExpired(Unauthenticated):
     code = "key_expired"
     text = "This relay key has expired. Ask the project's owner for a new one."
+
+
+class MetricsForbidden(Unauthenticated):
+    code = "metrics_forbidden"
+    text = "Metrics are told to this machine, or to who sends RELAY_METRICS_TOKEN as `Authorization: Bearer ...`."
 
 
 class Forbidden(CallerError):
@@ -161,15 +177,37 @@ class BodyTooLarge(CallerError):
     text = "The body is larger than this address takes. Nothing of it was kept."
 
 
+@dataclass(frozen=True, slots=True)
+class LimitState:
+    """What a rate limit leaves to the caller."""
+
+    meter: str  # nouns.Meter: requests or tokens
+    limit: int
+    remaining: int
+    reset_ms: int  # until all of it is left again
+
+
 class RateLimited(CallerError):
+    """`limits`: the tightest of each meter, for the headers of the answer."""
+
     code, status, retryable = "rate_limited", 429, True
     text = "A rate limit is reached. Try again after the time in Retry-After."
 
+    def __init__(
+        self,
+        text: str | None = None,
+        *,
+        retry_after_seconds: float | None = None,
+        limits: tuple[LimitState, ...] = (),
+    ) -> None:
+        self.limits = limits
+        super().__init__(text, retry_after_seconds=retry_after_seconds)
+
 
 class UpstreamError(RelayError):
-    """The other side failed before anything was sent to the caller."""
+    """The other side failed."""
 
-    retryable = True
+    source, retryable = ErrorSource.UPSTREAM, True
 
 
 class UpstreamConnectError(UpstreamError):
@@ -195,7 +233,7 @@ class UpstreamTimeout(UpstreamError):
 class RelayFault(RelayError):
     """Ours to clear; the caller did nothing wrong."""
 
-    retryable = True
+    source, retryable = ErrorSource.RELAY, True
 
 
 class InternalFault(RelayFault):

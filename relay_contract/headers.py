@@ -6,11 +6,29 @@ Names are lower case: HTTP compares them without case (RFC 9110 section 5.1), an
 REQUEST_ID = "x-request-id"
 """In: the caller's own id, echoed when it is short and printable. Out: the id under which the relay logged the call."""
 
+TAGS = "x-relay-tags"
+"""In, on a call to a model: the caller's own words for it, kept with its row."""
+
 DURABILITY = "relay-durability"
 DURABILITY_COMMITTED = "committed"
 """A 202 with this value was committed in Postgres before it was sent."""
 
 RETRY_AFTER = "retry-after"
+RETRY_AFTER_MS = "retry-after-ms"
+
+SERVED_MODEL = "x-relay-model"
+SERVED_HOST = "x-relay-host"
+ATTEMPTS = "x-relay-attempts"
+"""On an answer to a call to a model: who gave it, and how many tries at hosts it took."""
+
+SERVER_TIMING = "server-timing"
+"""On every answer to a call to a model: what the relay itself took of the time until its head, in milliseconds."""
+
+ESTIMATE = "x-relay-estimate"
+"""`true` on a count of tokens that the relay made itself, since no host of the model counts."""
+
+ERROR_SOURCE = "x-relay-error-source"
+"""On every error answer: whose fault it is (`traffic.ErrorSource`)."""
 
 DELIVERY_ID = "relay-delivery-id"
 ATTEMPT = "relay-attempt"
@@ -62,6 +80,16 @@ NOT_STORED = (
 """Headers of a relayed call that do not reach its targets: ours to write, or about the caller's connection."""
 
 NOT_STORED_PREFIXES = ("x-forwarded-", "relay-", "sec-", "cf-", "x-real-")
+
+_NOT_PASSED = (NOT_STORED - {"accept", "accept-language"}) | {REQUEST_ID, "openai-organization", "openai-project"}
+_NOT_PASSED_PREFIXES = (*NOT_STORED_PREFIXES, "x-relay-", "x-goog-")
+
+
+def reaches_hosts(name: str) -> bool:
+    """True for a header (lower case) of the caller that a raw call takes to its host. Accounts are not the caller's to
+    choose."""
+    return name not in _NOT_PASSED and not name.startswith(_NOT_PASSED_PREFIXES)
+
 
 MAX_STORED_HEADERS = 40
 MAX_STORED_HEADER_BYTES = 4096

@@ -13,6 +13,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, NewType, TypeAlias
 
+from relay_contract.pricing import Rate
+
 ProjectId = NewType("ProjectId", int)
 LineId = NewType("LineId", int)
 EndpointId = NewType("EndpointId", int)
@@ -24,13 +26,18 @@ ModelId = NewType("ModelId", int)
 HostBindingId = NewType("HostBindingId", int)
 PolicyId = NewType("PolicyId", int)
 RateLimitId = NewType("RateLimitId", int)
+ModelAliasId = NewType("ModelAliasId", int)
+PricingId = NewType("PricingId", int)
+UserId = NewType("UserId", int)
 
 
 class WireShape(StrEnum):
     """The vendor's JSON that a binding speaks. `relay_edge/protocols/<shape>/` knows what it looks like."""
 
     OPENAI_CHAT = "openai_chat"
+    OPENAI_RESPONSES = "openai_responses"
     ANTHROPIC_MESSAGES = "anthropic_messages"
+    GEMINI = "gemini"  # towards hosts only; callers speak one of the others
 
 
 class DeliveryMode(StrEnum):
@@ -56,8 +63,35 @@ class Scope(StrEnum):
 class Meter(StrEnum):
     """What a rate limit counts."""
 
-    REQUESTS = "requests"  # calls in a sliding window
+    REQUESTS = "requests"  # calls
+    TOKENS = "tokens"  # input that no cache served, cache writes, and output; reserved as an estimate, then corrected
+    COST = "cost"  # micro-USD; reserved at its worst, then corrected
     CONCURRENCY = "concurrency"  # calls in flight; the window is the lease: a lost caller frees its place after it
+
+
+class Algorithm(StrEnum):
+    """How a rule forgets what it counted. A concurrency rule has leases instead."""
+
+    SLIDING_WINDOW = "sliding_window"  # at most `amount` in any `window_seconds`
+    GCRA = "gcra"  # spread evenly: `amount` in `window_seconds`, of which `burst` at once
+
+
+class Selection(StrEnum):
+    """How a policy chooses among bindings of equal priority."""
+
+    PRIORITY = "priority"  # by id: always the same first
+    WEIGHT = "weight"  # by chance, in proportion to `HostBinding.weight`
+    LEAST_BUSY = "least_busy"  # fewest calls in flight in this process
+    LATENCY = "latency"  # lowest moving average of the time to the first token
+    COST = "cost"  # cheapest by its price row
+
+
+class FallbackCondition(StrEnum):
+    """What must have gone wrong for a fallback to be tried."""
+
+    ANY_FAILURE = "any_failure"  # no host of the model could answer; not a fault of the caller
+    CONTEXT_LENGTH = "context_length"  # the prompt is too long for the model
+    CONTENT_FILTER = "content_filter"  # the host refused the content
 
 
 MAX_SLUG_LENGTH = 63
@@ -85,6 +119,47 @@ class Rule:
     meter: Meter
     amount: int
     window_seconds: int
+    algorithm: Algorithm = Algorithm.SLIDING_WINDOW
+    burst: int = 1  # GCRA only: how much may come at once
+
+    def __post_init__(self) -> None:
+        if self.burst < 1:
+            raise ValueError("burst is below 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """Where a call goes when its model fails. Stored as JSON inside `Policy.fallbacks`; the first that fits counts."""
+
+    models: tuple[str, ...]  # patterns of the models it stands behind, as in `Policy.models`
+    when: tuple[FallbackCondition, ...]
+    then: tuple[str, ...]  # names of models, tried in this order; the policy must grant them too
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a model takes. Stored as JSON inside `Model.capabilities`. None: not known; its name may tell."""
+
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+    tools: bool | None = None
+    images: bool | None = None
+    documents: bool | None = None
+    audio: bool | None = None
+    structured_output: bool | None = None  # a JSON schema that the model is held to
+    prefill: bool | None = None  # a last turn of the assistant that the model goes on from
+    reasoning: bool | None = None
+    thinking_modes: tuple[str, ...] | None = None  # of "none", "manual", "adaptive"
+    effort_levels: tuple[str, ...] | None = None  # of THINKING_EFFORTS
+    sampling_limits: str | None = None  # "any", "one" of temperature and top_p, or "nothing"
+
+
+CAPABILITY_WORDS: dict[str, tuple[str, ...]] = {
+    "thinking_modes": ("none", "manual", "adaptive"),
+    "effort_levels": ("none", "minimal", "low", "medium", "high", "xhigh", "max"),
+    "sampling_limits": ("any", "one", "nothing"),
+}
+"""What the capabilities that are words may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +226,8 @@ class RelayKey:
     scopes: tuple[Scope, ...]
     policy_id: PolicyId | None  # None reaches no model
     rate_limit_id: RateLimitId | None
+    user_id: UserId | None  # whose key it is; counted together by `Policy.user_rate_limit_id`
+    captures_payloads: bool  # keep what this key sends and receives, redacted, for a while
     expires_at: datetime | None
     revoked_at: datetime | None
 
@@ -167,8 +244,10 @@ class Host:
     is_enabled: bool
     connect_timeout_ms: int
     first_byte_timeout_ms: int  # from the request's last byte to the answer's first
+    first_token_timeout_ms: int  # of a stream: from the request's last byte to the first content
     idle_timeout_ms: int  # between two reads of an answer
     total_timeout_ms: int
+    passthrough_paths: tuple[str, ...]  # below the base URL, what /passthrough/{slug}/ may call; `*` ends a prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +260,8 @@ class HostKey:
     host_id: HostId
     name: str
     sealed_value: bytes  # `sealing.Sealer`, bound to `host_key:{id}`
+    reference: str  # where the value is read instead, e.g. `env:NAME`; "" for the sealed one
+    rate_limit_id: RateLimitId | None  # what the vendor allows this key
     is_enabled: bool
 
 
@@ -192,9 +273,32 @@ class Model:
 
     id: ModelId
     name: str
-    owned_by: str
+    owned_by: str  # also the `provider` in a policy's `provider/*`
     is_enabled: bool
+    capabilities: Capabilities
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAlias:
+    """Another name of a model. A model's own name wins over an alias of the same spelling."""
+
+    table: ClassVar[str] = "catalog_modelalias"
+
+    id: ModelAliasId
+    model_id: ModelId
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pricing:
+    """What a host asks for a model. Stored rates are `pricing.Rate`."""
+
+    table: ClassVar[str] = "catalog_pricing"
+
+    id: PricingId
+    slug: str
+    rates: tuple[Rate, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +313,12 @@ class HostBinding:
     wire_shape: WireShape
     upstream_name: str
     priority: int  # the lowest is tried first
+    weight: int  # share among bindings of equal priority, where the policy selects by weight
+    pricing_id: PricingId | None  # None: nobody knows what it costs
+    first_byte_timeout_ms: int | None  # None: the host's
+    first_token_timeout_ms: int | None
+    idle_timeout_ms: int | None
+    total_timeout_ms: int | None
     is_enabled: bool
 
 
@@ -220,8 +330,14 @@ class Policy:
 
     id: PolicyId
     slug: str
-    models: tuple[str, ...]  # model names; `*` at the end of one stands for any ending; `-` before one denies, and wins
+    models: tuple[str, ...]  # grants, e.g. `gpt-5`, `openai/*`, `gpt-5@azure`; `-` before one denies, and wins
     rate_limit_id: RateLimitId | None
+    user_rate_limit_id: RateLimitId | None  # counted for each user whose keys have this policy
+    selection: Selection
+    keeps_affinity: bool  # calls that begin alike go to the same host key, whose prompt cache knows them
+    fallbacks: tuple[Fallback, ...]
+    is_strict: bool  # what another shape cannot carry is refused instead of warned of
+    captures_payloads: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +352,19 @@ class RateLimit:
 
 
 Noun: TypeAlias = (
-    Project | Line | Endpoint | Target | RelayKey | Host | HostKey | Model | HostBinding | Policy | RateLimit
+    Project
+    | Line
+    | Endpoint
+    | Target
+    | RelayKey
+    | Host
+    | HostKey
+    | Model
+    | ModelAlias
+    | HostBinding
+    | Policy
+    | RateLimit
+    | Pricing
 )
 
 NOUNS: tuple[type[Noun], ...] = (
@@ -250,6 +378,8 @@ NOUNS: tuple[type[Noun], ...] = (
     Host,
     HostKey,
     Model,
+    ModelAlias,
+    Pricing,
     HostBinding,
 )
 """Every noun the edge holds, in an order in which references point backwards."""
@@ -264,12 +394,37 @@ def columns(noun: type[Noun]) -> tuple[str, ...]:
 
 def rules_from_json(document: list[dict[str, Any]]) -> tuple[Rule, ...]:
     """`RateLimit.rules` as stored -> rules. Raises KeyError or ValueError where a row was written past the model."""
-    return tuple(Rule(Meter(rule["meter"]), rule["amount"], rule["window_seconds"]) for rule in document)
+    return tuple(
+        Rule(
+            Meter(rule["meter"]),
+            rule["amount"],
+            rule["window_seconds"],
+            Algorithm(rule.get("algorithm", Algorithm.SLIDING_WINDOW)),
+            rule.get("burst", 1),
+        )
+        for rule in document
+    )
 
 
-def rules_to_json(rules: tuple[Rule, ...]) -> list[dict[str, Any]]:
-    """The opposite of `rules_from_json`."""
-    return [{"meter": str(r.meter), "amount": r.amount, "window_seconds": r.window_seconds} for r in rules]
+def fallbacks_from_json(document: list[dict[str, Any]]) -> tuple[Fallback, ...]:
+    """`Policy.fallbacks` as stored. Raises KeyError or ValueError."""
+    return tuple(
+        Fallback(tuple(each["models"]), tuple(map(FallbackCondition, each["when"])), tuple(each["then"]))
+        for each in document
+    )
+
+
+def capabilities_from_json(document: dict[str, Any]) -> Capabilities:
+    """`Model.capabilities` as stored, without words of a newer version. Raises AttributeError for what is no object."""
+    known: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in document.items()
+        if name in CAPABILITIES
+    }
+    return Capabilities(**known)
+
+
+CAPABILITIES: tuple[str, ...] = tuple(field.name for field in fields(Capabilities))
 
 
 def host_key_binding(host_key_id: int) -> str:

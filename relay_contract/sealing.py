@@ -29,12 +29,13 @@ _HEADER_BYTES = len(_VERSION) + 2 * _ID_BYTES
 
 
 class SealFault(StrEnum):
-    """Why a sealed value does not open."""
+    """Why a secret cannot be had."""
 
     NOT_SEALED = "not_sealed"
     UNKNOWN_MASTER_KEY = "unknown_master_key"
     WRONG_ROW = "wrong_row"
     TAMPERED = "tampered"
+    UNREADABLE = "unreadable"  # it is kept elsewhere, and its source gives no value
 
 
 class SealingError(Exception):

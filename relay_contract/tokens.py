@@ -31,11 +31,12 @@ ID_LENGTH = 12
 SECRET_LENGTH = 32
 CHECKSUM_LENGTH = 6  # 62 ** 6 is the first power above 2 ** 32
 
+RELAY_PREFIX = "rk_"
 ADMIN_PREFIX = "ra_"
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BODY = rf"([0-9A-Za-z]{{{ID_LENGTH}}})[0-9A-Za-z]{{{SECRET_LENGTH}}}[0-9A-Za-z]{{{CHECKSUM_LENGTH}}}"
-_RELAY_KEY = re.compile(rf"rk_(live|test)_{_BODY}")
+_RELAY_KEY = re.compile(rf"{RELAY_PREFIX}(live|test)_{_BODY}")
 _ADMIN_TOKEN = re.compile(rf"{ADMIN_PREFIX}{_BODY}")
 
 
@@ -58,7 +59,7 @@ class ParsedKey:
 
 def mint(mode: KeyMode) -> MintedKey:
     """A new relay key, `rk_live_...` or `rk_test_...`."""
-    return _mint(f"rk_{mode.value}_")
+    return _mint(f"{RELAY_PREFIX}{mode.value}_")
 
 
 def mint_admin() -> MintedKey:

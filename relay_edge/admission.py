@@ -1,86 +1,48 @@
-"""Whether a call may go ahead: one Redis call for all its limits, coalesced with those of the same loop turn.
+"""Whether a call may go ahead, and to which candidate: one Redis call decides everything (`admit.lua`), one settlement
+gives back what was not used (`settle.lua`), exactly once.
 
-Admissions, settlements and renewals of a turn leave in one write on one connection (`redis_link.py`); each is its own
-EVALSHA, so none waits for another's reply. 5 us a call at 32 in flight. A call without limits costs nothing.
+Admissions and settlements of a loop turn leave in one write (`redis_queue.py`). A call without limits and without
+offers costs no Redis call.
 
-When Redis is away, hangs for a quarter of a second, or refuses our scripts, calls are admitted against this process's
-share (`local_share.py`) at once and without a wait; a task tries to reconnect with growing pauses, and the first
-success puts Redis back in charge. `problem` says why it is not.
+When Redis is away, late by 45 ms, or refuses our scripts, calls are decided by this process at once: rates and places
+by its share (`local_share.py`), breakers by what it has seen itself (`local_breakers.py`). Money is not shared out: a
+call that a cost rule counts is refused 503 until Redis is back, a host key with a cost rule is passed over.
 
-Leases (calls in flight) are settled in a `finally` by whoever was admitted; a heartbeat renews those of long calls, and
-what a killed process held runs out by itself.
+Whoever was admitted settles in a `finally`; a heartbeat renews the leases of long calls, and what a killed process held
+runs out by itself.
 """
 
 import asyncio
 import os
-import random
-import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import hiredis
 
-from relay_contract.errors import RateLimited
-from relay_contract.redis import scripts
-from relay_edge.charges import NO_CHARGES, Charge, ChargeSet, Lease, command, packed
+from relay_contract.errors import RateLimited, Unavailable
+from relay_contract.redis import keys, scripts
+from relay_contract.traffic import BreakerEventRow
+from relay_edge.breakers import Breakers
+from relay_edge.charges import NO_RULES, Charge, ChargeSet, RuleSet, packed, packed_number
 from relay_edge.deadlines import DeadlineWheel
+from relay_edge.limit_headers import tightest
 from relay_edge.local_share import LocalShare
 from relay_edge.metrics import Metrics
-from relay_edge.redis_link import RedisLink, RedisLost, Reply, connect
+from relay_edge.offers import MAX_OFFERS, KeyOffer
+from relay_edge.redis_link import Reply
+from relay_edge.redis_queue import RedisQueue
+from relay_edge.reservation import MOST_NANOUSD, MOST_TOKENS, NOTHING, Hold, Need, Reservation
 
-REPLY_SECONDS = 0.25
-MAX_BATCHES = 4
-MAX_BATCH_COMMANDS = 256
-MAX_WAITING = 20_000
-"""Beyond it a call is admitted locally, counted as any other local one."""
+__all__ = ["NOTHING", "Admission", "Need", "Reservation"]
 
-MAX_SETTLE_LEASES = 64
 RENEW_CHECK_SECONDS = 1.0
-RECONNECT_SECONDS = (0.05, 5.0)
-"""First and longest pause between two tries."""
+MAX_RENEWED = 64
+"""Leases in one command."""
 
-_FOREVER = float("inf")
-
-
-@dataclass(slots=True, eq=False)
-class Reservation:
-    """An admitted call, to be settled exactly where it was admitted. Settling twice is settling once."""
-
-    id: bytes  # packed, as in `charges.py`
-    charges: ChargeSet
-    is_local: bool
-    renewed_at: float
-    is_settled: bool = False
-
-
-class _Waiting:
-    """A call whose reply is on its way."""
-
-    __slots__ = ("_admission", "answered", "packed", "was_reloaded")
-
-    def __init__(self, admission: "Admission", packed: bytes, loop: asyncio.AbstractEventLoop) -> None:
-        self._admission = admission
-        self.packed = packed
-        self.answered: asyncio.Future[Reply] = loop.create_future()
-        self.was_reloaded = False
-
-    def resolve(self, reply: Reply) -> None:
-        self._admission.replied(reply)
-        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT") and not self.was_reloaded:
-            self.was_reloaded = True
-            self._admission.reload(self)
-        elif not self.answered.done():
-            self.answered.set_result(reply)
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What left in one write. Two clocks: the loop's counts whole milliseconds under uvloop."""
-
-    replies_due: int
-    deadline: float  # the loop's time
-    written_at: float  # time.monotonic
+_MONEY_TEXT = (
+    "Cost limits cannot be counted at the moment, and this call falls under one. Try again after the time in"
+    " Retry-After."
+)
+_REFUSED = 1
 
 
 class Admission:
@@ -93,301 +55,252 @@ class Admission:
         metrics: Metrics,
         *,
         processes: int = 1,
+        on_event: Callable[[BreakerEventRow], None] | None = None,
     ) -> None:
-        """`processes`: how many edge processes share the limits while Redis is away."""
-        self._url = redis_url
-        self._wheel = wheel
+        """`processes`: how many edge processes share the limits while Redis is away. `on_event`: see Breakers."""
         self._loop = asyncio.get_running_loop()
+        self.queue = RedisQueue(redis_url, wheel, metrics)
+        self.breakers = Breakers(self.queue, metrics, on_event)
         self._local = LocalShare(processes)
         self._fallbacks = metrics.admission_fallbacks
-        self._seconds = metrics.admission_seconds
         registry = metrics.registry
         self._refused = registry.counter("relay_edge_rate_limited_total", "Calls refused by a rate limit.")
-        self._losses = registry.counter("relay_edge_redis_losses_total", "Connections to Redis lost or given up.")
-        registry.gauge("relay_edge_leases", "Calls that hold a place in flight.", "sum", lambda: len(self._live))
-        self.problem: str | None = "redis_not_connected"
-        self.deadline = _FOREVER
-        self._link: RedisLink | None = None
-        self._lost = asyncio.Event()
-        self._keeper: asyncio.Task[None] | None = None
+        registry.gauge(
+            "relay_edge_leases",
+            "Calls that hold places in flight, for a caller or a host key.",
+            "sum",
+            lambda: self.in_flight,
+        )
         self._renewal: asyncio.TimerHandle | None = None
-        self._waiting: deque[_Waiting] = deque()
-        self._settling: list[tuple[Lease, bytes]] = []  # and the reservation's id
-        self._live: dict[bytes, Reservation] = {}
-        self._batches: deque[_Batch] = deque()
-        self._is_flush_due = False
-        self._reload_due = False
+        self._live: set[Hold] = set()
         self._id_start = b"$32\r\n" + os.urandom(8).hex().encode()
         self._id_number = 0
+        self._opening = packed([b"EVALSHA", scripts.ADMIT.sha1])
+        self._breakers_key = packed([keys.BREAKERS.encode()])
 
     async def start(self) -> None:
         """Connects. A Redis that is away is no error: calls are admitted locally until it is back."""
-        self._wheel.add(self)
-        await self._connect()
-        self._keeper = self._loop.create_task(self._keep_connected())
+        await self.queue.start()
+        self.breakers.start()
         self._renewal = self._loop.call_later(RENEW_CHECK_SECONDS, self._renew)
 
     async def close(self) -> None:
         """Sends what is still to be settled, then closes."""
         if self._renewal is not None:
             self._renewal.cancel()
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
-        if self._link is not None:
-            try:
-                async with asyncio.timeout(REPLY_SECONDS * 4):
-                    while self._settling or self._batches:
-                        self._flush()
-                        await self._link.call(b"PING")  # replies come in order: all that was written before it is done
-            except (OSError, TimeoutError, hiredis.HiredisError):
-                self._losses.value += 1
-            self._link.close()
-        self._wheel.discard(self)
+        self.breakers.close()
+        await self.queue.close()
+
+    @property
+    def problem(self) -> str | None:
+        """Why Redis is not in charge; None while it is."""
+        return self.queue.problem
 
     @property
     def in_flight(self) -> int:
-        """Calls that hold leases now."""
+        """Leases that callers and host keys hold now, counted once for each call and side."""
         return len(self._live)
 
-    async def admit(self, charges: ChargeSet, extra: tuple[Charge, ...] = ()) -> Reservation:
-        """Counts a call, or raises RateLimited with the time to wait. Settle the reservation in a `finally`."""
-        charges = charges.plus(extra)
-        if not charges.rules:
-            return _FREE
+    async def admit(
+        self,
+        charges: ChargeSet,
+        extra: tuple[Charge, ...] = (),
+        *,
+        need: Need = NOTHING,
+        offers: Sequence[KeyOffer] = (),
+    ) -> Reservation:
+        """Counts a call and chooses the first of the offers (MAX_OFFERS are looked at) that can take it. Settle the
+        reservation in a `finally`.
+
+        Raises RateLimited with the time to wait, and Unavailable where money is at stake and Redis away.
+        """
+        rules = charges.plus(extra).set
+        if not rules.rules and not offers:
+            return Reservation(need, Hold(b"", NO_RULES, True, 0, 0.0), None, None, False, None, [])
+        return await self._decide(rules, need, offers[:MAX_OFFERS])
+
+    async def pick(self, reservation: Reservation, offers: Sequence[KeyOffer]) -> int | None:
+        """A further try of the same call: gives back what the last host key held, its request excepted, and reserves
+        the first of these offers that can take it. Its index, None when there is none."""
+        if reservation.host is not None:
+            self._settle(reservation.host, reservation.need.tokens, reservation.need.cost_nanousd)
+        reservation.host = reservation.chosen = None
+        reservation.is_probe = False
+        if not offers:
+            return None
+        found = await self._decide(NO_RULES, reservation.need, offers[:MAX_OFFERS])
+        reservation.host, reservation.chosen, reservation.is_probe = found.host, found.chosen, found.is_probe
+        reservation.retry_after_seconds = found.retry_after_seconds
+        return reservation.chosen
+
+    def settle(self, reservation: Reservation, tokens: int = 0, cost_nanousd: int = 0) -> None:
+        """Ends the call with what it used; the rest of what was reserved is given back, with the next write. Never
+        waits, never raises; twice is once."""
+        if reservation.is_settled:
+            return
+        reservation.is_settled = True
+        tokens = reservation.need.tokens - tokens
+        cost_nanousd = reservation.need.cost_nanousd - cost_nanousd
+        self._settle(reservation.caller, tokens, cost_nanousd)
+        if reservation.host is not None:
+            self._settle(reservation.host, tokens, cost_nanousd)
+
+    # --- deciding ---
+
+    async def _decide(self, rules: RuleSet, need: Need, offers: Sequence[KeyOffer]) -> Reservation:
         self._id_number += 1
         reservation_id = b"%b%016x\r\n" % (self._id_start, self._id_number)
-        link = self._link
-        if link is None or len(self._waiting) >= MAX_WAITING:
-            return self._admit_locally(charges, reservation_id)
-        waiting = _Waiting(self, charges.head + reservation_id + charges.tail, self._loop)
-        self._waiting.append(waiting)
-        if not self._is_flush_due:
-            self._is_flush_due = True
-            self._loop.call_soon(self._flush)
+        if not self.queue.is_in_charge:
+            return self._decide_locally(rules, need, offers, reservation_id)
+
+        def give_back(reply: Reply) -> None:
+            if isinstance(reply, list) and reply[0] != _REFUSED:
+                self.settle(self._reserved(reply, rules, need, offers, reservation_id))
+
+        waiting = self.queue.ask(self._command(rules, need, offers, reservation_id), give_back)
         try:
             reply = await waiting.answered
         except asyncio.CancelledError:
-            self._withdraw(waiting, charges, reservation_id)
+            self.queue.withdraw(waiting)
+            if waiting.answered.done() and not waiting.answered.cancelled():  # in the moment in which the caller left
+                give_back(waiting.answered.result())
             raise
-        if reply == 0:
-            if self.problem is not None:
-                self.problem = None
-            return self._hold(Reservation(reservation_id, charges, False, self._wheel.now))
         if isinstance(reply, list):
-            self._refused.value += 1
-            raise RateLimited(charges.rules[reply[0] - 1].refusal_text(), retry_after_seconds=reply[1] / 1000)
+            if self.queue.problem is not None:
+                self.queue.problem = None
+            if reply[0] == _REFUSED:
+                raise self._refusal(rules, need, reply[2], reply[4], reply)
+            return self._reserved(reply, rules, need, offers, reservation_id)
         if isinstance(reply, hiredis.ReplyError):
-            self.problem = "redis_answers_with_errors"
-        return self._admit_locally(charges, reservation_id)
+            self.queue.problem = "redis_answers_with_errors"
+        return self._decide_locally(rules, need, offers, reservation_id)
 
-    def settle(self, reservation: Reservation) -> None:
-        """Gives the call's places back, with the next write. Never waits, never raises."""
-        if reservation.is_settled or not reservation.charges.leases:
-            return
-        reservation.is_settled = True
-        self._live.pop(reservation.id, None)
-        if reservation.is_local:
-            self._local.settle(reservation.charges, reservation.id)
-        self._release(reservation.charges, reservation.id)
+    def _command(self, rules: RuleSet, need: Need, offers: Sequence[KeyOffer], reservation_id: bytes) -> bytes:
+        if len(offers) == 1:  # the usual call
+            [offer] = offers
+            offered, offered_keys, offered_arguments = len(offer.limits.rules), offer.limits.packed_keys, offer.packed
+        else:
+            offered = sum([len(offer.limits.rules) for offer in offers])
+            offered_keys = b"".join([offer.limits.packed_keys for offer in offers])
+            offered_arguments = b"".join([offer.packed for offer in offers])
+        tokens, cost = need.tokens, need.cost_nanousd
+        if not (0 <= tokens <= MOST_TOKENS and 0 <= cost <= MOST_NANOUSD):
+            tokens, cost = max(0, min(tokens, MOST_TOKENS)), max(0, min(cost, MOST_NANOUSD))
+        count = len(rules.rules)
+        # Redis takes no leading zeros in the number of keys; numbers that only our script reads have a fixed width.
+        return b"*%d\r\n%b%b%b%b%b%b$16\r\n%016d\r\n$16\r\n%016d\r\n$3\r\n%03d\r\n%b$1\r\n%d\r\n%b" % (
+            9 + 5 * (count + offered) + 3 * len(offers),
+            self._opening,
+            packed_number(1 + count + offered),
+            self._breakers_key,
+            rules.packed_keys,
+            offered_keys,
+            reservation_id,
+            tokens,
+            cost,
+            count,
+            rules.packed_rules,
+            len(offers),
+            offered_arguments,
+        )
 
-    def _admit_locally(self, charges: ChargeSet, reservation_id: bytes) -> Reservation:
+    def _reserved(
+        self, reply: list[int], rules: RuleSet, need: Need, offers: Sequence[KeyOffer], reservation_id: bytes
+    ) -> Reservation:
+        at_ms, number, changes, now = reply[1], reply[2], reply[3], self._loop.time()
+        caller = Hold(reservation_id, rules, False, at_ms, now)
+        if rules.lease_ms:
+            self._live.add(caller)
+        if not number:
+            soonest = reply[4] / 1000 if offers else None
+            return Reservation(need, caller, None, None, False, soonest, reply)
+        offer = offers[number - 1]
+        host = Hold(reservation_id, offer.limits, False, at_ms, now)
+        if changes:
+            host.probes = self.breakers.changed_by_admission(offer, changes)
+        if offer.limits.lease_ms:
+            self._live.add(host)
+        return Reservation(need, caller, host, number - 1, bool(host.probes), None, reply)
+
+    def _refusal(self, rules: RuleSet, need: Need, number: int, wait_ms: int, reply: list[int]) -> RateLimited:
+        self._refused.value += 1
+        rule = rules.rules[number - 1]
+        needed = self._local.needed(rule, need)
+        return RateLimited(
+            rule.refusal_text(needed),
+            retry_after_seconds=wait_ms / 1000,
+            limits=tightest(rules.shown, reply[5:]) if reply else (),
+        )
+
+    def _decide_locally(
+        self, rules: RuleSet, need: Need, offers: Sequence[KeyOffer], reservation_id: bytes
+    ) -> Reservation:
         self._fallbacks.value += 1
-        refused = self._local.admit(charges, reservation_id, self._loop.time())
+        now = self._loop.time()
+        if need.cost_nanousd and rules.counts_cost:
+            raise Unavailable(_MONEY_TEXT, retry_after_seconds=1)
+        refused = self._local.admit(rules, need, reservation_id, now)
         if refused is not None:
-            self._refused.value += 1
-            raise RateLimited(charges.rules[refused[0] - 1].refusal_text(), retry_after_seconds=refused[1] / 1000)
-        return self._hold(Reservation(reservation_id, charges, True, self._wheel.now))
+            raise self._refusal(rules, need, *refused, [])
+        caller = Hold(reservation_id, rules, True, 0, now)
+        if rules.lease_ms:
+            self._live.add(caller)
+        soonest: float | None = None
+        for number, offer in enumerate(offers):
+            wait = self._local_wait(offer, need, reservation_id, now)
+            if not wait:
+                host = Hold(reservation_id, offer.limits, True, 0, now, self.breakers.pass_locally(offer, now))
+                if offer.limits.lease_ms:
+                    self._live.add(host)
+                return Reservation(need, caller, host, number, bool(host.probes), None, [])
+            soonest = wait if soonest is None else min(soonest, wait)
+        return Reservation(need, caller, None, None, False, soonest, [])
 
-    def _hold(self, reservation: Reservation) -> Reservation:
-        if reservation.charges.leases:
-            self._live[reservation.id] = reservation
-        return reservation
+    def _local_wait(self, offer: KeyOffer, need: Need, reservation_id: bytes, now: float) -> float:
+        """0 when the offer takes the call, which is then counted; else for how many seconds it does not."""
+        wait = self.breakers.wait_locally(offer, now)
+        if wait:
+            return wait
+        if need.cost_nanousd and offer.limits.counts_cost:
+            return 1.0
+        refused = self._local.admit(offer.limits, need, reservation_id, now)
+        return 0.0 if refused is None else refused[1] / 1000
 
-    def _withdraw(self, waiting: _Waiting, charges: ChargeSet, reservation_id: bytes) -> None:
-        """The caller left while its admission was on the way. What Redis may have counted in flight is released: on one
-        connection a release arrives after the reservation that it undoes."""
-        if waiting in self._waiting:
-            self._waiting.remove(waiting)
-        elif charges.leases:
-            self._release(charges, reservation_id)
+    # --- settling ---
 
-    def _release(self, charges: ChargeSet, reservation_id: bytes) -> None:
-        if self._link is None:
-            return  # the leases run out
-        for lease in charges.leases:
-            self._settling.append((lease, reservation_id))
-        if not self._is_flush_due:
-            self._is_flush_due = True
-            self._loop.call_soon(self._flush)
-
-    # --- one write per loop turn ---
-
-    def _flush(self) -> None:
-        self._is_flush_due = False
-        link = self._link
-        if link is None or not link.is_open:
-            return
-        while len(self._batches) < MAX_BATCHES and (self._waiting or self._settling or self._reload_due):
-            self._send_batch(link)
-
-    def _send_batch(self, link: RedisLink) -> None:
-        commands: list[bytes] = []
-        replies: list[Callable[[Reply], None] | None] = []
-        if self._reload_due:
-            self._reload_due = False
-            for script in scripts.ALL:
-                commands.append(command(b"SCRIPT", b"LOAD", script.text))
-                replies.append(self.replied)
-        if self._settling:
-            leases, self._settling = self._settling[:MAX_SETTLE_LEASES], self._settling[MAX_SETTLE_LEASES:]
-            commands.append(_settle_command(leases))
-            replies.append(self._settled)
-        waiting = self._waiting
-        for _ in range(min(len(waiting), MAX_BATCH_COMMANDS)):
-            item = waiting.popleft()
-            commands.append(item.packed)
-            replies.append(item.resolve)
-        self._send(link, commands, replies)
-
-    def _send(self, link: RedisLink, commands: list[bytes], replies: list[Callable[[Reply], None] | None]) -> None:
-        batch = _Batch(len(replies), self._loop.time() + REPLY_SECONDS, time.monotonic())
-        if not self._batches:
-            self.deadline = batch.deadline
-        self._batches.append(batch)
-        link.send(b"".join(commands), replies)
-
-    def replied(self, reply: Reply) -> None:
-        """One reply of the oldest batch is in."""
-        if isinstance(reply, RedisLost):
-            return  # of a connection whose batches are forgotten
-        batch = self._batches[0]
-        batch.replies_due -= 1
-        if not batch.replies_due:
-            self._batches.popleft()
-            self._seconds.observe(time.monotonic() - batch.written_at)
-            self.deadline = self._batches[0].deadline if self._batches else _FOREVER
-
-    def reload(self, waiting: _Waiting) -> None:
-        """Redis forgot the scripts (SCRIPT FLUSH, a new primary): load them before the call is tried once more."""
-        self._reload_due = True
-        self._waiting.appendleft(waiting)
-
-    def _settled(self, reply: Reply) -> None:
-        self.replied(reply)
-        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
-            self._reload_due = True  # these leases run out by themselves
-
-    def _on_read(self) -> None:
-        if self._waiting or self._settling or self._reload_due:
-            self._flush()
+    def _settle(self, hold: Hold, tokens: int, cost_nanousd: int) -> None:
+        """Gives back."""
+        if hold.rules.lease_ms:
+            self._live.discard(hold)
+        if hold.is_local:
+            self._local.settle(hold, tokens, cost_nanousd, self._loop.time())
+            self.breakers.release_locally(hold.probes)
+        elif hold.rules.settled_count or hold.probes:
+            self.queue.settlements.add(hold, tokens, cost_nanousd)
+            self.queue.flush_soon()
 
     # --- long calls ---
 
     def _renew(self) -> None:
         self._renewal = self._loop.call_later(RENEW_CHECK_SECONDS, self._renew)
-        link = self._link
-        if link is None or not link.is_open or len(self._batches) >= MAX_BATCHES:
+        if not self.queue.is_in_charge:
             return
         now = self._loop.time()
-        due: list[tuple[Lease, bytes]] = []
-        for reservation in self._live.values():
-            leases = reservation.charges.leases
-            if now - reservation.renewed_at >= min(lease.milliseconds for lease in leases) / 3000:
-                reservation.renewed_at = now
-                due += [(lease, reservation.id) for lease in leases]
-        commands = [
-            _renew_command(due[start : start + MAX_SETTLE_LEASES]) for start in range(0, len(due), MAX_SETTLE_LEASES)
-        ]
-        if commands:
-            self._send(link, commands, [self._settled] * len(commands))
+        names: list[bytes] = []
+        arguments: list[bytes] = []
+        for hold in self._live:
+            if hold.is_local or now - hold.renewed_at < hold.rules.lease_ms / 3000:
+                continue
+            hold.renewed_at = now
+            for lease in hold.rules.leases:
+                names.append(lease.packed_key)
+                arguments.append(hold.id + packed([b"%d" % lease.milliseconds]))
+        for start in range(0, len(names), MAX_RENEWED):
+            some = names[start : start + MAX_RENEWED]
+            head = packed([b"EVALSHA", scripts.RENEW.sha1, b"%d" % len(some)])
+            parts = [b"*%d\r\n" % (3 + 3 * len(some)), head, *some, *arguments[start : start + MAX_RENEWED]]
+            self.queue.tell(b"".join(parts), self._renewed)
 
-    # --- Redis comes and goes ---
-
-    def on_deadline(self) -> None:
-        """The wheel's call: Redis owes a reply for too long. Whoever waits is admitted locally."""
-        self.deadline = _FOREVER
-        if self._link is not None:
-            self._link.close()
-            self._on_lost(self._link)
-
-    def _on_lost(self, link: RedisLink) -> None:
-        if link is not self._link:
-            return
-        self._link = None
-        self.problem = "redis_lost"
-        self._losses.value += 1
-        self._batches.clear()
-        self.deadline = _FOREVER
-        self._settling.clear()
-        lost = RedisLost("connection lost")
-        while self._waiting:
-            self._waiting.popleft().resolve(lost)
-        self._lost.set()
-
-    async def _keep_connected(self) -> None:
-        pause = RECONNECT_SECONDS[0]
-        while True:
-            if self._link is not None:
-                await self._lost.wait()
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads the edges, guards nothing
-            pause = RECONNECT_SECONDS[0] if await self._connect() else min(pause * 2, RECONNECT_SECONDS[1])
-
-    async def _connect(self) -> bool:
-        try:
-            link = await connect(self._url, self._on_read, self._on_lost)
-        except (OSError, TimeoutError, hiredis.HiredisError) as error:
-            self.problem = _reason(error)
-            return False
-        try:
-            async with asyncio.timeout(REPLY_SECONDS * 4):
-                for script in scripts.ALL:
-                    await link.call(b"SCRIPT", b"LOAD", script.text)
-        except (OSError, TimeoutError, hiredis.HiredisError) as error:
-            self.problem = "redis_refuses_scripts" if isinstance(error, hiredis.ReplyError) else _reason(error)
-            link.close()
-            return False
-        except asyncio.CancelledError:
-            link.close()
-            raise
-        if not link.is_open:
-            return False
-        self._lost.clear()
-        self._link = link
-        self.problem = None
-        return True
-
-
-def _settle_command(leases: list[tuple[Lease, bytes]]) -> bytes:
-    return _script_call(scripts.SETTLE, leases, [reservation_id for _, reservation_id in leases], 1)
-
-
-def _renew_command(leases: list[tuple[Lease, bytes]]) -> bytes:
-    arguments = [reservation_id + packed([b"%d" % lease.milliseconds]) for lease, reservation_id in leases]
-    return _script_call(scripts.RENEW, leases, arguments, 2)
-
-
-def _script_call(
-    script: scripts.Script, leases: list[tuple[Lease, bytes]], packed_arguments: list[bytes], arguments_each: int
-) -> bytes:
-    """The EVALSHA of a script with a key and so many arguments for each lease."""
-    return b"*%d\r\n%b%b%b" % (
-        3 + len(leases) * (1 + arguments_each),
-        packed((b"EVALSHA", script.sha1, b"%d" % len(leases))),
-        b"".join([lease.packed_key for lease, _ in leases]),
-        b"".join(packed_arguments),
-    )
-
-
-def _reason(error: Exception) -> str:
-    """For `/readyz`: no URL, no password."""
-    match error:
-        case TimeoutError():
-            return "redis_timeout"
-        case hiredis.ReplyError():
-            return "redis_refused"
-        case _:
-            return "redis_unreachable"
-
-
-_FREE = Reservation(b"", NO_CHARGES, is_local=False, renewed_at=0.0)
+    def _renewed(self, reply: Reply) -> None:
+        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
+            self.queue.reload()

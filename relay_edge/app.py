@@ -2,24 +2,27 @@
 
 Start: admission and listener begin to connect; the port is opened when the catalog is there, or after a few seconds
 without it, so that a process that was started anew does not answer 503 beside others that serve.
-End: the port is closed, requests in flight finish, the intake commits what it took, limits are settled.
+End: the port is closed, requests in flight finish, intake and records commit what they took, limits are settled.
 """
 
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from relay_contract.errors import NotFound
+from relay_contract.internal_token import InternalTokens
 from relay_contract.logs import LogStream, log_fields
 from relay_contract.sealing import Sealer
+from relay_edge.access_log import AccessLog
 from relay_edge.addresses import PATH_PREFIX, by_host, by_path, project_by_host
 from relay_edge.admission import Admission
 from relay_edge.auth import Authenticator
+from relay_edge.call_end import CallEnd, Told
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.listen import CatalogListener
 from relay_edge.deadlines import DeadlineWheel
@@ -27,14 +30,21 @@ from relay_edge.door import Door
 from relay_edge.ending import end
 from relay_edge.endpoints import Endpoints
 from relay_edge.error_shapes import ErrorShape
+from relay_edge.explain_call import ExplainCall
 from relay_edge.health import Health
 from relay_edge.inference import Inference
 from relay_edge.intake import Intake
 from relay_edge.metrics import Metrics, SharedFiles, resident_bytes
+from relay_edge.records import Records
 from relay_edge.reply import request_id_of, send_error
 from relay_edge.resolve import Resolver
+from relay_edge.secret_sources import SecretSources
 from relay_edge.settings import EdgeSettings
+from relay_edge.spill import Spill
+from relay_edge.traces import Sampling
 from relay_edge.upstream_pool import UpstreamPool, client_tls
+from relay_edge.vault import Vault
+from relay_edge.vendor_routes import VendorRoutes
 from relay_edge.wakes import Wakes
 
 logger = logging.getLogger(__name__)
@@ -44,6 +54,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 FIRST_LOAD_SECONDS = 5.0
 METRICS_SECONDS = 1.0
 INTAKE_DRAIN_SECONDS = 6.0
+RECORDS_DRAIN_SECONDS = 3.0
 BACKLOG = 4_096
 
 
@@ -51,14 +62,23 @@ class Dispatch:
     """From a request to its handler. No I/O, no await."""
 
     def __init__(
-        self, inference: Inference, endpoints: Endpoints, health: Health, metrics: Metrics, *, domain: str
+        self,
+        vendors: VendorRoutes,
+        explain_call: ExplainCall,
+        endpoints: Endpoints,
+        health: Health,
+        metrics: Metrics,
+        *,
+        domain: str,
     ) -> None:
         self._domain = domain
+        self._vendors = vendors
         self._endpoints = endpoints
         self._health_routes: dict[str, Handler] = dict(health.ROUTES)
         self._metrics = metrics.surfaces["other"]
         self._routes: dict[str, Handler] = {
-            **{path: handler for path, (_method, handler) in inference.ROUTES.items()},
+            **vendors.PATHS,
+            **explain_call.ROUTES,
             **self._health_routes,
         }
 
@@ -79,6 +99,9 @@ class Dispatch:
             return handler(request)
         if path.startswith(PATH_PREFIX):
             return self._endpoints.handle(request, by_path(path))
+        handler = self._vendors.below(path)
+        if handler is not None:
+            return handler(request)
         return self._not_found(request)
 
     async def _not_found(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -95,13 +118,29 @@ class Edge:
         loop = asyncio.get_running_loop()
         self.metrics = Metrics()
         self._files = SharedFiles(metrics_folder, process_index)
-        self.catalog = Catalog(Sealer(settings.master_key))
-        self._listener = CatalogListener(self.catalog, settings.database_url, self.metrics)
         self._wheel = DeadlineWheel(loop)
-        self._admission = Admission(settings.redis_url, self._wheel, self.metrics, processes=settings.processes)
+        self._pool = UpstreamPool(loop, self._wheel, Resolver(settings.egress_allow), client_tls())
+        vault = Vault(self._pool, settings.vault_address, settings.vault_token)
+        self._sources = SecretSources(settings.environment, settings.secrets(), vault, self.metrics)
+        self.catalog = Catalog(Sealer(*settings.master_keys), self._sources)
+        self._listener = CatalogListener(self.catalog, settings.database_url, self.metrics)
+        spill = Spill(settings.spill_folder, process_index, settings.spill_max_bytes)
+        self.records = Records(settings.database_url, spill, self.metrics)
+        self._admission = Admission(
+            settings.redis_url,
+            self._wheel,
+            self.metrics,
+            processes=settings.processes,
+            on_event=self.records.breaker_event,
+        )
         self._wakes = Wakes(settings.redis_url, self.metrics)
         self._intake = Intake(settings.database_url, self._wakes, self.metrics)
-        self._pool = UpstreamPool(loop, self._wheel, Resolver(settings.egress_allow), client_tls())
+        self._call_end = CallEnd(
+            self.records,
+            Sampling(settings.trace_share, settings.trace_slow_seconds),
+            self.metrics,
+            further=tuple(self._told_of_calls()),
+        )
         authenticator = Authenticator()
         inference = Inference(
             self.catalog,
@@ -109,6 +148,20 @@ class Edge:
             self._admission,
             self._pool,
             self.metrics,
+            max_body_bytes=settings.max_body_bytes,
+            body_seconds=settings.body_timeout_seconds,
+            can_keep=lambda: self.records.can_keep,
+            on_served=self._call_end,
+            capture_bytes=settings.capture_bytes,
+            reads_traceparent=bool(settings.otlp_endpoint),
+        )
+        explain_call = ExplainCall(
+            self.catalog,
+            authenticator,
+            InternalTokens(*settings.master_keys),
+            inference.load,
+            self.metrics,
+            breakers_of=inference.breakers_of,
             max_body_bytes=settings.max_body_bytes,
             body_seconds=settings.body_timeout_seconds,
         )
@@ -125,12 +178,26 @@ class Edge:
             self._admission,
             self._intake,
             self.metrics,
+            records=self.records,
+            sources=self._sources,
             files=self._files,
             process_index=process_index,
+            metrics_token=settings.metrics_token,
         )
-        dispatch = Dispatch(inference, endpoints, self.health, self.metrics, domain=settings.domain)
+        vendors = VendorRoutes(self.catalog, authenticator, inference, self.metrics)
+        dispatch = Dispatch(vendors, explain_call, endpoints, self.health, self.metrics, domain=settings.domain)
         self._door = Door(dispatch, self.metrics.surfaces["other"])
         self._listening: asyncio.Server | None = None
+
+    def _told_of_calls(self) -> Iterator[Told]:
+        """Who is told of each call because the settings ask for it."""
+        settings = self._settings
+        if settings.has_access_log:
+            yield AccessLog(self._log, self.metrics)
+        if settings.otlp_endpoint:
+            from relay_edge.spans import Spans  # noqa: PLC0415  # OpenTelemetry: memory that nobody else needs
+
+            yield Spans(settings.otlp_endpoint, settings.otlp_headers, self.metrics)
 
     @property
     def is_listening(self) -> bool:
@@ -146,6 +213,8 @@ class Edge:
         work: list[Coroutine[Any, Any, None]] = [
             self._listener.run(),
             self._intake.run(),
+            self.records.run(),
+            self._sources.run(),
             self._wakes.run(),
             self._door.sweep(),
             self._publish_metrics(),
@@ -168,6 +237,9 @@ class Edge:
         loaded = asyncio.create_task(self.catalog.loaded.wait())
         await asyncio.wait({loaded, stopped}, timeout=FIRST_LOAD_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         loaded.cancel()
+        reading = asyncio.create_task(self._sources.look())
+        await asyncio.wait({reading, stopped}, timeout=FIRST_LOAD_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        await end(reading)
 
     async def _open(self) -> None:
         settings = self._settings
@@ -183,8 +255,11 @@ class Edge:
             self._listening.close()
         await self._door.drain(self._settings.shutdown_seconds)
         await self._intake.drain(INTAKE_DRAIN_SECONDS)
+        await self._call_end.flush()
+        await self.records.drain(RECORDS_DRAIN_SECONDS)
         await self._wakes.flush()
         await self._admission.close()
+        await self._call_end.close()
         await self._write_metrics()
         logger.info("stopped")
 

@@ -1,242 +1,310 @@
-"""A call's tries at its hosts, until one answers or nothing is left to try. At most three, always on another key.
+"""A call's tries at its hosts, until one answers or nobody is left to try.
 
-| before the first byte | then |
-|---|---|
-| no connection, no answer in time, a cut or malformed answer | another host, else another key of this one |
-| 401, 402, 403, 429, 5xx | another key, else another host |
-| any other status | it is the caller's answer |
-| the call cannot be said in the host's shape | another host; the caller's fault when there is none |
+Until the first content has reached the caller any failure may go to another key, host or model (`failover.py` says to
+whom, `failures.py` what a failure is); after it, none may. When nobody is left, the failure that says most is told: a
+host's own answer with its bytes, or the relay's words. What is about *our* key (401, 402, 403, an empty account) would
+tell the caller that theirs is wrong, so it becomes NoHostKey.
 
-When nothing is left: a host's 429 or 5xx passes through with its bytes; 401, 402 and 403 are about *our* key, often
-quote it, and would tell the caller that theirs is wrong, so they become NoHostKey. After the first byte nothing is
-retried.
+Each try has deadlines of its own; the total one of the first host bounds the whole call, every later try within it.
 """
 
-import logging
-import re
+import asyncio
+import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from dataclasses import dataclass, replace
 
-from relay_contract.errors import BadHeader, BadRequest, NoHostKey, RelayError, UpstreamProtocolError
+from relay_contract.errors import BadRequest, NoHostKey, RelayError, UpstreamProtocolError
 from relay_contract.ids import uuid7
-from relay_contract.logs import log_fields
-from relay_contract.nouns import Host, HostBindingId, HostKey, HostKeyId
-from relay_contract.sealing import SealingError
+from relay_contract.traffic import ErrorSource, FailureClass
+from relay_contract.usage import UsageSource
+from relay_edge import server_timing
+from relay_edge.call_record import Attempt, CallRecord
+from relay_edge.destinations import Destination, Destinations
+from relay_edge.failover import (
+    Tried,
+    followers,
+    is_last_hope,
+    is_our_key_at_fault,
+    is_the_call_at_fault,
+    reported,
+    shortest_wait_ms,
+    worth_waiting_for,
+)
+from relay_edge.failures import MAX_RETRY_AFTER_MS, classify, retry_after_ms
+from relay_edge.host_answer import HostAnswer, Refusal
 from relay_edge.metrics import Metrics
-from relay_edge.protocols import SURFACES
+from relay_edge.passed import PassedAnswer
+from relay_edge.picker import Picker
+from relay_edge.protocols import HOST_SURFACES, Operation
+from relay_edge.protocols.form import FormRequest
 from relay_edge.protocols.model_name import ModelRequest
+from relay_edge.protocols.surface import sound_header
 from relay_edge.protocols.translation import Translation, Translator
-from relay_edge.routing import Blame, Candidate, Route, Turns, first_candidate, next_candidate
+from relay_edge.refusals import Words, host_refusal, tell, words_of
+from relay_edge.routing import Candidate, Plan
 from relay_edge.streaming import CallerStream
 from relay_edge.translated import TranslatedAnswer
 from relay_edge.upstream import Timeouts
-from relay_edge.upstream_pool import Origin, UpstreamPool
 
-logger = logging.getLogger(__name__)
+LATER_SECONDS = 0.02
+"""A host that is waited for is asked a little later than it said: clocks differ, and its breaker's counts too."""
 
-MAX_TRIES = 3
-
-_OUR_KEY_REFUSED = frozenset({401, 402, 403})
-_WORTH_ANOTHER_KEY = _OUR_KEY_REFUSED | {429}
-_URL_PART = re.compile(r"[\x21-\x7e]*")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_ACCEPTS = {True: b"accept: text/event-stream\r\n", False: b"accept: application/json\r\n"}
-
-
-class HostUnusableError(Exception):
-    """A host or its key is written so that no request can be made of it. The text is for operators; no secret in it."""
+_CONVERSING = {
+    True: b"content-type: application/json\r\naccept: text/event-stream\r\n",
+    False: b"content-type: application/json\r\naccept: application/json\r\n",
+}
+_OUR_KEY_REFUSED = "The host refused the relay's own key for this model. An operator has to replace it."
 
 
 @dataclass(frozen=True, slots=True)
-class Destination:
-    """Everything about a candidate that is the same for each call."""
-
-    origin: Origin
-    timeouts: Timeouts
-    head: bytes  # request line and header lines, up to those of the single call
-    host_lines: tuple[bytes, ...]  # `x-relay-*` lines for the first, second, ... try
-
-
-class Destinations:
-    """Prepared candidates; made anew for each snapshot, so that a changed key or host is never used on.
-
-    One that cannot be used is logged once, and passed over until the catalog changes.
-    """
-
-    __slots__ = ("_known", "_pool", "_unseal")
-
-    def __init__(self, pool: UpstreamPool, unseal: Callable[[HostKey], str]) -> None:
-        """`unseal` may raise SealingError."""
-        self._pool = pool
-        self._unseal = unseal
-        self._known: dict[tuple[HostBindingId, HostKeyId], Destination | None] = {}
-
-    def of(self, candidate: Candidate, model_name: str) -> Destination | None:
-        """None for a host or key of which no request can be made."""
-        key = (candidate.binding.id, candidate.key.id)
-        if key in self._known:
-            return self._known[key]
-        try:
-            prepared = self._prepare(candidate, model_name)
-        except HostUnusableError as problem:
-            logger.error(  # noqa: TRY400  # the trace says no more than the problem
-                "host_unusable",
-                extra=log_fields(host=candidate.host.slug, host_key_id=candidate.key.id, problem=str(problem)),
-            )
-            prepared = None
-        self._known[key] = prepared
-        return prepared
-
-    def _prepare(self, candidate: Candidate, model_name: str) -> Destination:
-        host, surface = candidate.host, SURFACES[candidate.binding.wire_shape]
-        scheme, name, port, path = _split_base_url(host)
-        if not _URL_PART.fullmatch(model_name + host.slug):
-            raise HostUnusableError("the name of the model or the host holds characters that HTTP does not allow")
-        authority = f"[{name}]" if ":" in name else name
-        if port != _DEFAULT_PORTS[scheme]:
-            authority += f":{port}"
-        try:
-            credential = surface.credential_lines(self._unseal(candidate.key))
-        except (SealingError, BadHeader) as error:
-            raise HostUnusableError("its key cannot be opened, or holds characters that HTTP does not allow") from error
-        head = (
-            f"POST {path}{surface.upstream_path} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/json\r\n"
-            "accept-encoding: identity\r\nuser-agent: relay\r\n"
-        )
-        served_by = f"x-relay-model: {model_name}\r\nx-relay-host: {host.slug}\r\nx-relay-attempts: "
-        return Destination(
-            origin=self._pool.origin(scheme, name, port),
-            timeouts=_timeouts(host),
-            head=head.encode("ascii") + credential,
-            host_lines=tuple(f"{served_by}{number}\r\n".encode("ascii") for number in range(1, MAX_TRIES + 1)),
-        )
-
-
-def _timeouts(host: Host) -> Timeouts:
-    return Timeouts(
-        connect=host.connect_timeout_ms / 1000,
-        first_byte=host.first_byte_timeout_ms / 1000,
-        idle=host.idle_timeout_ms / 1000,
-        total=host.total_timeout_ms / 1000,
-    )
-
-
-def _split_base_url(host: Host) -> tuple[str, str, int, str]:
-    """Scheme, host name without brackets, port, path without a trailing slash."""
-    try:
-        parts = urlsplit(host.base_url)
-        port = parts.port or _DEFAULT_PORTS[parts.scheme]
-    except (ValueError, KeyError) as error:
-        raise HostUnusableError("its base URL is not an http(s) URL") from error
-    path = parts.path.rstrip("/")
-    if not parts.hostname or parts.query or parts.fragment or not _URL_PART.fullmatch(parts.hostname + path):
-        raise HostUnusableError("its base URL is not a plain http(s) URL")
-    return parts.scheme, parts.hostname, port, path
+class _Try(Tried):
+    words: Words | None = None  # the host's own; None: `error` is what the caller is told
 
 
 class Call:
     """One caller's request on its way: made once, `run` once."""
 
-    __slots__ = ("_candidate", "_destinations", "_metrics", "_route", "_translator", "_tried", "_turn")
+    __slots__ = (
+        "_caller_lines", "_content_lines", "_deadline", "_destinations", "_limit_lines", "_metrics", "_operation",
+        "_picker", "_plan", "_record", "_request", "_sent", "_stream", "_translator", "_tried",
+    )  # fmt: skip
 
-    def __init__(self, route: Route, turns: Turns, destinations: Destinations, metrics: Metrics) -> None:
-        self._route = route
-        self._turn = turns.take(route.stops[0].host.id)
+    def __init__(
+        self,
+        operation: Operation,
+        plan: Plan,
+        destinations: Destinations,
+        picker: Picker,
+        *,
+        metrics: Metrics,
+        record: CallRecord,
+        request: ModelRequest | FormRequest,
+        caller_lines: bytes,
+        limit_lines: bytes = b"",
+        stream: CallerStream,
+    ) -> None:
+        """`caller_lines`: the caller's headers that a host of its own shape has to see. `limit_lines`: header lines
+        that tell the caller what is left of its limits."""
+        self._operation = operation
+        self._plan = plan
         self._destinations = destinations
+        self._picker = picker
         self._metrics = metrics
-        self._candidate = first_candidate(route, self._turn)
-        self._tried: list[tuple[Candidate, Blame]] = []
+        self._record = record
+        self._request = request
+        self._caller_lines = caller_lines
+        self._limit_lines = limit_lines
+        self._stream = stream
+        self._content_lines = _CONVERSING[request.is_stream] if operation.hosts is None else _content_lines(request)
         self._translator: Translator | None = None
+        self._tried: list[_Try] = []
+        self._sent = 0
+        self._deadline = math.inf
 
-    @property
-    def tries(self) -> int:
-        """How many candidates were used up, the current one included."""
-        return len(self._tried) + 1
-
-    @property
-    def candidate(self) -> Candidate:
-        """The one that answered, or was tried last."""
-        return self._candidate
-
-    def refuses(self, status: int) -> bool:
-        """Whether such an answer is kept from the caller: something is left to try, or it is about our key."""
-        if status < 500 and status not in _WORTH_ANOTHER_KEY:
-            return False
-        return status in _OUR_KEY_REFUSED or self._next(Blame.KEY) is not None
-
-    async def run(self, request: ModelRequest, caller_lines: bytes, stream: CallerStream) -> None:
-        """Returns once an answer was passed on whole. Raises a RelayError when there is none, or when it was cut
-        (`stream.has_started`)."""
-        first: RelayError | None = None
-        while True:
-            error, blame = await self._try(request, caller_lines, stream)
-            if error is None:
+    async def run(self) -> None:
+        """Returns once the caller has an answer, be it a host's refusal. Raises a RelayError when there is none, or
+        when it was cut (`stream.has_started`)."""
+        candidate = self._picker.first(followers(self._plan, ()))
+        while candidate is not None:
+            tried = await self._try(candidate)
+            if tried is None:
                 return
-            if stream.has_started:
-                raise error
-            if first is None or not isinstance(error, BadRequest):  # that one host cannot be told is not the reason
-                first = error
-            following = self._next(blame)
-            if following is None:
-                raise first
-            self._tried.append((self._candidate, blame))
-            self._candidate = following
+            if self._stream.has_started:
+                raise tried.error
+            self._tried.append(tried)
+            candidate = await self._next()
+        self._give_up()
 
-    def _next(self, blame: Blame) -> Candidate | None:
-        if len(self._tried) + 1 >= MAX_TRIES:
+    async def _next(self) -> Candidate | None:
+        now = time.monotonic()
+        if now >= self._deadline:
             return None
-        return next_candidate(self._route, self._turn, [*self._tried, (self._candidate, blame)])
+        following = followers(self._plan, self._tried)
+        if not following or following[0].model.id != self._plan.legs[0].model.id:
+            patient = worth_waiting_for(self._plan, self._tried)
+            if patient is not None and now + patient[1] < self._deadline:
+                seconds = patient[1] + LATER_SECONDS
+                self._record.upstream_seconds += seconds
+                await asyncio.sleep(seconds)
+                following = (patient[0], *following)
+        return await self._picker.next(following) if following else None
 
-    async def _try(
-        self, request: ModelRequest, caller_lines: bytes, stream: CallerStream
-    ) -> tuple[RelayError | None, Blame]:
-        candidate = self._candidate
-        destination = self._destinations.of(candidate, self._route.model.name)
+    async def _try(self, candidate: Candidate) -> _Try | None:
+        """None: the caller has a whole answer."""
+        operation = self._operation
+        destination = self._destinations.of(candidate, operation.upstream_path)
         if destination is None:
-            return NoHostKey(), Blame.KEY
-        host_lines = destination.host_lines[len(self._tried)]
-        translated = None
-        if candidate.binding.wire_shape is self._route.shape:
-            body = request.for_model(candidate.binding.upstream_name)
-            stream.next_try(host_lines)
+            return _Try(candidate, FailureClass.AUTH, NoHostKey(), is_sent=False)
+        request, name = self._request, candidate.binding.upstream_name
+        if operation.hosts is not None or isinstance(request, FormRequest):
+            body, hides_usage = request.for_model(name), False
+        elif candidate.binding.wire_shape is self._plan.shape:
+            body, hides_usage = operation.surface.request_for(request, name)
         else:
-            try:
-                translation = self._translation(request, candidate)
-            except BadRequest as error:
-                return error, Blame.HOST
-            body, caller_lines = translation.body, SURFACES[candidate.binding.wire_shape].caller_lines({})
-            translated = TranslatedAnswer(stream, translation, host_lines)
-        packed = b"%b%b%bcontent-length: %d\r\n\r\n%b" % (
-            destination.head,
-            caller_lines,
-            _ACCEPTS[request.is_stream],
-            len(body),
-            body,
-        )
-        self._metrics.upstream_attempts.value += 1
-        failure = await destination.origin.exchange(packed, translated or stream, destination.timeouts)
-        if translated is not None:
-            failure = translated.settle(failure)
-        if failure is not None:
-            self._metrics.upstream_failure(failure.error)
-            return failure.error, Blame.HOST
-        if stream.refused_status:
-            return _refusal(stream.refused_status), Blame.KEY
-        return None, Blame.KEY
+            return await self._try_translated(candidate, destination)
+        self._record.notes = None
+        lines = self._lines(destination, self._sent)
+        passed = PassedAnswer(self._stream, lines, operation.watch or operation.surface.watch, hides_usage=hides_usage)
+        return await self._send(candidate, destination, self._caller_lines, body, answer=passed, translation=None)
 
-    def _translation(self, request: ModelRequest, candidate: Candidate) -> Translation:
+    async def _try_translated(self, candidate: Candidate, destination: Destination) -> _Try | None:
+        """The same at a host of another shape."""
+        try:
+            translation = self._translation(candidate)
+        except BadRequest as error:
+            return _Try(candidate, None, error, is_sent=False)
+        self._record.notes = translation.notes
+        translated = TranslatedAnswer(self._stream, self._lines(destination, self._sent), translation)
+        lines = HOST_SURFACES[candidate.binding.wire_shape].caller_lines({})
+        return await self._send(
+            candidate, destination, lines, translation.body, answer=translated, translation=translation
+        )
+
+    def _lines(self, destination: Destination, place: int) -> bytes:
+        """Header lines of ours for an answer of this host. `place`: how many tries were before it."""
+        timing = server_timing.line(self._record, time.monotonic())
+        return destination.host_lines[place] + self._limit_lines + timing
+
+    def _translation(self, candidate: Candidate) -> Translation:
         """Raises BadRequest for what the host's shape has no words for."""
         if self._translator is None:
             self._translator = Translator(
-                self._route.shape, request.body, created=int(time.time()), fallback_id=uuid7().hex
+                self._plan.shape,
+                self._request.body,
+                created=int(time.time()),
+                fallback_id=uuid7().hex,
+                is_strict=self._plan.is_strict,
             )
-        return self._translator.to(candidate.binding.wire_shape, candidate.binding.upstream_name)
+        binding = candidate.binding
+        return self._translator.to(binding.wire_shape, binding.upstream_name, candidate.model.capabilities)
+
+    async def _send(
+        self,
+        candidate: Candidate,
+        destination: Destination,
+        lines: bytes,
+        body: bytes,
+        *,
+        answer: HostAnswer,
+        translation: Translation | None,
+    ) -> _Try | None:
+        """`lines`: header lines of the call. None: the caller has a whole answer."""
+        record = self._record
+        packed = b"%b%b%bcontent-length: %d\r\n\r\n%b" % (
+            destination.stream_head if self._request.is_stream else destination.head,
+            lines,
+            self._content_lines,
+            len(body),
+            body,
+        )
+        timeouts = self._timeouts(candidate, destination)
+        self._sent += 1
+        self._metrics.upstream_attempts.value += 1
+        record.candidate = candidate
+        attempt = Attempt(candidate, time.monotonic())
+        record.attempts.append(attempt)
+        self._picker.started(attempt)
+        self._stream.secret = destination.secret
+        if record.capture is not None:
+            record.capture.sent_with(destination.secret)
+        try:
+            fault = answer.settle(await destination.origin.exchange(packed, answer, timeouts))
+        except asyncio.CancelledError:
+            attempt.has_left = True
+            self._picker.left(attempt)
+            raise
+        finally:
+            self._note(attempt, answer)
+        if fault is None and answer.refusal is None:
+            if record.usage is not None:
+                record.usage_source = UsageSource.PROVIDER
+            self._picker.succeeded(attempt)
+            return None
+        if fault is not None:
+            self._metrics.upstream_failure(fault.error)
+            tried = _Try(candidate, fault.failure, fault.error)
+        else:
+            assert answer.refusal is not None
+            tried = self._refused(candidate, answer.refusal, translation)
+        return self._failed(attempt, tried)
+
+    def _timeouts(self, candidate: Candidate, destination: Destination) -> Timeouts:
+        if not self._request.is_stream:
+            timeouts = destination.whole
+        elif is_last_hope(self._plan, self._tried, candidate):
+            timeouts = destination.stream
+        else:
+            timeouts = destination.impatient_stream
+        now = time.monotonic()
+        if self._sent == 0:
+            self._deadline = now + timeouts.total
+            return timeouts
+        left = self._deadline - now
+        return replace(timeouts, connect=min(timeouts.connect, left), total=min(timeouts.total, left))
+
+    def _note(self, attempt: Attempt, answer: HostAnswer) -> None:
+        """What is known however the try ended, a caller who left included."""
+        record = self._record
+        attempt.ended = time.monotonic()
+        attempt.status, attempt.first_byte, attempt.first_token = answer.status, answer.first_byte, answer.first_token
+        record.upstream_seconds += attempt.ended - attempt.started
+        answer.read_usage()
+        record.first_token, record.usage, record.finish = answer.first_token, answer.usage, answer.finish
+        record.delivered_characters = answer.delivered_characters
+        if answer.usage is not None or self._stream.has_started:
+            record.usage_source = UsageSource.PARTIAL
+
+    def _refused(self, candidate: Candidate, refusal: Refusal, translation: Translation | None) -> _Try:
+        said = host_refusal(refusal, candidate.binding.wire_shape)
+        failure = classify(said.status, said.code)
+        wait_ms = retry_after_ms(refusal.head.headers, time.time())
+        if wait_ms is None and said.retry_after_seconds is not None:
+            wait_ms = min(MAX_RETRY_AFTER_MS, round(said.retry_after_seconds * 1000))
+        if is_our_key_at_fault(failure):
+            return _Try(candidate, failure, NoHostKey(_OUR_KEY_REFUSED), retry_after_ms=wait_ms)
+        words = words_of(refusal, self._plan.shape, translation, self._stream.request_id, self._stream.secret)
+        return _Try(candidate, failure, UpstreamProtocolError(), retry_after_ms=wait_ms, words=words)
+
+    def _failed(self, attempt: Attempt, tried: _Try) -> _Try:
+        """Notes a failed try; of one that nobody saw, what it used does not count."""
+        assert tried.failure is not None
+        attempt.failure = tried.failure
+        attempt.error = tried.error.code if tried.words is None else tried.failure.value
+        if not self._stream.has_started:
+            record = self._record
+            record.first_token, record.usage, record.finish, record.usage_source = None, None, "", UsageSource.NONE
+            record.delivered_characters = 0
+        self._picker.failed(attempt, tried.retry_after_ms)
+        return tried
+
+    def _give_up(self) -> None:
+        """The caller is told of the failure that says most. Raises it where the relay has the words."""
+        if not self._tried:
+            raise NoHostKey
+        told, wait_ms = reported(self._plan, self._tried), shortest_wait_ms(self._tried)
+        if told.is_sent:
+            self._record.candidate = told.candidate
+        if told.words is not None:
+            destination = self._destinations.of(told.candidate, self._operation.upstream_path)
+            assert destination is not None
+            self._stream.secret = destination.secret
+            source = ErrorSource.CLIENT if is_the_call_at_fault(told) else ErrorSource.UPSTREAM
+            lines = self._lines(destination, self._sent - 1)
+            if tell(self._stream, told.words, lines, source, wait_ms):
+                assert told.failure is not None
+                self._record.error, self._record.error_source = told.failure.value, source
+                return
+        raise self._last_error(told.error, wait_ms)
+
+    def _last_error(self, error: RelayError, wait_ms: int | None) -> RelayError:
+        if self._sent:
+            error.add_attempts(self._sent)
+        if wait_ms is not None and error.retryable:
+            error.retry_after_seconds = wait_ms / 1000
+        return error
 
 
-def _refusal(status: int) -> RelayError:
-    """What a refused answer means when nothing else is left to try."""
-    if status in _OUR_KEY_REFUSED:
-        return NoHostKey("The host refused the relay's own key for this model. An operator has to replace it.")
-    return UpstreamProtocolError()
+def _content_lines(request: ModelRequest | FormRequest) -> bytes:
+    """Of bytes that pass: what they are. Their answer may be anything."""
+    content_type = request.content_type if isinstance(request, FormRequest) else "application/json"
+    return b"%baccept: */*\r\n" % sound_header("content-type", content_type)

@@ -16,13 +16,14 @@ from relay_contract.errors import (
     Unauthenticated,
 )
 from relay_contract.nouns import Policy, Project, RateLimitId, RelayKey, Scope
-from relay_contract.tokens import hash_token
+from relay_contract.tokens import RELAY_PREFIX, hash_token
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.charges import NO_CHARGES, Charge, ChargeSet, charge_set
 
 MAX_TOKEN_LENGTH = 512
 
 _BEARER = "bearer "
+_TWO_KEYS = "Authorization and x-api-key hold two different relay keys. Send one of them."
 _NEVER = float("inf")
 
 
@@ -38,12 +39,15 @@ class Caller:
 
 
 def bearer_token(headers: Mapping[str, str]) -> str:
-    """The relay key as sent: `Authorization: Bearer`, else `x-api-key`. Raises Unauthenticated."""
-    authorization = headers.get("Authorization")
+    """The relay key as sent: `Authorization: Bearer`, else `x-api-key`. Raises Unauthenticated, also for two relay keys
+    that differ. A vendor's own key beside ours says nothing: SDKs send what their environment holds."""
+    authorization, other = headers.get("Authorization"), headers.get("X-Api-Key", "").strip(" \t")
     if authorization is not None and authorization[:7].lower() == _BEARER:
         token = authorization[7:].strip(" \t")
+        if other and other != token and other.startswith(RELAY_PREFIX) and token.startswith(RELAY_PREFIX):
+            raise InvalidKey(_TWO_KEYS)
     else:
-        token = headers.get("X-Api-Key", "").strip(" \t")
+        token = other
     if not token:
         raise Unauthenticated
     if len(token) > MAX_TOKEN_LENGTH:
@@ -62,9 +66,12 @@ class Authenticator:
 
     def authenticate(self, snapshot: Snapshot, headers: Mapping[str, str], scope: Scope, now: float) -> Caller:
         """The caller of a request; `now` in Unix seconds. Raises an Unauthenticated or a Forbidden, see above."""
+        return self.recognise(snapshot, hash_token(bearer_token(headers)), scope, now)
+
+    def recognise(self, snapshot: Snapshot, token_hash: bytes, scope: Scope, now: float) -> Caller:
+        """As `authenticate`, for the hash of a token."""
         if snapshot is not self._snapshot:
             self._snapshot, self._callers = snapshot, {}
-        token_hash = hash_token(bearer_token(headers))
         caller = self._callers.get(token_hash)
         if caller is None:
             caller = self._callers[token_hash] = _look_up(snapshot, token_hash)
@@ -93,13 +100,13 @@ def _look_up(snapshot: Snapshot, token_hash: bytes) -> Caller:
 
 
 def _charges(snapshot: Snapshot, key: RelayKey, project: Project, policy: Policy | None) -> ChargeSet:
-    """Every limit that a call of this key counts against: the key's, its policy's and its project's."""
-    owners: list[tuple[str, int, RateLimitId | None]] = [
-        ("key", key.id, key.rate_limit_id),
-        ("project", project.id, project.rate_limit_id),
-    ]
+    """Every limit that a call of this key counts against: the key's, its policy's, its user's and its project's."""
+    owners: list[tuple[str, int, RateLimitId | None]] = [("key", key.id, key.rate_limit_id)]
     if policy is not None:
-        owners.insert(1, ("policy", policy.id, policy.rate_limit_id))
+        owners.append(("policy", policy.id, policy.rate_limit_id))
+        if key.user_id is not None:
+            owners.append(("user", key.user_id, policy.user_rate_limit_id))
+    owners.append(("project", project.id, project.rate_limit_id))
     found = [
         Charge(scope, owner_id, limit)
         for scope, owner_id, limit_id in owners

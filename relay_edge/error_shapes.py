@@ -91,6 +91,7 @@ class HostRefusal:
     message: str
     code: str | None = None
     param: str | None = None
+    retry_after_seconds: float | None = None  # said in the body; None: not there
 
 
 def host_refusal_body(refusal: HostRefusal, shape: ErrorShape, request_id: str) -> bytes:
@@ -115,9 +116,11 @@ def error_headers(error: RelayError, allow: str = "") -> tuple[tuple[str, str], 
         seconds = 1.0
     if seconds is not None:
         lines.append((headers.RETRY_AFTER, str(max(1, math.ceil(seconds)))))  # RFC 9110 10.2.3: whole seconds
+        lines.append((headers.RETRY_AFTER_MS, str(max(1, math.ceil(seconds * 1000)))))  # the vendors' SDKs prefer it
     if isinstance(error, MethodNotAllowed):
         lines.append(("allow", allow))
     if isinstance(error, Unauthenticated):
         lines.append(("www-authenticate", "Bearer"))
     lines.append(("x-should-retry", "true" if error.retryable else "false"))  # the vendors' SDKs heed it
+    lines.append((headers.ERROR_SOURCE, error.source.value))
     return tuple(lines)

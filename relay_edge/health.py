@@ -1,25 +1,40 @@
-"""`/healthz`, `/readyz` and `/metrics`: for load balancers, orchestrators and Prometheus. No key is asked for.
+"""`/healthz`, `/readyz` and `/metrics`: for load balancers, orchestrators and Prometheus.
 
-Nothing that they tell is a secret: no URL, no name out of the catalog. A proxy that faces the internet should keep
-`/readyz` and `/metrics` to itself all the same.
+The first two ask for no key, and tell no URL and no name out of the catalog; a proxy that faces the internet should
+keep `/readyz` to itself all the same. Metrics name hosts and what calls cost together, so they are told to callers from
+this machine, or, where a token is set, to who sends it.
 """
 
 import asyncio
+import hmac
+import ipaddress
 import json
 import os
 from typing import Any
 
 from aiohttp import web
 
-from relay_contract.errors import MethodNotAllowed
+from relay_contract.errors import MethodNotAllowed, MetricsForbidden
 from relay_edge.admission import Admission
 from relay_edge.catalog.holder import Catalog
 from relay_edge.error_shapes import ErrorShape
 from relay_edge.intake import Intake
 from relay_edge.metrics import CONTENT_TYPE, Metrics, SharedFiles
+from relay_edge.records import Records
 from relay_edge.reply import request_id_of, send, send_error
+from relay_edge.secret_sources import SecretSources
 
 METHODS = ("GET", "HEAD")
+
+
+def may_read_metrics(token: str, authorization: str, peer: str | None) -> bool:
+    """`authorization`: the header as sent. `peer`: the connection's other address; None: a Unix socket."""
+    if token:
+        return hmac.compare_digest(authorization.encode("utf-8", "replace"), f"Bearer {token}".encode())
+    try:
+        return peer is None or ipaddress.ip_address(peer.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
 
 
 class Health:
@@ -32,15 +47,21 @@ class Health:
         intake: Intake,
         metrics: Metrics,
         *,
+        records: Records,
+        sources: SecretSources,
         files: SharedFiles,
         process_index: int,
+        metrics_token: str = "",
     ) -> None:
         self._catalog = catalog
         self._admission = admission
         self._intake = intake
+        self._records = records
+        self._sources = sources
         self._metrics = metrics
         self._files = files
         self._process_index = process_index
+        self._metrics_token = metrics_token
         self._requests = metrics.surfaces["health"]
         self.is_draining = False
         """Set when the process was told to end."""
@@ -70,6 +91,12 @@ class Health:
             "problems": problems,
             "catalog": self._catalog_state(),
             "postgres": {"connected": self._intake.is_connected},
+            "records": {
+                "connected": self._records.is_connected,
+                "spilled_bytes": self._records.spilled_bytes,
+                "full": not self._records.can_keep,
+            },
+            "secrets": self._sources.counts(),
             "redis": {"connected": self._admission.problem is None, "problem": self._admission.problem},
             "process": {"index": self._process_index, "pid": os.getpid()},
         }
@@ -97,6 +124,9 @@ class Health:
         """All processes' values, in Prometheus' text format."""
         if request.method not in METHODS:
             return self._refuse_method(request)
+        if not may_read_metrics(self._metrics_token, request.headers.get("Authorization", ""), request.remote):
+            self._requests.done(MetricsForbidden.status, 0.0)
+            return send_error(request, MetricsForbidden(), ErrorShape.RELAY, request_id_of(request))
         own = self._metrics.registry.dump()
         dumps = await asyncio.to_thread(self._files.gather, own)
         text = self._metrics.registry.exposition(dumps)

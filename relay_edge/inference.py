@@ -1,4 +1,4 @@
-"""Calls to models: /v1/chat/completions, /v1/messages and /v1/models, also below /openai and /anthropic.
+"""Calls to models: conversations and what else hosts do (`protocols/operation.py`), also below /openai and /anthropic.
 
 The life of a call: key (auth.py), body (body.py), model and policy (routing.py), limits (admission.py), a host
 (attempts.py), bytes back (streaming.py), and always, in a `finally`, the reservation settled. Per call: no task, no
@@ -8,73 +8,94 @@ timer, no log line. Errors come in the caller's wire shape, whatever raised them
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 
-import msgspec
 from aiohttp import web
 
+from relay_contract import headers
 from relay_contract.errors import (
     BodyTimeout,
     BodyTooLarge,
     InternalFault,
     MethodNotAllowed,
+    NoHostKey,
+    RateLimited,
     RelayError,
     Unavailable,
-    UpstreamProtocolError,
 )
+from relay_contract.headers import TAGS
 from relay_contract.logs import log_fields
-from relay_contract.nouns import Model, PolicyId, Scope, WireShape
-from relay_edge.admission import Admission
-from relay_edge.attempts import Call, Destinations
-from relay_edge.auth import Authenticator
+from relay_contract.nouns import HostKey, Scope
+from relay_edge import server_timing
+from relay_edge.admission import NOTHING, Admission
+from relay_edge.admitted import Admitted
+from relay_edge.attempts import Call
+from relay_edge.auth import Authenticator, Caller
 from relay_edge.body import BODY_SECONDS, read_body
+from relay_edge.breaker_words import BreakerOf, breaker_words
+from relay_edge.call_record import CallRecord
+from relay_edge.call_rows import bill_of
+from relay_edge.capture import CAPTURE_BYTES, Capture
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.snapshot import Snapshot
-from relay_edge.error_shapes import ErrorShape
+from relay_edge.charges import ChargeSet
+from relay_edge.destinations import Destinations
+from relay_edge.error_shapes import error_body
+from relay_edge.failover import followers
 from relay_edge.metrics import Metrics
-from relay_edge.protocols import SURFACES, Surface
-from relay_edge.protocols.anthropic_messages import VERSION_HEADER
-from relay_edge.protocols.model_name import read_model_request
-from relay_edge.reply import request_id_of, send, send_error
-from relay_edge.routing import Router, Turns
+from relay_edge.needs import need_of
+from relay_edge.offers import KeyOffer, Offer, Offers
+from relay_edge.protocols import CONVERSATIONS, OTHERS, Operation
+from relay_edge.protocols.conversation_key import conversation_key
+from relay_edge.protocols.form import FormRequest, is_form, read_form_request
+from relay_edge.protocols.model_name import ModelRequest, read_model_request
+from relay_edge.reply import request_id_of, send_error
+from relay_edge.reservation import Need, Reservation
+from relay_edge.routing import Candidate, Plan, Router, Shapes, Turns
+from relay_edge.selection import Load
 from relay_edge.streaming import CallerStream
+from relay_edge.tags import read_tags
 from relay_edge.upstream_pool import UpstreamPool
 
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
-_PREFIXES = ("", "/openai", "/anthropic")
+MOST_ASKED = 256
+"""Candidates whose breakers one explanation asks for; of what lies behind them nothing is said."""
 
+Relay = Callable[[web.BaseRequest, Operation, CallRecord], Awaitable[web.StreamResponse]]
 
-@dataclass(slots=True)
-class Served:
-    """A finished call, for whoever keeps a record of calls. Plain values: no secret, no body."""
-
-    request_id: str
-    relay_key_id: int | None
-    surface: str
-    model: str
-    host: str
-    status: int  # as the caller saw it; 499 for a caller who left
-    error: str  # code of the error, or ""
-    tries: int
-    bytes_sent: int
-    seconds: float
-    upstream_seconds: float  # part of them: from the first byte to a host to the end of its answer
+_UNRECORDABLE = "The relay cannot write down what calls use at the moment, so it takes none. Try again soon."
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
+class View:
     """What is derived from one snapshot, dropped with it."""
 
     snapshot: Snapshot
     router: Router
     destinations: Destinations
-    model_lists: dict[tuple[PolicyId | None, ErrorShape], bytes]
+    offers: Offers
+
+
+@dataclass(slots=True)  # a frozen one costs 2 us more
+class Asked:
+    """A call that may be made, and the way it may go."""
+
+    request: web.BaseRequest
+    operation: Operation
+    record: CallRecord
+    view: View
+    caller: Caller
+    wanted: ModelRequest | FormRequest
+    plan: Plan
+
+    def offers(self) -> list[Offer]:
+        """Who may be tried first, for admission to choose from."""
+        return [offer for each in followers(self.plan, ()) if (offer := self.view.offers.of(each)) is not None]
 
 
 class Inference:
@@ -90,11 +111,17 @@ class Inference:
         *,
         max_body_bytes: int,
         body_seconds: float = BODY_SECONDS,
-        on_served: Callable[[Served], None] | None = None,
+        capture_bytes: int = CAPTURE_BYTES,
+        reads_traceparent: bool = False,
+        can_keep: Callable[[], bool] = lambda: True,
+        on_served: Callable[[CallRecord], object] | None = None,
     ) -> None:
+        """`capture_bytes`: what is kept at most of a captured body. `reads_traceparent`: whether somebody wants it.
+        `can_keep`: whether a call that begins now can be written down. `on_served` is told of each that ended.
+        """
         self._catalog = catalog
         self._authenticator = authenticator
-        self._admission = admission
+        self.admission = admission
         self._pool = pool
         self._metrics = metrics
         for place, state in enumerate(("open", "idle", "waiting")):
@@ -106,153 +133,238 @@ class Inference:
                 state=state,
             )
         self._surface_metrics = metrics.surfaces["inference"]
-        self._models_metrics = metrics.surfaces["models"]
         self._max_body_bytes = max_body_bytes
         self._body_seconds = body_seconds
+        self._capture_bytes = capture_bytes
+        self._reads_traceparent = reads_traceparent
+        self._can_keep = can_keep
         self._on_served = on_served
         self._turns = Turns()
-        self._view: _View | None = None
-        self.ROUTES: dict[str, tuple[str, Handler]] = self._routes()
+        self._rereading: set[asyncio.Task[bool]] = set()
+        self.load = Load()
+        self._view: View | None = None
+        self.ROUTES: dict[str, Handler] = {
+            path: partial(self.serve, operation=operation, relay=self._relay)
+            for operation in (*CONVERSATIONS, *OTHERS)
+            for path in operation.paths
+        }
+        """Path -> handler, which refuses other methods itself, in its wire shape."""
 
-    def _routes(self) -> dict[str, tuple[str, Handler]]:
-        """Path -> method and handler. The handlers answer other methods themselves, in their wire shape."""
-        routes: dict[str, tuple[str, Handler]] = {}
-        for prefix in _PREFIXES:
-            if prefix != "/anthropic":
-                routes[f"{prefix}/v1/chat/completions"] = ("POST", self.chat_completions)
-            if prefix != "/openai":
-                routes[f"{prefix}/v1/messages"] = ("POST", self.messages)
-            routes[f"{prefix}/v1/models"] = ("GET", self.models)
-        return routes
-
-    async def chat_completions(self, request: web.BaseRequest) -> web.StreamResponse:
-        """OpenAI's surface."""
-        return await self._serve(request, SURFACES[WireShape.OPENAI_CHAT])
-
-    async def messages(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Anthropic's surface."""
-        return await self._serve(request, SURFACES[WireShape.ANTHROPIC_MESSAGES])
-
-    async def models(self, request: web.BaseRequest) -> web.StreamResponse:
-        """What the caller's key reaches and is served now; in Anthropic's form when `anthropic-version` is sent."""
-        started = time.monotonic()
-        request_id = request_id_of(request)
-        is_anthropic = VERSION_HEADER in request.headers or request.raw_path.startswith("/anthropic/")
-        shape = ErrorShape.ANTHROPIC if is_anthropic else ErrorShape.OPENAI
-        status = 200
-        try:
-            if request.method not in ("GET", "HEAD"):
-                raise MethodNotAllowed  # one door for every error
-            view = self._current_view()
-            caller = self._authenticator.authenticate(view.snapshot, request.headers, Scope.INFERENCE, time.time())
-            policy_id = None if caller.policy is None else caller.policy.id
-            body = view.model_lists.get((policy_id, shape))
-            if body is None:
-                body = view.model_lists[policy_id, shape] = _model_list(view.router.reachable(caller.policy), shape)
-            return send(request, 200, body, lines=(("x-request-id", request_id),))
-        except RelayError as error:
-            status = error.status
-            return send_error(request, error, shape, request_id, allow="GET, HEAD")
-        finally:
-            self._models_metrics.done(status, time.monotonic() - started)
-
-    def _current_view(self) -> _View:
+    def current_view(self) -> View:
+        """Raises Unavailable before the first catalog."""
         snapshot = self._catalog.snapshot
         view = self._view
         if view is None or view.snapshot is not snapshot:
             if snapshot is None:
                 raise Unavailable(retry_after_seconds=1)
             destinations = Destinations(self._pool, self._catalog.host_key_value)
-            view = self._view = _View(snapshot, Router(snapshot), destinations, {})
+            offers = Offers(snapshot, self._catalog.host_key_value)
+            self.load.keep(lambda binding_id: snapshot.binding(binding_id) is not None)
+            view = self._view = View(snapshot, Router(snapshot, self.load), destinations, offers)
         return view
 
-    async def _serve(self, request: web.BaseRequest, surface: Surface) -> web.StreamResponse:
-        started = time.monotonic()
+    async def breakers_of(self, candidates: Sequence[Candidate]) -> BreakerOf:
+        """What stands before each of these candidates now, as Redis knows it."""
+        offers = self.current_view().offers
+        offered = [offer for each in candidates[:MOST_ASKED] if (offer := offers.of(each)) is not None]
+        fields = dict.fromkeys(guard.field for offer in offered for guard in offer.guards)
+        return breaker_words(offered, await self.admission.breakers.not_closed(list(fields)), time.time())
+
+    async def serve(self, request: web.BaseRequest, *, operation: Operation, relay: Relay) -> web.StreamResponse:
+        """A call from its head to its row, whatever becomes of it."""
         metrics = self._surface_metrics
         metrics.in_flight.value += 1
-        served = Served(request_id_of(request), None, surface.shape.value, "", "", 499, "", 0, 0, 0.0, 0.0)
+        record = CallRecord(request_id_of(request), operation.name, time.monotonic(), time.time())
         try:
-            return await self._relay(request, surface, served)
+            return await relay(request, operation, record)
         except RelayError as error:
-            return self._refuse(request, surface, served, error)
+            return self._refuse(request, operation, record, error)
         except asyncio.CancelledError:
             metrics.disconnects.value += 1
             raise
         except Exception:
-            logger.exception("call_failed", extra=log_fields(request_id=served.request_id))
-            return self._refuse(request, surface, served, InternalFault())
+            logger.exception("call_failed", extra=log_fields(request_id=record.request_id))
+            return self._refuse(request, operation, record, InternalFault())
         finally:
-            served.seconds = time.monotonic() - started
+            record.ended = time.monotonic()
+            seconds = record.ended - record.started
             metrics.in_flight.value -= 1
-            metrics.done(served.status, served.seconds)
-            metrics.overhead_seconds.observe(served.seconds - served.upstream_seconds)
+            metrics.done(record.status, seconds)
+            metrics.overhead_seconds.observe(seconds - record.upstream_seconds)
             if self._on_served is not None:
-                self._on_served(served)
+                self._on_served(record)
 
     def _refuse(
-        self, request: web.BaseRequest, surface: Surface, served: Served, error: RelayError
+        self, request: web.BaseRequest, operation: Operation, record: CallRecord, error: RelayError
     ) -> web.StreamResponse:
-        served.status, served.error = error.status, error.code
+        record.status, record.error, record.error_source = error.status, error.code, error.source
+        if isinstance(error, RateLimited):
+            record.limits = error.limits
+        if record.capture is not None:
+            record.capture.answered(error_body(error, operation.surface.error_shape, record.request_id))
         has_unread_body = isinstance(error, BodyTooLarge | BodyTimeout)
-        answer = send_error(request, error, surface.error_shape, served.request_id, allow="POST", close=has_unread_body)
+        answer = send_error(
+            request,
+            error,
+            operation.surface.error_shape,
+            record.request_id,
+            allow=", ".join(operation.methods),
+            lines=((headers.SERVER_TIMING, server_timing.value(record, time.monotonic())), *_attempt_lines(record)),
+            close=has_unread_body,
+        )
         if isinstance(error, BodyTimeout) and request.transport is not None:
             request.transport.close()  # after the answer; who is this slow is not waited for again
         return answer
 
-    async def _relay(self, request: web.BaseRequest, surface: Surface, served: Served) -> web.StreamResponse:
-        if request.method != "POST":
+    def begin(self, request: web.BaseRequest, operation: Operation, record: CallRecord) -> tuple[View, Caller]:
+        """Who calls, in which catalog. Nothing of the body is read before."""
+        if request.method not in operation.methods:
             raise MethodNotAllowed
-        view = self._current_view()
-        caller = self._authenticator.authenticate(view.snapshot, request.headers, Scope.INFERENCE, time.time())
-        served.relay_key_id = caller.key.id
-        body = await read_body(request, self._max_body_bytes, self._body_seconds)
-        wanted = read_model_request(body)
-        served.model = wanted.model
-        route = view.router.route(caller.policy, wanted.model, surface.shape)
-        caller_lines = surface.caller_lines(request.headers)
-        reservation = await self._admission.admit(caller.charges)
+        if not self._can_keep():
+            self._metrics.unrecordable.value += 1
+            raise Unavailable(_UNRECORDABLE, retry_after_seconds=1)
+        view = self.current_view()
+        caller = self._authenticator.authenticate(view.snapshot, request.headers, Scope.INFERENCE, record.received_at)
+        key = caller.key
+        record.relay_key_id, record.project_id, record.user_id, record.mode = (
+            key.id, key.project_id, key.user_id, key.mode,
+        )  # fmt: skip
+        record.policy = caller.policy
+        if self._reads_traceparent:
+            record.traceparent = request.headers.get("traceparent", "")
+        if TAGS in request.headers:
+            record.tags = read_tags(request.headers.getall(TAGS))
+        return view, caller
+
+    def may_capture(self, record: CallRecord, caller: Caller, body: bytes) -> None:
+        """Keeps what goes in and out where the key or its policy asks for it."""
+        if caller.key.captures_payloads or (caller.policy is not None and caller.policy.captures_payloads):
+            record.capture = Capture(body, self._capture_bytes)
+
+    def body_of(self, request: web.BaseRequest) -> Awaitable[bytes]:
+        """The body, whole."""
+        return read_body(request, self._max_body_bytes, self._body_seconds)
+
+    async def ask(
+        self, request: web.BaseRequest, operation: Operation, record: CallRecord, only: Shapes | None
+    ) -> Asked:
+        """Reads a call and plans its way. `only`: as in `Router.plan`."""
+        view, caller = self.begin(request, operation, record)
+        body = await self.body_of(request)
+        record.bytes_in = len(body)
+        self.may_capture(record, caller, body)
+        wanted: ModelRequest | FormRequest
+        content_type = "" if operation.hosts is None else request.headers.get("Content-Type", "")
+        if content_type and is_form(content_type):
+            wanted = read_form_request(body, content_type)
+            record.prompt_tokens = wanted.prompt_tokens
+        else:
+            wanted = read_model_request(body)
+        record.requested_model, record.is_stream = wanted.model, wanted.is_stream
+        shape, affinity = operation.surface.shape, None
+        # The conversation's name is looked for only where it may choose among keys.
+        if operation.hosts is None and view.router.wants_affinity(caller.policy, wanted.model, shape):
+            affinity = conversation_key(body)
+            record.has_affinity = affinity is not None
+        plan = record.plan = view.router.plan(
+            caller.policy, wanted.model, shape, self._turns, affinity=affinity, only=only
+        )
+        return Asked(request, operation, record, view, caller, wanted, plan)
+
+    async def _relay(self, request: web.BaseRequest, operation: Operation, record: CallRecord) -> web.StreamResponse:
+        asked = await self.ask(request, operation, record, operation.hosts)
+        charges, offers = asked.caller.charges, asked.offers()
+        need = need_of(asked.wanted, charges, offers, is_written=operation.is_written)
+        reservation = await self.admit(record, charges, offers, need)
         try:
-            call = Call(route, self._turns, view.destinations, self._metrics)
-            stream = CallerStream(request, surface, served.request_id, call.refuses)
-            sent_at = time.monotonic()
-            try:
-                await call.run(wanted, caller_lines, stream)
-                served.status = stream.status
-                if stream.is_cut:
-                    served.error = UpstreamProtocolError.code
-                return stream.finish()
-            except RelayError as error:
-                if not stream.has_started:
-                    raise
-                served.status, served.error = error.status, error.code
-                return stream.cut(error)
-            finally:
-                served.upstream_seconds = time.monotonic() - sent_at
-                served.host, served.tries, served.bytes_sent = call.candidate.host.slug, call.tries, stream.bytes_sent
-                stream.close()
+            if reservation.chosen is None:
+                raise none_left(reservation.retry_after_seconds)
+            return await self.send(asked, reservation, offers[reservation.chosen])
         finally:
-            self._admission.settle(reservation)
+            if need is NOTHING:
+                self.admission.settle(reservation)
+            else:
+                self.admission.settle(reservation, *_spent(record))
+
+    async def admit(
+        self, record: CallRecord, charges: ChargeSet, offers: Sequence[KeyOffer], need: Need = NOTHING
+    ) -> Reservation:
+        """The call's admission, noted. Settle it in a `finally`. Raises as `Admission.admit` does."""
+        record.asked = time.monotonic()
+        reservation = await self.admission.admit(charges, need=need, offers=offers)
+        record.admitted = time.monotonic()
+        record.reservation = reservation
+        return reservation
+
+    def send(
+        self, asked: Asked, reservation: Reservation, offer: Offer, kind: type[Call] = Call
+    ) -> Awaitable[web.StreamResponse]:
+        """Makes the call at the offer that admission chose, and where else it may go. Raises as `answered` does."""
+        view, operation, record = asked.view, asked.operation, asked.record
+        picker = Admitted(self.admission, reservation, offer, offers=view.offers, load=self.load, refused=self.reread)
+        stream = CallerStream(asked.request, operation.surface, record.request_id, record.capture)
+        call = kind(
+            operation,
+            asked.plan,
+            view.destinations,
+            picker,
+            metrics=self._metrics,
+            record=record,
+            request=asked.wanted,
+            caller_lines=operation.surface.caller_lines(asked.request.headers),
+            limit_lines=reservation.limit_lines(operation.surface.error_shape),
+            stream=stream,
+        )
+        return answered(call.run(), stream, record)
+
+    def reread(self, key: HostKey) -> None:
+        """A host refused a key that is kept elsewhere: it may have been replaced there."""
+        if key.reference:
+            task = asyncio.create_task(self._catalog.refresh_host_key(key))
+            self._rereading.add(task)
+            task.add_done_callback(self._rereading.discard)
+
+
+async def answered(exchange: Awaitable[None], stream: CallerStream, record: CallRecord) -> web.StreamResponse:
+    """What the handler returns once an exchange with hosts is over. Raises a RelayError while nothing was sent."""
+    try:
+        await exchange
+        record.status = stream.status
+        return stream.finish()
+    except RelayError as error:
+        if not stream.has_started:
+            raise
+        record.status, record.error, record.error_source = error.status, error.code, error.source
+        return stream.cut(error)
+    finally:
+        record.bytes_out = stream.bytes_sent
+        stream.close()
+
+
+def none_left(retry_after_seconds: float | None) -> NoHostKey:
+    """`retry_after_seconds`: None where no candidate has a key that can be opened."""
+    if retry_after_seconds is None:
+        return NoHostKey()
+    text = "Every host key of this model is failing or at its limit. Try again after the time in Retry-After."
+    return NoHostKey(text, retry_after_seconds=retry_after_seconds)
+
+
+def _spent(record: CallRecord) -> tuple[int, int]:
+    """Tokens, and cost in nano-USD, for the limits that had them reserved."""
+    bill = bill_of(record)
+    return bill.usage.limited_tokens, bill.cost_nanousd or 0
+
+
+def _attempt_lines(record: CallRecord) -> tuple[tuple[str, str], ...]:
+    """Who was tried, for an error in the relay's own words."""
+    if not record.attempts:
+        return ()
+    return (
+        (headers.SERVED_MODEL, record.model),
+        (headers.SERVED_HOST, record.host),
+        (headers.ATTEMPTS, str(record.tries)),
+    )
 
 
 def _count(pool: UpstreamPool, place: int) -> float:
     return pool.counts()[place]
-
-
-def _model_list(models: tuple[Model, ...], shape: ErrorShape) -> bytes:
-    """In a vendor's form: platform.openai.com/docs/api-reference/models, docs.anthropic.com/en/api/models-list."""
-    if shape is ErrorShape.ANTHROPIC:
-        data: list[Mapping[str, str | int]] = [
-            {"type": "model", "id": m.name, "display_name": m.name, "created_at": _rfc3339(m.created_at)}
-            for m in models
-        ]
-        ends = {"first_id": models[0].name if models else None, "last_id": models[-1].name if models else None}
-        return msgspec.json.encode({"data": data, "has_more": False, **ends})
-    data = [
-        {"id": m.name, "object": "model", "created": int(m.created_at.timestamp()), "owned_by": m.owned_by}
-        for m in models
-    ]
-    return msgspec.json.encode({"object": "list", "data": data})
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -25,22 +25,20 @@ from relay_contract.intake import INSERT_BATCH, DeliveryRow, PayloadRow, Request
 from relay_contract.logs import log_fields
 from relay_edge.ending import end
 from relay_edge.metrics import Metrics
+from relay_edge.postgres import (
+    DATA_ERRORS,
+    FIRST_BACKOFF_SECONDS,
+    LOSSES,
+    MAX_BACKOFF_SECONDS,
+    connect,
+    log_loss,
+)
 from relay_edge.statement_deadline import statement_deadline
 from relay_edge.wakes import Wakes
 
 logger = logging.getLogger(__name__)
 
 CONNECTIONS = 2
-CONNECTION_OPTIONS: dict[str, Any] = {
-    "connect_timeout": 5,
-    "application_name": "relay-edge-intake",
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 15_000,
-}
-FIRST_BACKOFF_SECONDS = 0.05
-MAX_BACKOFF_SECONDS = 2.0
 SWEEP_SECONDS = 0.25
 RETRY_AFTER_SECONDS = 1.0
 CANCEL_SECONDS = 2.0
@@ -88,10 +86,6 @@ class _Item:
     def fail(self, error: RelayError) -> None:
         if not self.done.done():
             self.done.set_exception(error)
-
-
-_DATA_ERRORS = (psycopg.DataError, psycopg.IntegrityError, UnicodeError)
-"""What the rows are to blame for, and not the connection or the server."""
 
 
 def _columns(row: type[RequestRow | PayloadRow | DeliveryRow], rows: Sequence[Any]) -> list[list[Any]]:
@@ -206,8 +200,8 @@ class Intake:
         while True:
             try:
                 connection = await self._connect()
-            except (psycopg.Error, OSError, TimeoutError) as error:
-                _log_loss("intake_connect_failed", error)
+            except LOSSES as error:
+                log_loss(logger, "intake_connect_failed", error)
                 await asyncio.sleep(backoff_seconds)
                 backoff_seconds = min(2 * backoff_seconds, MAX_BACKOFF_SECONDS)
                 continue
@@ -222,7 +216,7 @@ class Intake:
                 await connection.close()
 
     async def _connect(self) -> AsyncConnection[Any]:
-        connection = await AsyncConnection.connect(self._database_url, autocommit=True, **CONNECTION_OPTIONS)
+        connection = await connect(self._database_url, "relay-edge-intake")
         # Numbers of one width, or each mix of small and large ids would be a statement of its own to prepare.
         connection.adapters.register_dumper(int, Int8BinaryDumper)
         return connection
@@ -288,10 +282,10 @@ class Intake:
             with statement_deadline(connection, left_seconds + CANCEL_SECONDS):
                 async with asyncio.timeout(left_seconds):
                     await connection.execute(INSERT_BATCH, parameters([item.accepted for item in batch]), prepare=True)
-        except _DATA_ERRORS as error:
+        except DATA_ERRORS as error:
             return await self._find_bad(connection, batch, error)
-        except (psycopg.Error, OSError, TimeoutError) as error:
-            _log_loss("intake_commit_failed", error, requests=len(batch))
+        except LOSSES as error:
+            log_loss(logger, "intake_commit_failed", error, requests=len(batch))
             self._refuse(batch)
             return False
         except BaseException:
@@ -341,8 +335,3 @@ def _is_alive(connection: AsyncConnection[Any]) -> bool:
     except psycopg.OperationalError:
         return False
     return connection.pgconn.status == psycopg.pq.ConnStatus.OK
-
-
-def _log_loss(event: str, error: Exception, **further: object) -> None:
-    state = getattr(error, "sqlstate", None)
-    logger.warning(event, extra=log_fields(reason=type(error).__name__, sqlstate=state, **further))

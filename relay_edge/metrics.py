@@ -108,9 +108,10 @@ Child = TypeVar("Child", Counter, Gauge, Histogram)
 class _Family:
     """All series of one name, by their labels as they are printed."""
 
-    __slots__ = ("bounds", "children", "kind", "merge", "name", "text")
+    __slots__ = ("bounds", "children", "is_open", "kind", "merge", "name", "text")
 
     def __init__(self, name: str, kind: str, text: str, merge: Merge = "sum", bounds: tuple[float, ...] = ()) -> None:
+        self.is_open = False  # series come with what is met; other processes may have more of them
         self.name, self.kind, self.text, self.merge, self.bounds = name, kind, text, merge, bounds
         self.children: dict[str, Counter | Gauge | Histogram] = {}
 
@@ -144,6 +145,10 @@ class _Family:
         yield _line(f"{self.name}_count", labels, running)
 
 
+def _labels(labels: Mapping[str, str]) -> str:
+    return ",".join(f'{name}="{value}"' for name, value in labels.items())
+
+
 def _joined(*labels: str) -> str:
     return ",".join(filter(None, labels))
 
@@ -163,6 +168,18 @@ class Registry:
         """A new counter series; `name` ends in `_total`."""
         return self._add(_Family(name, "counter", text), labels, Counter())
 
+    def open_counter(self, name: str, text: str) -> Callable[..., Counter]:
+        """A counter whose series are made as they are met: call it with labels. Whoever does bounds their number."""
+        family = self._families.setdefault(name, _Family(name, "counter", text))
+        family.is_open = True
+
+        def series(**labels: str) -> Counter:
+            held = family.children.setdefault(_labels(labels), Counter())
+            assert isinstance(held, Counter)
+            return held
+
+        return series
+
     def gauge(
         self, name: str, text: str, merge: Merge, read: Callable[[], float | None] | None = None, **labels: str
     ) -> Gauge:
@@ -175,7 +192,7 @@ class Registry:
 
     def _add(self, family: _Family, labels: Mapping[str, str], child: Child) -> Child:
         held = self._families.setdefault(family.name, family)
-        held.children[",".join(f'{name}="{value}"' for name, value in labels.items())] = child
+        held.children[_labels(labels)] = child
         return child
 
     def dump(self) -> dict[str, Any]:
@@ -190,8 +207,12 @@ class Registry:
         """Counts on from a predecessor's values. Series that it did not have start from 0."""
         for name, children in dumped["families"].items():
             family = self._families.get(name)
+            if family is None:
+                continue
             for labels, value in children.items():
-                if family is not None and labels in family.children:
+                if family.is_open:
+                    family.children.setdefault(labels, Counter()).carry_on(value)
+                elif labels in family.children:
                     family.children[labels].carry_on(value)
 
     def exposition(self, dumps: Mapping[str, Mapping[str, Any]]) -> str:
@@ -203,7 +224,7 @@ class Registry:
                 process: {
                     labels: value
                     for labels, value in dump["families"].get(family.name, {}).items()
-                    if value is not None and labels in family.children
+                    if value is not None and (family.is_open or labels in family.children)
                 }
                 for process, dump in dumps.items()
                 if family.kind != "gauge" or now - dump["written_at"] < STALE_SECONDS
@@ -298,6 +319,9 @@ class Metrics:
         )
         self.admission_fallbacks = registry.counter(
             "relay_edge_admission_fallbacks_total", "Calls admitted or refused without Redis."
+        )
+        self.unrecordable = registry.counter(
+            "relay_edge_unrecordable_calls_total", "Calls refused because what they use could not be written down."
         )
         self.upstream_attempts = registry.counter("relay_edge_upstream_attempts_total", "Calls sent to hosts.")
         self._upstream_failures = {

@@ -6,6 +6,7 @@ command; `admission.py` decides what a lost connection means.
 """
 
 import asyncio
+import select
 import socket
 import ssl
 from collections import deque
@@ -43,6 +44,15 @@ class RedisLink(asyncio.Protocol):
     def is_open(self) -> bool:
         """Whether commands may be sent."""
         return self._transport is not None and not self._transport.is_closing()
+
+    def has_unread(self) -> bool:
+        """Whether bytes have arrived that the loop had no time to read yet. A system call."""
+        sock = None if self._transport is None else self._transport.get_extra_info("socket")
+        if sock is None or sock.fileno() < 0:
+            return False
+        poll = select.poll()
+        poll.register(sock.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def send(self, packed: bytes, replies: Sequence[Callable[[Reply], None] | None]) -> None:
         """Writes packed commands; `replies` has one entry for each: who takes its reply, or None to drop it."""

@@ -13,8 +13,9 @@ from typing import Final
 from aiohttp import HttpVersion11, web
 
 from relay_contract import headers
-from relay_contract.errors import RelayError
+from relay_contract.errors import RateLimited, RelayError
 from relay_contract.ids import uuid7_text
+from relay_edge import limit_headers
 from relay_edge.error_shapes import ErrorShape, error_body, error_headers
 
 JSON: Final = "application/json"
@@ -144,5 +145,6 @@ def send_error(
     Nothing can follow a body that could not be read, so such a connection ends as well.
     """
     close = close or request.content.exception() is not None
-    further = (*error_headers(error, allow), (headers.REQUEST_ID, request_id), *lines)
+    limits = limit_headers.lines(error.limits, shape, time.time()) if isinstance(error, RateLimited) else ()
+    further = (*error_headers(error, allow), *limits, (headers.REQUEST_ID, request_id), *lines)
     return send(request, error.status, error_body(error, shape, request_id), lines=further, close=close)

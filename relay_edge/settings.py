@@ -1,11 +1,15 @@
 """The edge's settings, read once at start. `.env.example` describes each for operators."""
 
+import base64
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from relay_contract.env import Env
 from relay_contract.netguard import Network
+from relay_edge.capture import CAPTURE_BYTES
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 MAX_PROCESSES = 64
@@ -17,7 +21,10 @@ class EdgeSettings:
 
     database_url: str = field(repr=False)  # the restricted role
     redis_url: str = field(repr=False)
-    master_key: bytes = field(repr=False)  # 32 bytes; opens host keys
+    master_keys: tuple[bytes, ...] = field(repr=False)  # of 32 bytes; open host keys
+    environment: Mapping[str, str] = field(repr=False)  # what `env:NAME` of a host key may name
+    vault_address: str  # "" for none
+    vault_token: str = field(repr=False)
     bind: str  # address to listen on
     port: int
     processes: int
@@ -26,7 +33,24 @@ class EdgeSettings:
     body_timeout_seconds: float  # from the head of a request to the end of its body
     shutdown_seconds: float  # what requests in flight get after SIGTERM
     egress_allow: tuple[Network, ...]  # networks that hosts may be in although they are not public
+    spill_folder: Path  # on a disk of this machine; rows of calls wait there while Postgres is away
+    spill_max_bytes: int  # of each process
+    metrics_token: str = field(repr=False)  # for /metrics; "" tells them to this machine only
     log_level: str
+    trace_share: float  # of the calls that nothing was remarkable about
+    trace_slow_seconds: float
+    capture_bytes: int  # of each captured body
+    has_access_log: bool
+    otlp_endpoint: str  # "" exports no spans
+    otlp_headers: str = field(repr=False)  # `name=value`, by comma
+
+    def secrets(self) -> tuple[str, ...]:
+        """The relay's own secrets as they may be written: none of them is ever a host's credential."""
+        urls = (self.database_url, self.redis_url)
+        passwords = (unquote(urlsplit(url).password or "") for url in urls)
+        keys = (base64.b64encode(key).decode() for key in self.master_keys)
+        written = (value.strip() for name, value in self.environment.items() if name.startswith("RELAY_"))
+        return (*urls, *passwords, *keys, *written, self.vault_token)
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "EdgeSettings":
@@ -35,7 +59,10 @@ class EdgeSettings:
         settings = cls(
             database_url=env.url("RELAY_EDGE_DATABASE_URL"),
             redis_url=env.url("REDIS_URL", ("redis", "rediss", "unix")),
-            master_key=env.key32("RELAY_MASTER_KEY"),
+            master_keys=env.master_keys(),
+            environment=environ,
+            vault_address=env.url("RELAY_VAULT_ADDR", ("https", "http"), ""),
+            vault_token=env.secret("RELAY_VAULT_TOKEN", ""),
             bind=env.text("RELAY_BIND", "127.0.0.1"),
             port=env.integer("RELAY_PORT", 8080, 1, 65_535),
             processes=env.integer("RELAY_EDGE_PROCESSES", min(os.cpu_count() or 1, MAX_PROCESSES), 1, MAX_PROCESSES),
@@ -44,7 +71,16 @@ class EdgeSettings:
             body_timeout_seconds=env.seconds("RELAY_BODY_TIMEOUT_SECONDS", 30, 1, 600),
             shutdown_seconds=env.seconds("RELAY_SHUTDOWN_SECONDS", 15, 0, 600),
             egress_allow=env.networks("RELAY_EGRESS_ALLOW"),
+            spill_folder=Path(env.text("RELAY_SPILL_DIR", ".relay/spill")),
+            spill_max_bytes=env.integer("RELAY_SPILL_MAX_BYTES", 268_435_456, 1_048_576, 1_099_511_627_776),
+            metrics_token=env.secret("RELAY_METRICS_TOKEN", ""),
             log_level=env.text("RELAY_LOG_LEVEL", "INFO", LOG_LEVELS),
+            trace_share=env.share("RELAY_TRACE_SHARE", 0.1),
+            trace_slow_seconds=env.seconds("RELAY_TRACE_SLOW_SECONDS", 30, 0, 3600),
+            capture_bytes=env.integer("RELAY_CAPTURE_BYTES", CAPTURE_BYTES, 1_024, 1_048_576),
+            has_access_log=env.boolean("RELAY_ACCESS_LOG", False),
+            otlp_endpoint=env.url("RELAY_OTLP_ENDPOINT", ("http", "https"), ""),
+            otlp_headers=env.secret("RELAY_OTLP_HEADERS", ""),
         )
         env.done()
         return settings

@@ -1,20 +1,21 @@
-"""An upstream answer on its way to the caller: bytes go from one connection to the other inside the read callback.
+"""The caller's side of an answer: bytes are written inside the read callback of the host's connection.
 
-The head leaves with the first content in one write. Framing is made anew (content length, chunks, or the end of the
-connection for HTTP/1.0), so nothing of the host's framing reaches the caller. When the caller reads slower than the
-host writes, the host is read slower too: at most one read beyond the transport's high-water mark is held.
+The head leaves with the first content in one write; that is the point from which nothing else can be tried. Framing is
+made anew (content length, chunks, or the end of the connection for HTTP/1.0), so nothing of the host's framing reaches
+the caller. When the caller reads slower than the host writes, the host is read slower too: at most one read beyond the
+transport's high-water mark is held.
 
 Once the first byte is out an answer that breaks is broken for the caller as well: an error event where the answer is an
 event stream, then the connection ends without the mark of a whole answer.
 """
 
 import asyncio
-from collections.abc import Callable
 
 from aiohttp import HttpVersion11, web
 
-from relay_contract.errors import RelayError, UpstreamProtocolError
+from relay_contract.errors import RelayError
 from relay_contract.headers import CREDENTIALS, HOP_BY_HOP
+from relay_edge.capture import Capture
 from relay_edge.error_shapes import error_body
 from relay_edge.protocols import Surface
 from relay_edge.reply import SENT, SENT_AND_CLOSE, STATUS_LINES, are_whole_lines, date_line, may_keep_alive
@@ -35,6 +36,7 @@ _WITHHELD = (
         "nel",
         "report-to",
         "server",
+        "server-timing",  # ours stands there
         "set-cookie2",
         "strict-transport-security",
         "via",
@@ -82,90 +84,73 @@ _names = _Names()
 
 
 class CallerStream:
-    """Receives one call's answers, of which one at most is passed on. Made for one request, closed in its `finally`."""
+    """One call's answer, of whichever host gives it. Made for one request, closed in its `finally`."""
 
     __slots__ = (
-        "_connection", "_drain", "_framing", "_head", "_host_lines", "_is_event_stream", "_keep_alive",
-        "_last", "_must_end_itself", "_pending", "_protocol", "_refuses", "_request", "_request_id", "_surface",
-        "_transport", "bytes_sent", "is_cut", "is_whole", "refused_status", "status",
+        "_connection", "_drain", "_framing", "_head", "_is_event_stream", "_keep_alive", "_last", "_pending",
+        "_protocol", "_request", "_request_id", "_surface", "_transport", "bytes_sent", "capture", "is_whole", "secret",
+        "status",
     )  # fmt: skip
 
     def __init__(
-        self, request: web.BaseRequest, surface: Surface, request_id: str, refuses: Callable[[int], bool]
+        self, request: web.BaseRequest, surface: Surface, request_id: str, capture: Capture | None = None
     ) -> None:
-        """`refuses`: whether an answer with this status is not for the caller, since something else can be tried."""
+        """`capture` is given what the caller gets."""
+        self.capture = capture
         self._request = request
         self._protocol = request.protocol
         self._transport = request.transport
         self._surface = surface
         self._request_id = request_id
-        self._refuses = refuses
         self._keep_alive = may_keep_alive(request)
         self._connection: UpstreamConnection | None = None
         self._drain: asyncio.Task[None] | None = None
         self._head: Head | None = None
         self._pending = b""
-        self._host_lines = b""
         self._framing = b""  # b"chunked", b"length", b"close", b"none"
         self._last = b""
-        self._is_event_stream = self._must_end_itself = False
+        self._is_event_stream = False
         self.status = 0
         """Of the answer that is passed on; 0 before its head came."""
-        self.refused_status = 0
         self.bytes_sent = 0
         self.is_whole = False
-        self.is_cut = False
-        """The host ended a stream in a way that does not tell whether it is whole."""
+        self.secret = b""
+        """The host key of this try: a header line that quotes it is left out."""
 
     @property
     def request_id(self) -> str:
         """Under which the caller knows this call."""
         return self._request_id
 
-    def refuses(self, status: int) -> bool:
-        """Whether an answer with this status is not for the caller."""
-        return self._refuses(status)
-
     @property
     def has_started(self) -> bool:
         """Whether a byte went to the caller: from then on nothing else can be tried."""
         return bool(self._framing)
 
-    def next_try(self, host_lines: bytes) -> None:
-        """Before each try. `host_lines`: `x-relay-*` header lines that say who answers."""
-        self._host_lines = host_lines
-        self._head = None
-        self.refused_status = 0
-
-    # --- Receiver ---
+    # --- the host's side ---
 
     def on_start(self, connection: UpstreamConnection) -> None:
         """The connection to slow down when the caller reads slowly."""
         self._connection = connection
 
-    def on_head(self, head: Head) -> bool:
-        """Renders the head; it leaves with the first content."""
-        status = head.status
-        if status > 400 and self._refuses(status):
-            self.refused_status = status
-            return False
+    def begin(self, head: Head, further_lines: bytes) -> bool:
+        """Renders the head, in place of any before it; it leaves with the first content. `further_lines`: header lines
+        of ours. False for a head that would break out of its lines."""
         lines = self._passed_lines(head)
         if lines is None:
-            self.refused_status = 502
             return False
-        self.status = status
+        status = self.status = head.status
         self._pending = b"%b%b%b%bx-request-id: %b\r\n" % (
             STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status,
             date_line(),
             lines,
-            self._host_lines,
+            further_lines,
             self._request_id.encode("ascii"),
         )
-        self._must_end_itself = self._is_event_stream and head.ends_with_connection
         self._head = head
         return True
 
-    def on_data(self, body: bytes, is_end: bool) -> None:
+    def write(self, body: bytes, is_end: bool) -> None:
         """Writes content, and the end of the answer where it ends here."""
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -174,8 +159,8 @@ class CallerStream:
             self._choose_framing(len(body), is_end)
         if body:
             self._last = body
-        if is_end and self._must_end_itself and self._surface.last_event not in self._last[-512:]:
-            is_end, self.is_cut = False, True
+            if self.capture is not None:
+                self.capture.answered(body)
         self.bytes_sent += len(body)
         data = self._framed(body, is_end)
         if self._pending:
@@ -196,8 +181,6 @@ class CallerStream:
 
     def finish(self) -> web.StreamResponse:
         """What the handler returns once an answer was passed on."""
-        if self.is_cut:
-            return self.cut(UpstreamProtocolError("The upstream host's stream ended without its last event."))
         return SENT if self._keep_alive and self.is_whole else SENT_AND_CLOSE
 
     def cut(self, error: RelayError) -> web.StreamResponse:
@@ -212,6 +195,8 @@ class CallerStream:
             event = self._surface.error_event(error_body(error, self._surface.error_shape, self._request_id))
             if not self._last.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")) and self._last:
                 event = b"\n\n" + event  # ends the event that was cut in two
+            if self.capture is not None:
+                self.capture.answered(event)
             transport.write(b"%x\r\n%b\r\n" % (len(event), event) if self._framing == b"chunked" else event)
         return SENT_AND_CLOSE
 
@@ -228,6 +213,9 @@ class CallerStream:
         lines = b""
         if head.status in _NO_BODY:
             self._framing = b"none"
+        elif self._request.method == "HEAD":
+            self._framing = b"none"
+            lines = b"" if head.length is None else b"content-length: %d\r\n" % head.length
         elif known is not None:
             self._framing = b"length"
             lines = b"content-length: %d\r\n" % known
@@ -259,6 +247,9 @@ class CallerStream:
         if self._is_event_stream:
             lines.append(b"x-accel-buffering: no\r\n")  # proxies before us must not gather a stream
         block = b"".join(lines)
+        if self.secret and self.secret in block:
+            lines = [line for line in lines if self.secret not in line]
+            block = b"".join(lines)
         return block if are_whole_lines(block, len(lines)) else None
 
     def _slow_down(self) -> None:

@@ -1,147 +1,89 @@
 """An upstream answer in another shape than the caller's, on its way to the caller.
 
-Takes the place of `CallerStream` at the upstream connection and hands it what the translation makes of the answer, also
-inside the read callback; framing, back-pressure and the cut of a broken stream stay where they are. The head waits for
-the first content, so a stream that fails before it can still be tried elsewhere.
+Hands the caller's stream what the translation makes of the answer, also inside the read callback; framing,
+back-pressure and the cut of a broken stream stay where they are. The head waits for the first content, so a stream that
+fails before it can still be tried elsewhere.
 """
 
-import logging
-
-from relay_contract.errors import InternalFault, RelayError, UpstreamError, UpstreamProtocolError
+from relay_contract.errors import UpstreamProtocolError
+from relay_edge.host_answer import ENDING_SECONDS, EVENT_STREAM, HostAnswer, content_type_of
 from relay_edge.protocols.translation import StreamTranslation, Translation
 from relay_edge.streaming import CallerStream
-from relay_edge.upstream import Failure, Head, UpstreamConnection
+from relay_edge.upstream import Head
 
-logger = logging.getLogger(__name__)
-
-_FIRST_ERROR = 400
-_KEPT = frozenset({b"retry-after", b"retry-after-ms"})
+_STREAMED = b"text/event-stream; charset=utf-8"
+_FIRST_REDIRECT = 300
 
 
-class TranslatedAnswer:
+class TranslatedAnswer(HostAnswer):
     """Receives one try's answer."""
 
-    __slots__ = (
-        "_body", "_connection", "_fault", "_head", "_host_lines", "_is_done", "_is_head_out", "_stream", "_translated",
-        "_translation",
-    )  # fmt: skip
+    __slots__ = ("_body", "_is_ending", "_is_event_stream", "_is_head_out", "_translated", "_translation")
 
-    def __init__(self, stream: CallerStream, translation: Translation, host_lines: bytes) -> None:
-        self._stream = stream
+    def __init__(self, stream: CallerStream, host_lines: bytes, translation: Translation) -> None:
+        super().__init__(stream, host_lines)
         self._translation = translation
-        self._host_lines = host_lines
-        self._connection: UpstreamConnection | None = None
-        self._head: Head | None = None
         self._translated: StreamTranslation | None = None  # None: a whole answer is gathered
         self._body: list[bytes] = []  # the upstream connection bounds it
-        self._fault: RelayError | None = None
-        self._is_done = self._is_head_out = False
-        stream.next_try(host_lines)
+        self._is_event_stream = False  # of the host's answer
+        self._is_ending = self._is_head_out = False
 
-    # --- Receiver ---
+    def read_usage(self) -> None:
+        """Takes over what the host has told so far."""
+        said = self._translation if self._translated is None else self._translated
+        self.usage, self.finish = None if said.usage is None else said.usage.meters(), said.finish
+        self.delivered_characters = said.delivered_characters
 
-    def on_start(self, connection: UpstreamConnection) -> None:
-        """The connection to slow down when the caller reads slowly."""
-        self._connection = connection
-        self._stream.on_start(connection)
-
-    def on_head(self, head: Head) -> bool:
-        """Decides how the body is to be read."""
-        status = head.status
-        if status > _FIRST_ERROR and self._stream.refuses(status):
-            self._stream.refused_status = status
+    def _accepts(self, head: Head) -> bool:
+        if not 200 <= head.status < _FIRST_REDIRECT:
+            self._fail(UpstreamProtocolError("The upstream host answered with something else than was asked for."))
             return False
-        is_stream = any(
-            len(name) == 12 and name.lower() == b"content-type" and value[:17].lower() == b"text/event-stream"
-            for name, value in head.headers
-        )
-        if (
-            status < 200
-            or 300 <= status < _FIRST_ERROR
-            or (status < 300 and is_stream is not self._translation.is_stream)
-        ):
-            self._stream.refused_status = 502
-            return False
-        if is_stream:
+        self._is_event_stream = content_type_of(head).startswith(EVENT_STREAM)
+        if self._is_event_stream and self._translation.is_stream:
             self._translated = self._translation.stream()
-        self._head = head
         return True
 
-    def on_data(self, body: bytes, is_end: bool) -> None:
-        """Translates, and passes on what came of it."""
-        if self._fault is not None or self._is_done:
+    def _take(self, body: bytes, is_end: bool) -> None:
+        if self._translated is not None:
+            self._take_events(self._translated, body, is_end)
             return
-        try:
-            if self._translated is None:
-                self._body.append(body)
-                if is_end:
-                    self._whole(b"".join(self._body))
-            else:
-                self._part(self._translated, body, is_end)
-        except RelayError as error:
-            self._fail(error)
-        except Exception:
-            logger.exception("translation_failed")
-            self._fail(InternalFault())
+        self._body.append(body)
+        if is_end:
+            whole = self._translation.whole(b"".join(self._body), is_event_stream=self._is_event_stream)
+            self._saw_content()
+            self._begin(_STREAMED if self._translation.is_stream else b"application/json")
+            self._is_done = True
+            self._stream.write(whole, True)
 
-    # --- the call's side ---
-
-    def settle(self, failure: Failure | None) -> Failure | None:
-        """What the exchange came to: None for an answer that is whole in the caller's shape, or was refused."""
-        if self._fault is not None:
-            error = self._fault if isinstance(self._fault, UpstreamError) else UpstreamProtocolError()
-            return Failure(error)
-        if failure is None or self._is_done:
-            return None
-        if self._translated is not None and self._translated.can_end:  # only the mark of the end is missing
-            return None if self._end() else failure
-        return failure
-
-    def _end(self) -> bool:
-        self.on_data(b"", True)
-        return self._is_done
-
-    def _whole(self, body: bytes) -> None:
-        assert self._head is not None
-        status = self._head.status
-        if status >= _FIRST_ERROR:
-            status, body = self._translation.refusal(status, body, self._stream.request_id)
-        else:
-            body = self._translation.whole(body)
-        self._send_head(status, b"application/json")
-        self._is_done = True
-        self._stream.on_data(body, True)
-
-    def _part(self, translated: StreamTranslation, body: bytes, is_end: bool) -> None:
+    def _take_events(self, translated: StreamTranslation, body: bytes, is_end: bool) -> None:
+        """Raises UpstreamProtocolError."""
         written = translated.feed(body)
         if is_end and translated.failed is None and not translated.has_ended:
             written += translated.end()
-        if written and (translated.failed is None or self._is_head_out):
+        if self.first_token is None and translated.has_content:
+            self._saw_content()
+        if (written or translated.has_ended) and (translated.failed is None or self._is_head_out):
             if not self._is_head_out:
-                self._send_head(200, b"text/event-stream; charset=utf-8")
-            self._is_done = translated.has_ended
-            self._stream.on_data(written, self._is_done)
+                self._begin(_STREAMED)
+                self._is_head_out = True
+            self._stream.write(written, translated.has_ended)
         if translated.failed is not None:
-            self._fail(UpstreamProtocolError(_failed_text(translated.failed.kind)))
+            self._fail_as(translated.failed)
+        elif translated.has_ended:
+            self._finish()
+        elif translated.can_end and not self._is_ending:
+            self._is_ending = True
+            if self._connection is not None:
+                self._connection.limit(ENDING_SECONDS)
 
-    def _send_head(self, status: int, content_type: bytes) -> None:
-        """The caller's head: of the host's own lines only those that are about this answer in any shape."""
-        assert self._head is not None
-        lines = [(name, value) for name, value in self._head.headers if name.lower() in _KEPT]
-        lines.append((b"content-type", content_type))
-        if content_type.startswith(b"text/event-stream"):
+    def _close(self) -> bool:
+        if self._translated is not None and self._translated.can_end:  # only the mark of the end is missing
+            self._take_events(self._translated, b"", True)
+        return self._is_done
+
+    def _begin(self, content_type: bytes) -> None:
+        """The caller's head. None of the host's own lines is about an answer in another shape."""
+        lines = [(b"content-type", content_type)]
+        if content_type is _STREAMED:
             lines.append((b"cache-control", b"no-cache"))
-        self._stream.next_try(self._host_lines + self._translation.notes.header_line())
-        self._stream.on_head(Head(status, lines, None, False))
-        self._is_head_out = True
-
-    def _fail(self, fault: RelayError) -> None:
-        self._fault = fault
-        if self._connection is not None:
-            self._connection.close()
-
-
-def _failed_text(kind: str) -> str:
-    """The host's own word for its error, when it is one word; its message may quote anything."""
-    word = kind if 0 < len(kind) <= 64 and kind.isascii() and kind.replace("_", "").isalnum() else "an error"
-    return f"The upstream host reported {word} in its stream."
+        self._stream.begin(Head(200, lines, None, False), self._host_lines + self._translation.notes.header_line())

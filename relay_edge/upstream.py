@@ -20,22 +20,26 @@ from relay_edge.deadlines import TICK_SECONDS, DeadlineWheel
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 256
+_FOREVER = float("inf")
+
 DRAIN_BYTES = 64 * 1024
 DRAIN_SECONDS = 1.0
-"""A refused answer is read to its end when it is short, so that its connection lives on; else the connection goes."""
+"""What is left of an answer that its receiver wants no more of is read to its end when it is short, so that the
+connection lives on; else the connection goes."""
 
-_FOREVER = float("inf")
 _NO_BODY = frozenset({204, 304})
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. `first_byte` counts from the request's last byte, `idle` between two reads, `total` over all."""
+    """Seconds. `first_byte` and `first_token` count from the request's last byte, `idle` between two reads, `total`
+    over all. `first_token` is met by the receiver's `seen_content`."""
 
     connect: float
     first_byte: float
     idle: float
     total: float
+    first_token: float = _FOREVER
 
 
 @dataclass(slots=True)
@@ -52,7 +56,8 @@ class Receiver(Protocol):
     """Who takes an answer. Called from inside the loop's read callback: must not raise, must not block."""
 
     def on_start(self, connection: "UpstreamConnection") -> None:
-        """The request leaves on this connection; `pause` and `resume` are the receiver's to call."""
+        """The request leaves on this connection: `pause`, `resume`, `seen_content`, `limit`, `finish` and `close` are
+        the receiver's to call."""
 
     def on_head(self, head: Head) -> bool:
         """True to have the body. False: it is discarded, and the exchange ends here."""
@@ -63,9 +68,11 @@ class Receiver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an exchange has no whole answer. `is_stale`: the host closed a kept connection before it saw the request."""
+    """Why an exchange has no whole answer. `is_unanswered`: the connection ended before a byte of one came. `is_stale`:
+    and it was a kept one, so that the host may never have seen the request."""
 
     error: UpstreamError
+    is_unanswered: bool = False
     is_stale: bool = False
 
 
@@ -74,7 +81,7 @@ class _State(IntEnum):
     SENT = 1  # nothing of the answer came
     HEAD = 2
     BODY = 3
-    DRAIN = 4  # the answer was refused, its rest is read and dropped
+    DRAIN = 4  # nobody wants more of the answer, its rest is read and dropped
     CLOSED = 5
 
 
@@ -85,10 +92,33 @@ class UpstreamConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_answer_bytes", "_body", "_ended", "_first_byte", "_has_excess", "_head_bytes", "_headers", "_idle",
-        "_is_complete", "_is_informational", "_keep_alive", "_max_answer_bytes", "_parser", "_receiver", "_released",
-        "_state", "_total",
-        "_unsent_bytes", "_until_close", "_wheel", "deadline", "exchanges", "holds_place", "is_paused", "transport",
+        "_answer_bytes",
+        "_body",
+        "_ended",
+        "_first_byte",
+        "_first_token",
+        "_has_excess",
+        "_head_bytes",
+        "_headers",
+        "_idle",
+        "_is_complete",
+        "_is_informational",
+        "_keep_alive",
+        "_max_answer_bytes",
+        "_parser",
+        "_receiver",
+        "_released",
+        "_state",
+        "_total",
+        "_total_of_all",
+        "_unsent_bytes",
+        "_until_close",
+        "_wheel",
+        "deadline",
+        "exchanges",
+        "holds_place",
+        "is_paused",
+        "transport",
     )  # fmt: skip
 
     def __init__(
@@ -105,8 +135,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._is_complete = self._has_excess = self._keep_alive = self._is_informational = self._until_close = False
         self._head_bytes = self._answer_bytes = self._unsent_bytes = 0
-        self._first_byte = self._idle = 0.0
-        self._total = _FOREVER
+        self._first_byte = self._first_token = self._idle = 0.0
+        self._total = self._total_of_all = _FOREVER  # the first is the nearer one while content is waited for
         self.transport: asyncio.Transport | None = None
         self.deadline = _FOREVER
         self.exchanges = 0
@@ -132,8 +162,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._head_bytes = self._answer_bytes = 0
         self._idle = timeouts.idle + TICK_SECONDS  # the wheel's clock may be one sweep behind
         self._first_byte = timeouts.first_byte + TICK_SECONDS
+        self._first_token = timeouts.first_token + TICK_SECONDS
         now = self._wheel.now
-        self._total = now + timeouts.total + TICK_SECONDS
+        self._total_of_all = now + timeouts.total + TICK_SECONDS
+        self._total = min(self._total_of_all, now + self._first_token)
         self.deadline = min(now + self._first_byte, self._total)
         self.exchanges += 1
         receiver.on_start(self)
@@ -155,6 +187,23 @@ class UpstreamConnection(asyncio.Protocol):
         """Closes without waiting for anything unsent."""
         if self.transport is not None:
             self.transport.abort()
+
+    # --- the receiver's side ---
+
+    def seen_content(self) -> None:
+        """The first token is there: the deadline for it no longer counts."""
+        self._total = self._total_of_all
+        self._touch()
+
+    def limit(self, seconds: float) -> None:
+        """From now on the answer has so long to come to its end."""
+        self._total = min(self._total, self._wheel.now + seconds + TICK_SECONDS)
+        self._touch()
+
+    def finish(self) -> None:
+        """The receiver has all that it wants: the exchange ends well, and what may still come is dropped."""
+        if self._state is _State.BODY and self._receiver is not None:
+            self._refuse()
 
     # --- back-pressure: the receiver's caller reads slower than the host writes ---
 
@@ -209,7 +258,8 @@ class UpstreamConnection(asyncio.Protocol):
                 self._end(None)
             else:
                 text = "The upstream host closed the connection before its answer was whole."
-                self._end(Failure(UpstreamProtocolError(text), state is _State.SENT and not was_fresh))
+                is_unanswered = state is _State.SENT
+                self._end(Failure(UpstreamProtocolError(text), is_unanswered, is_unanswered and not was_fresh))
         self._released(self, False)
 
     def on_deadline(self) -> None:
@@ -226,9 +276,11 @@ class UpstreamConnection(asyncio.Protocol):
         assert self.transport is not None
         unsent, before = self.transport.get_write_buffer_size(), self._unsent_bytes
         self._unsent_bytes = unsent
-        if unsent >= before or self._wheel.now >= self._total:
+        now = self._wheel.now
+        if unsent >= before or now >= self._total_of_all:
             return False
-        self.deadline = min(self._wheel.now + self._first_byte, self._total)
+        self._total = min(self._total_of_all, now + self._first_token)
+        self.deadline = min(now + self._first_byte, self._total)
         return True
 
     def _touch(self) -> None:
@@ -298,7 +350,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         is_complete = self._is_complete
         receiver.on_data(content, is_complete)
-        if is_complete:
+        if is_complete and self._receiver is receiver:
             self._end(None)
             self._give_back()
 

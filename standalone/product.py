@@ -28,7 +28,15 @@ GRACE_SECONDS = 10.0  # beyond what a process gives the work it has in flight
 # The edge first, so that callers are drained while everything behind it still works.
 STOP_ORDER_PREFIXES = ("edge", "worker", "schedule", "control")
 
-SECRET_VARIABLES = {"DATABASE_URL", "REDIS_URL", "RELAY_EDGE_DATABASE_URL", "RELAY_SECRET_KEY", "RELAY_MASTER_KEY"}
+SECRET_VARIABLES = {
+    "DATABASE_URL",
+    "REDIS_URL",
+    "RELAY_EDGE_DATABASE_URL",
+    "RELAY_SECRET_KEY",
+    "RELAY_MASTER_KEY",
+    "RELAY_PREVIOUS_MASTER_KEYS",
+    "RELAY_VAULT_TOKEN",
+}
 
 
 @dataclass(slots=True, frozen=True)
@@ -111,6 +119,7 @@ def variables(options: Options, secrets: Secrets, database_url: str, redis_url: 
         "RELAY_EDGE_DATABASE_URL": _edge_database_url(database_url, secrets.edge_database_password),
         "RELAY_EDGE_URL": options.edge_url,
         "RELAY_CONTROL_URL": options.control_url,
+        "RELAY_SPILL_DIR": str(options.home / "spill"),
         "RELAY_EGRESS_ALLOW": "127.0.0.0/8 ::1/128",  # the demo's targets and vendor are on this machine
     }
     given = {name for name, value in options.inherited.items() if value.strip()}

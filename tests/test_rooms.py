@@ -120,7 +120,7 @@ def test_rule_holds(rule: Rule) -> None:
 @pytest.mark.parametrize(
     ("module", "strangers"),
     [
-        ("relay_edge.app", {"django", "celery", "kombu", "relay_admin", "delivery"}),
+        ("relay_edge.app", {"django", "celery", "kombu", "relay_admin", "delivery", "requests", "google"}),
         ("relay_contract.intake", {"django", "aiohttp", "celery", "kombu", "redis", "psycopg", "cryptography"}),
         ("standalone.supervisor", {"django", "relay_admin", "relay_edge", "delivery"}),
     ],

@@ -107,23 +107,23 @@ class RelayKeyAdmin(MintingAdmin):
     """Bearers of apps."""
 
     form = RelayKeyForm
-    list_display = ("__str__", "shown_token", "mode", "scopes_text", "policy", "state", "expires_at")
-    list_filter = (StateFilter, "mode", "project", "policy")
-    search_fields = ("name", "key_id", "project__slug")
+    list_display = ("__str__", "shown_token", "mode", "scopes_text", "policy", "user", "state", "expires_at")
+    list_filter = (StateFilter, "mode", "project", "policy", "captures_payloads")
+    search_fields = ("name", "key_id", "project__slug", "user__username")
     empty_text = "A relay key is what an app calls with. It is shown once, when it is made."
-    search_help_text = "Name, project, or the public part of the key."
+    search_help_text = "Name, project, user, or the public part of the key."
     autocomplete_fields = ("project", "policy", "rate_limit")
-    list_select_related = ("project", "policy")
+    list_select_related = ("project", "policy", "user")
     readonly_fields = ("shown_token", "state", "revoked_at", "created_by", "created_at")
     actions = ["revoke"]
     fieldsets = (
-        (None, {"fields": ("project", "name", "mode", "shown_token", "state")}),
-        ("What it may do", {"fields": ("scopes", "policy", "rate_limit", "expires_at")}),
+        (None, {"fields": ("project", "name", "user", "mode", "shown_token", "state")}),
+        ("What it may do", {"fields": ("scopes", "policy", "rate_limit", "captures_payloads", "expires_at")}),
         ("About this row", {"fields": ("revoked_at", "created_by", "created_at")}),
     )
     add_fieldsets = (
-        (None, {"fields": ("project", "name", "mode")}),
-        ("What it may do", {"fields": ("scopes", "policy", "rate_limit", "expires_at")}),
+        (None, {"fields": ("project", "name", "user", "mode")}),
+        ("What it may do", {"fields": ("scopes", "policy", "rate_limit", "captures_payloads", "expires_at")}),
     )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:

@@ -33,6 +33,19 @@ class RelayKey(models.Model):
         Policy, models.PROTECT, null=True, blank=True, help_text="Without one the key reaches no model."
     )
     rate_limit = models.ForeignKey(RateLimit, models.PROTECT, null=True, blank=True)
+    user = models.ForeignKey(
+        User,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="relay_keys",
+        help_text="Whose key it is: a policy may limit each user.",
+    )
+    captures_payloads = models.BooleanField(
+        "capture payloads",
+        default=False,
+        help_text="Keep what this key sends and receives, redacted, for the days that the settings say.",
+    )
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, editable=False)

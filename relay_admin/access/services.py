@@ -41,6 +41,8 @@ def relay_key_mint(
     mode: KeyMode | str = KeyMode.LIVE,
     policy: Policy | None = None,
     rate_limit: RateLimit | None = None,
+    user: User | None = None,
+    captures_payloads: bool = False,
     expires_at: datetime | None = None,
     created_by: User | None = None,
     token: str | None = None,
@@ -53,6 +55,8 @@ def relay_key_mint(
         scopes=[str(Scope(scope)) for scope in scopes],
         policy=policy,
         rate_limit=rate_limit,
+        user=user,
+        captures_payloads=captures_payloads,
         expires_at=expires_at,
         created_by=created_by,
     )

@@ -7,14 +7,27 @@ expects. Every problem is kept with its line. No I/O, no database.
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import yaml
 
-from relay_admin.catalog.sections import ROOTS, Kind, Path, Section, children, default, is_required, kind
+from relay_admin.catalog import prices
+from relay_admin.catalog.sections import (
+    ROOTS,
+    Kind,
+    Path,
+    Section,
+    children,
+    default,
+    in_one_spelling,
+    is_required,
+    kind,
+)
+from relay_contract.nouns import CAPABILITIES, CAPABILITY_WORDS
+from relay_contract.pricing import PriceMeter
 
 VERSION = 1
 MAX_BYTES = 4 * 1024 * 1024
@@ -22,6 +35,8 @@ MAX_NODES = 400_000
 MAX_DEPTH = 16
 MAX_PROBLEMS = 50
 RULE_FIELDS = ("meter", "amount", "window_seconds")
+RULE_EXTRAS = ("algorithm", "burst")
+FALLBACK_FIELDS = ("models", "when", "then")
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml reads ten times faster where it is built in
 _TAG = "tag:yaml.org,2002:"
@@ -174,6 +189,8 @@ class _Reader:
         return entries
 
     def entry(self, section: Section, node: yaml.Node, parent: Path) -> Entry | None:
+        if section.is_short and isinstance(node, yaml.ScalarNode):
+            return self.short_entry(section, node, parent)
         nested = {child.name: child for child in children(section)}
         secret = (section.secret_env,) if section.secret_env else ()
         given = self.mapping(node, (*section.fields, *secret, *nested), f"a {section.noun}")
@@ -209,6 +226,15 @@ class _Reader:
         }
         return entry
 
+    def short_entry(self, section: Section, node: yaml.Node, parent: Path) -> Entry | None:
+        """An entry that is its name."""
+        name = self.text(node)
+        if not name:
+            return None
+        values = {one: default(section, one) for one in section.fields} | {section.key[0]: name}
+        line = node.start_mark.line + 1
+        return Entry(section, (*parent, name), line, values, {section.key[0]: line})
+
     def field(self, section: Section, name: str, node: yaml.Node | None, entry: yaml.Node) -> Any:
         if node is None or self.is_null(node):
             if is_required(section, name):
@@ -217,32 +243,87 @@ class _Reader:
             return default(section, name)
         return self.value(kind(section, name), node)
 
-    def value(self, wanted: Kind, node: yaml.Node) -> Any:  # noqa: PLR0911 (a table)
-        match wanted:
-            case Kind.TEXT | Kind.REFERENCE:
-                return self.text(node)
-            case Kind.INTEGER:
-                return self.integer(node)
-            case Kind.BOOLEAN:
-                return self.boolean(node)
-            case Kind.TIME:
-                return self.time(node)
-            case Kind.TEXTS:
-                return [self.text(item) for item in self.sequence(node, "Write a list of texts.")]
-            case Kind.INTEGERS:
-                return [self.integer(item) for item in self.sequence(node, "Write a list of whole numbers.")]
-            case Kind.RULES:
-                return [self.rule(item) for item in self.sequence(node, "Write a list of rules.")]
-            case Kind.HEADERS:
-                return self.headers(node)
+    def value(self, wanted: Kind, node: yaml.Node) -> Any:
+        read_as: dict[Kind, Callable[[yaml.Node], Any]] = {
+            Kind.TEXT: self.text,
+            Kind.REFERENCE: self.text,
+            Kind.USER: self.text,
+            Kind.INTEGER: self.integer,
+            Kind.BOOLEAN: self.boolean,
+            Kind.TIME: self.time,
+            Kind.TEXTS: self.texts,
+            Kind.INTEGERS: lambda node: self.items(node, self.integer, "whole numbers"),
+            Kind.RULES: lambda node: self.items(node, self.rule, "rules"),
+            Kind.RATES: lambda node: self.items(node, self.rate, "rates"),
+            Kind.FALLBACKS: lambda node: self.items(node, self.fallback, "fallbacks"),
+            Kind.CAPABILITIES: self.capabilities,
+            Kind.HEADERS: self.headers,
+        }
+        found = len(self.problems)
+        value = read_as[wanted](node)
+        return value if len(self.problems) > found else in_one_spelling(wanted, value)
+
+    def items(self, node: yaml.Node, read_as: Callable[[yaml.Node], Any], what: str) -> list[Any]:
+        return [read_as(item) for item in self.sequence(node, f"Write a list of {what}.")]
+
+    def texts(self, node: yaml.Node) -> list[str | None]:
+        return self.items(node, self.text, "texts")
+
+    def record(self, node: yaml.Node, needed: Path, extras: Path, what: str) -> dict[str, yaml.Node] | None:
+        """A small mapping inside a list; None when something of it is missing."""
+        given = self.mapping(node, (*needed, *extras), what)
+        missing = [name for name in needed if given is not None and name not in given]
+        for name in missing:
+            self.refuse(node, f"{what[0].upper()}{what[1:]} needs `{name}`.")
+        return None if missing else given
 
     def rule(self, node: yaml.Node) -> dict[str, Any]:
-        given = self.mapping(node, RULE_FIELDS, "a rule") or {}
-        for name in RULE_FIELDS:
-            if name not in given and isinstance(node, yaml.MappingNode):
-                self.refuse(node, f"A rule needs `{name}`.")
-        read_as = {"meter": self.text, "amount": self.integer, "window_seconds": self.integer}
-        return {name: read_as[name](given[name]) for name in RULE_FIELDS if name in given}
+        given = self.record(node, RULE_FIELDS, RULE_EXTRAS, "a rule") or {}
+        read_as = {name: self.text if name in ("meter", "algorithm") else self.integer for name in given}
+        return {name: read_as[name](given[name]) for name in (*RULE_FIELDS, *RULE_EXTRAS) if name in given}
+
+    def rate(self, node: yaml.Node) -> dict[str, Any] | None:
+        """A rate as it is stored; None when it cannot be read."""
+        given = self.record(node, ("meter",), (*prices.USD_FIELDS, "above_tokens"), "a rate")
+        if given is None or (meter := self.text(given["meter"])) is None:
+            return None
+        if meter not in list(PriceMeter):
+            self.refuse(given["meter"], f"A meter is one of {', '.join(PriceMeter)}.")
+            return None
+        wanted = prices.usd_field(meter)
+        if set(given) & set(prices.USD_FIELDS) != {wanted}:
+            self.refuse(node, f"A rate for {meter} has its price in `{wanted}`, and in nothing else.")
+            return None
+        price = self.usd(meter, given[wanted])
+        above = self.integer(given["above_tokens"]) if "above_tokens" in given else 0
+        if price is None or above is None:
+            return None
+        return {"meter": meter, "nanousd_per_million": price, "above_tokens": above}
+
+    def usd(self, meter: str, node: yaml.Node) -> int | None:
+        read_as = self.scalar(node, ("int", "float", "str"), "Write a price in USD, such as 1.25.")
+        if read_as is None:
+            return None
+        try:
+            return prices.nanousd_per_million(meter, read_as)
+        except ValueError as error:
+            self.refuse(node, f"This cannot be a price in USD: {error}.")
+            return None
+
+    def fallback(self, node: yaml.Node) -> dict[str, Any]:
+        given = self.record(node, FALLBACK_FIELDS, (), "a fallback") or {}
+        return {name: self.texts(given[name]) for name in FALLBACK_FIELDS if name in given}
+
+    def capabilities(self, node: yaml.Node) -> dict[str, Any]:
+        given = self.mapping(node, CAPABILITIES, "capabilities") or {}
+        return {name: self.capability(name, value) for name, value in given.items() if not self.is_null(value)}
+
+    def capability(self, name: str, node: yaml.Node) -> Any:
+        if name.endswith("_tokens"):
+            return self.integer(node)
+        if name not in CAPABILITY_WORDS:
+            return self.boolean(node)
+        return self.text(node) if name == "sampling_limits" else self.texts(node)
 
     def headers(self, node: yaml.Node) -> dict[str, str | None]:
         given = self.mapping(node, None, "headers")

@@ -2,20 +2,34 @@
 
 from collections import defaultdict
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 import yaml
 from django.db import models
 
+from relay_admin.catalog import prices
 from relay_admin.catalog.document import VERSION
 from relay_admin.catalog.models import HostKey
-from relay_admin.catalog.sections import ROOTS, SECTIONS, Path, Section, children, default, load_rows, values_of
+from relay_admin.catalog.sections import (
+    ROOTS,
+    SECTIONS,
+    Kind,
+    Path,
+    Section,
+    children,
+    default,
+    kind,
+    load_rows,
+    values_of,
+)
 
 _Grouped: TypeAlias = dict[tuple[str, Path], list[tuple[Path, models.Model]]]
 
 
 def export() -> dict[str, Any]:
-    """The whole catalog as plain values, times as ISO 8601 text. Secrets are left out; `value_env` names theirs."""
+    """The whole catalog as plain values, times as ISO 8601 text, prices as Decimal. Secrets are left out;
+    `value_env` names theirs."""
     grouped: _Grouped = defaultdict(list)
     for name, rows in load_rows().items():
         for path, row in rows.items():
@@ -24,20 +38,28 @@ def export() -> dict[str, Any]:
     return {"version": VERSION} | {name: entries for name, entries in parts.items() if entries}
 
 
-def _entries(section: Section, parent: Path, grouped: _Grouped) -> list[dict[str, Any]]:
+def _entries(section: Section, parent: Path, grouped: _Grouped) -> list[dict[str, Any] | str]:
     return [_entry(section, path, row, grouped) for path, row in grouped.get((section.name, parent), ())]
 
 
-def _entry(section: Section, path: Path, row: models.Model, grouped: _Grouped) -> dict[str, Any]:
+def _entry(section: Section, path: Path, row: models.Model, grouped: _Grouped) -> dict[str, Any] | str:
     entry = {
-        name: value.isoformat() if isinstance(value, datetime) else value
+        name: _written(kind(section, name), value)
         for name, value in values_of(section, row).items()
         if name in section.key or value != default(section, name)
     }
     if isinstance(row, HostKey) and row.value_env:
         entry["value_env"] = row.value_env
+    if section.is_short and set(entry) == set(section.key):
+        return str(entry[section.key[0]])
     nested = {child.name: _entries(child, path, grouped) for child in children(section)}
     return entry | {name: entries for name, entries in nested.items() if entries}
+
+
+def _written(kind_of: Kind, value: Any) -> Any:
+    if kind_of is Kind.RATES:
+        return [prices.as_written(rate) for rate in value]
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 _LINE_BREAKS = set("\r\x85\u2028\u2029\ufeff")
@@ -54,16 +76,21 @@ class _Dumper(yaml.SafeDumper):
         return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=is_short)
 
     def dict_node(self, data: dict[str, Any]) -> yaml.Node:
-        is_rule = list(data) == ["meter", "amount", "window_seconds"]
-        return self.represent_mapping("tag:yaml.org,2002:map", data.items(), flow_style=is_rule)
+        is_short = "meter" in data or list(data) == ["models", "when", "then"]  # a rule, a rate or a fallback
+        return self.represent_mapping("tag:yaml.org,2002:map", data.items(), flow_style=is_short)
 
     def text_node(self, data: str) -> yaml.Node:
         # In any other style PyYAML writes these as they are, and reads them back as line breaks.
         style = '"' if _LINE_BREAKS & set(data) else None
         return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
+    def price_node(self, data: Decimal) -> yaml.Node:
+        text = f"{data:f}"
+        return self.represent_scalar(f"tag:yaml.org,2002:{'float' if '.' in text else 'int'}", text)
+
 
 _Dumper.add_representer(str, _Dumper.text_node)
+_Dumper.add_representer(Decimal, _Dumper.price_node)
 _Dumper.add_representer(list, _Dumper.list_node)
 _Dumper.add_representer(dict, _Dumper.dict_node)
 

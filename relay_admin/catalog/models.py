@@ -6,6 +6,7 @@ Columns that are not fields of a noun are private to the control plane. Writes g
 from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 
@@ -22,12 +23,27 @@ def choices(enum: type[Any]) -> list[tuple[str, str]]:
     return [(str(member), str(member)) for member in enum]
 
 
+def _milliseconds(name: str, **kwargs: Any) -> models.IntegerField:
+    return models.IntegerField(f"{name} (ms)", validators=[MinValueValidator(1)], **kwargs)
+
+
 class CatalogRow(models.Model):
     """What every catalog row carries besides its noun."""
 
     description = models.TextField(blank=True, default="", help_text="For people; shown in the admin only.")
     created_at = models.DateTimeField(auto_now_add=True, editable=False)
     updated_at = models.DateTimeField(auto_now=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+
+class SeededRow(CatalogRow):
+    """A row that `catalog seed` may have made. A field that differs from the template is an operator's and stays."""
+
+    template = models.JSONField(
+        null=True, editable=False, help_text="Its fields as they were last seeded; NULL for a row that people made."
+    )
 
     class Meta:
         abstract = True
@@ -40,7 +56,7 @@ class RateLimit(CatalogRow):
     rules = models.JSONField(
         default=list,
         validators=[validators.rules],
-        help_text='A list such as [{"meter": "requests", "amount": 600, "window_seconds": 60}].',
+        help_text="A call needs room under every rule.",
     )
 
     class Meta:
@@ -58,6 +74,42 @@ class Policy(CatalogRow):
     slug = models.CharField(max_length=nouns.MAX_SLUG_LENGTH, unique=True, validators=[SLUG])
     rate_limit = models.ForeignKey(
         RateLimit, models.PROTECT, null=True, blank=True, help_text="Counts all keys with this policy together."
+    )
+    user_rate_limit = models.ForeignKey(
+        RateLimit,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Counts the keys of each user together.",
+    )
+    selection = models.CharField(
+        max_length=16,
+        choices=choices(nouns.Selection),
+        default=nouns.Selection.PRIORITY,
+        help_text="How to choose among bindings of equal priority.",
+    )
+    keeps_affinity = models.BooleanField(
+        "keep conversations on one key",
+        default=True,
+        help_text="Calls that begin alike go to the same host key while it is healthy, so that the vendor's prompt"
+        " cache serves them.",
+    )
+    fallbacks = models.JSONField(
+        blank=True,
+        default=list,
+        validators=[validators.fallbacks],
+        help_text="Where a call goes when its model fails; the first that fits counts.",
+    )
+    is_strict = models.BooleanField(
+        "strict parameters",
+        default=False,
+        help_text="Refuse what another wire shape cannot carry, instead of warning of it in x-relay-warnings.",
+    )
+    captures_payloads = models.BooleanField(
+        "capture payloads",
+        default=False,
+        help_text="Keep what its keys send and receive, redacted, for the days that the settings say.",
     )
     # Last, since the name hides Django's module from here to the end of the class.
     models = ArrayField(
@@ -184,7 +236,7 @@ class Target(CatalogRow):
         return f"{self.endpoint}:{self.name}"
 
 
-class Host(CatalogRow):
+class Host(SeededRow):
     """A vendor's API surface."""
 
     slug = models.CharField(max_length=nouns.MAX_SLUG_LENGTH, unique=True, validators=[SLUG])
@@ -195,14 +247,23 @@ class Host(CatalogRow):
         help_text="Up to the part before /chat/completions or /messages, e.g. https://api.openai.com/v1.",
     )
     is_enabled = models.BooleanField(default=True)
-    connect_timeout_ms = models.IntegerField(default=5_000, validators=[MinValueValidator(1)])
-    first_byte_timeout_ms = models.IntegerField(
-        default=120_000, validators=[MinValueValidator(1)], help_text="From the last byte sent to the first received."
+    connect_timeout_ms = _milliseconds("connect", default=5_000)
+    first_byte_timeout_ms = _milliseconds(
+        "first byte", default=120_000, help_text="From the last byte sent to the first received."
     )
-    idle_timeout_ms = models.IntegerField(
-        default=60_000, validators=[MinValueValidator(1)], help_text="Between two reads of an answer."
+    first_token_timeout_ms = _milliseconds(
+        "first token", default=120_000, help_text="Of a stream: from the last byte sent to the first content received."
     )
-    total_timeout_ms = models.IntegerField(default=900_000, validators=[MinValueValidator(1)])
+    idle_timeout_ms = _milliseconds("idle", default=60_000, help_text="Between two reads of an answer.")
+    total_timeout_ms = _milliseconds("total", default=900_000)
+    passthrough_paths = ArrayField(
+        models.CharField(max_length=256),
+        blank=True,
+        default=list,
+        validators=[validators.passthrough_paths],
+        help_text="Paths that /passthrough/{slug}/... may call, below the base URL; `*` at the end stands for any"
+        " ending. Empty: none.",
+    )
 
     class Meta:
         db_table = nouns.Host.table
@@ -219,13 +280,28 @@ class HostKey(CatalogRow):
     name = models.CharField(max_length=nouns.MAX_SLUG_LENGTH, validators=[SLUG])
     sealed_value = models.BinaryField(editable=False)
     value_env = models.CharField(
+        "read from variable",
         max_length=128,
         blank=True,
         default="",
         help_text="Name of the environment variable the value was read from, for catalog documents.",
     )
     value_fingerprint = models.CharField(
-        max_length=12, editable=False, help_text="Start of the value's SHA-256: tells two keys apart, reveals neither."
+        "fingerprint",
+        max_length=12,
+        editable=False,
+        help_text="Start of the value's SHA-256: tells two keys apart, reveals neither.",
+    )
+    reference = models.CharField(
+        max_length=512,
+        blank=True,
+        default="",
+        validators=[validators.secret_reference],
+        help_text="Where the edges read the value themselves: env:NAME, file:/path or vault:URL#field. Empty: the"
+        " sealed value counts.",
+    )
+    rate_limit = models.ForeignKey(
+        RateLimit, models.PROTECT, null=True, blank=True, help_text="What the vendor allows this key."
     )
     is_enabled = models.BooleanField(default=True)
 
@@ -238,12 +314,24 @@ class HostKey(CatalogRow):
         return f"{self.host.slug}/{self.name}"
 
 
-class Model(CatalogRow):
+class Model(SeededRow):
     """What callers write in `model`."""
 
-    name = models.CharField(max_length=128, unique=True, validators=[MODEL_NAME])
-    owned_by = models.CharField(max_length=64, default="relay", help_text="Shown in GET /v1/models.")
+    name = models.CharField(
+        max_length=128, unique=True, validators=[MODEL_NAME], help_text="What callers write as the model."
+    )
+    owned_by = models.CharField(
+        max_length=64,
+        default="relay",
+        help_text="Shown in GET /v1/models; a policy's openai/* grants what openai owns.",
+    )
     is_enabled = models.BooleanField(default=True)
+    capabilities = models.JSONField(
+        blank=True,
+        default=dict,
+        validators=[validators.capabilities],
+        help_text="What the model takes; what is not said here is read from its name.",
+    )
 
     class Meta:
         db_table = nouns.Model.table
@@ -252,8 +340,54 @@ class Model(CatalogRow):
     def __str__(self) -> str:
         return self.name
 
+    def clean(self) -> None:
+        """A name stands for one model."""
+        holder = ModelAlias.objects.filter(name=self.name).select_related("model").first()
+        if holder is not None:
+            raise ValidationError({"name": f"{self.name} is an alias of {holder.model.name}: take it out there first."})
 
-class HostBinding(CatalogRow):
+
+class ModelAlias(CatalogRow):
+    """Another name of a model."""
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="aliases")
+    name = models.CharField(max_length=128, unique=True, validators=[MODEL_NAME])
+
+    class Meta:
+        db_table = nouns.ModelAlias.table
+        ordering = ["name"]
+        verbose_name = "model alias"
+        verbose_name_plural = "model aliases"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        """A name stands for one model: a model's own name would hide the alias."""
+        if Model.objects.filter(name=self.name).exists():
+            raise ValidationError({"name": f"{self.name} is the name of a model: an alias of it would never count."})
+
+
+class Pricing(SeededRow):
+    """What a host asks for a model, in integers."""
+
+    slug = models.CharField(max_length=128, unique=True, validators=[MODEL_NAME])
+    rates = models.JSONField(
+        default=list,
+        validators=[validators.rates],
+        help_text="What each meter costs. A larger prompt takes a later tier for all its tokens.",
+    )
+
+    class Meta:
+        db_table = nouns.Pricing.table
+        ordering = ["slug"]
+        verbose_name = "price"
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class HostBinding(SeededRow):
     """A model on a host."""
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="bindings")
@@ -263,6 +397,18 @@ class HostBinding(CatalogRow):
         max_length=128, validators=[MODEL_NAME], help_text="What the host calls the model."
     )
     priority = models.IntegerField(default=0, help_text="The lowest is tried first.")
+    weight = models.IntegerField(
+        default=1,
+        validators=[MinValueValidator(0), MaxValueValidator(1_000_000)],
+        help_text="Its share among bindings of equal priority, where the policy selects by weight.",
+    )
+    pricing = models.ForeignKey(
+        Pricing, models.SET_NULL, null=True, blank=True, help_text="Empty: nobody knows what it costs."
+    )
+    first_byte_timeout_ms = _milliseconds("first byte", null=True, blank=True, help_text="Empty: the host's.")
+    first_token_timeout_ms = _milliseconds("first token", null=True, blank=True, help_text="Empty: the host's.")
+    idle_timeout_ms = _milliseconds("idle", null=True, blank=True, help_text="Empty: the host's.")
+    total_timeout_ms = _milliseconds("total", null=True, blank=True, help_text="Empty: the host's.")
     is_enabled = models.BooleanField(default=True)
 
     class Meta:
@@ -272,4 +418,19 @@ class HostBinding(CatalogRow):
         constraints = [models.UniqueConstraint(fields=["model", "host", "wire_shape"], name="catalog_hostbinding_once")]
 
     def __str__(self) -> str:
-        return f"{self.model.name} on {self.host.slug}"
+        return f"{self.model.name} on {self.host.slug}, {self.wire_shape}"
+
+
+class SeededName(models.Model):
+    """A row that `catalog seed` made once. One that is gone was deleted by an operator and is not made again."""
+
+    section = models.CharField(max_length=16)
+    name = models.CharField(max_length=320, help_text="Its path in a catalog document, joined by spaces.")
+
+    class Meta:
+        db_table = "catalog_seededname"
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["section", "name"], name="catalog_seededname_once")]
+
+    def __str__(self) -> str:
+        return f"{self.section} {self.name}"

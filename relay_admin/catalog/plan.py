@@ -14,10 +14,10 @@ from django.db import IntegrityError, connection, models, transaction
 from django.db.models import ProtectedError, RestrictedError
 
 from relay_admin.access import services as access_services
-from relay_admin.access.models import RelayKey
-from relay_admin.catalog import services
+from relay_admin.access.models import RelayKey, User
+from relay_admin.catalog import prices, services
 from relay_admin.catalog.document import Document, DocumentError, Entry, Problem
-from relay_admin.catalog.models import HostKey, Target
+from relay_admin.catalog.models import HostKey, Model, ModelAlias, Target
 from relay_admin.catalog.sections import (
     REVOKE_INSTEAD_OF_DELETE,
     ROOTS,
@@ -35,7 +35,7 @@ from relay_admin.catalog.sections import (
 from relay_contract import tokens
 from relay_contract.sealing import SealingError
 
-_LOCK = "SELECT pg_advisory_xact_lock(hashtext('relay catalog apply'))"
+APPLY_LOCK = "SELECT pg_advisory_xact_lock(hashtext('relay catalog apply'))"
 _MAX_SHOWN = 80
 
 
@@ -100,7 +100,7 @@ def apply(
     """
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute(_LOCK)
+            cursor.execute(APPLY_LOCK)
         rows = load_rows()
         plan = _Planner(rows, environment, prune=prune).plan(document)
         if str(plan) != str(expected):
@@ -133,6 +133,7 @@ class _Planner:
         self.incomplete: set[str] = set()
         self.named: set[tuple[str, Path]] = set()
         self.tokens: dict[str, Entry] = {}
+        self.usernames: set[str] = set()
 
     def plan(self, document: Document) -> Plan:
         self.problems = [*document.problems]
@@ -140,6 +141,8 @@ class _Planner:
         entries = list(_all_entries(document))
         removals = list(self.removals(document)) if self.prune else []
         removed = {(step.section.name, step.path) for step in removals}
+        named_users = {entry.values.get("user") for entry in entries if entry.section.model is RelayKey} - {None}
+        self.usernames = set(User.objects.filter(username__in=named_users).values_list("username", flat=True))
         self.named = {(entry.section.name, entry.path) for entry in entries} | {
             (name, path) for name, rows in self.rows.items() for path in rows if (name, path) not in removed
         }
@@ -152,9 +155,12 @@ class _Planner:
             self.check(entry)
             if step := self.step(entry):
                 steps.append(step)
+        self.check_names(entries, removed)
         if self.problems:
             raise DocumentError(self.problems)
-        return Plan([*steps, *removals])
+        # A name goes before it is given to another model, everything else after what refers to it.
+        names = [step for step in removals if step.section.model in (Model, ModelAlias)]
+        return Plan([*names, *steps, *(step for step in removals if step not in names)])
 
     def refuse(self, entry: Entry, name: str, text: str) -> None:
         self.problems.append(Problem(entry.line_of(name), text))
@@ -163,6 +169,26 @@ class _Planner:
         found = RelayKey.objects.exclude(revoked_at=None).order_by().values_list("project__slug", "name")
         return set(found)
 
+    def check_names(self, entries: list[Entry], removed: set[tuple[str, Path]]) -> None:
+        """A name stands for one model: two models cannot share an alias, and none may be hidden by a model's name."""
+        stored = {
+            path[1]: path[0] for path in self.rows["aliases"] if not {("aliases", path), ("models", path[:1])} & removed
+        }
+        holders = dict(stored)
+        names = {path[0] for path in self.rows["models"] if ("models", path) not in removed}
+        names |= {entry.path[0] for entry in entries if entry.section.model is Model}
+        for entry in entries:
+            if entry.section.model is ModelAlias:
+                model, name = entry.path
+                if name in names:
+                    self.refuse(entry, "name", f"{name!r} is the name of a model: an alias of it would never count.")
+                elif holders.setdefault(name, model) != model:
+                    self.refuse(entry, "name", f"The alias {name!r} belongs to model {holders[name]!r} already.")
+            elif entry.section.model is Model and (holder := stored.get(entry.path[0])):
+                self.refuse(
+                    entry, "name", f"{entry.path[0]!r} is an alias of model {holder!r}: take it out there first."
+                )
+
     def check(self, entry: Entry) -> None:
         """References and the model's own rules, each complained about on its line."""
         section = entry.section
@@ -170,7 +196,10 @@ class _Planner:
         for name, value in entry.values.items():
             if name in entry.unreadable:
                 continue
-            if kind(section, name) is not Kind.REFERENCE:
+            if kind(section, name) is Kind.USER:
+                if value is not None and value not in self.usernames:
+                    self.refuse(entry, name, f"There is no user {value!r}. People are made in the admin.")
+            elif kind(section, name) is not Kind.REFERENCE:
                 columns[name] = value
             elif value is not None and not self.is_named(refers(section, name), value):
                 self.refuse(entry, name, f"There is no {refers(section, name).noun} {value!r}, here or in the catalog.")
@@ -190,14 +219,21 @@ class _Planner:
         step = Step(entry.section, entry.path, entry, row)
         step.secret = self.secret(entry)
         if row is None:
-            if entry.section.model is HostKey and entry.secret_env is None and not entry.unreadable & {"value_env"}:
-                self.refuse(entry, "value_env", "A new host key needs `value_env`: the variable that holds its value.")
+            if entry.section.model is HostKey and self.is_without_value(entry):
+                advice = "`value_env`, the variable that holds its value, or a `reference` to where it is kept"
+                self.refuse(entry, "value_env", f"A new host key needs {advice}.")
             return step
         for name, old in values_of(entry.section, row).items():
             if old != entry.values[name]:
                 step.fields[name] = _shown(entry.section, name, old), _shown(entry.section, name, entry.values[name])
+        if isinstance(row, HostKey) and not row.sealed_value and self.is_without_value(entry):
+            self.refuse(entry, "reference", "The key has no value without its `reference`: name one in `value_env`.")
         self.compare_secret(entry, row, step)
         return step if step.fields else None
+
+    def is_without_value(self, entry: Entry) -> bool:
+        is_readable = not entry.unreadable & {"value_env", "reference"}
+        return is_readable and entry.secret_env is None and not entry.values["reference"]
 
     def secret(self, entry: Entry) -> str | None:
         """The value of the variable that the entry names, checked."""
@@ -290,6 +326,8 @@ def _shown(section: Section, name: str, value: Any) -> str:
         return "none"
     if kind(section, name) is Kind.HEADERS:
         return f"[{', '.join(sorted(value))}]"  # names only: a header's value is often a credential
+    if kind(section, name) is Kind.RATES:
+        return prices.in_words(value)
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, bool):
@@ -336,6 +374,8 @@ class _Writer:
             value = entry.values[name]
             if kind(entry.section, name) is Kind.REFERENCE and value is not None:
                 value = self.rows[refers(entry.section, name).name][value,]
+            if kind(entry.section, name) is Kind.USER and value is not None:
+                value = User.objects.get(username=value)
             columns[name] = value
         return columns
 
@@ -352,9 +392,8 @@ class _Writer:
         row = section.model(**columns)
         match row:
             case HostKey():
-                assert step.secret is not None
                 row.value_env = entry.secret_env or ""
-                return services.host_key_insert(host_key=row, value=step.secret)
+                return services.host_key_insert(host_key=row, value=step.secret or "")
             case Target():
                 return services.target_insert(target=row, signing_secret=step.secret)
             case _:

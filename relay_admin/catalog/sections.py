@@ -3,7 +3,7 @@
 Names of fields are the columns' names; kinds and defaults come from the models, so a document cannot drift from them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-from relay_admin.access.models import RelayKey
+from relay_admin.access.models import RelayKey, User
+from relay_admin.catalog import prices
 from relay_admin.catalog.models import (
     Endpoint,
     Host,
@@ -21,11 +22,14 @@ from relay_admin.catalog.models import (
     HostKey,
     Line,
     Model,
+    ModelAlias,
     Policy,
+    Pricing,
     Project,
     RateLimit,
     Target,
 )
+from relay_contract.nouns import CAPABILITIES, Algorithm
 
 Path: TypeAlias = tuple[str, ...]
 """Names from the outermost part inwards, e.g. ("demo", "v1", "events", "billing") for a target."""
@@ -41,16 +45,20 @@ class Kind(Enum):
     BOOLEAN = auto()
     TIME = auto()
     REFERENCE = auto()  # the name of a row in another part
+    USER = auto()  # a username; people are no part of a document
     TEXTS = auto()
     INTEGERS = auto()
-    RULES = auto()  # a list of {meter, amount, window_seconds}
+    RULES = auto()  # a list of {meter, amount, window_seconds}, with {algorithm, burst} where they are not the default
+    RATES = auto()  # a list of {meter, a price in USD}, with {above_tokens} for a later tier
+    FALLBACKS = auto()  # a list of {models, when, then}
+    CAPABILITIES = auto()  # a mapping of what is known
     HEADERS = auto()  # a mapping of text to text
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
     """One part. `key`: the fields that name an entry among its siblings. `secret_env`: the field that names the
-    environment variable of its secret."""
+    environment variable of its secret. `is_short`: an entry that is nothing but its name may be written as that."""
 
     name: str
     model: type[models.Model]
@@ -59,6 +67,7 @@ class Section:
     parent: str = ""  # the section it is nested in
     parent_column: str = ""
     secret_env: str = ""
+    is_short: bool = False
 
     @property
     def noun(self) -> str:
@@ -70,7 +79,24 @@ SECTIONS: dict[str, Section] = {
     section.name: section
     for section in (
         Section("rate_limits", RateLimit, ("slug",), ("slug", "description", "rules")),
-        Section("policies", Policy, ("slug",), ("slug", "description", "models", "rate_limit")),
+        Section(
+            "policies",
+            Policy,
+            ("slug",),
+            (
+                "slug",
+                "description",
+                "models",
+                "rate_limit",
+                "user_rate_limit",
+                "selection",
+                "keeps_affinity",
+                "fallbacks",
+                "is_strict",
+                "captures_payloads",
+            ),
+        ),
+        Section("prices", Pricing, ("slug",), ("slug", "description", "rates")),
         Section(
             "hosts",
             Host,
@@ -82,17 +108,41 @@ SECTIONS: dict[str, Section] = {
                 "is_enabled",
                 "connect_timeout_ms",
                 "first_byte_timeout_ms",
+                "first_token_timeout_ms",
                 "idle_timeout_ms",
                 "total_timeout_ms",
+                "passthrough_paths",
             ),
         ),
-        Section("keys", HostKey, ("name",), ("name", "description", "is_enabled"), "hosts", "host", "value_env"),
-        Section("models", Model, ("name",), ("name", "description", "owned_by", "is_enabled")),
+        Section(
+            "keys",
+            HostKey,
+            ("name",),
+            ("name", "description", "reference", "rate_limit", "is_enabled"),
+            "hosts",
+            "host",
+            "value_env",
+        ),
+        Section("models", Model, ("name",), ("name", "description", "owned_by", "is_enabled", "capabilities")),
+        Section("aliases", ModelAlias, ("name",), ("name", "description"), "models", "model", is_short=True),
         Section(
             "bindings",
             HostBinding,
             ("host", "wire_shape"),
-            ("host", "wire_shape", "description", "upstream_name", "priority", "is_enabled"),
+            (
+                "host",
+                "wire_shape",
+                "description",
+                "upstream_name",
+                "priority",
+                "weight",
+                "pricing",
+                "first_byte_timeout_ms",
+                "first_token_timeout_ms",
+                "idle_timeout_ms",
+                "total_timeout_ms",
+                "is_enabled",
+            ),
             "models",
             "model",
         ),
@@ -128,7 +178,7 @@ SECTIONS: dict[str, Section] = {
             "relay_keys",
             RelayKey,
             ("name",),
-            ("name", "mode", "scopes", "policy", "rate_limit", "expires_at"),
+            ("name", "mode", "scopes", "policy", "rate_limit", "user", "captures_payloads", "expires_at"),
             "projects",
             "project",
             "token_env",
@@ -138,7 +188,14 @@ SECTIONS: dict[str, Section] = {
 """By name. References and parents point backwards."""
 
 ROOTS = tuple(section for section in SECTIONS.values() if not section.parent)
-_REFERRED = {RateLimit: "rate_limits", Policy: "policies", Host: "hosts"}
+_REFERRED = {RateLimit: "rate_limits", Policy: "policies", Host: "hosts", Pricing: "prices"}
+_JSON_KINDS = {
+    "rules": Kind.RULES,
+    "rates": Kind.RATES,
+    "fallbacks": Kind.FALLBACKS,
+    "capabilities": Kind.CAPABILITIES,
+    "headers": Kind.HEADERS,
+}
 
 
 def children(section: Section) -> Iterator[Section]:
@@ -162,14 +219,14 @@ def column(section: Section, name: str) -> models.Field:
 def kind(section: Section, name: str) -> Kind:  # noqa: PLR0911 (a table)
     """How this field is written."""
     match column(section, name):
-        case models.ForeignKey():
-            return Kind.REFERENCE
+        case models.ForeignKey(related_model=related):
+            return Kind.USER if related is User else Kind.REFERENCE
         case ArrayField(base_field=models.IntegerField()):
             return Kind.INTEGERS
         case ArrayField():
             return Kind.TEXTS
         case models.JSONField():
-            return Kind.RULES if name == "rules" else Kind.HEADERS
+            return _JSON_KINDS[name]
         case models.BooleanField():
             return Kind.BOOLEAN
         case models.IntegerField():
@@ -206,16 +263,37 @@ def as_written(value: Any) -> Any:
         case list() | tuple():
             return [as_written(item) for item in value]
         case dict():
-            return dict(value)
+            return {name: as_written(item) for name, item in value.items()}
+        case User():
+            return value.username
         case models.Model():
             return getattr(value, "slug", None) or getattr(value, "name", None)
         case _:
             raise TypeError(f"no form for {type(value).__name__}")
 
 
+def in_one_spelling(kind_of: Kind, value: Any) -> Any:
+    """A stored value without what its default says as well, so that two spellings of one thing compare as equal."""
+    match kind_of:
+        case Kind.RULES:
+            return [_rule(rule) for rule in value]
+        case Kind.RATES:
+            return prices.in_order(value)
+        case Kind.CAPABILITIES:
+            return {name: value[name] for name in CAPABILITIES if value.get(name) is not None}
+        case _:
+            return value
+
+
+def _rule(rule: dict[str, Any]) -> dict[str, Any]:
+    if rule.get("algorithm") == Algorithm.GCRA:
+        return {**rule, "burst": rule.get("burst", 1)}
+    return {name: value for name, value in rule.items() if value != Algorithm.SLIDING_WINDOW}
+
+
 def values_of(section: Section, row: models.Model) -> dict[str, Any]:
-    """A row's fields as a document writes them."""
-    return {name: as_written(getattr(row, name)) for name in section.fields}
+    """A row's fields as plans compare them."""
+    return {name: in_one_spelling(kind(section, name), as_written(getattr(row, name))) for name in section.fields}
 
 
 def path_of(section: Section, row: models.Model) -> Path:
@@ -229,14 +307,14 @@ def path_of(section: Section, row: models.Model) -> Path:
 Rows: TypeAlias = dict[str, dict[Path, models.Model]]
 
 
-def load_rows() -> Rows:
-    """The whole catalog by section and path, in a stable order. Revoked relay keys are history and not part of it."""
+def load_rows(names: Collection[str] = tuple(SECTIONS)) -> Rows:
+    """The catalog by section and path, in a stable order. Revoked relay keys are history and not part of it."""
     loaded: Rows = {}
-    for section in SECTIONS.values():
+    for section in (SECTIONS[name] for name in names):
         rows = section.model._default_manager.all()
         if section.model is RelayKey:
             rows = rows.filter(revoked_at=None)
-        related = [name for name in section.fields if kind(section, name) is Kind.REFERENCE]
+        related = [name for name in section.fields if kind(section, name) in (Kind.REFERENCE, Kind.USER)]
         if section.parent:
             outward = [*reversed(ancestors(section))]
             columns = [section.parent_column, *(outer.parent_column for outer in outward if outer.parent)]

@@ -23,8 +23,8 @@ _HOST_KEY_VALUE = re.compile(r"[!-~]{1,4096}")
 
 @cache
 def sealer() -> Sealer:
-    """The sealer of this deployment's master key."""
-    return Sealer(settings.MASTER_KEY)
+    """The sealer of this deployment's master keys."""
+    return Sealer(*settings.MASTER_KEYS)
 
 
 def fingerprint(value: str) -> str:
@@ -51,19 +51,21 @@ def signing_secret_clean(secret: str) -> str:
 
 
 @transaction.atomic
-def host_key_create(*, host: Host, name: str, value: str, **columns: Any) -> HostKey:
-    """A new key in the host's pool. `columns`: description, is_enabled, value_env. Raises ValidationError."""
+def host_key_create(*, host: Host, name: str, value: str = "", **columns: Any) -> HostKey:
+    """A new key in the host's pool. `columns`: any other of its fields. Raises ValidationError."""
     return host_key_insert(host_key=HostKey(host=host, name=name, **columns), value=value)
 
 
 @transaction.atomic
-def host_key_insert(*, host_key: HostKey, value: str) -> HostKey:
-    """Insert a row that was filled but not saved, with its value. Raises ValidationError."""
-    value = host_key_value_clean(value)
-    host_key.sealed_value, host_key.value_fingerprint = b"", fingerprint(value)
+def host_key_insert(*, host_key: HostKey, value: str = "") -> HostKey:
+    """Insert a row that was filled but not saved. ValidationError when it has neither a value nor a reference."""
+    if not value and not host_key.reference:
+        raise ValidationError("A host key needs its value, or a reference to where the edges read it.")
+    value = host_key_value_clean(value) if value else ""
+    host_key.sealed_value, host_key.value_fingerprint = b"", fingerprint(value) if value else ""
     host_key.full_clean()
     host_key.save(force_insert=True)
-    return host_key_set_value(host_key=host_key, value=value, value_env=host_key.value_env)
+    return host_key_set_value(host_key=host_key, value=value, value_env=host_key.value_env) if value else host_key
 
 
 @transaction.atomic

@@ -1,6 +1,7 @@
 """`GET /api/v1/catalog`: the catalog as a document, in JSON (camelCase) or, by `Accept: application/yaml`, in YAML."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from rest_framework.renderers import BaseRenderer, JSONRenderer
@@ -12,7 +13,8 @@ from relay_admin.catalog import export
 from relay_admin.control_api.permissions import requires
 from relay_admin.control_api.wire import camel_case
 
-NOUNS = (*("ratelimit", "policy", "project", "line", "endpoint", "target", "host", "hostkey", "model", "hostbinding"),)
+NOUNS = ("ratelimit", "policy", "project", "line", "endpoint", "target", "host", "hostkey", "model", "modelalias",
+         "pricing", "hostbinding")  # fmt: skip
 # A target's static headers are part of the document and often a credential, so reading it takes a right to edit them.
 PERMISSIONS = (*(f"catalog.view_{noun}" for noun in NOUNS), "access.view_relaykey", "catalog.change_target")
 
@@ -41,8 +43,11 @@ class CatalogView(APIView):
 
 
 def renamed(value: Any) -> Any:
-    """The document with its field names in camelCase. Names of headers are data and stay."""
+    """The document with its field names in camelCase, and prices as text: most readers of JSON make a number a float.
+    Names of headers are data and stay."""
     match value:
+        case Decimal():
+            return f"{value:f}"
         case dict():
             return {camel_case(name): one if name == "headers" else renamed(one) for name, one in value.items()}
         case list():

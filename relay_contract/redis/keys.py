@@ -1,24 +1,49 @@
 """Every Redis key, one builder each. All share the hash tag `{relay}`, so one script may touch any of them on a
 cluster.
 
-| builder | type | written by | read by | expires |
-|---|---|---|---|---|
-| `window` | hash | edge, admit.lua | edge, admit.lua | two windows after the last call |
-| `leases` | sorted set | edge, admit.lua, settle.lua | edge, admit.lua | one lease after the last call |
-| `wake` | string | edge sets, worker clears | edge | 1 s; the worker renews it while it drains |
+| builder | type | written and read by | expires |
+|---|---|---|---|
+| `window` | hash | admit.lua, settle.lua | two windows after the last call |
+| `owed` | hash | admit.lua, settle.lua | when nothing is owed any more |
+| `leases` | sorted set | admit.lua, settle.lua, renew.lua | one lease after the last call |
+| `settled` | string | settle.lua | a day after the edge process' last settlement |
+| `BREAKERS` | hash | admit.lua, settle.lua, report.lua; the control plane lists and resets | two days after a change |
+| `health` | string | report.lua; the control plane resets | 40 s after the last call |
+| `wake` | string | edge sets, worker renews and clears | 1 s |
+
+To reset a breaker by hand: `HDEL {relay}:breakers <field>` and `DEL {relay}:health:<field>` (`breakers.py` has the
+fields). Every edge process asks Redis at each call, so it is closed from the next call on.
 """
 
 TAG = "{relay}"
 
+BREAKERS = f"{TAG}:breakers"
+"""Breakers that are not closed: field -> `breakers.Entry` as JSON. Empty while all is well."""
+
 
 def window(scope: str, owner_id: int, rate_limit_id: int, rule: int) -> str:
-    """Calls counted in a sliding window. `scope`: key, policy, project or endpoint; `rule`: its place in the limit."""
+    """What a sliding window counted. `scope`: see `Charge`; `rule`: its place in the limit."""
     return f"{TAG}:window:{scope}:{owner_id}:{rate_limit_id}:{rule}"
+
+
+def owed(scope: str, owner_id: int, rate_limit_id: int, rule: int) -> str:
+    """What a GCRA rule counted and what has not drained yet."""
+    return f"{TAG}:owed:{scope}:{owner_id}:{rate_limit_id}:{rule}"
 
 
 def leases(scope: str, owner_id: int, rate_limit_id: int, rule: int) -> str:
     """Calls in flight: member = reservation id, score = when the lease ends, in ms of Redis time."""
     return f"{TAG}:leases:{scope}:{owner_id}:{rate_limit_id}:{rule}"
+
+
+def settled(process: str) -> str:
+    """The number of the last settlement of an edge process. `process`: what it calls itself for as long as it lives."""
+    return f"{TAG}:settled:{process}"
+
+
+def health(breaker: str) -> str:
+    """Calls and failures of the last half minute behind a breaker; `breaker` is its field in BREAKERS."""
+    return f"{TAG}:health:{breaker}"
 
 
 def wake(shard: int) -> str:

@@ -22,5 +22,6 @@ def _read(name: str) -> Script:
 ADMIT = _read("admit")
 SETTLE = _read("settle")
 RENEW = _read("renew")
+REPORT = _read("report")
 
-ALL = (ADMIT, SETTLE, RENEW)
+ALL = (ADMIT, SETTLE, RENEW, REPORT)

@@ -20,6 +20,7 @@ from psycopg.abc import PQGen
 from relay_contract import channel
 from relay_contract.logs import log_fields
 from relay_contract.nouns import BY_TABLE, Noun
+from relay_edge import postgres
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.load import BadRows, load_all, load_some
 from relay_edge.metrics import Metrics
@@ -29,7 +30,6 @@ logger = logging.getLogger(__name__)
 
 PING_SECONDS = 2.0
 PING_TIMEOUT_SECONDS = 4.0
-CONNECT_TIMEOUT_SECONDS = 5
 LOAD_TIMEOUT_SECONDS = 120.0
 READ_TIMEOUT_SECONDS = 15.0
 
@@ -49,12 +49,8 @@ RELEASE_PORTIONS = 32
 """Of about 100 rows each: 1 ms."""
 
 CONNECTION_OPTIONS: dict[str, Any] = {
-    "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+    **postgres.CONNECTION_OPTIONS,
     "application_name": "relay-edge-catalog",
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 15_000,
     "prepare_threshold": 1,
 }
 

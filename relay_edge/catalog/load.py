@@ -17,7 +17,18 @@ from typing import Any
 from psycopg import AsyncConnection, sql
 
 from relay_contract.logs import log_fields
-from relay_contract.nouns import NOUNS, Noun, Rule, columns, rules_from_json
+from relay_contract.nouns import (
+    NOUNS,
+    Capabilities,
+    Fallback,
+    Noun,
+    Rule,
+    capabilities_from_json,
+    columns,
+    fallbacks_from_json,
+    rules_from_json,
+)
+from relay_contract.pricing import Rate, rates_from_json
 from relay_edge.catalog.snapshot import Changes, Snapshot, SnapshotBuilder
 
 logger = logging.getLogger(__name__)
@@ -33,6 +44,16 @@ MAX_LOGGED_BAD_ROWS = 20
 BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
+_FROM_JSON: dict[Any, Converter] = {
+    Rule: rules_from_json,
+    Fallback: fallbacks_from_json,
+    Rate: rates_from_json,
+    Capabilities: capabilities_from_json,
+    bytes: bytes,
+}
+"""Types with a reader of their own: a noun's field of the type, or a tuple of it."""
+
+
 def _same(value: Any) -> Any:
     return value
 
@@ -46,14 +67,14 @@ def _converter(hint: Any) -> Converter:
         return lambda value: None if value is None else convert(value)
     if typing.get_origin(hint) is tuple:
         member = typing.get_args(hint)[0]
-        if member is Rule:
-            return rules_from_json
+        if member in _FROM_JSON:
+            return _FROM_JSON[member]
         convert = _converter(member)
         return lambda value: tuple(map(convert, value))
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint
-    if hint is bytes:
-        return bytes
+    if hint in _FROM_JSON:
+        return _FROM_JSON[hint]
     if isinstance(hint, type):
         return _same
     raise TypeError(f"no converter for {hint!r}")
@@ -77,7 +98,7 @@ class NounReader:
         for row in rows:
             try:
                 values = [convert(value) for convert, value in zip(self._converters, row, strict=True)]
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 on_bad_row(self.noun, row[0], error)
             else:
                 found.append(self.noun(*values))

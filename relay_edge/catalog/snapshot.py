@@ -16,20 +16,26 @@ from relay_contract.nouns import (
     EndpointId,
     Host,
     HostBinding,
+    HostBindingId,
     HostId,
     HostKey,
     Line,
     Model,
+    ModelAlias,
     ModelId,
     Noun,
     Policy,
     PolicyId,
+    Pricing,
+    PricingId,
     Project,
     ProjectId,
     RateLimit,
     RateLimitId,
     RelayKey,
+    RelayKeyId,
     Target,
+    WireShape,
 )
 from relay_edge.catalog.buckets import Buckets, BucketsBuilder
 
@@ -64,11 +70,12 @@ PROJECT_BY_SLUG = Index(Project, lambda row: row.slug, _by_id)
 LINE_BY_SLUG = Index(Line, lambda row: (row.project_id, row.slug), _by_id)
 ENDPOINT_BY_SLUG = Index(Endpoint, lambda row: (row.line_id, row.slug), _by_id)
 TARGETS_OF_ENDPOINT = Index(Target, lambda row: row.endpoint_id if row.is_enabled else None, _by_id)
+HOST_BY_SLUG = Index(Host, lambda row: row.slug, _by_id)
+BINDINGS_OF_HOST = Index(HostBinding, lambda row: row.host_id if row.is_enabled else None, _by_id)
 MODEL_BY_NAME = Index(Model, lambda row: row.name, _by_id)
-BINDINGS_OF_MODEL = Index(
-    HostBinding, lambda row: row.model_id if row.is_enabled else None, lambda row: (row.priority, row.id)
-)
-KEYS_OF_HOST = Index(HostKey, lambda row: row.host_id if row.is_enabled else None, _by_id)
+MODEL_BY_ALIAS = Index(ModelAlias, lambda row: row.name, _by_id)
+BINDINGS_OF_MODEL = Index(HostBinding, lambda row: row.model_id, lambda row: (row.priority, row.id))
+KEYS_OF_HOST = Index(HostKey, lambda row: row.host_id, _by_id)
 
 INDEXES: tuple[Index[Any], ...] = (
     KEY_BY_HASH,
@@ -76,7 +83,10 @@ INDEXES: tuple[Index[Any], ...] = (
     LINE_BY_SLUG,
     ENDPOINT_BY_SLUG,
     TARGETS_OF_ENDPOINT,
+    HOST_BY_SLUG,
+    BINDINGS_OF_HOST,
     MODEL_BY_NAME,
+    MODEL_BY_ALIAS,
     BINDINGS_OF_MODEL,
     KEYS_OF_HOST,
 )
@@ -152,6 +162,10 @@ class Snapshot:
         """The key whose token has this SHA-256; also a revoked or expired one."""
         return self._first(KEY_BY_HASH, token_hash)
 
+    def relay_key_by_id(self, relay_key_id: RelayKeyId) -> RelayKey | None:
+        """A key by its row's id; also a revoked or expired one."""
+        return self._row(RelayKey, relay_key_id)
+
     def project(self, project_id: ProjectId) -> Project | None:
         """A project by id; also an archived one."""
         return self._row(Project, project_id)
@@ -171,6 +185,15 @@ class Snapshot:
     def host(self, host_id: HostId) -> Host | None:
         """A host by id; also a disabled one."""
         return self._row(Host, host_id)
+
+    def host_by_slug(self, slug: str) -> Host | None:
+        """The host, enabled or not."""
+        return self._first(HOST_BY_SLUG, slug)
+
+    def host_shape(self, host_id: HostId) -> WireShape | None:
+        """The shape of its first enabled binding; None when it has none."""
+        binding = self._first(BINDINGS_OF_HOST, host_id)
+        return None if binding is None else binding.wire_shape
 
     def endpoint(self, project_slug: str, line_slug: str, endpoint_slug: str) -> EndpointRoute | None:
         """The way to an endpoint; None when a part of it is missing, disabled or archived."""
@@ -193,17 +216,48 @@ class Snapshot:
         """A model by the name that callers write; also a disabled one."""
         return self._first(MODEL_BY_NAME, name)
 
+    def model_by_alias(self, name: str) -> Model | None:
+        """The model that has this alias; also a disabled one."""
+        alias = self._first(MODEL_BY_ALIAS, name)
+        return None if alias is None else self._row(Model, alias.model_id)
+
+    def aliases(self) -> Iterable[ModelAlias]:
+        """Every alias, in no order that means anything."""
+        return cast("Iterable[ModelAlias]", self._rows[ModelAlias].values())
+
+    def pricing(self, pricing_id: PricingId) -> Pricing | None:
+        """A price row by id."""
+        return self._row(Pricing, pricing_id)
+
     def models(self) -> Iterable[Model]:
         """Every model, also disabled ones, in no order that means anything."""
         return cast("Iterable[Model]", self._rows[Model].values())
 
+    def binding(self, binding_id: HostBindingId) -> HostBinding | None:
+        """A binding by id; also a disabled one."""
+        return self._row(HostBinding, binding_id)
+
+    def every_binding(self, model_id: ModelId) -> tuple[HostBinding, ...]:
+        """The bindings of a model, by priority, then id; also disabled ones."""
+        return self._all(BINDINGS_OF_MODEL, model_id)
+
     def bindings(self, model_id: ModelId) -> tuple[HostBinding, ...]:
         """The enabled bindings of a model, by priority, then id."""
-        return self._all(BINDINGS_OF_MODEL, model_id)
+        return tuple(binding for binding in self.every_binding(model_id) if binding.is_enabled)
+
+    def every_host_key(self, host_id: HostId) -> tuple[HostKey, ...]:
+        """The keys of a host, by id; also disabled ones."""
+        return self._all(KEYS_OF_HOST, host_id)
 
     def host_keys(self, host_id: HostId) -> tuple[HostKey, ...]:
         """The enabled keys of a host, by id."""
-        return self._all(KEYS_OF_HOST, host_id)
+        return tuple(key for key in self.every_host_key(host_id) if key.is_enabled)
+
+    def references(self) -> frozenset[str]:
+        """Where host keys are read that are not sealed in their rows."""
+        return frozenset(
+            key.reference for key in self._rows[HostKey].values() if isinstance(key, HostKey) and key.reference
+        )
 
     def counts(self) -> dict[str, int]:
         """How many rows of each table are held."""

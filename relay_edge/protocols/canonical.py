@@ -1,16 +1,18 @@
 """What a call to a model and its answer mean, in no vendor's words.
 
 A translation reads one vendor's JSON into these values and writes another's from them, so that each vendor's folder
-knows itself and nobody else. Immutable, no I/O; imports nothing of ours.
+knows itself and nobody else. Immutable, no I/O; of ours it imports the contract's meters alone.
 
 Tool arguments and thinking signatures are text and stay as they came, byte for byte: a number that is written anew
 or a signature that lost a character would be another one.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeAlias
+
+from relay_contract import usage as contract
 
 JsonObject: TypeAlias = Mapping[str, Any]
 """A JSON object as decoded; key order is the document's."""
@@ -66,8 +68,19 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class Audio:
+    """Sound, as wav or mp3. `place` is where it stood in the caller's document."""
+
+    source: Inline
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Thinking:
-    """The model's reasoning. `text` may be empty with a signature; "" for a signature means that there is none."""
+    """The model's reasoning. `text` may be empty with a signature; "" for a signature means that there is none.
+
+    `signatures.py` says whose signature it is.
+    """
 
     text: str
     signature: str = ""
@@ -108,7 +121,7 @@ class ToolResult:
     place: str = ""  # where it stood in the caller's document
 
 
-Block: TypeAlias = Text | Image | Document | Thinking | RedactedThinking | Refusal | ToolUse | ToolResult
+Block: TypeAlias = Text | Image | Document | Audio | Thinking | RedactedThinking | Refusal | ToolUse | ToolResult
 
 
 class Role(Enum):
@@ -197,6 +210,7 @@ class Request:
 
     model: str
     turns: tuple[Turn, ...]
+    turns_place: str = "messages"  # the field that they stood in
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice | None = None
     parallel_tools: bool | None = None
@@ -205,12 +219,22 @@ class Request:
     top_p: float | None = None
     top_k: int | None = None
     stop: tuple[str, ...] = ()
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
     reasoning: Reasoning | None = None
     output: OutputSchema | None = None
     user: str | None = None
     service_tier: str | None = None
     is_stream: bool = False
     wants_stream_usage: bool = False  # the caller asked for a usage event at the end of its stream
+    echo: JsonObject = field(default_factory=dict)  # what an answer in the caller's shape repeats of its call
+
+    @property
+    def allowed_tools(self) -> tuple[Tool, ...]:
+        """The tools, less those that the choice leaves out."""
+        allowed = self.tool_choice.allowed if self.tool_choice is not None else ()
+        return tuple(tool for tool in self.tools if tool.name in allowed) if allowed else self.tools
 
 
 # --- answer ---
@@ -231,23 +255,46 @@ class Stop(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens. Meters are disjoint, `reasoning` and `audio_output` aside, which are part of `output`. None: not said."""
+    """Tokens as vendors say them. The first five are disjoint, those of audio and images are parts of them as noted.
+    None: not said."""
 
     input_uncached: int | None = None
     cache_read: int | None = None
     cache_write_5m: int | None = None
     cache_write_1h: int | None = None
     output: int | None = None
-    reasoning: int | None = None
+    reasoning: int | None = None  # part of output
     audio_input: int | None = None  # part of input_uncached
-    audio_output: int | None = None
+    audio_output: int | None = None  # part of output
     server_tool_requests: int | None = None
+    image_input: int | None = None  # part of input_uncached
+    image_output: int | None = None  # part of output
 
     @property
     def input(self) -> int | None:
         """All input tokens, cached or not; None when nothing was said."""
         meters = (self.input_uncached, self.cache_read, self.cache_write_5m, self.cache_write_1h)
         return sum(meter for meter in meters if meter is not None) if any(m is not None for m in meters) else None
+
+    def meters(self) -> contract.Usage | None:
+        """As it is priced and written down; None when nothing was said."""
+        if _meters(self) == _NOT_SAID:
+            return None
+        audio_input, audio_output = self.audio_input or 0, self.audio_output or 0
+        image_input, image_output = self.image_input or 0, self.image_output or 0
+        return contract.Usage(
+            input_tokens=max(0, (self.input_uncached or 0) - audio_input - image_input),
+            cache_read_tokens=self.cache_read or 0,
+            cache_write_5m_tokens=self.cache_write_5m or 0,
+            cache_write_1h_tokens=self.cache_write_1h or 0,
+            input_audio_tokens=audio_input,
+            input_image_tokens=image_input,
+            output_tokens=max(0, (self.output or 0) - audio_output - image_output),
+            output_audio_tokens=audio_output,
+            output_image_tokens=image_output,
+            reasoning_tokens=self.reasoning or 0,
+            server_tool_calls=self.server_tool_requests or 0,
+        )
 
     def updated(self, later: "Usage") -> "Usage":
         """Later figures replace earlier ones, since vendors report totals; what is not said again stays."""
@@ -260,7 +307,11 @@ def _meters(usage: Usage) -> tuple[int | None, ...]:
     return (
         usage.input_uncached, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h, usage.output,
         usage.reasoning, usage.audio_input, usage.audio_output, usage.server_tool_requests,
+        usage.image_input, usage.image_output,
     )  # fmt: skip
+
+
+_NOT_SAID = _meters(Usage())
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +336,7 @@ class ReplyContext:
     tool_names: Mapping[str, str]  # as the host knows them -> as the caller does; only those that differ
     output_tool: str | None  # a tool of ours whose arguments are the answer's text
     estimated_input_tokens: int
+    echo: JsonObject = field(default_factory=dict)  # the request's
 
 
 # --- events of a stream, in the order in which they happen ---

@@ -13,16 +13,20 @@ from relay_edge.protocols.canonical import Block, Refusal, Role, Text, ToolResul
 from relay_edge.protocols.notes import Notes
 
 _ID = re.compile(r"[A-Za-z0-9_-]+")
+_ID_PREFIX = re.compile(r"\A(?:chatcmpl-|msg_|resp_)")
 _NOT_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 
 def in_order(turns: Iterable[Turn], notes: Notes) -> list[Turn]:
-    """Turns of user and assistant, alternating. Raises BadField for tool calls and results that do not match."""
+    """Turns of user and assistant, alternating, and of the system where there are any. Raises BadField for tool calls
+    and results that do not match."""
     merged: list[Turn] = []
     for turn in turns:
         blocks = tuple(block for block in turn.blocks if not _is_blank(block))
         if not blocks:
-            notes.dropped("messages.empty")  # dropped: an empty message: Anthropic refuses it, and it says nothing
+            notes.dropped(
+                "messages.empty", turn.place
+            )  # dropped: an empty message: Anthropic refuses it, and it says nothing
             continue
         if merged and merged[-1].role is turn.role:
             last = merged[-1]
@@ -73,6 +77,11 @@ def _shown(name: str) -> str:
     return repr(name if len(name) <= 80 else f"{name[:77]}...")
 
 
+def bare_id(answer_id: str) -> str:
+    """An answer's id without the prefix that says whose shape it has."""
+    return _ID_PREFIX.sub("", answer_id)
+
+
 def fitting_id(name: str, longest: int) -> str:
     """A tool call's id as the other vendor takes it; the same one each time, so that call and result still match."""
     if len(name) <= longest and _ID.fullmatch(name):
@@ -83,10 +92,12 @@ def fitting_id(name: str, longest: int) -> str:
 class ToolNames:
     """Names of tools as a host takes them, and the way back."""
 
-    __slots__ = ("_longest", "_sent", "back")
+    __slots__ = ("_longest", "_sent", "_starts_with_letter", "back")
 
-    def __init__(self, longest: int) -> None:
+    def __init__(self, longest: int, *, starts_with_letter: bool = False) -> None:
+        """`starts_with_letter`: the host wants a letter or an underscore first."""
         self._longest = longest
+        self._starts_with_letter = starts_with_letter
         self._sent: dict[str, str] = {}
         self.back: dict[str, str] = {}
         """As the host knows them -> as the caller does; only those that differ."""
@@ -96,6 +107,8 @@ class ToolNames:
         known = self._sent.get(name)
         if known is None:
             known = fitting_id(name, self._longest)
+            if self._starts_with_letter and not (known[0].isalpha() or known[0] == "_"):
+                known = _with_digest(f"_{name}", self._longest)
             self._sent[name] = known
             if known != name:
                 self.back[known] = name

@@ -21,6 +21,16 @@ MAX_NUMBER = 10**9
 encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
+MAX_COUNT = 10**12
+"""Of tokens in one call; what says more says nothing."""
+
+
+def count_in(values: Any, name: str) -> int | None:
+    """A host's figure; None for what is absent, negative, no whole number or out of all bounds. Never raises."""
+    value = values.get(name) if isinstance(values, dict) else None
+    return value if type(value) is int and 0 <= value <= MAX_COUNT else None
+
+
 def decode_object(document: bytes) -> dict[str, Any]:
     """A JSON object. Raises MalformedJson."""
     try:
@@ -109,6 +119,16 @@ class Fields:
             raise self.refuse(name, "is out of range.")
         return float(value)
 
+    def object_text(self, name: str) -> str:
+        """The text of a JSON object inside a string, compact; `{}` when there is none. For a tool's arguments."""
+        text = self.text(name) or ""
+        if not text.strip():
+            return "{}"
+        compact = object_text(text)
+        if compact is None:
+            raise self.refuse(name, "is not the text of a JSON object.")
+        return compact
+
     def mapping(self, name: str) -> dict[str, Any] | None:
         """A JSON object, as decoded."""
         value: dict[str, Any] | None = self._typed(name, dict, "an object")
@@ -161,7 +181,7 @@ class Fields:
         self._known.update(names)
         for name in names:
             if self.has(name):
-                self._notes.dropped(_without_places(self.at(name)))
+                self._notes.dropped(_without_places(self.at(name)), self.at(name))
 
     def ignore(self, *names: str) -> None:
         """Fields whose absence changes nothing."""
@@ -172,7 +192,7 @@ class Fields:
         if len(self._known) < len(self._values) or not self._values.keys() <= self._known:
             for name, value in self._values.items():
                 if name not in self._known and value is not None:
-                    self._notes.add("unknown", _without_places(self.at(name)))
+                    self._notes.unknown(_without_places(self.at(name)), self.at(name))
 
     def _typed(self, name: str, kind: type[E], what: str) -> E | None:
         self._known.add(name)

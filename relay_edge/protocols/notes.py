@@ -1,40 +1,54 @@
 """What a translation could not carry as it was: gathered while translating, sent as `x-relay-warnings`.
 
 A note is `<what happened>:<field>`, e.g. `dropped:seed`. Notes never hold a value of the caller's, only names of
-fields, and their number and length are bounded.
+fields, and their number and length are bounded. Strict notes refuse what would be dropped.
 """
 
 import re
+
+from relay_contract.errors import BadField
 
 HEADER = "x-relay-warnings"
 MAX_NOTES = 24
 MAX_NOTE_LENGTH = 64
 
 _UNSOUND = re.compile(r"[^a-z0-9_.:-]")
+_NOT_CARRIED = "the host of this model has no counterpart for it, and this key's policy wants nothing left out."
 
 
 class Notes:
     """Each note once, in the order in which they came up."""
 
-    __slots__ = ("_notes",)
+    __slots__ = ("_is_strict", "_notes")
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_strict: bool = False) -> None:
+        self._is_strict = is_strict
         self._notes: dict[str, None] = {}
 
     def add(self, what: str, field: str) -> None:
-        """`what` is one of dropped, unknown, clamped, moved, merged, rewritten, added, approximated, hashed."""
+        """`what` is one of clamped, moved, merged, rewritten, added, approximated, hashed."""
         if len(self._notes) < MAX_NOTES:
             self._notes[_UNSOUND.sub("_", f"{what}:{field}".lower())[:MAX_NOTE_LENGTH]] = None
         else:
             self._notes["more"] = None
 
-    def dropped(self, field: str) -> None:
-        """The field has no counterpart, and the answer may differ for it."""
-        self.add("dropped", field)
+    def dropped(self, field: str, place: str = "") -> None:
+        """The field has no counterpart, and the answer may differ for it. `place`: where exactly it stands. Raises
+        BadField where notes are strict."""
+        self._left_out("dropped", field, place)
 
-    def copy(self) -> "Notes":
+    def unknown(self, field: str, place: str) -> None:
+        """Nobody here knows the field, so it is left out. Raises BadField where notes are strict."""
+        self._left_out("unknown", field, place)
+
+    def _left_out(self, what: str, field: str, place: str) -> None:
+        if self._is_strict:
+            raise BadField(place or field, _NOT_CARRIED)
+        self.add(what, field)
+
+    def copy(self, *, is_strict: bool) -> "Notes":
         """The same notes, to be added to apart."""
-        copied = Notes()
+        copied = Notes(is_strict=is_strict)
         copied._notes = dict(self._notes)
         return copied
 

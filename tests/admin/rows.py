@@ -5,7 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.contrib.auth.models import Group
+import msgspec
+from django.contrib.auth.models import Group, Permission
+from django.db import connection
 from django.utils import timezone
 
 from relay_admin.access import services as access
@@ -19,13 +21,17 @@ from relay_admin.catalog.models import (
     Line,
     Model,
     Policy,
+    Pricing,
     Project,
     RateLimit,
     Target,
 )
 from relay_admin.deliveries.models import Attempt, Delivery, Payload, Request
+from relay_admin.traffic.models import Call
 from relay_contract.ids import uuid7
 from relay_contract.intake import DeliveryState, shard_of
+from relay_contract.traffic import CallRow, insert_statement
+from relay_contract.usage import METERS
 
 PASSWORD = "correct horse battery staple"
 HOST_KEY_VALUE = "canary-host-key-4f1d0c"
@@ -49,6 +55,7 @@ class Catalog:
     host_key: HostKey
     model: Model
     binding: HostBinding
+    pricing: Pricing
     relay_key: RelayKey
     token: str
 
@@ -59,6 +66,12 @@ def user(name: str, group: str | None = None, password: str | None = None, **col
     if group:
         made.groups.add(Group.objects.get(name=group))
     return made
+
+
+def permission(name: str) -> Permission:
+    """By `app.codename`."""
+    app, codename = name.split(".")
+    return Permission.objects.get(content_type__app_label=app, codename=codename)
 
 
 def catalog_rows() -> Catalog:
@@ -80,7 +93,12 @@ def catalog_rows() -> Catalog:
     host = Host.objects.create(slug="vendor", base_url="http://127.0.0.1:9/v1")
     host_key = catalog.host_key_create(host=host, name="main", value=HOST_KEY_VALUE)
     model = Model.objects.create(name="gpt-demo")
-    binding = HostBinding.objects.create(model=model, host=host, wire_shape="openai_chat", upstream_name="gpt-up")
+    pricing = Pricing.objects.create(
+        slug="vendor/gpt", rates=[{"meter": "input", "nanousd_per_million": 1_250_000_000}]
+    )
+    binding = HostBinding.objects.create(
+        model=model, host=host, wire_shape="openai_chat", upstream_name="gpt-up", pricing=pricing
+    )
     minted = access.relay_key_mint(project=project, name="app", scopes=["relay", "inference"], policy=policy)
     return Catalog(
         rate_limit,
@@ -93,6 +111,7 @@ def catalog_rows() -> Catalog:
         host_key,
         model,
         binding,
+        pricing,
         minted.relay_key,
         minted.token,
     )
@@ -157,6 +176,50 @@ def delivery_row(request: Request, target: Target, state: DeliveryState, **colum
             is_response_cut=False,
         )
     return delivery
+
+
+def call_row(rows: Catalog, **columns: Any) -> Call:
+    """A call to a model as the edge writes it, answered unless `columns` say otherwise."""
+    values: dict[str, Any] = {
+        "id": uuid7(),
+        "request_id": "req-1",
+        "received_at": timezone.now(),
+        "project_id": rows.project.pk,
+        "relay_key_id": rows.relay_key.pk,
+        "user_id": None,
+        "mode": "live",
+        "surface": "chat_completions",
+        "requested_model": rows.model.name,
+        "model_id": rows.model.pk,
+        "model": rows.model.name,
+        "host_id": rows.host.pk,
+        "host": rows.host.slug,
+        "host_key_id": rows.host_key.pk,
+        "binding_id": rows.binding.pk,
+        "status": 200,
+        "error": "",
+        "error_source": "",
+        "finish": "stop",
+        "is_stream": True,
+        "attempts": 1,
+        "usage_source": "provider",
+        **dict.fromkeys(METERS, 0),
+        "input_tokens": 1200,
+        "cache_read_tokens": 34,
+        "output_tokens": 56,
+        "cost_nanousd": 1_350_000,
+        "pricing_id": None,
+        "tags": {"team": "search"},
+        "total_us": 2_345_678,
+        "upstream_us": 2_344_000,
+        "first_token_us": 812,
+        "bytes_in": 10,
+        "bytes_out": 20,
+    }
+    row = CallRow(**values | columns)
+    with connection.cursor() as cursor:
+        cursor.execute(insert_statement(CallRow), [msgspec.json.encode([row]).decode()])
+    return Call.objects.get(pk=row.id)
 
 
 def delivery_columns(delivery_id: UUID) -> dict[str, Any]:

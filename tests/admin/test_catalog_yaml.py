@@ -16,9 +16,20 @@ from hypothesis import strategies as st
 from relay_admin.access import services as access
 from relay_admin.access.models import RelayKey
 from relay_admin.catalog import document, export, plan, services
-from relay_admin.catalog.models import HostKey, Line, Policy, Project, RateLimit, Target
+from relay_admin.catalog.models import (
+    HostKey,
+    Line,
+    Model,
+    ModelAlias,
+    Policy,
+    Pricing,
+    Project,
+    RateLimit,
+    Target,
+)
 from relay_admin.catalog.sections import SECTIONS
 from relay_contract import nouns, tokens
+from relay_contract.pricing import PriceMeter
 from tests.admin import rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +43,7 @@ ENVIRONMENT = {
     "NOT_A_TOKEN": "rk_live_nonsense",
     "EMPTY": "",
 }
+HEAD = "version: 1\n"
 WHOLE = """
 version: 1
 rate_limits:
@@ -132,6 +144,128 @@ def test_an_export_goes_there_and_back(db: None) -> None:
     assert export.as_yaml(export.export()) == text
     for secret in (*ENVIRONMENT.values(), "whsec_"):
         assert not secret or secret not in text
+
+
+EVERY_FIELD = """
+version: 1
+rate_limits:
+  - slug: calls
+    rules:
+      - {meter: requests, amount: 600, window_seconds: 60, algorithm: gcra, burst: 5}
+      - {meter: requests, amount: 9, window_seconds: 60, algorithm: sliding_window}
+      - {meter: cost, amount: 1000000, window_seconds: 60}
+policies:
+  - slug: all
+    models: ["*"]
+    user_rate_limit: calls
+    selection: latency
+    keeps_affinity: false
+    fallbacks:
+      - {models: [gpt*], when: [any_failure, content_filter], then: [claude]}
+    is_strict: true
+    captures_payloads: true
+prices:
+  - slug: vendor/gpt
+    rates:
+      - {meter: output, usd_per_million: "0.000000001"}
+      - {meter: input, usd_per_million: 1.250, above_tokens: 200000}
+      - {meter: input, usd_per_million: 0.0375}
+      - {meter: call, usd_per_thousand: 12}
+hosts:
+  - slug: vendor
+    base_url: http://127.0.0.1:9/v1
+    first_token_timeout_ms: 7
+    passthrough_paths: [/files, /batches/*]
+    keys:
+      - {name: kept, reference: "env:VENDOR_KEY", rate_limit: calls}
+models:
+  - name: gpt
+    capabilities: {sampling_limits: one, tools: true, audio: null, context_tokens: 9, thinking_modes: [manual]}
+    aliases:
+      - latest
+      - {name: newest, description: Until the next one.}
+    bindings:
+      - {host: vendor, wire_shape: gemini, upstream_name: g, weight: 0, pricing: vendor/gpt, total_timeout_ms: 5,
+         idle_timeout_ms: 4, first_byte_timeout_ms: 3, first_token_timeout_ms: 2}
+projects:
+  - slug: shop
+    name: Shop
+    relay_keys:
+      - {name: app, scopes: [inference], user: ann, captures_payloads: true, token_env: APP_TOKEN}
+"""
+
+
+def test_every_field_goes_there_and_back(db: None) -> None:
+    ann = rows.user("ann")
+    apply(EVERY_FIELD)
+    assert RelayKey.objects.get().user == ann
+    assert nouns.rules_from_json(RateLimit.objects.get().rules)[0] == nouns.Rule(
+        nouns.Meter.REQUESTS, 600, 60, nouns.Algorithm.GCRA, 5
+    )
+    assert Pricing.objects.get().rates == [
+        {"meter": "input", "nanousd_per_million": 37_500_000, "above_tokens": 0},
+        {"meter": "input", "nanousd_per_million": 1_250_000_000, "above_tokens": 200_000},
+        {"meter": "output", "nanousd_per_million": 1, "above_tokens": 0},
+        {"meter": "call", "nanousd_per_million": 12 * 10**12, "above_tokens": 0},
+    ]
+    assert Model.objects.get().capabilities == {
+        "context_tokens": 9, "tools": True, "thinking_modes": ["manual"], "sampling_limits": "one",
+    }  # fmt: skip
+    key = HostKey.objects.get()
+    assert (bytes(key.sealed_value), key.value_fingerprint, key.reference) == (b"", "", "env:VENDOR_KEY")
+    assert planned(EVERY_FIELD, prune=True) == []
+    text = export.as_yaml(export.export())
+    assert planned(text, prune=True) == []
+    for written in (
+        "- {meter: input, usd_per_million: 1.25, above_tokens: 200000}",
+        "- {meter: output, usd_per_million: 0.000000001}",
+        "- {meter: call, usd_per_thousand: 12}",
+        "- {meter: requests, amount: 9, window_seconds: 60}",
+        "- latest\n",
+    ):
+        assert written in text
+    before = everything()
+    apply(text)
+    assert everything() == before
+    assert export.as_yaml(export.export()) == text
+
+
+def test_a_plan_shows_prices_as_people_read_them(db: None) -> None:
+    rows.user("ann")
+    apply(EVERY_FIELD)
+    rest = ", input above 200000 1.25, output 0.000000001, call 12"
+    assert planned(EVERY_FIELD.replace("0.0375", "0.04")) == [
+        "~ price vendor/gpt",
+        f"    rates: input 0.0375{rest} -> input 0.04{rest}",
+    ]
+
+
+def test_an_alias_moves_when_it_is_taken_out_first(db: None) -> None:
+    apply(HEAD + "models: [{name: a, aliases: [x]}, {name: b}]\n")
+    moved = HEAD + "models: [{name: a, aliases: []}, {name: b, aliases: [x]}]\n"
+    assert problems(moved) == [(2, "The alias 'x' belongs to model 'a' already.")]
+    apply(moved, prune=True)
+    assert str(ModelAlias.objects.get().model) == "b"
+    assert problems(HEAD + "models: [{name: x}]\n") == [
+        (2, "'x' is an alias of model 'b': take it out there first."),
+    ]
+    apply(HEAD + "models: [{name: x, aliases: [a, b]}]\n", prune=True)
+    assert list(ModelAlias.objects.values_list("model__name", "name")) == [("x", "a"), ("x", "b")]
+
+
+def test_a_key_keeps_a_value(db: None) -> None:
+    apply(WHOLE)
+    referring = WHOLE.replace("value_env: VENDOR_KEY", 'reference: "file:/run/secrets/vendor"')
+    assert planned(referring) == ["~ host key vendor/main", "    reference: '' -> 'file:/run/secrets/vendor'"]
+    apply(referring)
+    assert services.host_key_opens(host_key=HostKey.objects.get())
+    HostKey.objects.update(sealed_value=b"", value_fingerprint="")
+    without = WHOLE.replace(", value_env: VENDOR_KEY", "")
+    assert problems(without) == [
+        (16, "The key has no value without its `reference`: name one in `value_env`."),
+    ]
+    apply(WHOLE)
+    assert services.host_key_opens(host_key=HostKey.objects.get())
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
@@ -257,7 +391,7 @@ def test_a_change_between_plan_and_apply_is_noticed(db: None) -> None:
     assert everything() == before
 
 
-HEAD = "version: 1\n"
+VALUE_OR_REFERENCE = "`value_env`, the variable that holds its value, or a `reference` to where it is kept"
 BAD = {
     "empty": ("", [(1, "The document is empty. Start it with `version: 1`.")]),
     "not a mapping": ("- 1\n", [(1, "Write a catalog document as `name: value` lines.")]),
@@ -334,7 +468,78 @@ BAD = {
     ),
     "new host key without a value": (
         HEAD + "hosts:\n  - slug: a\n    base_url: http://127.0.0.1\n    keys:\n      - name: k\n",
-        [(6, "A new host key needs `value_env`: the variable that holds its value.")],
+        [(6, f"A new host key needs {VALUE_OR_REFERENCE}.")],
+    ),
+    "unknown capability": (
+        HEAD + "models:\n  - name: a\n    capabilities:\n      tols: true\n      images: maybe\n      documents: null\n"
+        "      sampling_limits: none\n",
+        [
+            (5, "capabilities has no field `tols`. Did you mean `tools`?"),
+            (6, "Write true or false."),
+        ],
+    ),
+    "a capability's word": (
+        HEAD + "models:\n  - name: a\n    capabilities: {sampling_limits: none}\n",
+        [(4, "capabilities: sampling_limits is one of any, one, nothing.")],
+    ),
+    "rates": (
+        HEAD + "prices:\n  - slug: a\n    rates:\n      - {meter: inptu, usd_per_million: 1}\n"
+        "      - {meter: input, usd_per_thousand: 1}\n      - {meter: input, usd_per_million: 0.0000000001}\n"
+        "      - {meter: input, usd_per_million: -1}\n      - {meter: input, usd_per_milion: 1}\n"
+        "      - {meter: call, usd_per_thousand: .inf}\n",
+        [
+            (5, f"A meter is one of {', '.join(PriceMeter)}."),
+            (6, "A rate for input has its price in `usd_per_million`, and in nothing else."),
+            (
+                7,
+                "This cannot be a price in USD: a price is stored to the billionth of a USD, and this one is finer.",
+            ),
+            (8, "This cannot be a price in USD: write a price such as 1.25."),
+            (9, "A rate for input has its price in `usd_per_million`, and in nothing else."),
+            (9, "a rate has no field `usd_per_milion`. Did you mean `usd_per_million`?"),
+            (10, "This cannot be a price in USD: write a price such as 1.25."),
+        ],
+    ),
+    "one rate twice": (
+        HEAD + "prices:\n  - slug: a\n    rates:\n      - {meter: input, usd_per_million: 1}\n"
+        "      - {meter: input, usd_per_million: 2}\n",
+        [(5, "rates: input above 0 tokens is here twice.")],
+    ),
+    "fallbacks": (
+        HEAD + "policies:\n  - slug: a\n    fallbacks:\n      - {models: [a], when: [any_failure]}\n"
+        "  - slug: b\n    fallbacks: [{models: [a], when: [boredom], then: [b]}]\n",
+        [
+            (5, "A fallback needs `then`."),
+            (7, f"fallbacks: 'boredom': a condition is one of {', '.join(nouns.FallbackCondition)}."),
+        ],
+    ),
+    "burst of a window": (
+        HEAD + "rate_limits:\n  - slug: a\n    rules:\n"
+        "      - {meter: requests, amount: 5, window_seconds: 1, burst: 2}\n",
+        [(5, f"rules: An algorithm is one of {', '.join(nouns.Algorithm)}.")],
+    ),
+    "a reference that is the secret": (
+        HEAD
+        + "hosts:\n  - slug: a\n    base_url: http://127.0.0.1\n    keys:\n      - {name: k, reference: sk-oops}\n",
+        [(6, "reference: Write env:NAME, file:/path or vault:URL#field.")],
+    ),
+    "dangling price": (
+        HEAD + "hosts:\n  - {slug: b, base_url: 'http://127.0.0.1'}\nmodels:\n  - name: a\n    bindings:\n"
+        "      - {host: b, wire_shape: gemini, upstream_name: c, pricing: d}\n",
+        [(7, "There is no price 'd', here or in the catalog.")],
+    ),
+    "nobody": (
+        HEAD + "projects:\n  - slug: a\n    name: a\n    relay_keys:\n"
+        "      - {name: k, scopes: [relay], user: nobody}\n",
+        [(6, "There is no user 'nobody'. People are made in the admin.")],
+    ),
+    "an alias that is a model": (
+        HEAD + "models:\n  - name: a\n    aliases: [b]\n  - name: b\n",
+        [(4, "'b' is the name of a model: an alias of it would never count.")],
+    ),
+    "an alias of two models": (
+        HEAD + "models:\n  - name: a\n    aliases: [x]\n  - name: b\n    aliases: [{name: x}]\n",
+        [(6, "The alias 'x' belongs to model 'a' already.")],
     ),
     "variable not set": (
         HEAD + "hosts:\n  - slug: a\n    base_url: http://127.0.0.1\n    keys:\n      - {name: k, value_env: NONE}\n"
@@ -485,7 +690,7 @@ def test_the_demo_catalog_is_a_good_document(db: None) -> None:
 
 
 def moved_to_another_master_key(settings) -> None:
-    settings.MASTER_KEY = bytes(32)
+    settings.MASTER_KEYS = (bytes(32),)
     services.sealer.cache_clear()
 
 

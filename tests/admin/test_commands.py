@@ -40,7 +40,7 @@ def test_the_groups_can_be_made_again_and_keep_what_was_added(db: None) -> None:
     support = Group.objects.get(name="support")
     before = set(support.permissions.values_list("codename", flat=True))
     assert before == {"view_request", "view_delivery", "view_attempt", "view_replaybatch", "view_payload",
-                      "replay_delivery"}  # fmt: skip
+                      "replay_delivery", "view_call", "view_trace", "view_breakerevent", "view_capture"}  # fmt: skip
     support.permissions.remove(Permission.objects.get(codename="view_attempt"))
     support.permissions.add(Permission.objects.get(codename="view_target"))
     import_module(GROUPS).create_groups(apps, None)
@@ -111,11 +111,17 @@ def test_prepare_fills_an_empty_catalog_once(bootstrap, db: None, tmp_path: Path
     file.write_text("version: 1\nprojects: [{slug: demo, name: Demo}]\n")
     first = run("prepare", "--catalog", str(file))
     assert "Applying" not in first  # the test database is migrated
-    assert "role relay_edge: may read 11 nouns" in first
+    assert "role relay_edge: may read 13 nouns" in first
     assert Project.objects.get().name == "Demo"
     Project.objects.update(name="Mine")
     assert "catalog: left as it is" in run("prepare", "--catalog", str(file))
     assert Project.objects.get().name == "Mine"
+
+
+def test_prepare_says_how_an_empty_catalog_is_filled(bootstrap, db: None) -> None:
+    assert "`manage.py catalog seed` adds known vendors" in run("prepare")
+    Project.objects.create(slug="mine", name="Mine")
+    assert "catalog seed" not in run("prepare")
 
 
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)

@@ -269,6 +269,7 @@ def test_the_catalog_is_the_document(api: Client, token_of, catalog: rows.Catalo
     assert body["rateLimits"] == [
         {"slug": "calls", "rules": [{"meter": "requests", "amount": 600, "windowSeconds": 60}]}
     ]
+    assert body["prices"] == [{"slug": "vendor/gpt", "rates": [{"meter": "input", "usdPerMillion": "1.25"}]}]
     (target,) = body["projects"][0]["lines"][0]["endpoints"][0]["targets"]
     assert target == {"name": "billing", "url": "http://127.0.0.1:9/hook", "headers": {"x-secret": rows.HEADER_VALUE}}
     assert yaml.safe_load(text)["version"] == body["version"] == 1

@@ -84,7 +84,7 @@ def test_rules_are_written_in_rows(client_of, catalog: rows.Catalog) -> None:
 def test_a_policy_is_written_in_lines(client_of, catalog: rows.Catalog) -> None:
     client: Client = client_of("operators")
     url = f"/admin/catalog/policy/{catalog.policy.pk}/change/"
-    form = {"slug": "all", "models": "gpt-*\n-gpt-secret", "rate_limit": "", "description": ""}
+    form = {"slug": "all", "models": "gpt-*\n-gpt-secret", "selection": "priority"}
     assert client.post(url, form).status_code == 302
     assert Policy.objects.get().models == ["gpt-*", "-gpt-secret"]
     refused = client.post(url, {**form, "models": "a*b"})
@@ -122,6 +122,7 @@ def test_every_add_page_refuses_an_empty_form(client_of, catalog: rows.Catalog) 
     pages = (
         *("catalog/ratelimit", "catalog/policy", "catalog/project", "catalog/line", "catalog/endpoint"),
         *("catalog/target", "catalog/host", "catalog/hostkey", "catalog/model", "catalog/hostbinding"),
+        "catalog/pricing",
         *("access/relaykey", "access/admintoken", "access/user", "auth/group"),
     )
     got = {page: client.post(f"/admin/{page}/add/", target_forms()) for page in pages}

@@ -29,6 +29,7 @@ LISTS = (
     "catalog/hostkey",
     "catalog/model",
     "catalog/hostbinding",
+    "catalog/pricing",
     "access/relaykey",
     "access/user",
     "access/admintoken",
@@ -38,6 +39,7 @@ LISTS = (
     "deliveries/deaddelivery",
     "deliveries/attempt",
     "deliveries/replaybatch",
+    "traffic/call",
 )
 
 
@@ -50,9 +52,14 @@ LISTS = (
         "catalog/hostkey/?sealed_value__gt=x",
         "access/relaykey/?token_hash__startswith=x",
         "access/relaykey/?created_by__password__startswith=pbkdf2",
+        "access/relaykey/?user__password__startswith=pbkdf2",
+        "catalog/hostkey/?reference__startswith=env",
+        "catalog/model/?template__startswith=x",
         "deliveries/request/?headers__x-tenant__startswith=c",
         "deliveries/request/?payload__body__startswith=c",
         "deliveries/attempt/?response_body__startswith=c",
+        "traffic/call/?tags__team__startswith=c",
+        "traffic/call/?request_id__startswith=c",
         "deliveries/delivery/?request__headers__x-tenant__startswith=c",
     ],
 )
@@ -74,6 +81,13 @@ def test_a_list_answers_no_questions_about_what_it_does_not_show(
         ("deliveries/request/?received_at_from_0=2020-01-01&received_at_from_1=00:00:00&mode__exact=live", True),
         ("deliveries/deaddelivery/?reason=attempts_exhausted&project={project}&target={target}", True),
         ("deliveries/deaddelivery/?reason=target_gone", False),
+        ("catalog/pricing/?origin=people&used=yes", True),
+        ("catalog/pricing/?origin=seeded", False),
+        ("catalog/pricing/?used=no", False),
+        ("catalog/host/?has_keys=yes&origin=people", True),
+        ("catalog/host/?has_keys=no", False),
+        ("catalog/policy/?selection__exact=priority", True),
+        ("access/relaykey/?captures_payloads__exact=1", False),
     ],
 )
 def test_the_filters_of_a_page_work(address: str, shown: bool, client_of, catalog: rows.Catalog) -> None:
@@ -112,7 +126,7 @@ def test_no_address_breaks_a_list(query: str, client_of, catalog: rows.Catalog) 
     assert {page: status for page, status in got.items() if status >= 500} == {}
 
 
-@pytest.mark.parametrize("action", ["delete_selected", "replay", "revoke", "no_such_action"])
+@pytest.mark.parametrize("action", ["delete_selected", "replay", "revoke", "to_template", "no_such_action"])
 @pytest.mark.parametrize("selected", ["x", "1\0", "9" * 25, ""])
 def test_no_selection_breaks_an_action(action: str, selected: str, client_of, catalog: rows.Catalog) -> None:
     client: Client = client_of("superuser")

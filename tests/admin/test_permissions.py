@@ -21,6 +21,7 @@ CATALOG_PAGES = (
     "catalog/hostkey",
     "catalog/model",
     "catalog/hostbinding",
+    "catalog/pricing",
     "access/relaykey",
 )
 TRAFFIC_PAGES = (
@@ -29,6 +30,7 @@ TRAFFIC_PAGES = (
     "deliveries/deaddelivery",
     "deliveries/attempt",
     "deliveries/replaybatch",
+    "traffic/call",
 )
 SUPERUSER_PAGES = ("access/user", "access/admintoken", "auth/group")
 
@@ -68,6 +70,7 @@ def test_change_pages_of_the_catalog(who: str, expected: int, client_of, catalog
         "catalog/hostkey": catalog.host_key,
         "catalog/model": catalog.model,
         "catalog/hostbinding": catalog.binding,
+        "catalog/pricing": catalog.pricing,
         "access/relaykey": catalog.relay_key,
     }
     got = {page: client.get(f"/admin/{page}/{row.pk}/change/").status_code for page, row in objects.items()}

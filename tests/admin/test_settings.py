@@ -63,8 +63,8 @@ def test_secrets_come_from_files_too(tmp_path: Path) -> None:
     key.write_text(BASE["RELAY_MASTER_KEY"] + "\n")
     url.write_text("postgresql://u:p@db.example.com/relay\n")
     files = {"RELAY_MASTER_KEY_FILE": str(key), "DATABASE_URL_FILE": str(url)}
-    got = shown("MASTER_KEY", "DATABASES", **files, RELAY_MASTER_KEY="", DATABASE_URL="")
-    assert got["MASTER_KEY"] == shown("MASTER_KEY")["MASTER_KEY"]
+    got = shown("MASTER_KEYS", "DATABASES", **files, RELAY_MASTER_KEY="", DATABASE_URL="")
+    assert got["MASTER_KEYS"] == shown("MASTER_KEYS")["MASTER_KEYS"]
     assert got["DATABASES"]["default"]["HOST"] == "db.example.com"
 
 

@@ -1,31 +1,14 @@
 """Support staff in a real browser: find a dead delivery, replay it, see it delivered."""
 
 import urllib.request
-from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from tests.browser.chromium import ARGUMENTS, chromium_path
 from tests.browser.steps import flaky_state, make_support_user, send_event, sign_in
 from tests.system.product import Product, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.xdist_group("system")]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium_path(), args=ARGUMENTS)
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    yield context.new_page()
-    context.close()
 
 
 def test_support_replays_a_dead_delivery(product: Product, page: Page) -> None:

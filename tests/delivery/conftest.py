@@ -25,7 +25,7 @@ def settings_for(database_url: str, redis_url: str, **changes: str) -> Settings:
 
 @pytest_asyncio.fixture
 async def queue(database_url: str, redis_url: str) -> AsyncIterator[Queue]:
-    opened = await Queue.open(database_url, settings_for(database_url, redis_url).master_key)
+    opened = await Queue.open(database_url, settings_for(database_url, redis_url).master_keys)
     yield opened
     await opened.close()
 

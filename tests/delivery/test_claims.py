@@ -40,7 +40,7 @@ async def worker(database_url: str, redis_url: str) -> AsyncIterator[Callable[[]
 
     def one() -> tuple[Claims, Connection]:
         opened.extend(Connection(settings.database_url, "test") for _ in range(2))
-        return Claims(opened[-2], Destinations(Sealer(settings.master_key))), opened[-1]
+        return Claims(opened[-2], Destinations(Sealer(*settings.master_keys))), opened[-1]
 
     yield one
     for connection in opened:

@@ -15,7 +15,7 @@ from relay_edge.app import Edge
 from relay_edge.ending import end
 from relay_edge.settings import EdgeSettings
 from tests.edge.conftest import until
-from tests.edge.running import environment
+from tests.edge.running import environment, spill_of
 
 
 @dataclass
@@ -45,7 +45,7 @@ async def inside_edge(
     folder: Path, port: int, database_url: str, redis_url: str, **settings: Any
 ) -> AsyncIterator[InsideEdge]:
     """Ready, and ended in good order at the end."""
-    read = EdgeSettings.read(environment(port, database_url, redis_url, **settings))
+    read = EdgeSettings.read(environment(port, database_url, redis_url, **spill_of(folder) | settings))
     edge = Edge(read, 0, folder, LogStream(io.StringIO()))
     stop = asyncio.Event()
     task = asyncio.create_task(edge.run(stop))

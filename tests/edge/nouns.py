@@ -4,11 +4,13 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from psycopg import AsyncConnection, sql
 from psycopg.types.json import Jsonb
 
 from relay_contract import nouns, tokens
 from relay_contract.nouns import Noun
+from relay_contract.pricing import PriceMeter, Rate
 
 MOMENT = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 TOKEN = tokens.mint(nouns.KeyMode.LIVE)
@@ -17,7 +19,18 @@ TOKEN = tokens.mint(nouns.KeyMode.LIVE)
 RATE_LIMIT = nouns.RateLimit(
     id=nouns.RateLimitId(1), slug="many", rules=(nouns.Rule(nouns.Meter.REQUESTS, 1_000_000, 60),)
 )
-POLICY = nouns.Policy(id=nouns.PolicyId(1), slug="all", models=("*",), rate_limit_id=None)
+POLICY = nouns.Policy(
+    id=nouns.PolicyId(1),
+    slug="all",
+    models=("*",),
+    rate_limit_id=None,
+    user_rate_limit_id=None,
+    selection=nouns.Selection.PRIORITY,
+    keeps_affinity=False,
+    fallbacks=(),
+    is_strict=False,
+    captures_payloads=False,
+)
 PROJECT = nouns.Project(id=nouns.ProjectId(1), slug="demo", is_archived=False, rate_limit_id=None)
 LINE = nouns.Line(id=nouns.LineId(1), project_id=PROJECT.id, slug="v1", is_enabled=True)
 ENDPOINT = nouns.Endpoint(
@@ -38,6 +51,8 @@ RELAY_KEY = nouns.RelayKey(
     scopes=(nouns.Scope.RELAY, nouns.Scope.INFERENCE),
     policy_id=POLICY.id,
     rate_limit_id=None,
+    user_id=None,
+    captures_payloads=False,
     expires_at=None,
     revoked_at=None,
 )
@@ -48,13 +63,34 @@ HOST = nouns.Host(
     is_enabled=True,
     connect_timeout_ms=1000,
     first_byte_timeout_ms=2000,
+    first_token_timeout_ms=2500,
     idle_timeout_ms=3000,
     total_timeout_ms=4000,
+    passthrough_paths=(),
 )
 HOST_KEY = nouns.HostKey(
-    id=nouns.HostKeyId(1), host_id=HOST.id, name="main", sealed_value=b"\x01sealed", is_enabled=True
+    id=nouns.HostKeyId(1),
+    host_id=HOST.id,
+    name="main",
+    sealed_value=b"\x01sealed",
+    reference="",
+    rate_limit_id=None,
+    is_enabled=True,
 )
-MODEL = nouns.Model(id=nouns.ModelId(1), name="demo-gpt", owned_by="demo", is_enabled=True, created_at=MOMENT)
+MODEL = nouns.Model(
+    id=nouns.ModelId(1),
+    name="demo-gpt",
+    owned_by="demo",
+    is_enabled=True,
+    capabilities=nouns.Capabilities(),
+    created_at=MOMENT,
+)
+MODEL_ALIAS = nouns.ModelAlias(id=nouns.ModelAliasId(1), model_id=MODEL.id, name="demo-latest")
+PRICING = nouns.Pricing(
+    id=nouns.PricingId(1),
+    slug="demo-gpt",
+    rates=(Rate(PriceMeter.INPUT, 1_250_000_000), Rate(PriceMeter.OUTPUT, 10_000_000_000)),
+)
 BINDING = nouns.HostBinding(
     id=nouns.HostBindingId(1),
     model_id=MODEL.id,
@@ -62,10 +98,17 @@ BINDING = nouns.HostBinding(
     wire_shape=nouns.WireShape.OPENAI_CHAT,
     upstream_name="gpt-x",
     priority=1,
+    weight=1,
+    pricing_id=None,
+    first_byte_timeout_ms=None,
+    first_token_timeout_ms=None,
+    idle_timeout_ms=None,
+    total_timeout_ms=None,
     is_enabled=True,
 )
 EVERYTHING: tuple[Noun, ...] = (
-    RATE_LIMIT, POLICY, PROJECT, LINE, ENDPOINT, TARGET, RELAY_KEY, HOST, HOST_KEY, MODEL, BINDING,
+    RATE_LIMIT, POLICY, PROJECT, LINE, ENDPOINT, TARGET, RELAY_KEY, HOST, HOST_KEY, MODEL, MODEL_ALIAS, PRICING,
+    BINDING,
 )  # fmt: skip
 """One row of each noun, references whole, in an order in which they can be inserted."""
 
@@ -91,8 +134,8 @@ async def _private_columns(connection: AsyncConnection[Any], row: Noun) -> dict[
 
 
 def _stored(name: str, value: Any) -> Any:
-    if name == "rules":
-        return Jsonb(nouns.rules_to_json(value))
+    if name in ("rules", "fallbacks", "rates", "capabilities"):
+        return Jsonb(msgspec.to_builtins(value))
     if isinstance(value, tuple):
         return [str(member) for member in value]
     return str(value) if isinstance(value, str) else value

@@ -18,14 +18,16 @@ from relay_contract.nouns import Noun
 from relay_contract.sealing import Sealer
 from relay_edge.admission import Admission
 from relay_edge.auth import Authenticator
+from relay_edge.call_record import CallRecord
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.deadlines import DeadlineWheel
 from relay_edge.door import Door
-from relay_edge.inference import Inference, Served
+from relay_edge.inference import Inference
 from relay_edge.metrics import Metrics
 from relay_edge.resolve import Resolver
 from relay_edge.upstream_pool import PoolLimits, UpstreamPool, client_tls
+from relay_edge.vendor_routes import VendorRoutes
 from tests.edge.nouns import (
     BINDING,
     HOST,
@@ -84,7 +86,7 @@ class Plane:
     wheel: DeadlineWheel
     metrics: Metrics
     inference: Inference
-    served: list[Served] = field(default_factory=list)
+    served: list[CallRecord] = field(default_factory=list)
     callers: list[Caller] = field(default_factory=list)
 
     def swap(self, rows: list[Noun]) -> None:
@@ -126,14 +128,20 @@ async def running_plane(
     pool = UpstreamPool(loop, wheel, Resolver(allowed), client_tls(cadata), limits)
     admission = Admission(redis_url, wheel, metrics)
     await admission.start()
-    served: list[Served] = []
+    served: list[CallRecord] = []
+    authenticator = Authenticator()
     inference = Inference(
-        catalog, Authenticator(), admission, pool, metrics,
+        catalog, authenticator, admission, pool, metrics,
         max_body_bytes=MAX_BODY_BYTES, body_seconds=body_seconds, on_served=served.append,
     )  # fmt: skip
 
+    routes = VendorRoutes(catalog, authenticator, inference, metrics)
+
     async def dispatch(request: web.BaseRequest) -> web.StreamResponse:
-        return await inference.ROUTES[request.path][1](request)
+        path = request.raw_path.partition("?")[0]
+        handler = routes.PATHS.get(path) or routes.below(path)
+        assert handler is not None, path
+        return await handler(request)
 
     door = Door(dispatch, metrics.surfaces["other"])
     listening = await loop.create_server(door, "127.0.0.1", 0)

@@ -76,6 +76,11 @@ def environment(port: int, database_url: str, redis_url: str, **settings: str) -
     return kept | given | settings
 
 
+def spill_of(folder: Path) -> dict[str, Any]:
+    """The variable that keeps an edge's spilled rows below its own test's folder."""
+    return {"RELAY_SPILL_DIR": str(folder / "spill")}
+
+
 @asynccontextmanager
 async def running_edge(
     folder: Path, port: int, database_url: str, redis_url: str, *, is_ready: bool = True, **settings: str
@@ -85,7 +90,8 @@ async def running_edge(
     with log_path.open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "relay_edge",
-            cwd=ROOT, env=environment(port, database_url, redis_url, **settings), stdout=log, stderr=log,
+            cwd=ROOT, env=environment(port, database_url, redis_url, **spill_of(folder) | settings),
+            stdout=log, stderr=log,
         )  # fmt: skip
     async with aiohttp.ClientSession() as client:
         edge = RunningEdge(f"http://127.0.0.1:{port}", process, log_path, client)

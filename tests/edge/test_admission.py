@@ -1,74 +1,38 @@
-"""Limits on a real Valkey, and without one."""
+"""Limits on a real Valkey: what is admitted, refused, given back, and renewed."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import Any
 
 import hiredis
 import pytest
-import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relay_contract.errors import RateLimited
 from relay_contract.nouns import Meter, RateLimit, RateLimitId, Rule
 from relay_contract.redis import keys, scripts
-from relay_edge.admission import Admission
-from relay_edge.charges import NO_CHARGES, Charge, ChargeSet, charge_set, packed
-from relay_edge.deadlines import DeadlineWheel
+from relay_edge.admission import NOTHING, Admission, Need
+from relay_edge.charges import NO_CHARGES, NO_RULES, Charge, charge_set, packed
 from relay_edge.local_share import LocalShare
-from relay_edge.metrics import Metrics
-from standalone import valkey
+from relay_edge.reservation import Hold
+from tests.edge.admitting import (
+    admitted,
+    charges,
+    client,
+    concurrency,
+    cost,
+    counted,
+    gcra,
+    outcomes,
+    requests,
+    running,
+    tokens,
+)
 from tests.edge.conftest import until
 
-
-def charges(*rules: Rule, scope: str = "key", owner: int = 1, limit: int = 1) -> ChargeSet:
-    return charge_set((Charge(scope, owner, RateLimit(RateLimitId(limit), f"limit-{limit}", rules)),))
-
-
-def requests(amount: int, seconds: int = 3600) -> Rule:
-    return Rule(Meter.REQUESTS, amount, seconds)
-
-
-def concurrency(amount: int, seconds: int = 60) -> Rule:
-    return Rule(Meter.CONCURRENCY, amount, seconds)
-
-
 LEASES = keys.leases("key", 1, 1, 0)
-
-
-@asynccontextmanager
-async def running(url: str, processes: int = 1) -> AsyncIterator[Admission]:
-    wheel = DeadlineWheel(asyncio.get_running_loop())
-    admission = Admission(url, wheel, Metrics(), processes=processes)
-    await admission.start()
-    try:
-        yield admission
-    finally:
-        await admission.close()
-        wheel.close()
-
-
-@contextmanager
-def client(url: str) -> Iterator[Any]:
-    with redis.Redis.from_url(url) as connection:
-        yield connection
-
-
-async def outcomes(admission: Admission, wanted: ChargeSet, count: int) -> list[Any]:
-    """What `count` calls at once come to: a reservation or the error of each."""
-    return await asyncio.gather(*[admission.admit(wanted) for _ in range(count)], return_exceptions=True)
-
-
-def admitted(found: list[Any]) -> int:
-    assert all(isinstance(one, RateLimited) for one in found if isinstance(one, BaseException)), found
-    return sum(not isinstance(one, BaseException) for one in found)
 
 
 async def test_a_call_without_limits_never_meets_redis() -> None:
@@ -98,13 +62,78 @@ async def test_exactly_the_amount_is_admitted_and_the_refusal_says_which_rule(re
         assert counted == [b"3", b"3", b"3"]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+CALL = st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
+"""Estimates of tokens and micro-USD, and how much of each was used, at most the estimate."""
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    amounts=st.lists(st.tuples(st.sampled_from(list(Meter)), st.integers(0, 12)), min_size=1, max_size=4),
-    calls=st.integers(1, 40),
+    amounts=st.lists(
+        st.tuples(st.sampled_from(list(Meter)), st.integers(1, 30), st.booleans()), min_size=1, max_size=4
+    ),
+    calls=st.lists(CALL, min_size=1, max_size=30),
     edges=st.integers(1, 3),
 )
 async def test_parallel_calls_never_pass_a_limit(
+    redis_url: str, amounts: list[tuple[Meter, int, bool]], calls: list[tuple[int, int, int, int]], edges: int
+) -> None:
+    """Whatever was estimated and settled meanwhile: what is held and what was used is never more than the amount."""
+    with client(redis_url) as connection:
+        connection.flushall()
+    wanted = charges(
+        *[
+            gcra(meter, amount, amount, 100_000)
+            if spread and meter is not Meter.CONCURRENCY
+            else Rule(meter, amount, 100_000)
+            for meter, amount, spread in amounts
+        ]
+    )
+    held = dict.fromkeys(Meter, 0)
+    limits = {meter: min(amount for one, amount, _ in amounts if one is meter) for meter, _, _ in amounts}
+
+    def note(meter: Meter, change: int) -> None:
+        held[meter] += change
+        assert held[meter] <= limits.get(meter, 10**9), (meter, held)
+
+    async def call(admission: Admission, estimate: tuple[int, int], used: tuple[int, int]) -> None:
+        try:
+            reservation = await admission.admit(wanted, need=Need(estimate[0], estimate[1] * 1000))
+        except RateLimited:
+            return
+        for meter, amount in zip(Meter, (1, *estimate, 1), strict=True):
+            note(meter, amount)
+        await asyncio.sleep(0)
+        note(Meter.CONCURRENCY, -1)
+        note(Meter.TOKENS, used[0] - estimate[0])
+        note(Meter.COST, used[1] - estimate[1])
+        admission.settle(reservation, used[0], used[1] * 1000)
+
+    running_edges = [running(redis_url) for _ in range(edges)]
+    admissions = [await edge.__aenter__() for edge in running_edges]
+    await asyncio.gather(
+        *[
+            call(admissions[place % edges], (token, micro), (min(token, used), min(micro, spent)))
+            for place, (token, micro, used, spent) in enumerate(calls)
+        ]
+    )
+    for edge in running_edges:
+        await edge.__aexit__(None, None, None)
+    with client(redis_url) as connection:
+        for rule in wanted.rules:
+            if rule.meter is Meter.CONCURRENCY:
+                assert not connection.exists(rule.key)
+            elif not rule.is_gcra:
+                unit = 1000 if rule.meter is Meter.COST else 1
+                assert int(connection.hget(rule.key, "current") or 0) == held[rule.meter] * unit
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    amounts=st.lists(st.tuples(st.sampled_from(list(Meter)), st.integers(0, 12)), min_size=1, max_size=4),
+    calls=st.integers(1, 30),
+    edges=st.integers(1, 3),
+)
+async def test_parallel_calls_reach_a_limit_exactly(
     redis_url: str, amounts: list[tuple[Meter, int]], calls: int, edges: int
 ) -> None:
     with client(redis_url) as connection:
@@ -112,11 +141,72 @@ async def test_parallel_calls_never_pass_a_limit(
     wanted = charges(*[Rule(meter, amount, 3600) for meter, amount in amounts])
     running_edges = [running(redis_url) for _ in range(edges)]
     admissions = [await edge.__aenter__() for edge in running_edges]
-    found = await asyncio.gather(*[outcomes(admission, wanted, calls) for admission in admissions])
+    found = await asyncio.gather(*[outcomes(each, wanted, calls, Need(1, 1000)) for each in admissions])
     expected = min(calls * edges, *(amount for _, amount in amounts))
     assert sum(map(admitted, found)) == expected
     for edge in running_edges:
         await edge.__aexit__(None, None, None)
+
+
+async def test_what_was_not_used_is_given_back_where_it_was_taken(redis_url: str) -> None:
+    wanted = charges(tokens(100), cost(500))
+    async with running(redis_url) as admission:
+        with client(redis_url) as connection:
+            first = await admission.admit(wanted, need=Need(80, 400_000))
+            assert counted(connection, wanted) == [80, 400_000]
+            with pytest.raises(RateLimited):
+                await admission.admit(wanted, need=Need(30, 0))
+            for _ in range(3):
+                admission.settle(first, 10, 99_000)  # three times is once
+            second = await admission.admit(wanted, need=Need(90, 401_000))
+            assert counted(connection, wanted) == [100, 500_000]
+            admission.settle(second)  # nothing was used
+            await until(lambda: counted(connection, wanted) == [10, 99_000], "both to be given back")
+
+
+async def test_what_was_used_beyond_the_estimate_counts(redis_url: str) -> None:
+    wanted = charges(tokens(100), gcra(Meter.TOKENS, 100, 100))
+    async with running(redis_url) as admission:
+        for need in (NOTHING, Need(10, 0)):
+            with client(redis_url) as connection:
+                connection.flushall()
+                admission.settle(await admission.admit(wanted, need=need), 150)
+                await until(lambda: counted(connection, wanted)[0] == 150, "the tokens to be counted")
+                assert int(connection.hget(wanted.rules[1].key, "owed")) == 150
+            with pytest.raises(RateLimited):
+                await admission.admit(wanted, need=Need(1, 0))
+            await admission.admit(wanted)  # who needs no tokens is not held up
+
+
+async def test_a_burst_and_then_one_at_a_time(redis_url: str) -> None:
+    wanted = charges(gcra(Meter.REQUESTS, 60, 5, seconds=60))
+    async with running(redis_url) as admission:
+        found = await outcomes(admission, wanted, 9)
+        assert admitted(found) == 5
+        assert {one.retry_after_seconds for one in found if isinstance(one, RateLimited)} <= {0.999, 1.0, 0.998, 0.997}
+
+
+async def test_a_call_above_the_burst_goes_when_nothing_is_owed_and_owes_the_rest(redis_url: str) -> None:
+    wanted = charges(gcra(Meter.TOKENS, 1000, 10, seconds=1000))
+    async with running(redis_url) as admission:
+        await admission.admit(wanted, need=Need(500, 0))
+        with pytest.raises(RateLimited) as refused:
+            await admission.admit(wanted, need=Need(10, 0))
+        assert 490 < (refused.value.retry_after_seconds or 0) <= 500
+        with pytest.raises(RateLimited, match="This call alone may take more than"):
+            await admission.admit(wanted, need=Need(1001, 0))
+
+
+async def test_a_refusal_tells_what_is_left(redis_url: str) -> None:
+    wanted = charges(requests(9), requests(2), tokens(50))
+    async with running(redis_url) as admission:
+        first = await admission.admit(wanted, need=Need(20, 0))
+        told = {state.meter: (state.limit, state.remaining) for state in first.limits()}
+        assert told == {"requests": (2, 1), "tokens": (50, 30)}
+        with pytest.raises(RateLimited) as refused:
+            await admission.admit(wanted, need=Need(40, 0))
+        told = {state.meter: (state.limit, state.remaining) for state in refused.value.limits}
+        assert told == {"requests": (2, 0), "tokens": (50, 30)}
 
 
 async def test_places_in_flight_come_back_once_settled(redis_url: str) -> None:
@@ -152,7 +242,7 @@ async def test_what_a_killed_process_held_runs_out(redis_url: str) -> None:
                 return admitted(await outcomes(admission, wanted, 1)) == 1
 
             await until(admits, "the lease to run out")
-        assert held.charges is wanted
+        assert held.caller.rules is wanted.set
 
 
 async def test_a_long_call_keeps_its_place_and_puts_it_back_after_a_flush(redis_url: str) -> None:
@@ -161,7 +251,7 @@ async def test_a_long_call_keeps_its_place_and_puts_it_back_after_a_flush(redis_
         held = await admission.admit(wanted)
         with client(redis_url) as connection:
             [(member, before)] = connection.zrange(LEASES, 0, -1, withscores=True)
-            assert packed([member]) == held.id
+            assert packed([member]) == held.caller.id
             await until(lambda: connection.zscore(LEASES, member) > before, "the lease to be renewed")
             connection.flushall()
             await until(lambda: connection.zscore(LEASES, member), "the lease to be put back")
@@ -208,67 +298,23 @@ async def test_errors_of_redis_are_answered_by_the_local_share(redis_url: str) -
             assert admission.problem is None
 
 
-@pytest.fixture
-def own_valkey(tmp_path: Path) -> Iterator[Any]:
-    """A server that a test may stop and kill."""
-    server = valkey.start(tmp_path, fast=True)
-    yield server
-    server.stop()
-
-
-async def test_without_redis_a_share_is_admitted_and_redis_takes_over_again(own_valkey: Any) -> None:
-    wanted = charges(requests(10), concurrency(8))
-    async with running(own_valkey.url, processes=3) as admission:
-        os.kill(own_valkey.pid, signal.SIGKILL)
-        await until(lambda: not own_valkey.is_running() and admission.problem, "the loss to be seen")
-        found = await outcomes(admission, wanted, 20)
-        assert admitted(found) == 3  # a third of 8, rounded up
-        for reservation in found:
-            if not isinstance(reservation, BaseException):
-                admission.settle(reservation)
-        assert admitted(await outcomes(admission, wanted, 20)) == 1  # a third of 10 is 4
-        assert admission._fallbacks.value == 40
-        own_valkey.restart()
-        await until(lambda: admission.problem is None, "Redis to be back")
-        assert admitted(await outcomes(admission, wanted, 20)) == 8
-        assert admission._fallbacks.value == 40
-
-
-async def test_a_redis_that_hangs_costs_one_pause_and_then_nothing(own_valkey: Any) -> None:
-    wanted = charges(requests(1000))
-    async with running(own_valkey.url) as admission:
-        os.kill(own_valkey.pid, signal.SIGSTOP)
-        try:
-            assert admitted(await outcomes(admission, wanted, 50)) == 50
-            assert admission._link is None
-            for _ in range(50):  # no call waits now: each is decided without giving the loop a turn
-                call = admission.admit(wanted)
-                with pytest.raises(StopIteration):
-                    call.send(None)
-        finally:
-            os.kill(own_valkey.pid, signal.SIGCONT)
-        await until(lambda: admission.problem is None, "Redis to be back")
-        assert admitted(await outcomes(admission, wanted, 5)) == 5
-
-
-async def test_a_wrong_password_is_said_without_it(redis_url: str) -> None:
-    address = redis_url.rsplit("@", 1)[1]
-    async with running(f"redis://:wrong@{address}") as admission:
-        assert admission.problem == "redis_refused"
-        assert admitted(await outcomes(admission, charges(requests(2)), 5)) == 2
-
-
-async def test_a_server_that_forbids_scripts_is_said(redis_url: str) -> None:
-    address = redis_url.rsplit("@", 1)[1]
-    with client(redis_url) as connection:
-        connection.acl_setuser(
-            "limited", enabled=True, passwords=["+pw"], commands=["+@all", "-@scripting"], keys=["*"]
-        )
-        try:
-            async with running(f"redis://limited:pw@{address}") as admission:
-                assert admission.problem == "redis_refuses_scripts"
-        finally:
-            connection.acl_deluser("limited")
+async def test_a_caller_who_leaves_in_the_moment_of_the_reply_holds_nothing(redis_url: str) -> None:
+    wanted = charges(concurrency(50), tokens(1000))
+    async with running(redis_url) as admission:
+        leaving = asyncio.ensure_future(admission.admit(wanted, need=Need(10, 0)))
+        while not admission.queue._batches:  # noqa: ASYNC110  # a turn of the loop each: the moment is short
+            await asyncio.sleep(0)
+        [waiting] = admission.queue._batches[0].waiting
+        while not waiting.answered.done():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        leaving.cancel()  # answered, and not yet told
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        with client(redis_url) as connection:
+            window = wanted.rules[1].key
+            await until(lambda: connection.hget(window, "current") == b"0", "the tokens to be given back")
+            assert connection.exists(LEASES) == 0
+        assert admission.in_flight == 0
 
 
 async def test_an_endpoints_limit_joins_in(redis_url: str) -> None:
@@ -301,7 +347,9 @@ def milliseconds(connection: Any) -> int:
 
 
 def eval_admit(connection: Any, key: str, amount: int, window_ms: int) -> Any:
-    return connection.evalsha(scripts.ADMIT.sha1.decode(), 1, key, "id", "r", amount, window_ms)
+    return connection.evalsha(
+        scripts.ADMIT.sha1.decode(), 2, keys.BREAKERS, key, "id", 0, 0, 1, "r", amount, window_ms, 1, 0
+    )
 
 
 @given(current=st.integers(0, 50), previous=st.integers(0, 50), amount=st.integers(1, 50))
@@ -317,41 +365,49 @@ def test_the_wait_that_is_named_is_long_enough(redis_url: str, current: int, pre
         weighted = previous * (window_ms - elapsed) + (current + 1) * window_ms
         if abs(weighted - amount * window_ms) < 2000 * (previous + 1):
             return  # too close to the edge for a clock that goes on meanwhile
-        assert (reply == 0) == (weighted <= amount * window_ms)
-        if reply == 0:
+        assert (reply[0] == 0) == (weighted <= amount * window_ms)
+        if reply[0] == 0:
             return
-        later = milliseconds(connection) - bucket * window_ms + reply[1]
+        later = milliseconds(connection) - bucket * window_ms + reply[4]
         if later < window_ms:
             left = previous * (window_ms - later) + (current + 1) * window_ms
         else:
             left = current * (2 * window_ms - later) + window_ms
         assert left <= amount * window_ms
-        assert reply[0] == 1
+        assert reply[2] == 1
 
 
 def test_the_local_share_slides() -> None:
-    share, wanted = LocalShare(processes=2), charges(requests(8, seconds=10))
-    assert [share.admit(wanted, b"", 9.0) for _ in range(5)] == [None, None, None, None, (1, 1000)]
-    assert share.admit(wanted, b"", 12.5) is None  # 3 of the 4 still weigh: one more
-    assert share.admit(wanted, b"", 12.5) == (1, 7500)
-    assert [share.admit(wanted, b"", 100.0) for _ in range(4)] == [None] * 4
+    share, wanted = LocalShare(processes=2), charges(requests(8, seconds=10)).set
+    assert [share.admit(wanted, NOTHING, b"", 9.0) for _ in range(5)] == [None, None, None, None, (1, 1000)]
+    assert share.admit(wanted, NOTHING, b"", 12.5) is None  # 3 of the 4 still weigh: one more
+    assert share.admit(wanted, NOTHING, b"", 12.5) == (1, 7500)
+    assert [share.admit(wanted, NOTHING, b"", 100.0) for _ in range(4)] == [None] * 4
 
 
 def test_a_refused_call_is_counted_nowhere_in_the_local_share() -> None:
-    share, wanted = LocalShare(processes=1), charges(requests(5), concurrency(1))
-    assert share.admit(wanted, b"a", 0.0) is None
-    assert [share.admit(wanted, b"b", 0.0) for _ in range(9)] == [(2, 1000)] * 9
-    share.settle(wanted, b"a")
-    assert [share.admit(wanted, bytes([n]), 0.0) and share.settle(wanted, bytes([n])) for n in range(1)] == [None]
+    share, wanted = LocalShare(processes=1), charges(requests(5), concurrency(1)).set
+    assert share.admit(wanted, NOTHING, b"a", 0.0) is None
+    assert [share.admit(wanted, NOTHING, b"b", 0.0) for _ in range(9)] == [(2, 1000)] * 9
+    share.settle(Hold(b"a", wanted, True, 0, 0.0), 0, 0, 0.0)
+    assert share.admit(wanted, NOTHING, b"c", 0.0) is None
+
+
+def test_the_local_share_takes_back_what_was_not_used() -> None:
+    share = LocalShare(processes=2)
+    wanted = charges(tokens(20, seconds=10), gcra(Meter.TOKENS, 20, 20, seconds=10)).set
+    assert share.admit(wanted, Need(10, 0), b"a", 0.0) is None
+    assert share.admit(wanted, Need(1, 0), b"b", 0.0) == (1, 10_000)
+    share.settle(Hold(b"a", wanted, True, 0, 0.0), 9, 0, 0.0)
+    assert share.admit(wanted, Need(9, 0), b"b", 0.0) is None
+    assert share.admit(wanted, Need(11, 0), b"c", 50.0) is not None
 
 
 def test_a_packed_command_is_what_redis_reads() -> None:
-    wanted = charges(requests(3), concurrency(2))
+    wanted = charges(requests(3), concurrency(2)).set
     reader = hiredis.Reader()
-    reader.feed(wanted.head + packed([b"i" * 32]) + wanted.tail)
+    reader.feed(b"*2\r\n" + wanted.packed_keys + b"*8\r\n" + wanted.packed_rules)
     first, second = (rule.key.encode() for rule in wanted.rules)
-    assert reader.gets() == [
-        b"EVALSHA", scripts.ADMIT.sha1, b"2", first, second, b"i" * 32,
-        b"r", b"3", b"3600000", b"c", b"2", b"60000",
-    ]  # fmt: skip
-    assert reader.gets() is False
+    assert reader.gets() == [first, second]
+    assert reader.gets() == [b"r", b"3", b"3600000", b"1", b"c", b"2", b"60000", b"1"]
+    assert NO_RULES.packed_rules == b""

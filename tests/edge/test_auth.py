@@ -66,6 +66,13 @@ def test_no_key_or_an_unknown_one(lines: dict[str, str], error: type[RelayError]
     assert type(raised.value) is error
 
 
+def test_two_relay_keys_that_differ() -> None:
+    other = tokens.mint(nouns.KeyMode.LIVE).token
+    with pytest.raises(InvalidKey, match="two different relay keys"):
+        authenticate(BEARER | {"x-api-key": other}, RELAY_KEY, PROJECT, POLICY)
+    assert authenticate(BEARER | {"x-api-key": TOKEN.token}, RELAY_KEY, PROJECT, POLICY).key is RELAY_KEY
+
+
 REVOKED, EXPIRED = {"revoked_at": PAST}, {"expires_at": PAST}
 ARCHIVED, UNSCOPED = {"is_archived": True}, {"scopes": (Scope.RELAY,)}
 
@@ -116,3 +123,10 @@ def test_a_call_is_charged_to_key_policy_and_project() -> None:
         ("project", 1, RATE_LIMIT.rules[0]),
     ]
     assert len({rule.key for rule in caller.charges.rules}) == 3
+
+
+def test_a_policys_limit_for_users_counts_all_keys_of_a_user_together() -> None:
+    policy = replace(POLICY, user_rate_limit_id=RATE_LIMIT.id)
+    caller = authenticate(BEARER, RATE_LIMIT, replace(RELAY_KEY, user_id=nouns.UserId(5)), policy, PROJECT)
+    assert [(rule.charge.scope, rule.charge.owner_id) for rule in caller.charges.rules] == [("user", 5)]
+    assert authenticate(BEARER, RATE_LIMIT, RELAY_KEY, policy, PROJECT).charges is NO_CHARGES

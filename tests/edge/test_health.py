@@ -11,6 +11,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 from psycopg import AsyncConnection
 
+from relay_edge.health import may_read_metrics
 from tests.edge.conftest import until
 from tests.edge.inside import InsideEdge, inside_edge
 from tests.edge.nouns import EVERYTHING, TOKEN, insert
@@ -42,6 +43,8 @@ async def test_readyz(edge: InsideEdge) -> None:
         "status": "ready",
         "problems": [],
         "postgres": {"connected": True},
+        "secrets": {"references": 0, "failing": 0, "without_value": 0},
+        "records": {"connected": True, "spilled_bytes": 0, "full": False},
         "redis": {"connected": True, "problem": None},
     }
     assert 0 <= catalog.pop("age_seconds") < 60
@@ -64,7 +67,35 @@ async def test_methods(edge: InsideEdge, path: str) -> None:
         assert (answer.status, await answer.read()) == (200, b"")
 
 
-SAMPLE = re.compile(r'[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? -?[0-9.e+-]+')
+@pytest.mark.parametrize(
+    ("token", "authorization", "peer", "may"),
+    [
+        ("", "", "127.0.0.1", True),
+        ("", "", "::1", True),
+        ("", "", None, True),  # a Unix socket
+        ("", "", "10.0.0.1", False),
+        ("", "", "fe80::1%eth0", False),
+        ("", "Bearer ", "10.0.0.1", False),
+        ("secret", "Bearer secret", "10.0.0.1", True),
+        ("secret", "Bearer secret ", "10.0.0.1", False),
+        ("secret", "bearer secret", "127.0.0.1", False),
+        ("secret", "", "127.0.0.1", False),
+        ("secret", "Bearer \udcff", "127.0.0.1", False),
+    ],
+)
+def test_who_may_read_metrics(token: str, authorization: str, peer: str | None, may: bool) -> None:
+    assert may_read_metrics(token, authorization, peer) is may
+
+
+async def test_metrics_with_a_token(edge: InsideEdge) -> None:
+    edge.edge.health._metrics_token = "secret"
+    async with edge.client.get(f"{edge.url}/metrics", headers={"Authorization": "Bearer other"}) as answer:
+        assert (answer.status, (await answer.json())["error"]) == (401, "metrics_forbidden")
+    async with edge.client.get(f"{edge.url}/metrics", headers={"Authorization": "Bearer secret"}) as answer:
+        assert answer.status == 200
+
+
+SAMPLE = re.compile(r'[a-z_]+(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? -?[0-9.e+-]+')
 
 
 async def test_metrics(edge: InsideEdge) -> None:

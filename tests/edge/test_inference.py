@@ -15,12 +15,12 @@ from relay_contract.nouns import WireShape
 from tests.edge.conftest import until
 from tests.edge.nouns import BINDING, MODEL, POLICY, PROJECT, RELAY_KEY, TOKEN
 from tests.edge.plane import AUTHORIZED, MAX_BODY_BYTES, Plane, catalog_of, host_key, running_plane
-from tests.edge.vendor import ANSWERS, CHAT, PATHS, STREAMS, Vendor, VendorCall, Wire
+from tests.edge.vendor import ANSWERS, CALLERS, CHAT, PATHS, STREAMS, Vendor, VendorCall, Wire
 
-OPENAI, ANTHROPIC = WireShape.OPENAI_CHAT, WireShape.ANTHROPIC_MESSAGES
+OPENAI, RESPONSES, ANTHROPIC = CALLERS
 CALL = {"messages": [{"role": "user", "content": "hi"}], "model": "demo-gpt"}
 STREAM_CALL = CALL | {"stream": True}
-SHAPES = pytest.mark.parametrize("shape", list(WireShape))
+SHAPES = pytest.mark.parametrize("shape", CALLERS)
 
 
 def error_of(shape: WireShape, document: Any) -> tuple[str, str]:
@@ -30,6 +30,10 @@ def error_of(shape: WireShape, document: Any) -> tuple[str, str]:
         assert document["type"] == "error"
         assert set(document["error"]) == {"type", "message"}
     else:
+        if document.get("type") == "error":  # the event of a stream of Responses says it twice
+            assert shape is RESPONSES
+            assert document == {"sequence_number": 0, **document["error"], "type": "error", "error": document["error"]}
+            document = {"error": document["error"]}
         assert set(document) == {"error"}
         assert set(document["error"]) == {"message", "type", "param", "code"}
     return document["error"]["type"], document["error"]["message"]
@@ -67,7 +71,7 @@ async def test_a_stream_passes_event_by_event(shape: WireShape, prefix: str) -> 
             go_on.clear()
         await wire.send(b"0\r\nx-trailer: secret\r\n\r\n")
 
-    own = {OPENAI: "/openai", ANTHROPIC: "/anthropic"}[shape] if prefix else ""
+    own = {OPENAI: "/openai", RESPONSES: "/openai", ANTHROPIC: "/anthropic"}[shape] if prefix else ""
     async with Vendor(shape, answer=one_by_one) as vendor, running_plane(catalog_of(vendor)) as plane:
         caller = await plane.caller()
         await caller.post(STREAM_CALL, AUTHORIZED, path=own + PATHS[shape])
@@ -183,6 +187,7 @@ async def test_what_a_vendor_says_about_itself_is_withheld() -> None:
         "Set-Cookie: a=b", "Alt-Svc: h3", "X-RateLimit-Remaining-Requests: 7", "anthropic-ratelimit-requests-limit: 5",
         "openai-organization: acme", "X-Request-Id: theirs", "Server: cloud", "Connection: X-Hop", "X-Hop: 1",
         "OpenAI-Version: 2020-10-01", "Retry-After: 3", "Date: Thu, 01 Jan 1970 00:00:00 GMT",
+        "Server-Timing: theirs;dur=1",
     )  # fmt: skip
 
     async def talkative(_call: VendorCall, wire: Wire) -> None:
@@ -192,10 +197,11 @@ async def test_what_a_vendor_says_about_itself_is_withheld() -> None:
         answer = await plane.post(CALL)
         assert set(answer.headers) == {
             "date", "content-type", "content-length", "openai-version", "retry-after", "x-request-id", "x-relay-model",
-            "x-relay-host", "x-relay-attempts",
+            "x-relay-host", "x-relay-attempts", "server-timing",
         }  # fmt: skip
         assert not answer.headers["date"].endswith("1970 00:00:00 GMT")
         assert answer.headers["x-request-id"] != "theirs"
+        assert "theirs" not in answer.headers["server-timing"]
 
 
 @pytest.mark.parametrize("sent", ["x" * 128, "a-1 b", "!"])
@@ -507,7 +513,8 @@ async def test_an_answer_that_is_none(case: str) -> None:
     async with Vendor(answer=raw(*GARBLED[case])) as vendor, running_plane(catalog_of(vendor)) as plane:
         answer = await plane.post(CALL)
         assert (answer.status, answer.json["error"]["code"]) == (502, "upstream_protocol_error")
-        await until(lambda: vendor.closed_connections == 1, "the connection to end")
+        assert answer.headers["x-relay-attempts"] == "2"  # once more, since it may pass
+        await until(lambda: vendor.closed_connections == 2, "the connections to end")
         assert plane.pool.counts() == (0, 0, 0)
 
 
@@ -559,22 +566,22 @@ async def test_an_answer_without_a_body(status: int) -> None:
 EVENT = STREAMS[OPENAI][0]
 SSE = OK + b"content-type: text/event-stream\r\n"
 CUTS = {
-    "a length": (b"content-length: 10\r\n\r\n", b"hello"),
-    "chunks": (CHUNKED, b"5\r\nhello\r\n"),
-    "inside a chunk": (CHUNKED, b"9\r\nhello"),
-    "a broken chunk": (CHUNKED, b"5\r\nhello\r\nZZ\r\n"),
+    "a length": (b"content-length: 10\r\n\r\n", b"hello", b""),
+    "chunks": (CHUNKED, b"5\r\nhello\r\n", b""),
+    "inside a chunk": (CHUNKED, b"9\r\nhello", b""),
+    "a broken chunk": (CHUNKED, b"5\r\nhello\r\n", b"ZZ\r\n"),
 }
 
 
 @pytest.mark.parametrize("case", CUTS)
 async def test_a_cut_answer_is_cut_for_the_caller_too(case: str) -> None:
-    framing, part = CUTS[case]
+    framing, part, rest = CUTS[case]
     go_on = asyncio.Event()
 
     async def cutting(_call: VendorCall, wire: Wire) -> None:
-        await wire.send(OK + framing)
+        await wire.send(OK + framing + part)
         await go_on.wait()
-        await wire.send(part)
+        await wire.send(rest)
         wire.close()
 
     async with Vendor(answer=cutting) as vendor, running_plane(catalog_of(vendor, keys=2)) as plane:
@@ -582,30 +589,30 @@ async def test_a_cut_answer_is_cut_for_the_caller_too(case: str) -> None:
         await caller.post(CALL, AUTHORIZED)
         assert (await caller.head())[0] == 200
         go_on.set()
-        rest = await caller.reader.read()  # to the end of the connection
-        expected = {"a length": b"hello", "a broken chunk": b""}.get(case, b"5\r\nhello\r\n")
-        assert rest == expected  # no last chunk, no missing byte made up
+        # To the end of the connection: no last chunk, no missing byte made up.
+        assert await caller.reader.read() == (b"hello" if case == "a length" else b"5\r\nhello\r\n")
         assert len(vendor.calls) == 1  # after the first byte nothing is tried again
         assert [(s.status, s.error) for s in plane.served] == [(502, "upstream_protocol_error")]
 
 
 @SHAPES
-@pytest.mark.parametrize("part", [b"", EVENT, EVENT[:20]], ids=["nothing", "an event", "half an event"])
+@pytest.mark.parametrize("part", ["nothing", "an event", "half an event"])
 @pytest.mark.parametrize("framing", ["chunked", "close"])
-async def test_a_cut_stream_ends_with_an_error_event(shape: WireShape, part: bytes, framing: str) -> None:
-    if framing == "chunked":
-        pieces = (SSE + CHUNKED, b"%x\r\n%b\r\n" % (len(part), part) if part else b"")
-    else:
-        pieces = (SSE + b"\r\n", part)
+async def test_a_cut_stream_ends_with_an_error_event(shape: WireShape, part: str, framing: str) -> None:
+    first, second, *_ = STREAMS[shape]
+    rest = {"nothing": b"", "an event": second, "half an event": second[: len(second) // 2]}[part]
+    sent = first + rest
+    pieces = (SSE + CHUNKED, b"%x\r\n%b\r\n" % (len(sent), sent)) if framing == "chunked" else (SSE + b"\r\n", sent)
     async with Vendor(shape, answer=raw(*pieces)) as vendor, running_plane(catalog_of(vendor)) as plane:
         answer = await plane.post(STREAM_CALL, path=PATHS[shape])
         assert (answer.status, answer.is_whole) == (200, False)
-        assert answer.body.startswith(part)
+        assert answer.body.startswith(first + (second if part == "an event" else b""))
         *_, last = answer.body.removesuffix(b"\n\n").split(b"\n\n")
-        if shape is ANTHROPIC:
+        if shape is not OPENAI:
             assert last.startswith(b"event: error\n")
         error_of(shape, json.loads(last.split(b"data: ", 1)[1]))
         assert plane.served[0].error == "upstream_protocol_error"
+        assert len(vendor.calls) == 1
 
 
 @SHAPES
@@ -614,6 +621,17 @@ async def test_an_unframed_stream_with_its_last_event_is_whole(shape: WireShape)
     async with Vendor(shape, answer=raw(SSE + b"\r\n", stream)) as vendor, running_plane(catalog_of(vendor)) as plane:
         answer = await plane.post(STREAM_CALL, path=PATHS[shape])
         assert (answer.body, answer.is_whole) == (stream, True)
+
+
+async def test_an_unframed_stream_that_ends_inside_its_last_event_is_cut() -> None:
+    """The last event of Responses holds the whole answer; where it is a mark alone, the relay makes it."""
+    stream = b"".join(STREAMS[RESPONSES])
+    inside = stream[: stream.rindex(b"data:") + 9]
+    vendor_of_cut = Vendor(RESPONSES, answer=raw(SSE + b"\r\n", inside))
+    async with vendor_of_cut as vendor, running_plane(catalog_of(vendor)) as plane:
+        answer = await plane.post(STREAM_CALL, path=PATHS[RESPONSES])
+        assert not answer.is_whole
+        assert plane.served[0].error == "upstream_protocol_error"
 
 
 async def test_a_host_that_never_answers() -> None:
@@ -724,7 +742,7 @@ async def test_a_caller_who_never_reads_is_cut_off() -> None:
     async def endless(_call: VendorCall, wire: Wire) -> None:
         await wire.send(SSE + CHUNKED)
         while True:
-            await wire.chunk(b"x" * 65_536)
+            await wire.chunk(EVENT.replace(b"hel", b"x" * 65_536))
 
     async with Vendor(answer=endless) as vendor, running_plane(catalog_of(vendor, idle_timeout_ms=200)) as plane:
         caller = await plane.caller()
@@ -805,7 +823,7 @@ async def test_a_place_in_flight_is_given_back_however_the_call_ends(end: str, r
                     assert (await caller.answer()).status != 429
                 await caller.close()
                 await until(lambda: plane.admission.in_flight == 0, "the lease to be given back")
-            assert len(vendor.calls) == 3
+            assert len(vendor.calls) == 3  # the first unanswered call is sent once more, then the breaker is open
 
 
 # --- /v1/models ---

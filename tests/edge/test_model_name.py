@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_contract.errors import BadRequest, MalformedJson
+from relay_contract.errors import BadField, BadRequest, MalformedJson
 from relay_edge.protocols.model_name import read_model_request
 
 values = st.recursive(
@@ -99,7 +99,7 @@ def test_stream(stream: bool | None) -> None:
         (b'{"model":"a","x":' + b"[" * 5_000 + b"]" * 5_000 + b"}", MalformedJson, "nested"),
         (b'{"model":"a","x":' + b'{"a":' * 5_000 + b"1" + b"}" * 5_000 + b"}", MalformedJson, "nested"),
         (b"[]", BadRequest, "array"),
-        (b"{}", BadRequest, "model"),
+        (b"{}", BadField, "model: is missing"),
         (b'{"model":null}', BadRequest, "model"),
         (b'{"model":"a","stream":"yes"}', BadRequest, "stream"),
     ],

@@ -13,9 +13,9 @@ from relay_contract import nouns
 from relay_contract.nouns import WireShape
 from tests.edge.nouns import RELAY_KEY, TOKEN
 from tests.edge.plane import Plane, catalog_of, running_plane
-from tests.edge.vendor import STREAMS, Vendor, VendorCall, Wire
+from tests.edge.vendor import CALLERS, STREAMS, Vendor, VendorCall, Wire
 
-OPENAI, ANTHROPIC = WireShape.OPENAI_CHAT, WireShape.ANTHROPIC_MESSAGES
+OPENAI, RESPONSES, ANTHROPIC = CALLERS
 TALK: Any = [{"role": "user", "content": "hi"}]
 
 
@@ -86,7 +86,7 @@ async def test_anthropic() -> None:
                 await stranger.messages.create(model="demo-gpt", messages=TALK, max_tokens=9)
 
 
-@pytest.mark.parametrize("shape", list(WireShape))
+@pytest.mark.parametrize("shape", CALLERS)
 async def test_a_cut_stream_raises(shape: WireShape) -> None:
     async def cutting(_call: VendorCall, wire: Wire) -> None:
         await wire.head(200, "content-type: text/event-stream", "transfer-encoding: chunked")
@@ -99,6 +99,11 @@ async def test_a_cut_stream_raises(shape: WireShape) -> None:
                 chunks = await client.chat.completions.create(model="demo-gpt", messages=TALK, stream=True)
                 with pytest.raises(openai.APIError, match="upstream host"):
                     [chunk async for chunk in chunks]
+        elif shape is RESPONSES:
+            async with openai_client(plane) as client:
+                told = await client.responses.create(model="demo-gpt", input="hi", stream=True)
+                with pytest.raises(openai.APIError, match="upstream host"):
+                    [event async for event in told]
         else:
             async with anthropic_client(plane) as other:
                 events = await other.messages.create(model="demo-gpt", messages=TALK, max_tokens=9, stream=True)
@@ -106,7 +111,7 @@ async def test_a_cut_stream_raises(shape: WireShape) -> None:
                     [event async for event in events]
 
 
-@pytest.mark.parametrize("shape", list(WireShape))
+@pytest.mark.parametrize("shape", CALLERS)
 async def test_a_rate_limit_raises_with_its_wait(shape: WireShape, redis_url: str) -> None:
     limit = nouns.RateLimit(nouns.RateLimitId(9), "none", (nouns.Rule(nouns.Meter.REQUESTS, 0, 60),))
     async with Vendor(shape) as vendor:
@@ -116,6 +121,10 @@ async def test_a_rate_limit_raises_with_its_wait(shape: WireShape, redis_url: st
                 async with openai_client(plane) as client:
                     with pytest.raises(openai.RateLimitError) as refused:
                         await client.chat.completions.create(model="demo-gpt", messages=TALK)
+            elif shape is RESPONSES:
+                async with openai_client(plane) as client:
+                    with pytest.raises(openai.RateLimitError) as refused:
+                        await client.responses.create(model="demo-gpt", input="hi")
             else:
                 async with anthropic_client(plane) as other:
                     with pytest.raises(anthropic.RateLimitError) as refused:  # type: ignore[assignment]  # two SDKs

@@ -1,4 +1,4 @@
-"""Calls served by a host of the other shape, from a caller's socket to a vendor's, and with the vendors' own SDKs."""
+"""Calls served by a host of another shape, from a caller's socket to a vendor's, and with the vendors' own SDKs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,24 @@ from tests.edge.plane import AUTHORIZED, Caller, catalog_of, running_plane
 from tests.edge.test_inference import error_of
 from tests.edge.test_sdks import anthropic_client, openai_client
 from tests.edge.test_translation_streams import message_of
-from tests.edge.translating import ANTHROPIC, OPENAI, OTHER, recording
-from tests.edge.vendor import PATHS, Vendor, VendorCall, Wire
+from tests.edge.translating import ANTHROPIC, GEMINI, OPENAI, RESPONSES, recording, response_of
+from tests.edge.vendor import CALLERS, PATHS, Vendor, VendorCall, Wire
 
 TALK: Any = [{"role": "user", "content": "hi"}]
 CALL: dict[str, Any] = {"model": "demo-gpt", "messages": TALK, "max_tokens": 50}
+CALLS: dict[WireShape, dict[str, Any]] = {
+    OPENAI: CALL,
+    RESPONSES: {"model": "demo-gpt", "input": TALK, "max_output_tokens": 50},
+    ANTHROPIC: CALL,
+}
 STREAM_CALL = CALL | {"stream": True}
-BOTH = pytest.mark.parametrize("shape", list(WireShape))  # the caller's; the vendor's is the other
-STREAMS = {OPENAI: "openai_tools", ANTHROPIC: "anthropic_thinking_tools"}
+STREAM_CALLS = {shape: call | {"stream": True} for shape, call in CALLS.items()}
+EACH_WAY = pytest.mark.parametrize(
+    ("shape", "host"), [(caller, host) for caller in CALLERS for host in WireShape if caller is not host]
+)  # the caller's shape, the vendor's
+STREAMS = {OPENAI: "openai_tools", RESPONSES: "responses_reasoning_tools", ANTHROPIC: "anthropic_thinking_tools",
+           GEMINI: "gemini_thinking_tools"}  # fmt: skip
+LAST = {OPENAI: b"[DONE]", RESPONSES: b"}}", ANTHROPIC: b'{"type":"message_stop"}'}
 WEATHER = {"type": "object", "properties": {"location": {"type": "string"}}}
 
 
@@ -69,10 +79,10 @@ class Halting:
             return await caller.chunks()
 
 
-@BOTH
-async def test_a_whole_call(shape: WireShape) -> None:
-    async with Vendor(OTHER[shape]) as vendor, running_plane(catalog_of(vendor)) as plane:
-        answer = await plane.post(CALL | {"seed": 1, "speed": "fast"}, "anthropic-beta: x", path=PATHS[shape])
+@EACH_WAY
+async def test_a_whole_call(shape: WireShape, host: WireShape) -> None:
+    async with Vendor(host) as vendor, running_plane(catalog_of(vendor)) as plane:
+        answer = await plane.post(CALLS[shape] | {"seed": 1, "speed": "fast"}, "anthropic-beta: x", path=PATHS[shape])
         assert answer.status == 200
         assert answer.is_whole
         assert answer.headers["content-type"] == "application/json"
@@ -80,26 +90,30 @@ async def test_a_whole_call(shape: WireShape) -> None:
         assert answer.headers["x-relay-host"] == "vendor-1"
         assert answer.headers["x-relay-attempts"] == "1"
         (call,) = vendor.calls
-        assert call.json["model"] == "gpt-x"
+        assert host is GEMINI or call.json["model"] == "gpt-x"  # Gemini has it in the path, which the vendor checks
         assert call.header("anthropic-beta") is None
+        assert call.header("anthropic-version") == ("2023-06-01" if host is ANTHROPIC else None)
         if shape is OPENAI:
             assert answer.json["choices"][0]["message"]["content"] == "hello"
-            assert answer.headers["x-relay-warnings"].startswith("dropped:seed, unknown:speed")
-            assert call.header("anthropic-version") == "2023-06-01"
+            dropped = "" if host is GEMINI else ", dropped:seed"
+            assert answer.headers["x-relay-warnings"].startswith(f"unknown:speed{dropped}")
+        elif shape is RESPONSES:
+            assert answer.json["output"][0]["content"][0]["text"] == "hello"
+            assert answer.headers["x-relay-warnings"].startswith("unknown:seed, unknown:speed")
         else:
             assert answer.json["content"] == [{"type": "text", "text": "hello"}]
             assert answer.headers["x-relay-warnings"] == "dropped:speed, unknown:seed"
         assert [(s.status, s.tries, s.error) for s in plane.served] == [(200, 1, "")]
-        assert plane.served[0].bytes_sent == len(answer.body)
+        assert plane.served[0].bytes_out == len(answer.body)
 
 
-@BOTH
-async def test_a_stream(shape: WireShape) -> None:
-    answer_of = answering(OTHER[shape])
-    async with Vendor(OTHER[shape], answer=answer_of) as vendor, running_plane(catalog_of(vendor)) as plane:
+@EACH_WAY
+async def test_a_stream(shape: WireShape, host: WireShape) -> None:
+    answer_of = answering(host)
+    async with Vendor(host, answer=answer_of) as vendor, running_plane(catalog_of(vendor)) as plane:
         caller = await plane.caller()
         for _ in range(2):  # on one connection each way
-            await caller.post(STREAM_CALL, AUTHORIZED, path=PATHS[shape])
+            await caller.post(STREAM_CALLS[shape], AUTHORIZED, path=PATHS[shape])
             answer = await caller.answer()
             assert answer.is_whole
             assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
@@ -108,18 +122,22 @@ async def test_a_stream(shape: WireShape) -> None:
             assert "x-y" not in answer.headers
             if shape is OPENAI:
                 first = json.loads(answer.body.split(b"\n")[0].removeprefix(b"data: "))
-                assert (first["id"], first["model"]) == ("chatcmpl-01Think", "demo-gpt")
+                assert first["id"].endswith("Gem1" if host is GEMINI else "Think")
+                assert first["model"] == "demo-gpt"
                 assert answer.body.endswith(b"data: [DONE]\n\n")
             else:
-                assert [block["type"] for block in message_of(answer.body)["content"]] == ["tool_use"] * 3
+                items = (response_of(answer.body)["output"] if shape is RESPONSES
+                         else message_of(answer.body)["content"])  # fmt: skip
+                assert [item["type"] for item in items][-3:] == [
+                    "function_call" if shape is RESPONSES else "tool_use"] * 3  # fmt: skip
         assert vendor.connections == 1
         await caller.close()
 
 
-@BOTH
-async def test_each_event_arrives_before_the_next_one_is_sent(shape: WireShape) -> None:
-    name = {OPENAI: "openai_text", ANTHROPIC: "anthropic_text"}[OTHER[shape]]
-    go_on, pieces = asyncio.Event(), recording(name).split(b"\n\n")
+@EACH_WAY
+async def test_each_event_arrives_before_the_next_one_is_sent(shape: WireShape, host: WireShape) -> None:
+    name = {OPENAI: "openai", RESPONSES: "responses", ANTHROPIC: "anthropic", GEMINI: "gemini"}[host]
+    go_on, pieces = asyncio.Event(), recording(f"{name}_text").replace(b"\r", b"").split(b"\n\n")
 
     async def one_by_one(_call: VendorCall, wire: Wire) -> None:
         await wire.head(200, "content-type: text/event-stream", "transfer-encoding: chunked")
@@ -129,9 +147,9 @@ async def test_each_event_arrives_before_the_next_one_is_sent(shape: WireShape) 
                 await go_on.wait()
         await wire.send(b"0\r\n\r\n")
 
-    async with Vendor(OTHER[shape], answer=one_by_one) as vendor, running_plane(catalog_of(vendor)) as plane:
+    async with Vendor(host, answer=one_by_one) as vendor, running_plane(catalog_of(vendor)) as plane:
         caller = await plane.caller()
-        await caller.post(STREAM_CALL, AUTHORIZED, path=PATHS[shape])
+        await caller.post(STREAM_CALLS[shape], AUTHORIZED, path=PATHS[shape])
         await caller.head()
         async with asyncio.timeout(10):
             await caller.reader.readuntil("Grüß".encode())
@@ -141,26 +159,26 @@ async def test_each_event_arrives_before_the_next_one_is_sent(shape: WireShape) 
         await caller.close()
 
 
-@BOTH
+@EACH_WAY
 @pytest.mark.parametrize("end", [True, False])
-async def test_a_cut_stream_is_never_a_success(shape: WireShape, end: bool) -> None:
+async def test_a_cut_stream_is_never_a_success(shape: WireShape, host: WireShape, end: bool) -> None:
     """Rule 60, with the framing of a whole answer and without."""
-    halting = Halting(OTHER[shape], b": nothing more\n\n", end)
-    async with Vendor(OTHER[shape], answer=halting) as vendor, running_plane(catalog_of(vendor)) as plane:
+    halting = Halting(host, b": nothing more\n\n", end)
+    async with Vendor(host, answer=halting) as vendor, running_plane(catalog_of(vendor)) as plane:
         caller = await plane.caller()
-        await caller.post(STREAM_CALL, AUTHORIZED, path=PATHS[shape])
+        await caller.post(STREAM_CALLS[shape], AUTHORIZED, path=PATHS[shape])
         body, is_whole = await halting.read_by(caller)
         assert not is_whole
         last = json.loads(body.rstrip().rsplit(b"data: ", 1)[1])
-        assert error_of(shape, last)[0] == ("server_error" if shape is OPENAI else "api_error")
-        assert b"[DONE]" not in body
-        assert b"message_stop" not in body
+        assert error_of(shape, last)[0] == ("api_error" if shape is ANTHROPIC else "server_error")
+        for mark in (b"[DONE]", b"message_stop", b"response.completed"):
+            assert mark not in body
         await until(lambda: plane.served, "the call to end")
         assert [(s.status, s.error) for s in plane.served] == [(502, "upstream_protocol_error")]
 
 
-@BOTH
-async def test_a_stream_that_only_greets_and_then_fails_is_tried_elsewhere(shape: WireShape) -> None:
+@EACH_WAY
+async def test_a_stream_that_only_greets_and_then_fails_is_tried_elsewhere(shape: WireShape, host: WireShape) -> None:
     """Rule 72: no content had been sent."""
     overloaded = {
         ANTHROPIC: recording("anthropic_overloaded").replace(b"event: content_block_delta", b"event: ping").replace(
@@ -168,24 +186,27 @@ async def test_a_stream_that_only_greets_and_then_fails_is_tried_elsewhere(shape
             b'{"type": "ping"}'),
         OPENAI: b'data: {"id": "x", "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}\n\n'
                 b'data: {"error": {"message": "busy", "code": "overloaded"}}\n\n',
-    }[OTHER[shape]]  # fmt: skip
+        RESPONSES: b'data: {"type": "response.created", "response": {"id": "x"}}\n\n'
+                   b'data: {"type": "response.failed", "response": {"error": {"code": "overloaded"}}}\n\n',
+        GEMINI: b'data: {"responseId": "x"}\n\ndata: {"error": {"status": "UNAVAILABLE", "message": "overloaded"}}\n\n',
+    }[host]  # fmt: skip
     async with (
-        Vendor(OTHER[shape], answer=answering(OTHER[shape], overloaded)) as failing,
-        Vendor(OTHER[shape], answer=answering(OTHER[shape])) as sound,
+        Vendor(host, answer=answering(host, overloaded)) as failing,
+        Vendor(host, answer=answering(host)) as sound,
         running_plane(catalog_of(failing, sound)) as plane,
     ):
-        answer = await plane.post(STREAM_CALL, path=PATHS[shape])
+        answer = await plane.post(STREAM_CALLS[shape], path=PATHS[shape])
         assert answer.is_whole
         assert answer.headers["x-relay-host"] == "vendor-2"
         assert answer.headers["x-relay-attempts"] == "2"
-        assert b"error" not in answer.body
+        assert b"overloaded" not in answer.body
         assert (len(failing.calls), len(sound.calls)) == (1, 1)
 
 
-@BOTH
-async def test_a_stream_that_fails_in_its_first_read_is_tried_elsewhere(shape: WireShape) -> None:
+@EACH_WAY
+async def test_a_stream_that_fails_in_its_first_read_is_tried_elsewhere(shape: WireShape, host: WireShape) -> None:
     """Content that never left is no commitment: nothing has reached the caller."""
-    stream = recording(STREAMS[OTHER[shape]])
+    stream = recording(STREAMS[host])
     half = stream[: len(stream) // 2]
 
     async def at_once(_call: VendorCall, wire: Wire) -> None:
@@ -193,11 +214,11 @@ async def test_a_stream_that_fails_in_its_first_read_is_tried_elsewhere(shape: W
         await wire.send(head + half)
 
     async with (
-        Vendor(OTHER[shape], answer=at_once) as failing,
-        Vendor(OTHER[shape], answer=answering(OTHER[shape])) as sound,
+        Vendor(host, answer=at_once) as failing,
+        Vendor(host, answer=answering(host)) as sound,
         running_plane(catalog_of(failing, sound)) as plane,
     ):
-        answer = await plane.post(STREAM_CALL, path=PATHS[shape])
+        answer = await plane.post(STREAM_CALLS[shape], path=PATHS[shape])
         assert answer.is_whole
         assert answer.headers["x-relay-host"] == "vendor-2"
 
@@ -215,13 +236,13 @@ async def test_an_error_after_content_ends_the_stream_in_the_callers_shape() -> 
         await until(lambda: plane.pool.counts() == (0, 0, 0), "the upstream connection to end")
 
 
-@BOTH
-async def test_a_host_that_stalls_after_the_reason_is_not_waited_for_in_vain(shape: WireShape) -> None:
+@pytest.mark.parametrize(("shape", "host"), [(OPENAI, ANTHROPIC), (RESPONSES, OPENAI), (ANTHROPIC, OPENAI)])
+async def test_a_host_that_stalls_after_the_reason_is_not_waited_for_in_vain(shape: WireShape, host: WireShape) -> None:
     """Rule 58: the usage may still come, within the host's idle time; then the answer is whole without it."""
-    stream = recording({OPENAI: "openai_length", ANTHROPIC: "anthropic_text"}[OTHER[shape]])
+    stream = recording({OPENAI: "openai_length", ANTHROPIC: "anthropic_text"}[host])
     mark = {OPENAI: b'data: {"id": "chatcmpl-Long", "object": "chat.completion.chunk", "created": 1763000000, "model": '
                     b'"gpt-4o-2024-08-06", "service_tier": "default", "system_fingerprint": "fp_1", "choices": []',
-            ANTHROPIC: b"event: message_stop"}[OTHER[shape]]  # fmt: skip
+            ANTHROPIC: b"event: message_stop"}[host]  # fmt: skip
 
     async def stalling(_call: VendorCall, wire: Wire) -> None:
         await wire.head(200, "content-type: text/event-stream", "transfer-encoding: chunked")
@@ -229,25 +250,27 @@ async def test_a_host_that_stalls_after_the_reason_is_not_waited_for_in_vain(sha
         assert await wire.closed_by_edge(5)
 
     async with (
-        Vendor(OTHER[shape], answer=stalling) as vendor,
+        Vendor(host, answer=stalling) as vendor,
         running_plane(catalog_of(vendor, idle_timeout_ms=100)) as plane,
     ):
-        answer = await plane.post(STREAM_CALL, path=PATHS[shape])
+        answer = await plane.post(STREAM_CALLS[shape], path=PATHS[shape])
         assert answer.is_whole
-        assert answer.body.rstrip().endswith(b"[DONE]" if shape is OPENAI else b'{"type":"message_stop"}')
+        assert answer.body.rstrip().endswith(LAST[shape])
         assert plane.served[0].status == 200
 
 
-@BOTH
+@EACH_WAY
 @pytest.mark.parametrize(("status", "expected"), [(400, 400), (404, 404), (422, 422)])
-async def test_a_hosts_refusal_in_the_callers_shape(shape: WireShape, status: int, expected: int) -> None:
+async def test_a_hosts_refusal_in_the_callers_shape(
+    shape: WireShape, host: WireShape, status: int, expected: int
+) -> None:
     body = json.dumps({"type": "error", "error": {"type": "invalid_request_error", "message": "no sk-secret-1234"}})
 
     async def refusing(_call: VendorCall, wire: Wire) -> None:
         await wire.answer(body.encode(), status, "retry-after: 7", "x-other: 1")
 
-    async with Vendor(OTHER[shape], answer=refusing) as vendor, running_plane(catalog_of(vendor, keys=2)) as plane:
-        answer = await plane.post(CALL, path=PATHS[shape])
+    async with Vendor(host, answer=refusing) as vendor, running_plane(catalog_of(vendor, keys=2)) as plane:
+        answer = await plane.post(CALLS[shape], path=PATHS[shape])
         assert answer.status == expected
         assert error_of(shape, answer.json)[1] == "no [...]"
         assert answer.headers["retry-after"] == "7"
@@ -255,47 +278,49 @@ async def test_a_hosts_refusal_in_the_callers_shape(shape: WireShape, status: in
         assert len(vendor.calls) == 1  # the caller's fault is nobody else's
 
 
-@BOTH
+@EACH_WAY
 @pytest.mark.parametrize(("status", "expected"), [(401, 503), (429, 429), (500, 500)])
-async def test_a_hosts_failure_is_tried_with_another_key_first(shape: WireShape, status: int, expected: int) -> None:
+async def test_a_hosts_failure_is_tried_with_another_key_first(
+    shape: WireShape, host: WireShape, status: int, expected: int
+) -> None:
     async def failing(_call: VendorCall, wire: Wire) -> None:
         await wire.answer(b'{"error": {"message": "x"}}', status)
 
-    async with Vendor(OTHER[shape], answer=failing) as vendor, running_plane(catalog_of(vendor, keys=2)) as plane:
-        answer = await plane.post(CALL, path=PATHS[shape])
+    async with Vendor(host, answer=failing) as vendor, running_plane(catalog_of(vendor, keys=2)) as plane:
+        answer = await plane.post(CALLS[shape], path=PATHS[shape])
         assert answer.status == expected
         error_of(shape, answer.json)
         assert len(vendor.calls) == 2
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b""])
-@BOTH
-async def test_an_answer_that_cannot_be_read_is_tried_elsewhere(shape: WireShape, body: bytes) -> None:
+@EACH_WAY
+async def test_an_answer_that_cannot_be_read_is_tried_elsewhere(shape: WireShape, host: WireShape, body: bytes) -> None:
     async def odd(_call: VendorCall, wire: Wire) -> None:
         await wire.answer(body)
 
     async with (
-        Vendor(OTHER[shape], answer=odd) as first,
-        Vendor(OTHER[shape]) as second,
+        Vendor(host, answer=odd) as first,
+        Vendor(host) as second,
         running_plane(catalog_of(first, second)) as plane,
     ):
-        answer = await plane.post(CALL, path=PATHS[shape])
+        answer = await plane.post(CALLS[shape], path=PATHS[shape])
         assert (answer.status, answer.headers["x-relay-host"]) == (200, "vendor-2")
 
 
-@BOTH
-async def test_failover_goes_from_the_callers_own_shape_to_the_other(shape: WireShape) -> None:
+@EACH_WAY
+async def test_failover_goes_from_the_callers_own_shape_to_the_other(shape: WireShape, host: WireShape) -> None:
     async def failing(_call: VendorCall, wire: Wire) -> None:
         await wire.answer(b"{}", 500)
 
     async with (
         Vendor(shape, answer=failing) as own,
-        Vendor(OTHER[shape]) as other,
+        Vendor(host) as other,
         running_plane(catalog_of(own, other)) as plane,
     ):
-        answer = await plane.post(CALL, path=PATHS[shape])
+        answer = await plane.post(CALLS[shape], path=PATHS[shape])
         assert (answer.status, answer.headers["x-relay-host"]) == (200, "vendor-2")
-        assert own.calls[0].json == CALL | {"model": "gpt-x"}
+        assert own.calls[0].json == CALLS[shape] | {"model": "gpt-x"}
 
 
 async def test_what_one_host_cannot_be_told_goes_to_another() -> None:
@@ -322,31 +347,36 @@ async def test_what_another_host_cannot_be_told_does_not_hide_why_the_first_one_
         assert other.calls == []
 
 
-@BOTH
+@EACH_WAY
 @pytest.mark.parametrize(
     ("fields", "place"),
-    [({"messages": []}, "messages"), ({"messages": "x"}, "messages"), ({"temperature": "x"}, "temperature"),
+    [({"messages": []}, "messages"), ({"messages": 5}, "messages"), ({"temperature": "x"}, "temperature"),
      ({"messages": [{"role": "assistant", "content": "x"}, 5]}, "messages[1]")],
 )  # fmt: skip
-async def test_bad_input_is_refused_by_its_place(shape: WireShape, fields: dict[str, Any], place: str) -> None:
-    async with Vendor(OTHER[shape]) as vendor, running_plane(catalog_of(vendor)) as plane:
+async def test_bad_input_is_refused_by_its_place(
+    shape: WireShape, host: WireShape, fields: dict[str, Any], place: str
+) -> None:
+    async with Vendor(host) as vendor, running_plane(catalog_of(vendor)) as plane:
         caller = await plane.caller()
-        await caller.post(CALL | fields, AUTHORIZED, path=PATHS[shape])
+        if shape is RESPONSES:
+            fields = {name.replace("messages", "input"): value for name, value in fields.items()}
+            place = place.replace("messages", "input")
+        await caller.post(CALLS[shape] | fields, AUTHORIZED, path=PATHS[shape])
         answer = await caller.answer()
         assert answer.status == 400
         kind, message = error_of(shape, answer.json)
         assert kind == "invalid_request_error"
         assert message.startswith(f"{place}: ")
         assert vendor.calls == []
-        await caller.post(CALL, AUTHORIZED, path=PATHS[shape])  # the connection serves on
+        await caller.post(CALLS[shape], AUTHORIZED, path=PATHS[shape])  # the connection serves on
         assert (await caller.answer()).status == 200
         await caller.close()
 
 
-@BOTH
-async def test_the_vendor_sees_a_caller_leave(shape: WireShape) -> None:
+@EACH_WAY
+async def test_the_vendor_sees_a_caller_leave(shape: WireShape, host: WireShape) -> None:
     was_closed = asyncio.Event()
-    stream = recording(STREAMS[OTHER[shape]])
+    stream = recording(STREAMS[host])
 
     async def waiting(_call: VendorCall, wire: Wire) -> None:
         await wire.head(200, "content-type: text/event-stream", "transfer-encoding: chunked")
@@ -354,9 +384,9 @@ async def test_the_vendor_sees_a_caller_leave(shape: WireShape) -> None:
         assert await wire.closed_by_edge(5)
         was_closed.set()
 
-    async with Vendor(OTHER[shape], answer=waiting) as vendor, running_plane(catalog_of(vendor)) as plane:
+    async with Vendor(host, answer=waiting) as vendor, running_plane(catalog_of(vendor)) as plane:
         caller = await plane.caller()
-        await caller.post(STREAM_CALL, AUTHORIZED, path=PATHS[shape])
+        await caller.post(STREAM_CALLS[shape], AUTHORIZED, path=PATHS[shape])
         await caller.head()
         await caller.close()
         async with asyncio.timeout(10):
@@ -482,16 +512,22 @@ async def test_anthropic_sdk_on_openai() -> None:
             )
 
 
-@BOTH
-async def test_an_sdk_raises_on_a_cut_stream(shape: WireShape) -> None:
-    halting = Halting(OTHER[shape], b": nothing more\n\n")
-    async with Vendor(OTHER[shape], answer=halting) as vendor, running_plane(catalog_of(vendor)) as plane:
+@EACH_WAY
+async def test_an_sdk_raises_on_a_cut_stream(shape: WireShape, host: WireShape) -> None:
+    halting = Halting(host, b": nothing more\n\n")
+    async with Vendor(host, answer=halting) as vendor, running_plane(catalog_of(vendor)) as plane:
         if shape is OPENAI:
             async with openai_client(plane) as client:
                 chunks = await client.chat.completions.create(model="demo-gpt", messages=TALK, stream=True)
                 halting.go_on.set()
                 with pytest.raises(openai.APIError, match="without its last event"):
                     [chunk async for chunk in chunks]
+        elif shape is RESPONSES:
+            async with openai_client(plane) as client:
+                told = await client.responses.create(model="demo-gpt", input="hi", stream=True)
+                halting.go_on.set()
+                with pytest.raises(openai.APIError, match="without its last event"):
+                    [event async for event in told]
         else:
             async with anthropic_client(plane) as other:
                 events = await other.messages.create(model="demo-gpt", messages=TALK, max_tokens=9, stream=True)

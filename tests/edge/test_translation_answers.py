@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relay_contract import usage as contract
 from relay_contract.errors import UpstreamProtocolError
 from relay_edge.protocols.anthropic_messages import read_answer as anthropic_read
 from relay_edge.protocols.anthropic_messages import write_answer as anthropic_write
@@ -65,7 +66,22 @@ def test_writes_to_a_cache_are_two_meters() -> None:
     assert anthropic_read.read_usage(usage) == meant
     assert anthropic_write.usage_of(meant) == usage
     assert anthropic_read.read_usage({"cache_creation_input_tokens": 7}) == Usage(cache_write_5m=7)
-    assert openai_write.usage_of(meant)["prompt_tokens"] == 8
+    chat = openai_write.usage_of(meant)
+    assert chat["prompt_tokens"] == 8
+    assert chat["prompt_tokens_details"] == {"cache_write_tokens": 7, "cache_creation_token_details": {
+        "ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 3}}  # fmt: skip
+    assert openai_read.read_usage(chat) == meant
+    assert openai_read.read_usage({"prompt_tokens": 9, "prompt_tokens_details": {"cache_write_tokens": 2,
+        "cache_creation_token_details": {"ephemeral_1h_input_tokens": 5}}}) == Usage(
+            input_uncached=7, cache_write_5m=0, cache_write_1h=2)  # fmt: skip
+
+
+def test_pictures_are_meters_of_their_own() -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 7, "prompt_tokens_details": {"image_tokens": 4},
+             "completion_tokens_details": {"image_tokens": 5}}  # fmt: skip
+    assert openai_read.read_usage(usage).meters() == contract.Usage(
+        input_tokens=5, input_image_tokens=4, output_tokens=2, output_image_tokens=5
+    )
 
 
 @pytest.mark.parametrize(
@@ -139,10 +155,22 @@ def test_a_completion_for_a_caller_of_messages() -> None:
 def test_reasons_to_stop(stop: str | None, finish: str, warnings: tuple[str, ...]) -> None:
     """Rules 43 to 45: an empty answer stays one."""
     translation = to_other(OPENAI, {})
-    answer = json.loads(translation.whole(json.dumps({"content": [], "stop_reason": stop}).encode()))
+    used = {"input_tokens": 1, "output_tokens": 0}
+    answer = json.loads(translation.whole(json.dumps({"content": [], "stop_reason": stop, "usage": used}).encode()))
     assert answer["choices"][0]["finish_reason"] == finish
     assert answer["choices"][0]["message"]["content"] == ""
     assert translation.notes.all() == warnings
+
+
+def test_missing_usage_is_estimated_and_said_to_be() -> None:
+    """Rule 66: four characters a token; an explicit zero stays one."""
+    translation = to_other(OPENAI, {})
+    used = json.loads(translation.whole(b'{"content": [{"type": "text", "text": "hello"}]}'))["usage"]
+    assert used == {"prompt_tokens": 15, "completion_tokens": 2, "total_tokens": 17}
+    assert "approximated:usage" in translation.notes.all()
+    zero = to_other(OPENAI, {})
+    assert json.loads(zero.whole(b'{"content": [], "usage": {"output_tokens": 0}}'))["usage"]["total_tokens"] == 0
+    assert "approximated:usage" not in zero.notes.all()
 
 
 @pytest.mark.parametrize(
@@ -164,6 +192,18 @@ def test_what_is_no_completion_is_an_error_of_the_host(body: bytes) -> None:
 def test_what_is_no_message_is_an_error_of_the_host(body: bytes) -> None:
     with pytest.raises(UpstreamProtocolError):
         to_other(OPENAI, {}).whole(body)
+
+
+@pytest.mark.parametrize("depth", [100, 900, 960, 980, 990, 1_000, 5_000])
+def test_an_answer_however_deep_is_an_answer_or_an_error_of_the_host(depth: int) -> None:
+    """Rule 5: decoding and encoding have bounds that differ a little."""
+    nested = b'{"a":' * depth + b"1" + b"}" * depth
+    block = b'{"type": "tool_use", "id": "t", "name": "f", "input": %b}' % nested
+    start = b'data: {"type": "content_block_start", "index": 0, "content_block": %b}\n\n' % block
+    with contextlib.suppress(UpstreamProtocolError):
+        json.loads(to_other(OPENAI, {}).whole(b'{"content": [%b]}' % block))
+    with contextlib.suppress(UpstreamProtocolError):
+        to_other(OPENAI, {"stream": True}).stream().feed(start)
 
 
 ERRORS: list[tuple[Any, int, Any, int, dict[str, Any]]] = [

@@ -59,6 +59,10 @@ CASES: dict[str, tuple[dict[str, Any], str, dict[str, Any], tuple[str, ...]]] = 
     "33 developer for a reasoning model": (
         {"system": "s"}, REASONING, {"messages": [{"role": "developer", "content": "s"}, HI]}, (),
     ),
+    "6 a later system message stays where it is": (
+        {"messages": [HI, {"role": "system", "content": "s"}, HI]}, GPT,
+        {"messages": [HI, {"role": "system", "content": "s"}, HI]}, (),
+    ),
     "34 results become messages of their own, then the rest": (
         {"messages": [HI, assistant(use("a"), use("b", x=1)), user(text("go"), result("b", [text("1"), text("2")]),
                                                                     result("a"))], "tools": [CLOCK]},
@@ -116,6 +120,22 @@ CASES: dict[str, tuple[dict[str, Any], str, dict[str, Any], tuple[str, ...]]] = 
         GPT, {"messages": [{"role": "user", "content": "t\n\nwords"}]},
         ("dropped:messages.content.citations", "rewritten:document"),
     ),
+    "35 thinking goes back to a host that wants it": (
+        {"messages": [HI, assistant({"type": "thinking", "thinking": "t", "signature": ""}, use("a")),
+                      user(result("a"))]},
+        "deepseek-reasoner",
+        {"messages": [HI, CALLED | {"reasoning_content": "t"}, {"role": "tool", "tool_call_id": "a", "content": "ok"}]},
+        (),
+    ),
+    "36 no thinking, where the model can be told": (
+        {"thinking": {"type": "disabled"}}, REASONING, {"reasoning_effort": "none"}, (),
+    ),
+    "36 no thinking, where it cannot": (
+        {"thinking": {"type": "disabled"}}, "o3", {"reasoning_effort": None}, ("dropped:thinking",),
+    ),
+    "36 the nearest effort": (
+        {"output_config": {"effort": "max"}}, "o3", {"reasoning_effort": "high"}, ("approximated:reasoning_effort",),
+    ),
     "36 a budget as an effort": (
         {"thinking": {"type": "enabled", "budget_tokens": 8_000}, "max_tokens": 9_000}, REASONING,
         {"reasoning_effort": "medium", "max_completion_tokens": 9_000, "max_tokens": None},
@@ -133,6 +153,7 @@ CASES: dict[str, tuple[dict[str, Any], str, dict[str, Any], tuple[str, ...]]] = 
         {"temperature": None, "top_p": None, "stop": None}, ("dropped:temperature", "dropped:top_p", "dropped:stop"),
     ),
     "37 top_k": ({"top_k": 5}, GPT, {"top_k": None}, ("dropped:top_k",)),
+    "37 top_k where models are named as repositories": ({"top_k": 5}, "Qwen/Qwen3-32B", {"top_k": 5}, ()),
     "37 stops": ({"stop_sequences": ["a", "b"]}, GPT, {"stop": ["a", "b"]}, ()),
     "37 too many stops": (
         {"stop_sequences": list("abcde")}, GPT, {"stop": ["a", "b", "c", "d"]}, ("clamped:stop",),

@@ -41,6 +41,17 @@ CASES: dict[str, tuple[dict[str, Any], str, dict[str, Any], tuple[str, ...]]] = 
         {"messages": [{"role": "system", "content": "a"}, {"role": "developer", "content": [text("b")]}, HI]},
         CLAUDE, {"system": [text("a"), text("b")], "messages": [{"role": "user", "content": [text("hi")]}]}, (),
     ),
+    "6 a later system message stays where the model takes one": (
+        {"messages": [HI, {"role": "system", "content": "a"}, {"role": "assistant", "content": "b"}, HI]},
+        NEWEST, {"system": None, "messages": [
+            {"role": "user", "content": [text("hi")]}, {"role": "system", "content": [text("a")]},
+            {"role": "assistant", "content": [text("b")]}, {"role": "user", "content": [text("hi")]}]}, (),
+    ),
+    "6 it moves from between two turns of the user's": (
+        {"messages": [HI, {"role": "system", "content": "a"}, HI]},
+        NEWEST, {"system": [text("a")], "messages": [{"role": "user", "content": [text("hi"), text("hi")]}]},
+        ("moved:messages.system",),
+    ),
     "6 a later system message moves": (
         {"messages": [HI, {"role": "system", "content": "a"}]},
         CLAUDE, {"system": [text("a")], "messages": [{"role": "user", "content": [text("hi")]}]},
@@ -193,8 +204,8 @@ CASES: dict[str, tuple[dict[str, Any], str, dict[str, Any], tuple[str, ...]]] = 
         {"n": 1, "logprobs": True, "top_logprobs": 3, "logit_bias": {"1": 2}, "seed": 1, "frequency_penalty": 0.5,
          "presence_penalty": 0.5, "prediction": {}, "store": True},
         CLAUDE, {},
-        ("dropped:logprobs", "dropped:top_logprobs", "dropped:logit_bias", "dropped:seed", "dropped:frequency_penalty",
-         "dropped:presence_penalty", "dropped:prediction", "dropped:store"),
+        ("dropped:logprobs", "dropped:top_logprobs", "dropped:logit_bias", "dropped:prediction", "dropped:store",
+         "dropped:seed", "dropped:frequency_penalty", "dropped:presence_penalty"),
     ),
     "26 what says nothing needs no warning": (
         {"n": 1, "logprobs": False, "logit_bias": {}, "seed": None, "frequency_penalty": 0, "store": False,
@@ -345,7 +356,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         {"messages": [{"role": "user", "content": [PDF_BY_ID]}]}, CLAUDE, "messages[0].content[0].file.file_id",
     ),
     "15 sound": (
-        {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "x"}}]}]},
+        {"messages": [{"role": "user", "content": [
+            {"type": "input_audio", "input_audio": {"data": "x", "format": "wav"}}]}]},
         CLAUDE, "messages[0].content[0].type",
     ),
     "15 film": (

@@ -30,10 +30,55 @@ MESSAGE = {
     "role": "assistant",
     "model": "claude-x",
     "content": [{"type": "text", "text": "hello"}],
+    "stop_reason": "end_turn",
     "usage": {"input_tokens": 3, "output_tokens": 1},
 }
-ANSWERS = {WireShape.OPENAI_CHAT: CHAT, WireShape.ANTHROPIC_MESSAGES: MESSAGE}
-PATHS = {WireShape.OPENAI_CHAT: "/v1/chat/completions", WireShape.ANTHROPIC_MESSAGES: "/v1/messages"}
+RESPONSE = {
+    "id": "resp_1",
+    "object": "response",
+    "created_at": 1_763_000_000,
+    "status": "completed",
+    "model": "gpt-x",
+    "output": [
+        {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "status": "completed",
+            "content": [{"type": "output_text", "text": "hello", "annotations": []}],
+        }
+    ],
+    "parallel_tool_calls": True,
+    "tool_choice": "auto",
+    "tools": [],
+    "usage": {
+        "input_tokens": 3,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": 1,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 4,
+    },
+}
+CONTENT = {
+    "candidates": [{"content": {"parts": [{"text": "hello"}], "role": "model"}, "finishReason": "STOP", "index": 0}],
+    "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 1, "totalTokenCount": 4},
+    "modelVersion": "gemini-x",
+    "responseId": "resp1",
+}
+ANSWERS = {
+    WireShape.OPENAI_CHAT: CHAT,
+    WireShape.OPENAI_RESPONSES: RESPONSE,
+    WireShape.ANTHROPIC_MESSAGES: MESSAGE,
+    WireShape.GEMINI: CONTENT,
+}
+CALLERS = (WireShape.OPENAI_CHAT, WireShape.OPENAI_RESPONSES, WireShape.ANTHROPIC_MESSAGES)  # shapes that callers speak
+PATHS = {
+    WireShape.OPENAI_CHAT: "/v1/chat/completions",
+    WireShape.OPENAI_RESPONSES: "/v1/responses",
+    WireShape.ANTHROPIC_MESSAGES: "/v1/messages",
+}
+GEMINI_PATHS = ("/v1/models/gpt-x:generateContent", "/v1/models/gpt-x:streamGenerateContent?alt=sse")
+CREDENTIALS = {WireShape.ANTHROPIC_MESSAGES: "x-api-key", WireShape.GEMINI: "x-goog-api-key"}
 
 FORBIDDEN = {"cookie", "connection", "transfer-encoding", "te", "upgrade", "expect", "proxy-authorization", "x-secret"}
 
@@ -115,6 +160,8 @@ class Vendor:
     answer: Answer | None = None
     tls: ssl.SSLContext | None = None
     host: str = "127.0.0.1"
+    path: str = ""  # "": the one of its shape
+    takes: str = "application/json"  # how the content type of a call begins
     calls: list[VendorCall] = field(default_factory=list)
     problems: list[BaseException] = field(default_factory=list)
     connections: int = 0
@@ -183,34 +230,37 @@ class Vendor:
                 raise Malformed(repr(line))
             headers.append((name.lower(), value.strip()))
         lengths = [value for name, value in headers if name == "content-length"]
-        if len(lengths) != 1:
+        if len(lengths) != 1 and (lengths or method == "POST"):
             raise Malformed(f"{len(lengths)} content lengths")
-        return VendorCall(method, path, headers, await reader.readexactly(int(lengths[0])), number)
+        body = await reader.readexactly(int(lengths[0])) if lengths else b""
+        return VendorCall(method, path, headers, body, number)
 
     def _check(self, call: VendorCall) -> None:
         names = {name for name, _ in call.headers}
-        key = call.header("x-api-key") or (call.header("authorization") or "").removeprefix("Bearer ")
-        expected = "x-api-key" if self.shape is WireShape.ANTHROPIC_MESSAGES else "authorization"
-        other = {"x-api-key", "authorization"} - {expected}
+        expected = CREDENTIALS.get(self.shape, "authorization")
+        key = (call.header(expected) or "").removeprefix("Bearer ")
+        other = {"x-api-key", "x-goog-api-key", "authorization"} - {expected}
+        is_gemini = self.shape is WireShape.GEMINI
         wrong = {
             "method": call.method != "POST",
-            "path": call.path != PATHS[self.shape],
+            "path": call.path not in (GEMINI_PATHS if is_gemini else (self.path or PATHS[self.shape],)),
             "credential": key not in self.keys or bool(other & names),
             "host": call.header("host") != self.url.split("//")[1].removesuffix("/v1"),
-            "content-type": call.header("content-type") != "application/json",
+            "content-type": not (call.header("content-type") or "").startswith(self.takes),
             "accept-encoding": call.header("accept-encoding") != "identity",
             "user-agent": not call.header("user-agent"),
             "version": self.shape is WireShape.ANTHROPIC_MESSAGES and not call.header("anthropic-version"),
             "forbidden header": bool(names & FORBIDDEN),
             "relay key": any("rk_" in value for _, value in call.headers),
-            "body": not isinstance(call.json.get("model"), str),
+            "body": self.takes == "application/json"
+            and (not call.json.get("contents") if is_gemini else not isinstance(call.json.get("model"), str)),
         }
         if found := [what for what, is_wrong in wrong.items() if is_wrong]:
             raise Malformed(f"{found}: {call}")
 
     async def standard(self, call: VendorCall, wire: Wire) -> None:
         """What the vendor answers when nothing else was asked for."""
-        if call.json.get("stream"):
+        if call.body and (call.json.get("stream") or call.path.endswith("alt=sse")):
             await wire.head(200, "content-type: text/event-stream", "transfer-encoding: chunked")
             for event in STREAMS[self.shape]:
                 await wire.chunk(event)
@@ -223,11 +273,51 @@ STREAMS = {
     WireShape.OPENAI_CHAT: [
         b'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{"content":"hel"}}]}\n\n',
         b'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{"content":"lo"}}]}\n\n',
+        b'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n',
         b"data: [DONE]\n\n",
     ],
+    WireShape.OPENAI_RESPONSES: [
+        (
+            b'event: response.created\ndata: {"type":"response.created","response":{"id":"resp_1"}}\n\n'
+            b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","item_id":"msg_1",'
+            b'"output_index":0,"content_index":0,"delta":"hel"}\n\n'
+        ),
+        (
+            b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","item_id":"msg_1",'
+            b'"output_index":0,"content_index":0,"delta":"lo"}\n\n'
+        ),
+        (
+            b"event: response.completed\n"
+            b'data: {"type":"response.completed","response":%b}\n\n' % json.dumps(RESPONSE).encode()
+        ),
+    ],
     WireShape.ANTHROPIC_MESSAGES: [
-        b'event: message_start\ndata: {"type":"message_start"}\n\n',
-        b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"text":"hello"}}\n\n',
+        (
+            b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","type":"message",'
+            b'"role":"assistant","model":"claude-x","content":[],"stop_reason":null,"stop_sequence":null,'
+            b'"usage":{"input_tokens":3,"output_tokens":1}}}\n\n'
+            b'event: content_block_start\ndata: {"type":"content_block_start","index":0,'
+            b'"content_block":{"type":"text","text":""}}\n\n'
+            b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+            b'"delta":{"type":"text_delta","text":"hel"}}\n\n'
+        ),
+        (
+            b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+            b'"delta":{"type":"text_delta","text":"lo"}}\n\n'
+        ),
+        (
+            b'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n'
+            b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn",'
+            b'"stop_sequence":null},"usage":{"output_tokens":1}}\n\n'
+        ),
         b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
     ],
+    WireShape.GEMINI: [
+        b'data: {"candidates":[{"content":{"parts":[{"text":"hel"}],"role":"model"}}],"responseId":"r"}\r\n\r\n',
+        (
+            b'data: {"candidates":[{"content":{"parts":[{"text":"lo"}],"role":"model"},"finishReason":"STOP",'
+            b'"index":0}],"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":1},"responseId":"r"}\r\n\r\n'
+        ),
+    ],
 }
+"""Each piece is one write of the vendor's; the first has the first content in it."""

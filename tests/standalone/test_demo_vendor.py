@@ -132,7 +132,7 @@ async def test_anthropic_stream_on_the_wire(url: str) -> None:
 
 
 async def test_models_in_both_shapes(gpt: openai.AsyncOpenAI, claude: anthropic.AsyncAnthropic) -> None:
-    assert [model.id async for model in gpt.models.list()] == ["demo-gpt-1"]
+    assert [model.id async for model in gpt.models.list()] == ["demo-gpt-1", "demo-embedding-1"]
     assert [model.id async for model in claude.models.list()] == ["demo-claude-1"]
 
 
@@ -220,3 +220,96 @@ async def test_what_is_not_json_is_refused(url: str) -> None:
     ):
         assert answer.status == 400
         assert (await answer.json())["error"]["message"] == "We could not parse the JSON body of your request."
+
+
+TOOL: Any = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}
+ASK_FOR_WEATHER = "What does get_weather say?"
+
+
+async def test_openai_calls_a_tool_that_is_named_and_reads_its_answer(gpt: openai.AsyncOpenAI) -> None:
+    tools: Any = [{"type": "function", "function": {"name": "get_weather", "parameters": TOOL}}]
+    talk: Any = [{"role": "user", "content": ASK_FOR_WEATHER}]
+    asked = await gpt.chat.completions.create(model="demo-gpt-1", messages=talk, tools=tools)
+    (call,) = asked.choices[0].message.tool_calls or []
+    assert call.type == "function"
+    assert (call.function.name, json.loads(call.function.arguments)) == ("get_weather", {"city": "demo", "days": 1})
+    assert asked.choices[0].finish_reason == "tool_calls"
+    async with gpt.chat.completions.stream(model="demo-gpt-1", messages=talk, tools=tools) as stream:
+        streamed = (await stream.get_final_completion()).choices[0].message.tool_calls or []
+    assert [each.function.arguments for each in streamed] == [call.function.arguments]
+    talk += [asked.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "rain"}]
+    told = await gpt.chat.completions.create(model="demo-gpt-1", messages=talk, tools=tools)
+    assert told.choices[0].message.content == 'The tool answered: "rain"'
+
+
+async def test_anthropic_calls_a_tool_that_is_forced_and_reads_its_answer(claude: anthropic.AsyncAnthropic) -> None:
+    tools: Any = [{"name": "get_weather", "input_schema": TOOL}]
+    talk: Any = [{"role": "user", "content": "Go on."}]
+    forced: Any = {"type": "any"}
+    asked = await claude.messages.create(
+        model="demo-claude-1", max_tokens=9, messages=talk, tools=tools, tool_choice=forced
+    )
+    (call,) = asked.content
+    assert call.type == "tool_use"
+    assert (asked.stop_reason, call.name, call.input) == ("tool_use", "get_weather", {"city": "demo", "days": 1})
+    async with claude.messages.stream(
+        model="demo-claude-1", max_tokens=9, messages=talk, tools=tools, tool_choice=forced
+    ) as stream:
+        assert [getattr(block, "input", None) for block in (await stream.get_final_message()).content] == [call.input]
+    result: Any = [{"type": "tool_result", "tool_use_id": call.id, "content": "rain"}]
+    talk += [{"role": "assistant", "content": asked.content}, {"role": "user", "content": result}]
+    told = await claude.messages.create(model="demo-claude-1", max_tokens=9, messages=talk, tools=tools)
+    assert [block.text for block in told.content if block.type == "text"] == ['The tool answered: "rain"']
+    counted = await claude.messages.count_tokens(model="demo-claude-1", messages=[{"role": "user", "content": "a b"}])
+    assert counted.input_tokens == 5
+
+
+async def test_responses(gpt: openai.AsyncOpenAI) -> None:
+    whole = await gpt.responses.create(model="demo-gpt-1", input=QUESTION, instructions="Be brief.")
+    assert whole.output_text == ANSWER
+    assert whole.usage is not None
+    assert (whole.usage.input_tokens, whole.usage.output_tokens) == (3 + 5 + 3, ANSWER_TOKENS)
+    tools: Any = [{"type": "function", "name": "get_weather", "parameters": TOOL, "strict": False}]
+    async with gpt.responses.stream(model="demo-gpt-1", input=ASK_FOR_WEATHER, tools=tools) as stream:
+        kinds = [event.type async for event in stream]
+        final = await stream.get_final_response()
+    assert kinds[0] == "response.created"
+    assert kinds[-1] == "response.completed"
+    (call,) = final.output
+    assert call.type == "function_call"
+    assert json.loads(call.arguments) == {"city": "demo", "days": 1}
+    cut = await gpt.responses.create(model="demo-gpt-1", input=QUESTION, max_output_tokens=2)
+    assert (cut.status, cut.output_text) == ("incomplete", "This is")
+
+
+@pytest.mark.parametrize(
+    ("schema", "filled"),
+    [
+        ({"enum": ["a", "b"]}, "a"),
+        ({"const": 7}, 7),
+        ({"type": ["null", "string"]}, None),
+        ({"anyOf": [{"type": "boolean"}, {"type": "string"}]}, True),
+        ({"type": "array", "items": {"$ref": "#/$defs/n"}, "$defs": {"n": {"type": "number", "minimum": 3}}}, [3]),
+        ({"$ref": "#"}, None),  # refers to itself
+    ],
+)
+async def test_a_schema_is_filled(gpt: openai.AsyncOpenAI, schema: Any, filled: Any) -> None:
+    wanted: Any = {"name": "out", "schema": {"type": "object", "properties": {"x": schema}} | schema}
+    answer = await gpt.chat.completions.create(
+        model="demo-gpt-1",
+        messages=[{"role": "user", "content": "x"}],
+        response_format={"type": "json_schema", "json_schema": wanted},
+    )
+    assert json.loads(answer.choices[0].message.content or "") == filled
+
+
+async def test_what_is_no_conversation(gpt: openai.AsyncOpenAI) -> None:
+    vectors = await gpt.embeddings.create(model="demo-embedding-1", input=["a", "a", "b"])
+    first, second, third = (item.embedding for item in vectors.data)
+    assert first == second != third
+    assert vectors.usage.total_tokens == 3
+    heard = await gpt.audio.transcriptions.create(model="demo-gpt-1", file=("a.wav", b"12345"))
+    assert heard.text == "5 bytes of a.wav"
+    assert (await gpt.audio.speech.create(model="demo-gpt-1", voice="alloy", input="hi")).content == b"ID3 hi"
+    assert (await gpt.images.generate(model="demo-gpt-1", prompt="a dot")).data[0].b64_json  # type: ignore[index]  # there is one
+    assert (await gpt.moderations.create(model="demo-gpt-1", input="x")).results[0].flagged is False

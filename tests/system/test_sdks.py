@@ -60,7 +60,8 @@ async def test_openai_async(product: Product) -> None:
 
 
 def test_openai_models(openai_client: openai.OpenAI) -> None:
-    assert [model.id for model in openai_client.models.list()] == ["demo-claude", "demo-gpt"]
+    listed = [model.id for model in openai_client.models.list()]
+    assert listed == ["demo", "demo-claude", "demo-embedding", "demo-gpt", "demo-responses"]
 
 
 def test_openai_errors_have_its_own_classes(product: Product, openai_client: openai.OpenAI) -> None:

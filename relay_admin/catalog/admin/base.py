@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminTextareaWidget
@@ -21,7 +22,43 @@ class CatalogAdmin(pages.RelayAdmin):
 
     readonly_fields: Any = DATES
     formfield_overrides = {models.TextField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 2})}}
+    shown_instead: dict[str, str] = {}
+    """Field -> the method that shows it to who may not edit: lists of objects are rows of a form, and else JSON."""
+
+    def may_edit(self, request: HttpRequest, obj: Any) -> bool:
+        """Whether the page is a form."""
+        return bool(self.has_change_permission(request, obj) if obj else self.has_add_permission(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """`fieldsets`, and what every row carries."""
-        return (*super().get_fieldsets(request, obj), about(obj))
+        own = super().get_fieldsets(request, obj)
+        if not self.may_edit(request, obj):
+            own = [(title, {**options, "fields": self._shown(options["fields"])}) for title, options in own]
+        return (*own, about(obj))
+
+    def _shown(self, fields: Any) -> tuple[str, ...]:
+        flat = [name for field in fields for name in (field if isinstance(field, tuple) else (field,))]
+        return tuple(dict.fromkeys(self.shown_instead.get(name, name) for name in flat))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """And the methods of `shown_instead`."""
+        return (*super().get_readonly_fields(request, obj), *dict.fromkeys(self.shown_instead.values()))
+
+
+class OriginFilter(admin.SimpleListFilter):
+    """Who made a row."""
+
+    title = "origin"
+    parameter_name = "origin"
+
+    def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
+        return [("seeded", "seeded"), ("people", "made by people")]
+
+    def queryset(self, _request: HttpRequest, queryset: models.QuerySet) -> models.QuerySet:
+        match self.value():
+            case "seeded":
+                return queryset.filter(template__isnull=False)
+            case "people":
+                return queryset.filter(template__isnull=True)
+            case _:
+                return queryset

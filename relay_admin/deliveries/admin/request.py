@@ -35,7 +35,9 @@ class RequestAdmin(pages.ReadOnlyAdmin):
     list_display_links = ("request_id",)
     list_filter = (("received_at", TimeRangeFilter), ProjectFilter, "mode")
     list_filter_submit = True
-    empty_text = "Calls to relay endpoints appear here as soon as they are accepted. Calls to models are not kept."
+    empty_text = (
+        "Calls to relay endpoints appear here as soon as they are accepted. Calls to models have a list of their own."
+    )
     search_fields = ("id",)
     search_help_text = "A request id, or the x-request-id that the caller sent. Whole ids only."
     ordering = ("-received_at",)

@@ -35,6 +35,12 @@ def state_badge(state: str) -> SafeString:
 
 
 @register.simple_tag
+def tone_badge(text: str, colour: str) -> SafeString:
+    """Words in a colour: info, success, warning or danger."""
+    return _badge(text, colour)
+
+
+@register.simple_tag
 def outcome_badge(attempt: Attempt) -> SafeString:
     """What an attempt came to."""
     return _badge(attempt.outcome, OUTCOME_COLOURS.get(attempt.outcome, "info"))

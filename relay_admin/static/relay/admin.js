@@ -1,5 +1,5 @@
 "use strict";
-// Copy buttons and "are you sure". No inline script: pages work under a strict content security policy.
+// Copy buttons, "are you sure", and rows that are added to a form. No inline script: pages work under a strict content security policy.
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-relay-copy]");
   if (!button) return;
@@ -13,4 +13,24 @@ document.addEventListener("click", (event) => {
 document.addEventListener("submit", (event) => {
   const question = event.target.dataset.relayConfirm;
   if (question && !window.confirm(question)) event.preventDefault();
+});
+document.addEventListener("DOMContentLoaded", () => {
+  document.querySelectorAll("[data-relay-add-row]").forEach((button) => {
+    const rows = () => button.parentElement.querySelectorAll(".relay-row");
+    const show = () => { button.hidden = rows().length >= Number(button.dataset.relayAddRow); };
+    button.addEventListener("click", () => {
+      const last = rows()[rows().length - 1];
+      const row = last.cloneNode(true);
+      row.querySelectorAll("[name]").forEach((field) => {
+        field.name = field.name.replace(/-(\d+)-(\w+)$/, (_, index, name) => `-${Number(index) + 1}-${name}`);
+        if (field.type === "checkbox") field.checked = false;
+        else if (field.tagName === "SELECT") field.selectedIndex = 0;
+        else field.value = "";
+      });
+      last.after(row);
+      row.querySelector("input, select").focus();
+      show();
+    });
+    show();
+  });
 });

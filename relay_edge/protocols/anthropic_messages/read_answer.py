@@ -6,6 +6,7 @@ from typing import Any
 
 from relay_contract.errors import MalformedJson, UpstreamProtocolError
 from relay_edge.error_shapes import HostRefusal
+from relay_edge.protocols.anthropic_messages.usage import read_usage
 from relay_edge.protocols.canonical import (
     Answer,
     Block,
@@ -45,32 +46,6 @@ _STOPS = {
 }
 MAX_MALFORMED = 1
 _TOO_LONG = "prompt is too long"
-
-
-def read_usage(usage: Any) -> Usage:
-    """Anthropic's `input_tokens` excludes what was cached, as ours does."""
-    if not isinstance(usage, Mapping):
-        return Usage()
-    written = usage.get("cache_creation")
-    five, hour = _count(written, "ephemeral_5m_input_tokens"), _count(written, "ephemeral_1h_input_tokens")
-    if five is None and hour is None:
-        five = _count(usage, "cache_creation_input_tokens")
-    tools = usage.get("server_tool_use")
-    counts = [count for name in tools or () if (count := _count(tools, name)) is not None]
-    return Usage(
-        input_uncached=_count(usage, "input_tokens"),
-        cache_read=_count(usage, "cache_read_input_tokens"),
-        cache_write_5m=five,
-        cache_write_1h=hour,
-        output=_count(usage, "output_tokens"),
-        reasoning=_count(usage.get("output_tokens_details"), "thinking_tokens"),
-        server_tool_requests=sum(counts) if counts else None,
-    )
-
-
-def _count(values: Any, name: str) -> int | None:
-    value = values.get(name) if isinstance(values, Mapping) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def read_stop(reason: Any, has_calls: bool) -> Stop:
@@ -155,7 +130,7 @@ class StreamReader:
 
     __slots__ = (
         "_calls", "_given", "_has_arguments", "_id", "_is_started", "_kinds", "_malformed", "_reason", "_signatures",
-        "has_ended", "has_finished",
+        "_usage", "has_ended", "has_finished",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -166,6 +141,7 @@ class StreamReader:
         self._signatures: dict[int, str] = {}
         self._malformed = 0
         self._id = ""
+        self._usage = Usage()  # as it was said at the start
         self._is_started = False
         self.has_ended = False
         self.has_finished = False
@@ -200,9 +176,7 @@ class StreamReader:
             case "ping":
                 return [Pinged()]
             case "error":
-                error_object = data.get("error")
-                error_object = error_object if isinstance(error_object, dict) else {}
-                return [Failed(_string(error_object, "type"), _string(error_object, "message"))]
+                return [read_failure(data.get("error"))]
             case _:
                 return []  # the vendor adds types of events; unknown ones are to be ignored
 
@@ -221,7 +195,8 @@ class StreamReader:
         if not isinstance(message, Mapping):
             return [Started("", Usage())]
         self._id = _string(message, "id")
-        return [Started(self._id, read_usage(message.get("usage")))]
+        self._usage = read_usage(message.get("usage"))
+        return [Started(self._id, self._usage)]
 
     def _block_start(self, data: Mapping[str, Any]) -> list[Event]:
         index, block = _index(data), data.get("content_block")
@@ -289,7 +264,7 @@ class StreamReader:
     def _message_delta(self, data: Mapping[str, Any]) -> list[Event]:
         events: list[Event] = []
         if data.get("usage") is not None:
-            events.append(UsageSeen(read_usage(data["usage"])))
+            events.append(UsageSeen(read_usage(data["usage"], self._usage)))
         delta = data.get("delta")
         if isinstance(delta, Mapping) and delta.get("stop_reason") is not None and not self.has_finished:
             for index in [index for index, kind in self._kinds.items() if kind == "tool_use"]:
@@ -303,6 +278,12 @@ class StreamReader:
             stop = read_stop(delta["stop_reason"], bool(self._calls))
             events.append(Finished(stop, sequence if isinstance(sequence, str) else None))
         return events
+
+
+def read_failure(error: Any) -> Failed:
+    """The `error` of an error event."""
+    values = error if isinstance(error, Mapping) else {}
+    return Failed(_string(values, "type"), _string(values, "message"))
 
 
 def _index(data: Mapping[str, Any]) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from relay_edge.protocols.budgets import ANSWER_TOKENS, BUDGETS
 from relay_edge.protocols.canonical import (
     Effort,
     Reasoning,
@@ -15,22 +16,12 @@ from relay_edge.protocols.canonical import (
     ToolUse,
     Turn,
 )
+from relay_edge.protocols.fitness import max_tokens_of
 from relay_edge.protocols.model_traits import Sampling, ThinkingMode, Traits
 from relay_edge.protocols.notes import Notes
+from relay_edge.protocols.signatures import is_anthropics
 
 LEAST_BUDGET_TOKENS = 1_024
-BUDGETS = {
-    Effort.MINIMAL: 1_024,
-    Effort.LOW: 2_048,
-    Effort.MEDIUM: 8_192,
-    Effort.HIGH: 16_384,
-    Effort.XHIGH: 24_576,
-    Effort.MAX: 32_768,
-}
-"""Tokens of thinking for an effort, at models that take a budget; `openai_chat/write_request.py` has the way back."""
-
-ANSWER_TOKENS = 4_096
-"""Left for the answer itself where the caller's max_tokens has no room for a budget."""
 
 
 @dataclass(slots=True)
@@ -54,7 +45,8 @@ def sampled(
     request: Request, turns: list[Turn], choice: Mapping[str, Any] | None, traits: Traits, notes: Notes
 ) -> Sampled:
     """The settings. Takes blocks of thinking out of `turns` that Anthropic would refuse."""
-    settings = Sampled(_max_tokens(request, traits, notes), request.temperature, request.top_p, request.top_k)
+    max_tokens = max_tokens_of(request, traits, notes) or traits.default_max_tokens
+    settings = Sampled(max_tokens, request.temperature, request.top_p, request.top_k)
     _drop_unsigned(turns, notes)
     if request.reasoning is not None:
         _think(settings, request.reasoning, traits, notes)
@@ -68,16 +60,6 @@ def sampled(
     return settings
 
 
-def _max_tokens(request: Request, traits: Traits, notes: Notes) -> int:
-    wanted, limit = request.max_tokens, traits.max_output_tokens
-    if wanted is None:
-        return traits.default_max_tokens
-    if limit is not None and wanted > limit:
-        notes.add("clamped", "max_tokens")
-        return limit
-    return wanted
-
-
 def _think(settings: Sampled, wish: Reasoning, traits: Traits, notes: Notes) -> None:
     effort = None if wish.effort is Effort.NONE else wish.effort
     match traits.thinking:
@@ -89,7 +71,11 @@ def _think(settings: Sampled, wish: Reasoning, traits: Traits, notes: Notes) -> 
             if wish.is_on:
                 settings.thinking = {"type": "adaptive"}
             if effort is not None:
-                settings.output_config["effort"] = Effort.LOW.value if effort is Effort.MINIMAL else effort.value
+                effort = Effort.LOW if traits.efforts is None and effort is Effort.MINIMAL else effort
+                nearest = traits.nearest_effort(effort)
+                if nearest is not effort:
+                    notes.add("approximated", "reasoning_effort")
+                settings.output_config["effort"] = nearest.value
         case ThinkingMode.MANUAL:
             if wish.is_on:
                 _budget(settings, wish.budget_tokens or BUDGETS[effort or Effort.MEDIUM], traits, notes)
@@ -110,10 +96,10 @@ def _budget(settings: Sampled, budget: int, traits: Traits, notes: Notes) -> Non
 def _drop_unsigned(turns: list[Turn], notes: Notes) -> None:
     """Reasoning of another model, or without its signature, must never be put into Claude's mouth."""
     for place, turn in enumerate(turns):
-        if any(isinstance(block, Thinking) and not block.signature for block in turn.blocks):
-            kept = tuple(block for block in turn.blocks if not isinstance(block, Thinking) or block.signature)
+        kept = tuple(b for b in turn.blocks if not isinstance(b, Thinking) or is_anthropics(b.signature))
+        if len(kept) < len(turn.blocks):
             turns[place] = Turn(turn.role, kept, turn.place)
-            notes.dropped("messages.reasoning")  # dropped: thinking without a signature: Anthropic refuses it
+            notes.dropped("messages.reasoning", turn.place)  # dropped: unsigned thinking: Anthropic refuses it
     turns[:] = [turn for turn in turns if turn.blocks]
 
 

@@ -1,11 +1,13 @@
 """Anthropic's Messages (docs.anthropic.com/en/api/messages, read 2026-11)."""
 
+import re
 from collections.abc import Mapping
 
 from multidict import MultiMapping
 
 from relay_contract.nouns import WireShape
 from relay_edge.error_shapes import ErrorShape
+from relay_edge.protocols.anthropic_messages.watch import MessagesWatch
 from relay_edge.protocols.sse import named_event
 from relay_edge.protocols.surface import Surface, sound_header
 
@@ -38,11 +40,13 @@ def error_event(body: bytes) -> bytes:
 
 SURFACE = Surface(
     shape=WireShape.ANTHROPIC_MESSAGES,
+    name="messages",
     error_shape=ErrorShape.ANTHROPIC,
     path="/v1/messages",
     upstream_path="/messages",
     credential_lines=credential_lines,
     caller_lines=caller_lines,
     error_event=error_event,
-    last_event=b"message_stop",
+    last_event=re.compile(rb'[\r\n](?:event: ?|data: ?\{"type": ?")message_stop\b'),
+    watch=MessagesWatch,
 )

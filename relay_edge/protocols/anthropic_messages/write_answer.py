@@ -36,6 +36,7 @@ from relay_edge.protocols.canonical import (
     Usage,
     UsageSeen,
 )
+from relay_edge.protocols.conversation import bare_id
 from relay_edge.protocols.fields import encode, object_text
 from relay_edge.protocols.notes import Notes
 from relay_edge.protocols.sse import named_event
@@ -63,7 +64,7 @@ def reason_of(stop: Stop, notes: Notes) -> str:
 
 def answer_id(own: str, context: ReplyContext) -> str:
     """An id in this shape's form, by which the host's own can still be found."""
-    return own if own.startswith("msg_") else f"msg_{(own or context.id).removeprefix('chatcmpl-')}"
+    return own if own.startswith("msg_") else f"msg_{bare_id(own or context.id)}"
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:
@@ -234,14 +235,14 @@ class StreamWriter:
         return self._started() + self._in_block("text", {"type": "text_delta", "text": text})
 
     def _thinking(self, text: str) -> bytes:
-        if self._open == "tool_use":
+        if self._is_call_open():
             return b""  # dropped: reasoning that goes on after a call began: no block can take it
         return self._started() + self._in_block("thinking", {"type": "thinking_delta", "thinking": text})
 
     def _thinking_ended(self, signature: str) -> bytes:
         start = self._started()
         if signature:
-            if self._open == "tool_use":
+            if self._is_call_open():
                 return b""  # dropped: reasoning that is signed after a call began: no block can take it
             start += self._in_block("thinking", {"type": "signature_delta", "signature": signature})
         return start + (self._close() if self._open == "thinking" else b"")
@@ -281,6 +282,9 @@ class StreamWriter:
             self._waiting.append(_Waiting(None))
             self._waiting[-1].parts.append(part)
         return b""
+
+    def _is_call_open(self) -> bool:
+        return bool(self._waiting) or (self._open == "tool_use" and not self._is_call_whole())
 
     def _is_call_whole(self) -> bool:
         return bool(self._arguments) and object_text("".join(self._arguments)) is not None

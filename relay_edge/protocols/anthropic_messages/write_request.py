@@ -10,6 +10,7 @@ import msgspec
 from relay_contract.errors import BadField
 from relay_edge.protocols.anthropic_messages.sampling import Sampled, sampled
 from relay_edge.protocols.canonical import (
+    Audio,
     Block,
     CacheMark,
     Document,
@@ -30,6 +31,7 @@ from relay_edge.protocols.canonical import (
 )
 from relay_edge.protocols.conversation import ToolNames, fitting_id, in_order
 from relay_edge.protocols.fields import encode
+from relay_edge.protocols.fitness import check_end, json_instruction
 from relay_edge.protocols.model_traits import Traits
 from relay_edge.protocols.notes import Notes
 from relay_edge.protocols.written import Written
@@ -41,16 +43,17 @@ OUTPUT_TOOL = "relay_json_answer"
 
 _MODES = {ToolMode.AUTO: "auto", ToolMode.ANY: "any", ToolMode.NONE: "none", ToolMode.NAMED: "tool"}
 _E_MAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-_JSON_WANTED = "Answer with one JSON object and nothing else: no words around it, no code fence."
 
 
 def write_request(request: Request, upstream_name: str, traits: Traits, notes: Notes) -> Written:
     """Raises BadField for what Anthropic would refuse, by the caller's own places."""
     names = ToolNames(MAX_TOOL_NAME)
-    system = _system(request.turns, notes)
-    turns = in_order((turn for turn in request.turns if turn.role is not Role.SYSTEM), notes)
+    system, others = _system(request.turns, traits, notes)
+    turns = in_order(others, notes)
+    if not turns:
+        raise BadField(request.turns_place, "there has to be a message of the user that is not empty.")
     _check_ends(turns, traits)
-    tools = [_tool(tool, names, traits, notes) for tool in _allowed(request)]
+    tools = [_tool(tool, names, traits, notes) for tool in request.allowed_tools]
     choice = _tool_choice(request, bool(tools), names)
     if not tools and (stubs := _stubs(turns, names)):
         tools, choice = stubs, {"type": "none"}
@@ -64,7 +67,7 @@ def write_request(request: Request, upstream_name: str, traits: Traits, notes: N
             tools = [{"name": OUTPUT_TOOL, "description": "The answer.", "input_schema": request.output.schema}]
             choice, output_tool = {"type": "tool", "name": OUTPUT_TOOL}, OUTPUT_TOOL
         else:
-            system.append(Text(_instruction(request)))
+            system.append(Text(json_instruction(request.output)))
             notes.add("approximated", "response_format")
     document = _document(request, upstream_name, settings, notes)
     if system:
@@ -100,29 +103,36 @@ def _document(request: Request, upstream_name: str, settings: Sampled, notes: No
         document["service_tier"] = "auto"
     elif request.service_tier not in (None, "default"):
         notes.dropped("service_tier")  # dropped: service_tier: the vendors' tiers are different things
+    for name in ("seed", "frequency_penalty", "presence_penalty"):
+        if getattr(request, name) is not None:
+            notes.dropped(name)  # dropped: seed, penalties: Anthropic has no such parameters
     return document
 
 
-def _system(turns: Sequence[Turn], notes: Notes) -> list[Text]:
+def _system(turns: Sequence[Turn], traits: Traits, notes: Notes) -> tuple[list[Text], list[Turn]]:
+    """What goes to the top, and the other turns. A later system message stays where it is if the model takes one there:
+    right after a turn of the user's, with the model's after it or nothing at all."""
     texts: list[Text] = []
-    has_others = False
-    for turn in turns:
+    others: list[Turn] = []
+    for place, turn in enumerate(turns):
         if turn.role is not Role.SYSTEM:
-            has_others = True
+            others.append(turn)
             continue
-        if has_others:
-            notes.add("moved", "messages.system")  # to the top: models before Claude 5 take it nowhere else
+        is_late = bool(others)
+        following = turns[place + 1].role if place + 1 < len(turns) else Role.ASSISTANT
+        if is_late and traits.takes_late_system and turns[place - 1].role is Role.USER and following is Role.ASSISTANT:
+            others.append(turn)
+            continue
+        if is_late:
+            notes.add("moved", "messages.system")  # to the top: this model takes it nowhere else
         texts += [block for block in turn.blocks if isinstance(block, Text) and block.text.strip()]
-    return texts
+    return texts, others
 
 
 def _check_ends(turns: Sequence[Turn], traits: Traits) -> None:
-    if not turns:
-        raise BadField("messages", "there has to be a message of the user that is not empty.")
     if turns[0].role is not Role.USER:
         raise BadField(turns[0].place, "the first message has to be the user's at the host of this model.")
-    if turns[-1].role is Role.ASSISTANT and not traits.takes_prefill:
-        raise BadField(turns[-1].place, "this model takes no beginning of its own answer as the last message.")
+    check_end(turns, traits)
 
 
 def _sendable(turns: Sequence[Turn], settings: Sampled) -> Sequence[Turn]:
@@ -135,13 +145,6 @@ def _sendable(turns: Sequence[Turn], settings: Sampled) -> Sequence[Turn]:
     if not isinstance(end, Text):
         return turns
     return [*turns[:-1], Turn(last.role, (*last.blocks[:-1], Text(end.text.rstrip(), end.cache)), last.place)]
-
-
-def _allowed(request: Request) -> tuple[Tool, ...]:
-    choice = request.tool_choice
-    if choice is None or not choice.allowed:
-        return request.tools
-    return tuple(tool for tool in request.tools if tool.name in choice.allowed)
 
 
 def _tool(tool: Tool, names: ToolNames, traits: Traits, notes: Notes) -> dict[str, Any]:
@@ -176,13 +179,6 @@ def _stubs(turns: Sequence[Turn], names: ToolNames) -> list[dict[str, Any]]:
     return [{"name": names.sent(name), "input_schema": {"type": "object", "properties": {}}} for name in used]
 
 
-def _instruction(request: Request) -> str:
-    assert request.output is not None
-    if request.output.schema is None:
-        return _JSON_WANTED
-    return f"{_JSON_WANTED} It has to fit this JSON schema:\n{encode(request.output.schema).decode()}"
-
-
 def _block(block: Block, names: ToolNames) -> dict[str, Any]:
     written: dict[str, Any]
     match block:
@@ -194,6 +190,10 @@ def _block(block: Block, names: ToolNames) -> dict[str, Any]:
             return _with_mark({"type": "image", "source": _image_source(block)}, block.cache)
         case Document():
             return _written_document(block)
+        case Audio():
+            raise BadField(
+                block.place, "the host of this model takes no sound; leaving it out would change what is asked."
+            )
         case Thinking():
             return {"type": "thinking", "thinking": block.text, "signature": block.signature}
         case RedactedThinking():

@@ -35,6 +35,7 @@ from relay_edge.protocols.canonical import (
     UsageSeen,
 )
 from relay_edge.protocols.fields import decode_object, encode, object_text
+from relay_edge.protocols.openai_chat.usage import read_usage
 from relay_edge.protocols.sse import ServerSentEvent
 
 _STOPS = {
@@ -48,32 +49,6 @@ _NO_ID = ("", "null", "None")
 MAX_CALLS = 512
 MAX_MALFORMED = 1
 """A garbled event is skipped once; a second one says that the stream cannot be trusted."""
-
-
-def read_usage(usage: Any) -> Usage:
-    """OpenAI's `prompt_tokens` includes what was cached; ours are apart."""
-    if not isinstance(usage, Mapping):
-        return Usage()
-    prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-    details, made = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
-    read = _count(details, "cached_tokens")
-    if read is None:
-        read = _count(usage, "prompt_cache_hit_tokens")  # DeepSeek's name for it
-    written = _count(details, "cache_write_tokens")
-    return Usage(
-        input_uncached=None if prompt is None else max(0, prompt - (read or 0) - (written or 0)),
-        cache_read=read,
-        cache_write_5m=written,
-        output=completion,
-        reasoning=_count(made, "reasoning_tokens"),
-        audio_input=_count(details, "audio_tokens"),
-        audio_output=_count(made, "audio_tokens"),
-    )
-
-
-def _count(values: Any, name: str) -> int | None:
-    value = values.get(name) if isinstance(values, Mapping) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def read_stop(reason: Any, has_calls: bool, has_refused: bool) -> Stop:
@@ -249,7 +224,7 @@ class StreamReader:
                 raise UpstreamProtocolError("The upstream host's stream is garbled.") from error
             return []
         if chunk.get("error") is not None:
-            return [_failed(chunk["error"])]
+            return [read_failure(chunk["error"])]
         return self._chunk(chunk)
 
     def end(self) -> list[Event]:
@@ -372,7 +347,8 @@ class StreamReader:
         events.append(Finished(read_stop(reason, bool(self._calls), self._has_refused)))
 
 
-def _failed(error: Any) -> Failed:
+def read_failure(error: Any) -> Failed:
+    """The `error` of a chunk."""
     if not isinstance(error, Mapping):
         return Failed("", str(error)[:500])
     kind = error.get("code") or error.get("type")

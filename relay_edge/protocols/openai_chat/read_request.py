@@ -6,15 +6,12 @@ without it is refused.
 
 from typing import Any
 
-from relay_contract.errors import BadField
 from relay_edge.protocols.canonical import (
     Block,
     CacheMark,
     Document,
     Effort,
     Image,
-    Inline,
-    Link,
     OutputSchema,
     Reasoning,
     RedactedThinking,
@@ -27,8 +24,8 @@ from relay_edge.protocols.canonical import (
     ToolUse,
     Turn,
 )
-from relay_edge.protocols.fields import Fields, decode_object, object_text
-from relay_edge.protocols.media import PDF, check_image_type, read_data_uri, text_of
+from relay_edge.protocols.fields import Fields, decode_object
+from relay_edge.protocols.media import read_file, read_image, read_sound
 from relay_edge.protocols.notes import Notes
 from relay_edge.protocols.openai_chat.read_tools import read_cache_mark, read_tool_choice, read_tools
 
@@ -38,9 +35,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "logprobs": (False,),
     "top_logprobs": (0,),
     "logit_bias": ({},),
-    "seed": (),
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
     "prediction": (),
     "store": (False,),
     "verbosity": ("medium",),
@@ -74,6 +68,9 @@ def read_request(body: bytes, notes: Notes) -> Request:
         top_p=call.number("top_p"),
         top_k=call.count("top_k"),
         stop=_stop(call),
+        seed=_seed(call),
+        frequency_penalty=call.number("frequency_penalty") or None,
+        presence_penalty=call.number("presence_penalty") or None,
         reasoning=_reasoning(call),
         output=_output(call),
         user=_user(call),
@@ -116,6 +113,13 @@ def _stop(call: Fields) -> tuple[str, ...]:
     if isinstance(call.value("stop"), str):
         return (call.value("stop"),)
     return call.texts("stop")
+
+
+def _seed(call: Fields) -> int | None:
+    seed = call.count("seed", -(2**63))
+    if seed is not None and seed >= 2**63:
+        raise call.refuse("seed", "is out of range.")
+    return seed
 
 
 def _reasoning(call: Fields) -> Reasoning | None:
@@ -223,7 +227,7 @@ class _Messages:
             name = older.required_text("name")
             call_id = f"call_{message.place.removeprefix('messages[').removesuffix(']')}"
             self._pending_functions[name] = call_id
-            blocks.append(ToolUse(call_id, name, _arguments(older)))
+            blocks.append(ToolUse(call_id, name, older.object_text("arguments")))
         return tuple(blocks)
 
 
@@ -251,19 +255,9 @@ def _tool_call(call: Fields) -> ToolUse:
     if kind != "function":
         raise call.refuse("type", f"calls of type {kind[:40]!r} have no counterpart at the host of this model.")
     function = call.required_object("function")
-    found = ToolUse(call.required_text("id"), function.required_text("name"), _arguments(function))
+    found = ToolUse(call.required_text("id"), function.required_text("name"), function.object_text("arguments"))
     function.done()
     return found
-
-
-def _arguments(function: Fields) -> str:
-    text = function.text("arguments") or ""
-    if not text.strip():
-        return "{}"
-    compact = object_text(text)
-    if compact is None:
-        raise function.refuse("arguments", "is not the text of a JSON object.")
-    return compact
 
 
 def _part(part: Fields, kind: str) -> Block:
@@ -278,7 +272,7 @@ def _part(part: Fields, kind: str) -> Block:
             image = part.required_object("image_url")
             if image.text("detail") not in (None, "auto"):
                 image.drop("detail")  # dropped: detail: only OpenAI lets callers choose it
-            source = _image_source(image)
+            source = read_image(image.required_text("url"), image.at("url"))
             image.done()
             return Image(source, cache)
         case "file":
@@ -287,41 +281,15 @@ def _part(part: Fields, kind: str) -> Block:
             file.done()
             return document
         case "input_audio":
-            raise part.refuse(
-                "type", "input_audio: the host of this model takes no sound; leaving it out would change what is asked."
-            )
+            return read_sound(part)
         case other:
             raise part.refuse("type", f"{other[:40]!r} has no counterpart at the host of this model.")
-
-
-def _image_source(image: Fields) -> Inline | Link:
-    url = image.required_text("url")
-    if url[:5].lower() != "data:":
-        if not url.lower().startswith(("http://", "https://")):
-            raise image.refuse("url", "has to be an http(s) address or a data URI.")
-        return Link(url)
-    inline = read_data_uri(url)
-    if inline is None:
-        raise image.refuse("url", "is not a data URI in base64.")
-    check_image_type(inline, image.at("url"))
-    return inline
 
 
 def _file(file: Fields, cache: CacheMark | None) -> Document:
     if file.has("file_id"):
         raise file.refuse("file_id", "files stored with one vendor cannot be read by another; send file_data.")
-    data = file.required_text("file_data")
-    title = file.text("filename") or ""
-    inline = read_data_uri(data)
-    if inline is None:
-        raise file.refuse("file_data", "is not a data URI in base64.")
-    if inline.media_type == PDF:
-        return Document(inline, title, cache)
-    if inline.media_type.startswith("text/"):
-        text = text_of(inline)
-        if text is not None:
-            return Document(Text(text), title, cache)
-    raise BadField(file.at("file_data"), "has to be a PDF or plain text in UTF-8.")
+    return read_file(file.required_text("file_data"), file.text("filename") or "", cache, file.at("file_data"))
 
 
 def _marked(turn: Turn, cache: CacheMark) -> Turn:

@@ -16,13 +16,14 @@ def read_tools(call: Fields) -> tuple[Tool, ...]:
         if kind != "function":
             raise tool.refuse("type", f"tools of type {kind[:40]!r} have no counterpart at the host of this model.")
         cache = read_cache_mark(tool)
-        tools.append(_function(tool.required_object("function"), cache))
+        tools.append(read_function(tool.required_object("function"), cache))
         tool.done()
-    tools += [_function(function, None) for function in call.objects("functions")]  # the form before tools
+    tools += [read_function(function, None) for function in call.objects("functions")]  # the form before tools
     return tuple(tools)
 
 
-def _function(function: Fields, cache: CacheMark | None) -> Tool:
+def read_function(function: Fields, cache: CacheMark | None) -> Tool:
+    """Name, description, parameters and `strict` of one function."""
     schema = function.mapping("parameters") or {"type": "object", "properties": {}}
     if schema.get("type", "object") != "object":
         raise function.refuse("parameters", "the type of a tool's parameters has to be object.")

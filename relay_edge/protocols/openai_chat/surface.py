@@ -1,9 +1,12 @@
 """OpenAI's Chat Completions (platform.openai.com/docs/api-reference/chat, read 2026-11)."""
 
+import re
 from collections.abc import Mapping
 
 from relay_contract.nouns import WireShape
 from relay_edge.error_shapes import ErrorShape
+from relay_edge.protocols.openai_chat.ask_usage import request_for
+from relay_edge.protocols.openai_chat.watch import ChatWatch
 from relay_edge.protocols.sse import data_event
 from relay_edge.protocols.surface import Surface, sound_header
 
@@ -25,11 +28,14 @@ def error_event(body: bytes) -> bytes:
 
 SURFACE = Surface(
     shape=WireShape.OPENAI_CHAT,
+    name="chat_completions",
     error_shape=ErrorShape.OPENAI,
     path="/v1/chat/completions",
     upstream_path="/chat/completions",
     credential_lines=credential_lines,
     caller_lines=caller_lines,
     error_event=error_event,
-    last_event=b"[DONE]",
+    last_event=re.compile(rb"[\r\n]data: ?\[DONE\]"),
+    watch=ChatWatch,
+    request_for=request_for,
 )

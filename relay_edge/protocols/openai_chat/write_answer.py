@@ -32,6 +32,7 @@ from relay_edge.protocols.canonical import (
     Usage,
     UsageSeen,
 )
+from relay_edge.protocols.conversation import bare_id
 from relay_edge.protocols.fields import encode
 from relay_edge.protocols.notes import Notes
 from relay_edge.protocols.sse import comment
@@ -58,7 +59,7 @@ def reason_of(stop: Stop, notes: Notes) -> str:
 
 def answer_id(own: str, context: ReplyContext) -> str:
     """An id in this shape's form, by which the host's own can still be found."""
-    return own if own.startswith("chatcmpl-") else f"chatcmpl-{(own or context.id).removeprefix('msg_')}"
+    return own if own.startswith("chatcmpl-") else f"chatcmpl-{bare_id(own or context.id)}"
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:
@@ -69,11 +70,16 @@ def usage_of(usage: Usage) -> dict[str, Any]:
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
     }
-    details: dict[str, int] = {}
+    details: dict[str, Any] = {}
     if usage.cache_read is not None:
         details["cached_tokens"] = usage.cache_read
     if usage.cache_write_5m is not None or usage.cache_write_1h is not None:
         details["cache_write_tokens"] = (usage.cache_write_5m or 0) + (usage.cache_write_1h or 0)
+        if usage.cache_write_1h:  # priced apart; gateways of this shape say it like this
+            details["cache_creation_token_details"] = {
+                "ephemeral_5m_input_tokens": usage.cache_write_5m or 0,
+                "ephemeral_1h_input_tokens": usage.cache_write_1h,
+            }
     if usage.audio_input is not None:
         details["audio_tokens"] = usage.audio_input
     if details:

@@ -1,10 +1,11 @@
 """A canonical request -> a chat completion call (platform.openai.com/docs/api-reference/chat/create, read 2026-11)."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from relay_contract.errors import BadField
+from relay_edge.protocols.budgets import effort_of_budget
 from relay_edge.protocols.canonical import (
+    Audio,
     Block,
     Document,
     Effort,
@@ -12,6 +13,7 @@ from relay_edge.protocols.canonical import (
     Inline,
     JsonObject,
     Link,
+    OutputSchema,
     Reasoning,
     RedactedThinking,
     Refusal,
@@ -27,6 +29,7 @@ from relay_edge.protocols.canonical import (
 )
 from relay_edge.protocols.conversation import ToolNames, fitting_id, in_order
 from relay_edge.protocols.fields import encode
+from relay_edge.protocols.fitness import check_end, json_instruction, max_tokens_of, sampling_of
 from relay_edge.protocols.media import write_data_uri
 from relay_edge.protocols.model_traits import Traits
 from relay_edge.protocols.notes import Notes
@@ -37,33 +40,34 @@ MAX_ID = 40
 MAX_STOPS = 4
 
 _MODES = {ToolMode.AUTO: "auto", ToolMode.ANY: "required", ToolMode.NONE: "none"}
-_EFFORT_UP_TO = ((2_048, Effort.LOW), (8_192, Effort.MEDIUM))
-"""Budgets in tokens as efforts; what is above is high. `anthropic_messages/sampling.py` has the way back."""
 
 
 def write_request(request: Request, upstream_name: str, traits: Traits, notes: Notes) -> Written:
     """Raises BadField for what no chat completion can say, by the caller's own places."""
     names = ToolNames(MAX_TOOL_NAME)
-    system = _system(request.turns, traits)
-    turns = in_order((turn for turn in request.turns if turn.role is not Role.SYSTEM), notes)
-    if not turns:
-        raise BadField("messages", "there has to be a message that is not empty.")
+    turns = in_order(request.turns, notes)
+    if all(turn.role is Role.SYSTEM for turn in turns):
+        raise BadField(request.turns_place, "there has to be a message that is not empty.")
+    check_end(turns, traits)
     document: dict[str, Any] = {"model": upstream_name}
-    messages: list[dict[str, Any]] = [system] if system else []
-    _note_marks(request, notes)
-    for turn in turns:
-        messages += _assistant(turn, names, notes) if turn.role is Role.ASSISTANT else _user(turn, notes)
+    note_marks(request, notes)
+    messages = [message for turn in turns for message in _messages(turn, names, traits, notes)]
     document["messages"] = messages
     if request.is_stream:
         document["stream"] = True
         document["stream_options"] = {"include_usage": True}  # asked always: what a call used has to be known
-    if request.max_tokens is not None:
-        document["max_completion_tokens" if traits.is_reasoning else "max_tokens"] = request.max_tokens
+    if (max_tokens := max_tokens_of(request, traits, notes)) is not None:
+        document["max_completion_tokens" if traits.is_reasoning else "max_tokens"] = max_tokens
     _write_sampling(document, request, traits, notes)
-    _write_reasoning(document, request.reasoning, traits, notes)
+    if effort := effort_of(request.reasoning, traits, notes):
+        document["reasoning_effort"] = effort
     _write_tools(document, request, names)
     if request.output is not None:
-        document["response_format"] = _response_format(request)
+        if request.output.schema is not None and traits.refuses_output_schema:
+            messages.insert(0, {"role": "system", "content": json_instruction(request.output)})
+            notes.add("approximated", "response_format")
+        else:
+            document["response_format"] = _response_format(request.output)
     if request.user:
         document["user"] = request.user
     if request.service_tier == "auto":
@@ -73,15 +77,19 @@ def write_request(request: Request, upstream_name: str, traits: Traits, notes: N
     return Written(encode(document), names.back, None)
 
 
-def _system(turns: Sequence[Turn], traits: Traits) -> dict[str, Any] | None:
-    texts = [block.text for turn in turns if turn.role is Role.SYSTEM for block in turn.blocks
-             if isinstance(block, Text) and block.text.strip()]  # fmt: skip
-    if not texts:
-        return None
-    return {"role": "developer" if traits.is_reasoning else "system", "content": "\n".join(texts)}
+def _messages(turn: Turn, names: ToolNames, traits: Traits, notes: Notes) -> list[dict[str, Any]]:
+    match turn.role:
+        case Role.SYSTEM:
+            text = "\n".join(block.text for block in turn.blocks if isinstance(block, Text))
+            return [{"role": "developer" if traits.is_reasoning else "system", "content": text}]
+        case Role.ASSISTANT:
+            return _assistant(turn, names, traits, notes)
+        case Role.USER:
+            return _user(turn, notes)
 
 
-def _note_marks(request: Request, notes: Notes) -> None:
+def note_marks(request: Request, notes: Notes) -> None:
+    """Says that the caller's marks for a cache go nowhere."""
     marked = any(getattr(block, "cache", None) for turn in request.turns for block in turn.blocks)
     if marked or any(tool.cache for tool in request.tools):
         notes.dropped("cache_control")  # dropped: cache_control: these hosts decide themselves what they cache
@@ -125,6 +133,9 @@ def _part(block: Block, turn: Turn, notes: Notes) -> dict[str, Any]:
             return {"type": "image_url", "image_url": {"url": url}}
         case Image(Inline() as inline):
             return {"type": "image_url", "image_url": {"url": write_data_uri(inline)}}
+        case Audio(Inline(media_type, data)):
+            form = media_type.removeprefix("audio/")
+            return {"type": "input_audio", "input_audio": {"data": data, "format": form}}
         case Document(Inline() as inline, title):
             return {"type": "file", "file": {"filename": title or "document.pdf", "file_data": write_data_uri(inline)}}
         case Document(Text(text), title):
@@ -136,11 +147,12 @@ def _part(block: Block, turn: Turn, notes: Notes) -> dict[str, Any]:
             raise BadField(turn.place, "holds content that is not possible in a message of the user.")
 
 
-def _assistant(turn: Turn, names: ToolNames, notes: Notes) -> list[dict[str, Any]]:
+def _assistant(turn: Turn, names: ToolNames, traits: Traits, notes: Notes) -> list[dict[str, Any]]:
     text = "".join(block.text for block in turn.blocks if isinstance(block, Text))
     refusal = "".join(block.text for block in turn.blocks if isinstance(block, Refusal))
-    if any(isinstance(block, Thinking | RedactedThinking) for block in turn.blocks):
-        notes.dropped("messages.thinking")  # dropped: thinking: these hosts refuse it in a request
+    thinking = "".join(block.text for block in turn.blocks if isinstance(block, Thinking))
+    if not traits.keeps_reasoning and any(isinstance(b, Thinking | RedactedThinking) for b in turn.blocks):
+        notes.dropped("messages.thinking", turn.place)  # dropped: thinking: most hosts of this shape refuse it
     calls = [
         {
             "id": fitting_id(block.id, MAX_ID),
@@ -155,20 +167,28 @@ def _assistant(turn: Turn, names: ToolNames, notes: Notes) -> list[dict[str, Any
     message: dict[str, Any] = {"role": "assistant", "content": text or None}
     if refusal:
         message["refusal"] = refusal
+    if thinking and traits.keeps_reasoning:
+        message["reasoning_content"] = thinking
     if calls:
         message["tool_calls"] = calls
     return [message]
 
 
 def _write_sampling(document: dict[str, Any], request: Request, traits: Traits, notes: Notes) -> None:
-    for name in ("temperature", "top_p"):
+    document.update(sampling_of(request, traits, notes))
+    if request.seed is not None:
+        document["seed"] = request.seed
+    for name in ("frequency_penalty", "presence_penalty"):
         if (value := getattr(request, name)) is not None:
             if traits.is_reasoning:
-                notes.dropped(name)  # dropped: reasoning models refuse sampling parameters
+                notes.dropped(name)  # dropped: penalties: reasoning models refuse them
             else:
                 document[name] = value
     if request.top_k is not None:
-        notes.dropped("top_k")  # dropped: top_k: OpenAI has no such parameter
+        if traits.takes_top_k:
+            document["top_k"] = request.top_k
+        else:
+            notes.dropped("top_k")  # dropped: top_k: OpenAI has no such parameter
     if request.stop:
         if traits.is_reasoning:
             notes.dropped("stop")  # dropped: stop: reasoning models refuse it
@@ -178,31 +198,39 @@ def _write_sampling(document: dict[str, Any], request: Request, traits: Traits, 
         document["stop"] = list(request.stop[:MAX_STOPS])
 
 
-def _write_reasoning(document: dict[str, Any], wish: Reasoning | None, traits: Traits, notes: Notes) -> None:
+def effort_of(wish: Reasoning | None, traits: Traits, notes: Notes) -> str | None:
+    """How hard one of OpenAI's models is told to think; None: nothing is said."""
     if wish is None:
-        return
-    if not traits.is_reasoning:
+        return None
+    if not traits.takes_effort:
         if wish.is_on or wish.effort is not None:
             notes.dropped("reasoning")  # dropped: reasoning: this model does not think, or is not told how hard
-        return
+        return None
     effort = wish.effort
     if effort is None and wish.budget_tokens is not None:
-        budget = wish.budget_tokens
-        effort = next((effort for most, effort in _EFFORT_UP_TO if budget <= most), Effort.HIGH)
+        effort = effort_of_budget(wish.budget_tokens)
         notes.add("approximated", "thinking.budget_tokens")
     if wish.is_on is False:
-        effort = None
-        notes.dropped("thinking")  # dropped: disabled thinking: most reasoning models cannot be told not to
-    if effort is Effort.MAX:
+        effort = Effort.NONE
+        if traits.efforts is None or Effort.NONE not in traits.efforts:
+            notes.dropped("thinking")  # dropped: disabled thinking: this model cannot be told not to
+            return None
+    if effort is Effort.MAX and traits.efforts is None:
         effort = Effort.XHIGH
-    if effort is not None:
-        document["reasoning_effort"] = effort.value
+    return None if effort is None else _nearest(effort, traits, notes)
+
+
+def _nearest(effort: Effort, traits: Traits, notes: Notes) -> str:
+    nearest = traits.nearest_effort(effort)
+    if nearest is not effort:
+        notes.add("approximated", "reasoning_effort")
+    return nearest.value
 
 
 def _write_tools(document: dict[str, Any], request: Request, names: ToolNames) -> None:
     if not request.tools:
         return
-    document["tools"] = [{"type": "function", "function": _function(tool, names)} for tool in request.tools]
+    document["tools"] = [{"type": "function", "function": _function(tool, names)} for tool in request.allowed_tools]
     choice = request.tool_choice
     if choice is not None:
         if choice.mode is ToolMode.NAMED:
@@ -223,9 +251,7 @@ def _function(tool: Tool, names: ToolNames) -> dict[str, Any]:
     return function
 
 
-def _response_format(request: Request) -> dict[str, Any]:
-    output = request.output
-    assert output is not None
+def _response_format(output: OutputSchema) -> dict[str, Any]:
     if output.schema is None:
         return {"type": "json_object"}
     schema: dict[str, Any] = {"name": output.name or "answer", "schema": output.schema}

@@ -1,14 +1,16 @@
-"""`manage.py catalog apply FILE | diff FILE | export`: the catalog as one YAML document.
+"""`manage.py catalog apply FILE | diff FILE | export | seed`: the catalog as one YAML document, and known vendors.
 
 `diff` ends with 0 when there is nothing to change and 2 when there is; an error ends with 1 and has changed nothing.
 """
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
 
 from relay_admin.catalog import document, export, plan
 
@@ -29,11 +31,17 @@ class Command(BaseCommand):
             action.add_argument("--prune", action="store_true", help="delete what the document's parts do not name")
             if name == "apply":
                 action.add_argument("--yes", action="store_true", help="do not ask")
+        _seed_arguments(
+            actions.add_parser("seed", help="add known vendors' hosts, models and prices; see docs/pricing.md")
+        )
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Raises CommandError with every problem of the document, each with its line."""
         if options["action"] == "export":
             self.stdout.write(export.as_yaml(export.export()), ending="")
+            return
+        if options["action"] == "seed":
+            self._seed(options)
             return
         try:
             self._plan(options)
@@ -56,6 +64,22 @@ class Command(BaseCommand):
         for key in minted:
             self.stdout.write(f"relay key {'/'.join(key.path)}, shown this once: {key.token}")
 
+    def _seed(self, options: dict[str, Any]) -> None:
+        # Here and not above: the data takes half a second to load, and the other actions have no use for it.
+        from relay_admin.catalog.seed import data, report, seeding, vendors  # noqa: PLC0415
+
+        asked = data.known() if options["all"] else options["provider"] or vendors.USUAL
+        try:
+            wanted = data.read(asked, timezone.now().date())
+        except KeyError as error:
+            known = ", ".join(data.known())
+            raise CommandError(f"There is no provider {error.args[0]} in the data. It has: {known}.") from error
+        if options["dry_run"]:
+            done = seeding.make(wanted.rows, restore=options["restore"])
+        else:
+            done = seeding.apply(wanted.rows, is_enabled=options["enable"], restore=options["restore"])
+        self.stdout.write(report.text(wanted, done, is_dry=options["dry_run"]))
+
     def _text(self, name: str) -> bytes:
         try:
             if name == "-":
@@ -70,3 +94,16 @@ class Command(BaseCommand):
             raise CommandError("Nothing was changed: there is no terminal to ask on. Add --yes to apply the plan.")
         if input("Apply these changes? [y/N] ").strip().lower() not in ("y", "yes"):
             raise CommandError("Nothing was changed.")
+
+
+def _seed_arguments(action: CommandParser) -> None:
+    action.add_argument("--provider", action="append", metavar="NAME", help="this vendor; may be given again")
+    action.add_argument("--all", action="store_true", help="every vendor of the data")
+    action.add_argument("--dry-run", action="store_true", help="show what would change")
+    action.add_argument(
+        "--enable",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="whether new models are enabled; without a host key none of them can be reached",
+    )
+    action.add_argument("--restore", action="store_true", help="make rows again that were seeded once and deleted")

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, transaction
 from psycopg import sql
 
-from relay_contract import intake, nouns
+from relay_contract import intake, nouns, traffic
 
 INTAKE_ROWS = (intake.RequestRow, intake.PayloadRow, intake.DeliveryRow)
 
@@ -33,7 +33,10 @@ class Command(BaseCommand):
         with transaction.atomic(), connection.cursor() as cursor:
             self._role(cursor, role, unquote(url.password))
             self._grants(cursor, sql.Identifier(role))
-        self.stdout.write(f"role {role}: may read {len(nouns.NOUNS)} nouns and insert {len(INTAKE_ROWS)} intake tables")
+        self.stdout.write(
+            f"role {role}: may read {len(nouns.NOUNS)} nouns and insert into"
+            f" {len(INTAKE_ROWS) + len(traffic.TRAFFIC_ROWS)} tables"
+        )
 
     def _role(self, cursor: Any, role: str, password: str) -> None:
         cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role])
@@ -52,6 +55,8 @@ class Command(BaseCommand):
             self._grant(cursor, "SELECT", noun.table, nouns.columns(noun), role)
         for row in INTAKE_ROWS:
             self._grant(cursor, "INSERT", row.table, intake.columns(row), role)
+        for traffic_row in traffic.TRAFFIC_ROWS:
+            self._grant(cursor, "INSERT", traffic_row.table, traffic.columns(traffic_row), role)
 
     def _grant(self, cursor: Any, verb: str, table: str, columns: tuple[str, ...], role: sql.Identifier) -> None:
         statement = sql.SQL("GRANT {verb} ({columns}) ON {table} TO {role}").format(

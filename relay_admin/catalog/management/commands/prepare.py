@@ -36,12 +36,19 @@ class Command(BaseCommand):
             call_command("bootstrap", stdout=self.stdout)
         if options["catalog"]:
             self._fill(str(options["catalog"]))
+        elif not self._has_rows():
+            self.stdout.write(
+                "catalog: empty; `manage.py catalog seed` adds known vendors with their models and prices"
+            )
 
     def _fill(self, file: str) -> None:
-        if any(noun._default_manager.exists() for noun in (Project, Host, Model, Policy, RateLimit)):
+        if self._has_rows():
             self.stdout.write("catalog: left as it is, it has rows")
         else:
             call_command("catalog", "apply", file, "--yes", stdout=self.stdout)
+
+    def _has_rows(self) -> bool:
+        return any(noun._default_manager.exists() for noun in (Project, Host, Model, Policy, RateLimit))
 
     def _is_behind(self) -> bool:
         loader = MigrationLoader(connection, ignore_no_migrations=True)

@@ -1,0 +1,150 @@
+"""`/api/v1/calls`: what calls to models used, what they cost, and how they went."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+from django.shortcuts import get_object_or_404
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.wire import CamelCaseSerializer, camel_case
+from relay_admin.traffic.models import Call
+from relay_admin.traffic.selectors import STATUS_CLASSES, calls_before, calls_with_names, in_status_class
+from relay_contract.nouns import KeyMode
+from relay_contract.pricing import usd_text
+from relay_contract.usage import METERS
+
+MAX_PAGE = 200
+
+
+class CallJson(CamelCaseSerializer):
+    """A call. Names are null when what they name was deleted; `cost` is null when the binding has no price."""
+
+    project = serializers.CharField(source="project_slug")
+    relay_key = serializers.SerializerMethodField()
+    usage = serializers.SerializerMethodField()
+    cost = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Call
+        fields = [
+            "id",
+            "request_id",
+            "received_at",
+            "project",
+            "relay_key",
+            "user_id",
+            "mode",
+            "surface",
+            "tags",
+            "requested_model",
+            "model",
+            "host",
+            "host_key_id",
+            "binding_id",
+            "status",
+            "error",
+            "error_source",
+            "finish",
+            "is_stream",
+            "attempts",
+            "usage_source",
+            "usage",
+            "cost",
+            "total_us",
+            "upstream_us",
+            "first_token_us",
+            "bytes_in",
+            "bytes_out",
+        ]
+
+    def get_relay_key(self, call: Call) -> dict[str, Any]:
+        """Named by the queryset, see `selectors`."""
+        return {"id": call.relay_key_id, "name": getattr(call, "relay_key_name", None)}
+
+    def get_usage(self, call: Call) -> dict[str, int]:
+        """Each meter."""
+        return {camel_case(meter): getattr(call, meter) for meter in METERS}
+
+    def get_cost(self, call: Call) -> dict[str, Any] | None:
+        """As an integer for sums, and as text for people."""
+        if call.cost_nanousd is None:
+            return None
+        return {"nanousd": call.cost_nanousd, "usd": usd_text(call.cost_nanousd), "pricingId": call.pricing_id}
+
+
+class Page(serializers.Serializer):
+    """Query of a list. `status` is one status or a class of them; `after` is the `next` of the page before."""
+
+    project = serializers.CharField(max_length=63, required=False)
+    key = serializers.IntegerField(min_value=1, max_value=2**63 - 1, required=False)
+    model = serializers.CharField(max_length=128, required=False)
+    host = serializers.CharField(max_length=63, required=False)
+    status = serializers.RegexField(rf"^(?:[1-5][0-9]{{2}}|{'|'.join(STATUS_CLASSES)})\Z", required=False)
+    error = serializers.CharField(max_length=64, required=False)
+    mode = serializers.ChoiceField([str(mode) for mode in KeyMode], required=False)
+    request = serializers.CharField(max_length=128, required=False)
+    since = serializers.DateTimeField(required=False)
+    until = serializers.DateTimeField(required=False)
+    after = serializers.UUIDField(required=False)
+    limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
+
+
+_LOOKUPS = {
+    "project": "project__slug",
+    "key": "relay_key_id",
+    "model": "model",
+    "host": "host",
+    "error": "error",
+    "mode": "mode",
+    "request": "request_id",
+    "since": "received_at__gte",
+    "until": "received_at__lt",
+}
+
+
+class CallsView(APIView):
+    """GET calls, newest first."""
+
+    permission_classes = [requires("traffic.view_call")]
+
+    def get(self, request: Request) -> Response:
+        """`{"results": [...], "next": id or null}`."""
+        unknown = set(request.query_params) - set(Page().fields)
+        if unknown:
+            raise serializers.ValidationError({name: ["There is no such filter."] for name in sorted(unknown)})
+        query = Page(data=request.query_params)
+        query.is_valid(raise_exception=True)
+        wanted = query.validated_data
+        rows = _narrowed(calls_with_names().order_by("-received_at", "-id"), wanted)
+        page = list(rows[: wanted["limit"] + 1])
+        more = len(page) > wanted["limit"]
+        page = page[: wanted["limit"]]
+        return Response({"results": CallJson(page, many=True).data, "next": str(page[-1].id) if more else None})
+
+
+class CallView(APIView):
+    """GET one call."""
+
+    permission_classes = [requires("traffic.view_call")]
+
+    def get(self, _request: Request, call_id: UUID) -> Response:
+        """404 for an id that is not known, or whose retention is over."""
+        return Response(CallJson(get_object_or_404(calls_with_names(), pk=call_id)).data)
+
+
+def _narrowed(rows: QuerySet[Call], wanted: dict[str, Any]) -> QuerySet[Call]:
+    """Raises ValidationError for an `after` that is gone."""
+    rows = rows.filter(**{lookup: wanted[name] for name, lookup in _LOOKUPS.items() if name in wanted})
+    if status := wanted.get("status"):
+        rows = rows.filter(in_status_class(status) if status in STATUS_CLASSES else Q(status=int(status)))
+    if "after" in wanted:
+        last = Call.objects.filter(pk=wanted["after"]).first()
+        if last is None:
+            raise serializers.ValidationError({"after": ["That call is not kept any more. Start with the first page."]})
+        rows = calls_before(rows, last)
+    return rows

@@ -1,0 +1,44 @@
+"""`POST /api/v1/resolve`: where a call of a relay key would go, and why. The edge answers; see `edge_client`."""
+
+from django.shortcuts import get_object_or_404
+from rest_framework import serializers
+from rest_framework.exceptions import APIException
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from relay_admin import edge_client
+from relay_admin.access.models import RelayKey
+from relay_admin.control_api.permissions import requires
+
+
+class EdgeUnavailable(APIException):
+    """The edge could not be asked. The control plane itself is well."""
+
+    status_code = 503
+    default_code = "edge_unavailable"
+
+
+class Question(serializers.Serializer):
+    """Body of a question. `relayKey` is a row's id, as `GET /api/v1/requests/...` tells it."""
+
+    relayKey = serializers.IntegerField(min_value=1, max_value=2**63 - 1)  # noqa: N815  # as on the wire
+    model = serializers.CharField(max_length=128)
+    surface = serializers.ChoiceField(list(edge_client.SURFACES), default="chat_completions")
+
+
+class ResolveView(APIView):
+    """POST a question; nothing is changed by it."""
+
+    permission_classes = [requires("access.view_relaykey")]
+
+    def post(self, call: Request) -> Response:
+        """200 with the edge's explanation, also of a call that would be refused."""
+        question = Question(data=call.data)
+        question.is_valid(raise_exception=True)
+        asked = question.validated_data
+        relay_key = get_object_or_404(RelayKey, pk=asked["relayKey"])
+        try:
+            return Response(edge_client.resolve(relay_key=relay_key, model=asked["model"], surface=asked["surface"]))
+        except edge_client.EdgeError as error:
+            raise EdgeUnavailable(str(error)) from error

@@ -1,0 +1,8 @@
+from django.apps import AppConfig
+
+
+class TrafficConfig(AppConfig):
+    """Calls to models and what they used."""
+
+    name = "relay_admin.traffic"
+    verbose_name = "Model calls"

@@ -1,0 +1,146 @@
+"""Storage of what passed through the edge. The edge inserts (`relay_contract.traffic` names the columns); Django reads.
+
+References carry no database constraint and names stand beside them: history outlives the catalog rows it speaks of.
+"""
+
+from django.db import models
+from django.db.models import Q
+
+from relay_admin.access.models import RelayKey, User
+from relay_admin.catalog.models import Host, HostBinding, HostKey, Model, Pricing, Project, choices
+from relay_contract import nouns, traffic
+from relay_contract.usage import UsageSource
+
+
+def _past(model: type[models.Model], *, null: bool = True) -> models.ForeignKey:
+    """A reference to a row that may be gone."""
+    return models.ForeignKey(
+        model, models.DO_NOTHING, null=null, db_constraint=False, db_index=False, related_name="+", editable=False
+    )
+
+
+class Call(models.Model):
+    """One call to a model, answered or not."""
+
+    id = models.UUIDField(primary_key=True)
+    request_id = models.CharField(max_length=128, db_index=True, help_text="As the caller knows it: x-request-id.")
+    received_at = models.DateTimeField()
+    project = _past(Project, null=False)
+    relay_key = _past(RelayKey, null=False)
+    user = _past(User)
+    mode = models.CharField(max_length=8, choices=choices(nouns.KeyMode))
+    surface = models.CharField(max_length=32)
+    requested_model = models.CharField(max_length=256)
+    model = models.CharField(max_length=128)
+    model_row = models.ForeignKey(
+        Model,
+        models.DO_NOTHING,
+        db_column="model_id",
+        null=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+        editable=False,
+    )
+    host = models.CharField(max_length=nouns.MAX_SLUG_LENGTH)
+    host_row = models.ForeignKey(
+        Host,
+        models.DO_NOTHING,
+        db_column="host_id",
+        null=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+        editable=False,
+    )
+    host_key = _past(HostKey)
+    binding = _past(HostBinding)
+    status = models.IntegerField(help_text="As the caller saw it; 499 for a caller who left.")
+    error = models.CharField(max_length=64)
+    error_source = models.CharField(max_length=16)
+    finish = models.CharField(max_length=32)
+    is_stream = models.BooleanField()
+    attempts = models.IntegerField()
+    usage_source = models.CharField(max_length=16, choices=choices(UsageSource))
+    input_tokens = models.BigIntegerField()
+    cache_read_tokens = models.BigIntegerField()
+    cache_write_5m_tokens = models.BigIntegerField()
+    cache_write_1h_tokens = models.BigIntegerField()
+    input_audio_tokens = models.BigIntegerField()
+    input_image_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    output_audio_tokens = models.BigIntegerField()
+    output_image_tokens = models.BigIntegerField()
+    reasoning_tokens = models.BigIntegerField()
+    server_tool_calls = models.BigIntegerField()
+    cost_nanousd = models.BigIntegerField(null=True, help_text="Empty: the binding has no price.")
+    pricing = _past(Pricing)
+    tags = models.JSONField()
+    total_us = models.BigIntegerField()
+    upstream_us = models.BigIntegerField()
+    first_token_us = models.BigIntegerField(null=True)
+    bytes_in = models.BigIntegerField()
+    bytes_out = models.BigIntegerField()
+
+    class Meta:
+        db_table = traffic.CallRow.table
+        ordering = ["-received_at"]
+        default_permissions = ("view",)
+        indexes = [
+            models.Index(fields=["-received_at"], name="traffic_call_time"),
+            models.Index(fields=["project", "-received_at"], name="traffic_call_project"),
+            models.Index(fields=["relay_key", "-received_at"], name="traffic_call_key"),
+            models.Index(fields=["-received_at"], condition=~Q(error=""), name="traffic_call_failed"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class Trace(models.Model):
+    """How a call came to its answer."""
+
+    id = models.UUIDField(primary_key=True)
+    received_at = models.DateTimeField(db_index=True)
+    trace = models.JSONField()
+
+    class Meta:
+        db_table = traffic.TraceRow.table
+        default_permissions = ("view",)
+
+
+class Capture(models.Model):
+    """What a call sent and received, where its key or policy asks for it."""
+
+    id = models.UUIDField(primary_key=True)
+    received_at = models.DateTimeField(db_index=True)
+    request = models.TextField()
+    response = models.TextField()
+    is_cut = models.BooleanField()
+
+    class Meta:
+        db_table = traffic.CaptureRow.table
+        default_permissions = ()
+        permissions = [("view_capture", "Can read what captured calls sent and received")]
+
+
+class BreakerEvent(models.Model):
+    """A breaker that changed."""
+
+    id = models.UUIDField(primary_key=True)
+    at = models.DateTimeField(db_index=True)
+    kind = models.CharField(max_length=16, choices=choices(traffic.BreakerKind))
+    host = models.CharField(max_length=nouns.MAX_SLUG_LENGTH)
+    host_key = _past(HostKey)
+    binding = _past(HostBinding)
+    from_state = models.CharField(max_length=16, choices=choices(traffic.BreakerState))
+    to_state = models.CharField(max_length=16, choices=choices(traffic.BreakerState))
+    reason = models.CharField(max_length=32)
+    open_ms = models.BigIntegerField()
+
+    class Meta:
+        db_table = traffic.BreakerEventRow.table
+        ordering = ["-at"]
+        default_permissions = ("view",)
+        permissions = [("reset_breaker", "Can close a breaker by hand")]
+        verbose_name = "breaker event"

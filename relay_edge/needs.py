@@ -1,0 +1,44 @@
+"""What a call may use at the most, so that admission can reserve it before a host is asked. Pure.
+
+The prompt is counted by its length, the answer by the caller's bound, else by what the model can write at all. For a
+caller who sets no bound no more than UNBOUNDED_TOKENS of answer are reserved in tokens: models write 128,000 and more,
+which no usual limit could take in, and hardly any answer comes near it. Cost is reserved whole: money is never passed.
+"""
+
+from collections.abc import Sequence
+
+from relay_contract.pricing import cost_nanousd
+from relay_contract.usage import Usage
+from relay_edge.charges import ChargeSet
+from relay_edge.offers import Offer
+from relay_edge.protocols.estimate import estimate
+from relay_edge.protocols.form import FormRequest
+from relay_edge.protocols.model_name import ModelRequest
+from relay_edge.reservation import NOTHING, Need
+from relay_edge.routing import Candidate
+
+UNBOUNDED_TOKENS = 8_192
+
+
+def need_of(
+    request: ModelRequest | FormRequest, charges: ChargeSet, offers: Sequence[Offer], *, is_written: bool = True
+) -> Need:
+    """NOTHING where no limit of the caller or of a host key counts what is used. `is_written`: whether the answer is
+    made of tokens."""
+    if not charges.set.counts_use and not any(offer.limits.counts_use for offer in offers):
+        return NOTHING
+    prompt_tokens, bound = estimate(request)
+    tokens = cost = 0
+    last: Candidate | None = None
+    for offer in offers:
+        candidate = offer.candidate
+        if last is not None and candidate.model is last.model and candidate.pricing is last.pricing:
+            continue  # keys of a pool do not differ in what a call uses
+        last = candidate
+        most = candidate.model.capabilities.max_output_tokens
+        written = min(bound or most or UNBOUNDED_TOKENS, most or bound or UNBOUNDED_TOKENS) if is_written else 0
+        tokens = max(tokens, prompt_tokens + (written if bound is not None else min(written, UNBOUNDED_TOKENS)))
+        if candidate.pricing is not None:
+            worst = Usage(input_tokens=prompt_tokens, output_tokens=written)
+            cost = max(cost, cost_nanousd(candidate.pricing.rates, worst))
+    return Need(tokens, cost)

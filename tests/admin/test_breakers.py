@@ -1,0 +1,105 @@
+"""Breakers in the admin: what is open is shown to who may see it, and closed by who may."""
+
+import json
+
+import pytest
+import redis
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+from django.urls import reverse
+
+from relay_admin.traffic.breakers import RedisAwayError, breaker_reset, breakers_list
+from relay_admin.traffic.models import BreakerEvent
+from relay_contract.redis import keys
+from relay_contract.redis.breakers import PAUSED, binding_field, host_key_field
+from tests.admin import rows
+
+LIST = "/admin/traffic/breakerevent/"
+
+
+@pytest.fixture
+def valkey(redis_url: str) -> redis.Redis:
+    return redis.Redis.from_url(redis_url, decode_responses=True)
+
+
+def opened(valkey: redis.Redis, field: str, row_id: int, state: str = "open") -> str:
+    """A breaker as report.lua writes it."""
+    seconds, _ = valkey.time()
+    entry = {
+        "state": state, "reason": "auth", "level": 0, "host": "vendor", "row_id": row_id,
+        "since_ms": seconds * 1000, "until_ms": seconds * 1000 + 60_000,
+    }  # fmt: skip
+    valkey.hset(keys.BREAKERS, field, json.dumps(entry))
+    valkey.set(keys.health(field), "{}")
+    return field
+
+
+def test_what_is_open_is_listed_and_closed_by_a_reset(valkey: redis.Redis, db: None) -> None:
+    key = opened(valkey, host_key_field("sk-1"), 7)
+    binding = opened(valkey, binding_field(4), 4)
+    assert {(entry.field, entry.kind, entry.row_id) for entry in breakers_list()} == {
+        (key, "host_key", 7),
+        (binding, "binding", 4),
+    }
+    assert breaker_reset(field=key) is not None
+    assert [entry.field for entry in breakers_list()] == [binding]
+    assert valkey.exists(keys.health(key)) == 0
+    assert valkey.exists(keys.health(binding)) == 1
+    event = BreakerEvent.objects.get()
+    assert (event.kind, event.host_key_id, event.binding_id) == ("host_key", 7, None)
+    assert (event.from_state, event.to_state, event.reason) == ("open", "closed", "reset")
+    assert breaker_reset(field=key) is None
+    assert BreakerEvent.objects.count() == 1
+
+
+def test_a_paused_key_was_open_as_far_as_people_are_concerned(valkey: redis.Redis, db: None) -> None:
+    event = breaker_reset(field=opened(valkey, host_key_field("sk-1"), 7, PAUSED))
+    assert event is not None
+    assert (event.from_state, event.to_state) == ("open", "closed")
+
+
+def test_the_page_names_what_is_open_and_the_button_closes_it(
+    valkey: redis.Redis, client_of, catalog: rows.Catalog
+) -> None:
+    field = opened(valkey, binding_field(catalog.binding.pk), catalog.binding.pk)
+    client: Client = client_of("operators")
+    page = client.get(LIST).content.decode()
+    assert f"vendor: {catalog.model.name}" in page
+    url = reverse("admin:traffic_breaker_reset") + f"?field={field}"
+    assert f'href="{url.replace(":", "%3A")}"' in page
+    assert "Close this breaker now?" in client.get(url).content.decode()
+    assert valkey.hexists(keys.BREAKERS, field)
+    answer = client.post(url, follow=True)
+    assert "The breaker is closed" in answer.content.decode()
+    assert "Every breaker is closed." in answer.content.decode()
+    assert not valkey.hexists(keys.BREAKERS, field)
+    assert LogEntry.objects.get().get_change_message() == f"Reset {field}."
+    assert "It was closed already." in client.post(url, follow=True).content.decode()
+
+
+@pytest.mark.parametrize(("who", "sees"), [("viewers", 200), ("support", 200), ("anonymous", 302)])
+def test_who_may_not_reset_changes_nothing(
+    who: str, sees: int, valkey: redis.Redis, client_of, catalog: rows.Catalog
+) -> None:
+    field = opened(valkey, binding_field(catalog.binding.pk), catalog.binding.pk)
+    client: Client = client_of(who)
+    url = reverse("admin:traffic_breaker_reset") + f"?field={field}"
+    page = client.get(LIST)
+    assert page.status_code == sees
+    assert b"breakerevent/reset" not in page.content
+    assert client.get(url).status_code in (302, 403)
+    assert client.post(url).status_code in (302, 403)
+    assert valkey.hexists(keys.BREAKERS, field)
+    assert BreakerEvent.objects.count() == 0
+
+
+def test_without_redis_the_page_says_so(settings, client_of, db: None) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    with pytest.raises(RedisAwayError):
+        breakers_list()
+    client: Client = client_of("operators")
+    page = client.get(LIST)
+    assert page.status_code == 200
+    assert "What is open now cannot be told: Redis does not answer (ConnectionError)." in page.content.decode()
+    answer = client.post(reverse("admin:traffic_breaker_reset") + "?field=binding:1", follow=True)
+    assert "Nothing was changed: Redis does not answer" in answer.content.decode()
