@@ -12,6 +12,7 @@ from collections.abc import Callable
 from relay_contract.errors import UpstreamProtocolError
 from relay_edge.host_answer import ENDING_SECONDS, EVENT_STREAM, HostAnswer, content_type_of
 from relay_edge.protocols.event_watch import StreamWatch
+from relay_edge.protocols.watch import usage_of_body
 from relay_edge.streaming import CallerStream
 from relay_edge.upstream import Head
 
@@ -127,9 +128,7 @@ class PassedAnswer(HostAnswer):
         if self._tail:  # the beginning is gone
             start = body.rfind(b'"usage"')
             body = b"{" + body[start:] if start >= 0 else b""
-        watch = self._watching(False)
-        watch.see_whole(body)
-        self.usage, self.finish = watch.usage, watch.finish
+        self.usage, self.finish = usage_of_body(self._watching, body)
 
     def _close(self) -> bool:
         if self._watch is not None and self._watch.has_finished:

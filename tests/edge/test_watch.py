@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay_contract.nouns import WireShape
-from relay_contract.usage import Usage, UsageSource
+from relay_contract.usage import Usage
 from relay_edge.protocols import SURFACES, canonical
 from relay_edge.protocols.canonical import Failed, Finished, Started, UsageSeen
-from relay_edge.protocols.event_watch import MAX_HELD_BYTES
+from relay_edge.protocols.event_watch import MAX_HELD_BYTES, StreamWatch
 from relay_edge.protocols.openai_chat.watch import ChatWatch
 from relay_edge.protocols.openai_responses.watch import ResponsesWatch
 from relay_edge.protocols.sse import MAX_EVENT_BYTES, EventReader, data_event, named_event
 from relay_edge.protocols.translation import CODECS
-from relay_edge.protocols.watch import StreamWatch, estimated_usage, usage_of_body, usage_of_stream
+from relay_edge.protocols.watch import usage_of_body
 from tests.edge.translating import ANTHROPIC, OPENAI, RECORDINGS
 
 RESPONSES = WireShape.OPENAI_RESPONSES
@@ -460,7 +460,7 @@ BODIES: list[tuple[WireShape, Any, Usage | None, str]] = [
 
 @pytest.mark.parametrize(("shape", "document", "usage", "finish"), BODIES)
 def test_whole_answers(shape: WireShape, document: Any, usage: Usage | None, finish: str) -> None:
-    assert usage_of_body(shape, json.dumps(document).encode()) == (usage, finish)
+    assert usage_of_body(SURFACES[shape].watch, json.dumps(document).encode()) == (usage, finish)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values())
@@ -470,7 +470,7 @@ def test_whole_answers(shape: WireShape, document: Any, usage: Usage | None, fin
      b'{"usage":{"prompt_tokens":' + b"9" * 6_000 + b"}}", b'{"usage":{"input_tokens":1e999}}', b'{"usage":"\xff"}'],
 )  # fmt: skip
 def test_what_is_no_answer_says_nothing(shape: WireShape, body: bytes) -> None:
-    assert usage_of_body(shape, body) == (None, "")
+    assert usage_of_body(SURFACES[shape].watch, body) == (None, "")
 
 
 FIGURES = (st.integers(-5, 5) | st.integers(10**12, 10**30) | st.floats(allow_nan=False, allow_infinity=False)
@@ -493,7 +493,7 @@ KINDS = st.sampled_from(
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(list(SHAPES.values())), st.dictionaries(NAMES, JUNK, max_size=6))
 def test_figures_of_any_kind_are_never_an_exception(shape: WireShape, document: dict[str, Any]) -> None:
-    usage, _ = usage_of_body(shape, json.dumps(document).encode())
+    usage, _ = usage_of_body(SURFACES[shape].watch, json.dumps(document).encode())
     if usage is not None:
         assert min(getattr(usage, name) for name in Usage.__slots__) >= 0
         assert usage.prompt_tokens <= 10**13
@@ -508,17 +508,3 @@ def test_nonsense_of_a_host_is_noted_or_a_failure(
     stream = b"".join(named_event(kind, json.dumps({"type": kind} | each).encode()) for kind, each in documents)
     whole = seen(watch_of(shape), stream)
     assert seen(watch_of(shape), *pieces_of(stream, cuts)) == whole
-
-
-# --- what is written down ---
-
-
-def test_what_a_stream_used() -> None:
-    whole, cut, silent = ChatWatch(False), ChatWatch(False), ChatWatch(False)
-    whole.feed(HI + STOP + USAGE_CHUNK + DONE)
-    cut.feed(chunk({"content": "x" * 100}, usage={"prompt_tokens": 7, "completion_tokens": 1}))
-    silent.feed(HI + STOP + DONE)
-    assert usage_of_stream(whole, 99) == (Usage(input_tokens=7, output_tokens=3), UsageSource.PROVIDER)
-    assert usage_of_stream(cut, 99) == (Usage(input_tokens=7, output_tokens=25), UsageSource.PARTIAL)
-    assert usage_of_stream(silent, 99) == (Usage(input_tokens=99, output_tokens=1), UsageSource.ESTIMATED)
-    assert estimated_usage(9, 0) == Usage(input_tokens=3)
