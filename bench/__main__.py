@@ -144,7 +144,7 @@ def _inference(
         found.raw |= {"cross_shape": whole, "cross_shape_streams": streamed}
     if "outage" in wanted:
         _say("chats while Redis is halted for a second")
-        sample = measure.redis_stopped(ours, contender, sizes)
+        sample = measure.redis_stopped(ours, sizes)
         found.figures += report.outage_figures(sample)
         found.raw["redis_stopped"] = sample
     if "soak" in wanted:

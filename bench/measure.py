@@ -33,6 +33,7 @@ _POLL_SECONDS = 0.02
 _FEW_IN_FLIGHT = 8
 _HALT_AFTER_SECONDS = 0.5
 _HALT_SECONDS = 1.0
+_ENOUGH_FOR_A_HALT = 15_000
 _SOAK_SAMPLE_SECONDS = 5.0
 _LIVE_ROWS = "SELECT count(*) FROM deliveries_delivery WHERE state IN ('pending', 'sending')"
 
@@ -287,10 +288,12 @@ def _check_ids(sink: Part, accepted: set[str]) -> int:
     return sum(counts["calls"] - counts["distinct"] for counts in fetch(f"{sink.url}/seen").values())
 
 
-def redis_stopped(product: Product, contender: Contender, sizes: Sizes) -> Sample:
-    """Whole answers while Redis is halted (SIGSTOP) for a second in their midst: how long the longest took."""
+def redis_stopped(product: Product, sizes: Sizes) -> Sample:
+    """Whole answers while Redis is halted (SIGSTOP) for a second in their midst: how long the longest took. By a key
+    without a limit of cost, which would be refused meanwhile."""
     (valkey, *_) = product.pids_by_role()["valkey"]
-    with Load(chat_plan(contender, sizes.requests, _FEW_IN_FLIGHT)) as load:
+    contender = replace(product_contender(product), headers={"authorization": f"Bearer {product.rates_key}"})
+    with Load(chat_plan(contender, max(sizes.requests, _ENOUGH_FOR_A_HALT), _FEW_IN_FLIGHT)) as load:
         halting = threading.Timer(_HALT_AFTER_SECONDS, _halt, [valkey])
         halting.start()
         outcome = load.run()

@@ -56,12 +56,13 @@ _ROLE_MARKS = (
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A running relay. `relay_key` belongs to the bench's project."""
+    """A running relay. `relay_key` belongs to the bench's project; `rates_key` too, and no limit of cost counts it."""
 
     home: Path
     supervisor_pid: int
     edge_url: str
     relay_key: str
+    rates_key: str
 
     def pids_by_role(self) -> dict[str, list[int]]:
         """Every process of the product, each with its descendants under the role of the supervisor's child."""
@@ -127,6 +128,7 @@ rate_limits:
       - {{meter: cost, amount: 1000000000000, window_seconds: 3600}}
 policies:
   - {{slug: bench, models: ["bench-*"], rate_limit: bench-policy}}
+  - {{slug: bench-rates, models: ["bench-*"]}}
 prices:
   - slug: bench-price
     rates:
@@ -162,6 +164,11 @@ projects:
         policy: bench
         rate_limit: bench-key
         token_env: BENCH_RELAY_KEY
+      - name: bench-rates
+        scopes: [inference]
+        policy: bench-rates
+        rate_limit: bench-key
+        token_env: BENCH_RATES_KEY
     lines:
       - slug: v1
         endpoints:
@@ -191,13 +198,14 @@ def running(vendor_url: str, sink_url: str, folder: Path, *, edges: int = 1) -> 
         )
     try:
         credentials = _wait_until_ready(supervisor, home, log_path)
-        relay_key = tokens.mint(KeyMode.LIVE).token
-        product = Product(home, supervisor.pid, credentials["edge_url"], relay_key)
+        relay_key, rates_key = tokens.mint(KeyMode.LIVE).token, tokens.mint(KeyMode.LIVE).token
+        product = Product(home, supervisor.pid, credentials["edge_url"], relay_key, rates_key)
         document = home / "bench.yaml"
         document.write_text(catalog(vendor_url, sink_url))
         product.manage(
             *("catalog", "apply", str(document), "--yes"),
             BENCH_RELAY_KEY=relay_key,
+            BENCH_RATES_KEY=rates_key,
             BENCH_SIGNING_SECRET=signing.new_secret(),
             BENCH_VENDOR_KEY=f"bench-{secrets.token_urlsafe(24)}",
         )
