@@ -39,15 +39,16 @@ class Caller:
 
 
 def bearer_token(headers: Mapping[str, str]) -> str:
-    """The relay key as sent: `Authorization: Bearer`, else `x-api-key`. Raises Unauthenticated, also for two relay keys
-    that differ. A vendor's own key beside ours says nothing: SDKs send what their environment holds."""
+    """The relay key as sent: `Authorization: Bearer`, `x-api-key`, else `x-goog-api-key`. Raises Unauthenticated, also
+    for two relay keys that differ. A vendor's own key beside ours says nothing: SDKs send what their environment holds.
+    """
     authorization, other = headers.get("Authorization"), headers.get("X-Api-Key", "").strip(" \t")
     if authorization is not None and authorization[:7].lower() == _BEARER:
         token = authorization[7:].strip(" \t")
         if other and other != token and other.startswith(RELAY_PREFIX) and token.startswith(RELAY_PREFIX):
             raise InvalidKey(_TWO_KEYS)
     else:
-        token = other
+        token = other or headers.get("X-Goog-Api-Key", "").strip(" \t")
     if not token:
         raise Unauthenticated
     if len(token) > MAX_TOKEN_LENGTH:

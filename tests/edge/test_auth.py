@@ -38,7 +38,9 @@ def authenticate(lines: dict[str, str], *rows: nouns.Noun, scope: Scope = Scope.
         BEARER,
         {"authorization": f"BEARER   {TOKEN.token} "},
         {"X-API-Key": TOKEN.token},
+        {"X-Goog-Api-Key": f" {TOKEN.token} "},
         {"Authorization": "Basic abc", "x-api-key": TOKEN.token},
+        {"x-api-key": TOKEN.token, "x-goog-api-key": "something else"},
         {"Authorization": f"Bearer {TOKEN.token}", "x-api-key": "something else"},
     ],
 )
@@ -54,6 +56,7 @@ def test_a_key_in_any_spelling(lines: dict[str, str]) -> None:
         ({"Authorization": "Bearer "}, Unauthenticated),
         ({"Authorization": "Basic abc"}, Unauthenticated),
         ({"x-api-key": "  "}, Unauthenticated),
+        ({"x-goog-api-key": "  "}, Unauthenticated),
         ({"Authorization": "Bearer nonsense"}, InvalidKey),
         ({"Authorization": "Bearer \udce9"}, InvalidKey),
         ({"Authorization": "Bearer " + "x" * 10_000}, InvalidKey),
