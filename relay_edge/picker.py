@@ -31,30 +31,3 @@ class Picker(Protocol):
 
     def left(self, attempt: Attempt) -> None:
         """The caller left before the end: nothing is known of the host."""
-
-
-class BestFirst:
-    """Believes the order and remembers nothing."""
-
-    def first(self, candidates: Sequence[Candidate]) -> Candidate | None:
-        """The best."""
-        return candidates[0] if candidates else None
-
-    async def next(self, candidates: Sequence[Candidate]) -> Candidate | None:
-        """The best."""
-        return candidates[0] if candidates else None
-
-    def started(self, attempt: Attempt) -> None:
-        """Nothing to note."""
-
-    def succeeded(self, attempt: Attempt) -> None:
-        """Nothing to note."""
-
-    def failed(self, attempt: Attempt, retry_after_ms: int | None) -> None:
-        """Nothing to note."""
-
-    def left(self, attempt: Attempt) -> None:
-        """Nothing to note."""
-
-
-BEST_FIRST = BestFirst()

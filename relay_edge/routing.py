@@ -9,9 +9,8 @@ it. A model with one candidate costs a dict look-up; eight candidates drawn anew
 
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
 from itertools import groupby
 
 from relay_contract.errors import BadField, ModelForbidden, ModelNotFound, NoHostKey
@@ -81,13 +80,6 @@ class Listed:
 
     name: str
     model: Model
-
-
-class Blame(Enum):
-    """What a failed try speaks against."""
-
-    HOST = "host"  # no connection, no answer in time, a cut answer: its other keys come last
-    KEY = "key"  # a status that another key may not get
 
 
 class Turns:
@@ -392,11 +384,3 @@ class _Route:
             preferred = home if first.may_stay(place, load) else None
         legs = [way.leg(way.pools(load, chance), turn) for way in behind]
         return Plan(self._shape, (first.leg(pools, turn, preferred), *legs), self._is_strict)
-
-
-def next_candidate(leg: Leg, tried: Sequence[tuple[Candidate, Blame]]) -> Candidate | None:
-    """The best candidate not yet tried, None when there is no other. A host that did not answer comes last."""
-    tried_keys: set[HostKeyId] = {candidate.key.id for candidate, _ in tried}
-    silent_hosts = {candidate.host.id for candidate, blame in tried if blame is Blame.HOST}
-    left = [candidate for candidate in leg.candidates if candidate.key.id not in tried_keys]
-    return min(left, key=lambda candidate: candidate.host.id in silent_hosts, default=None)

@@ -44,7 +44,6 @@ class Surface(HostSurface):
     error_shape: ErrorShape
     path: str  # as callers see it, e.g. /v1/messages
     error_event: Callable[[bytes], bytes]  # an error body -> a server-sent event
-    last_event: re.Pattern[bytes]  # how the last event of a whole stream begins, with the end of the line before it
     watch: Callable[[bool], StreamWatch]  # whether usage is hidden from the caller -> a watch for one try's stream
     request_for: Callable[[ModelRequest, str], tuple[bytes, bool]] = same_request
     """A caller's request and the host's name of the model -> the bytes that a host of this shape gets, and whether

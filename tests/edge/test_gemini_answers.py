@@ -18,9 +18,7 @@ from relay_edge.protocols.gathered import Gathering, events_of
 from relay_edge.protocols.gemini.read_answer import StreamReader, read_answer
 from relay_edge.protocols.gemini.read_error import read_error
 from relay_edge.protocols.gemini.usage import read_usage
-from relay_edge.protocols.gemini.watch import ContentsWatch
 from relay_edge.protocols.sse import EventReader
-from relay_edge.protocols.watch import usage_of_body
 from tests.edge.test_translation_answers import JUNK
 from tests.edge.test_translation_streams import completion_of, ends, message_of, usage, use
 from tests.edge.translating import (
@@ -291,9 +289,8 @@ def test_a_whole_answers_figures() -> None:
         "promptTokensDetails": [{"modality": "IMAGE", "tokenCount": 4}],
         "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 5}]}}  # fmt: skip
     meters = contract.Usage(input_tokens=5, input_image_tokens=4, output_tokens=2, output_audio_tokens=5)
-    assert usage_of_body(ContentsWatch, json.dumps(body).encode()) == (meters, "end")
-    assert usage_of_body(ContentsWatch, b'{"error": {"status": "INTERNAL"}}') == (None, "")
-    assert usage_of_body(ContentsWatch, b"no") == (None, "")
+    usage = read_answer(json.dumps(body).encode()).usage
+    assert usage.meters() == meters
 
 
 def test_the_same_id_twice_is_two_ids() -> None:

@@ -14,7 +14,7 @@ from relay_contract.pricing import PriceMeter, Rate
 from relay_edge import protocols
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.protocols.translation import CODECS, HOST_CODECS
-from relay_edge.routing import Blame, Candidate, Leg, Listed, Plan, Router, Turns, next_candidate
+from relay_edge.routing import Listed, Plan, Router, Turns
 from relay_edge.selection import Load
 from tests.edge.nouns import BINDING, HOST, HOST_KEY, MODEL, MODEL_ALIAS, POLICY, PRICING, numbered
 
@@ -102,43 +102,6 @@ def test_turns_go_round_for_each_host() -> None:
     turns = Turns()
     assert [turns.take(nouns.HostId(1)) for _ in range(3)] == [0, 1, 2]
     assert turns.take(nouns.HostId(2)) == 0
-
-
-@pytest.mark.parametrize(
-    ("blames", "turn", "expected"),
-    [
-        ([Blame.KEY] * 5, 0, [1, 2, 3, 4]),
-        ([Blame.KEY] * 5, 1, [2, 1, 4, 3]),
-        ([Blame.HOST] * 5, 0, [1, 3, 2, 4]),  # the other host first, then what is left
-        ([Blame.HOST, Blame.KEY, Blame.KEY, Blame.KEY], 0, [1, 3, 4, 2]),
-        ([Blame.KEY, Blame.HOST, Blame.KEY, Blame.KEY], 0, [1, 2, 3, 4]),
-    ],
-)
-def test_the_order_of_candidates_ends(blames: list[Blame], turn: int, expected: list[int]) -> None:
-    turns = Turns()
-    for _ in range(turn):
-        turns.take(nouns.HostId(1))
-    (leg,) = (
-        router(*hosts(1, 2), key(1, 1), key(2, 1), key(3, 2), key(4, 2), binding(1, 1, 1), binding(2, 2, 2))
-        .plan(POLICY, "demo-gpt", OPENAI, turns)
-        .legs
-    )
-    assert order_of(leg, blames) == expected
-
-
-def order_of(leg: Leg, blames: list[Blame]) -> list[int]:
-    """The keys in the order in which they are tried."""
-    candidate: Candidate | None = leg.candidates[0]
-    tried: list[tuple[Candidate, Blame]] = []
-    order = []
-    for blame in blames:
-        if candidate is None:
-            break
-        order.append(int(candidate.key.id))
-        tried.append((candidate, blame))
-        candidate = next_candidate(leg, tried)
-    assert candidate is None
-    return order
 
 
 def keys_of(plan: Plan) -> list[list[int]]:

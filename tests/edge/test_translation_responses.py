@@ -822,20 +822,6 @@ def test_an_answer_that_is_too_large_to_hold_is_an_error() -> None:
         translation.feed(delta)
 
 
-@pytest.mark.parametrize(
-    ("stream", "is_whole"),
-    [
-        (b'event: response.completed\ndata: {"type":"response.completed"}\n\n', True),
-        (b'data: {"type":"response.incomplete","response":{}}\n\n', True),
-        (b"event:response.failed\r\ndata:{}\r\n\r\n", True),
-        (b'data: {"type":"response.output_text.delta","delta":"\\nevent: response.completed"}\n\n', False),
-        (b"event: response.completed_twice\ndata: {}\n\n", False),
-    ],
-)
-def test_the_last_event_is_known_by_its_beginning(stream: bytes, is_whole: bool) -> None:
-    assert (SURFACES[RESPONSES].last_event.search(b"\n" + stream) is not None) is is_whole
-
-
 def test_each_shape_can_be_told_everything_that_it_can_say() -> None:
     """Reasoning goes through callers of any shape and back to the host that signed it."""
     talk = {"messages": [HI]}

@@ -1,6 +1,5 @@
 """Anthropic's Messages (docs.anthropic.com/en/api/messages, read 2026-11)."""
 
-import re
 from collections.abc import Mapping
 
 from multidict import MultiMapping
@@ -47,6 +46,5 @@ SURFACE = Surface(
     credential_lines=credential_lines,
     caller_lines=caller_lines,
     error_event=error_event,
-    last_event=re.compile(rb'[\r\n](?:event: ?|data: ?\{"type": ?")message_stop\b'),
     watch=MessagesWatch,
 )

@@ -1,6 +1,5 @@
 """OpenAI's Chat Completions (platform.openai.com/docs/api-reference/chat, read 2026-11)."""
 
-import re
 from collections.abc import Mapping
 
 from relay_contract.nouns import WireShape
@@ -35,7 +34,6 @@ SURFACE = Surface(
     credential_lines=credential_lines,
     caller_lines=caller_lines,
     error_event=error_event,
-    last_event=re.compile(rb"[\r\n]data: ?\[DONE\]"),
     watch=ChatWatch,
     request_for=request_for,
 )

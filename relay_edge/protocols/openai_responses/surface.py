@@ -1,7 +1,5 @@
 """OpenAI's Responses (platform.openai.com/docs/api-reference/responses, read 2026-11)."""
 
-import re
-
 import msgspec
 
 from relay_contract.nouns import WireShape
@@ -31,6 +29,5 @@ SURFACE = Surface(
     credential_lines=credential_lines,
     caller_lines=caller_lines,
     error_event=error_event,
-    last_event=re.compile(rb'[\r\n](?:event: ?|data: ?\{"type": ?")response\.(?:completed|incomplete|failed)\b'),
     watch=ResponsesWatch,
 )
