@@ -65,6 +65,7 @@ class CallRecord:
     surface: str  # e.g. chat_completions
     started: float
     received_at: float  # Unix time
+    is_own_id: bool = False  # `request_id` is one of ours, and no other call has it
     project_id: int | None = None  # None: nobody was recognised
     relay_key_id: int | None = None
     user_id: int | None = None

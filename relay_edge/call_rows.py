@@ -36,7 +36,7 @@ class CallToKeep:
     __slots__ = ("id", "record")
 
     def __init__(self, record: CallRecord) -> None:
-        self.id = uuid7_text()
+        self.id = record.request_id if record.is_own_id else uuid7_text()
         self.record = record
 
     def encoded(self) -> bytes:

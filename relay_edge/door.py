@@ -75,6 +75,11 @@ class CallerConnection(RequestHandler):
         """Whether a request is being served or waits for its turn."""
         return self._request_in_progress or bool(self._messages)
 
+    @property
+    def has_next(self) -> bool:
+        """Whether a further request came before the answer to this one."""
+        return bool(self._messages)
+
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self._messages:

@@ -26,6 +26,7 @@ from relay_contract.errors import (
     Unavailable,
 )
 from relay_contract.headers import TAGS
+from relay_contract.ids import uuid7_text
 from relay_contract.logs import log_fields
 from relay_contract.nouns import HostKey, Scope
 from relay_edge import server_timing
@@ -51,7 +52,7 @@ from relay_edge.protocols import CONVERSATIONS, OTHERS, Operation
 from relay_edge.protocols.conversation_key import conversation_key
 from relay_edge.protocols.form import FormRequest, is_form, read_form_request
 from relay_edge.protocols.model_name import ModelRequest, read_model_request
-from relay_edge.reply import request_id_of, send_error
+from relay_edge.reply import send_error, sent_request_id
 from relay_edge.reservation import Need, Reservation
 from relay_edge.routing import Candidate, Plan, Router, Shapes, Turns
 from relay_edge.selection import Load
@@ -174,7 +175,9 @@ class Inference:
         """A call from its head to its row, whatever becomes of it."""
         metrics = self._surface_metrics
         metrics.in_flight.value += 1
-        record = CallRecord(request_id_of(request), operation.name, time.monotonic(), time.time())
+        sent_id = sent_request_id(request)
+        record = CallRecord(sent_id or uuid7_text(), operation.name, time.monotonic(), time.time())
+        record.is_own_id = sent_id is None
         try:
             return await relay(request, operation, record)
         except RelayError as error:

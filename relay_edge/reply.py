@@ -55,12 +55,17 @@ class HeaderRefusedError(ValueError):
     """A header line would have broken out of its line."""
 
 
-def request_id_of(request: web.BaseRequest) -> str:
-    """The caller's own id where it is short printable ASCII, else a fresh one."""
+def sent_request_id(request: web.BaseRequest) -> str | None:
+    """The caller's own id where it is short printable ASCII."""
     sent = request.headers.get(headers.REQUEST_ID)
     if sent is not None and 0 < len(sent) <= MAX_REQUEST_ID_LENGTH and sent.isascii() and sent.isprintable():
         return sent
-    return uuid7_text()
+    return None
+
+
+def request_id_of(request: web.BaseRequest) -> str:
+    """The caller's own id, else a fresh one."""
+    return sent_request_id(request) or uuid7_text()
 
 
 def may_keep_alive(request: web.BaseRequest) -> bool:

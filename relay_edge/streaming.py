@@ -10,15 +10,18 @@ event stream, then the connection ends without the mark of a whole answer.
 """
 
 import asyncio
+from typing import cast
 
 from aiohttp import HttpVersion11, web
 
 from relay_contract.errors import RelayError
 from relay_contract.headers import CREDENTIALS, HOP_BY_HOP
 from relay_edge.capture import Capture
+from relay_edge.door import CallerConnection
 from relay_edge.error_shapes import error_body
 from relay_edge.protocols import Surface
 from relay_edge.reply import SENT, SENT_AND_CLOSE, STATUS_LINES, are_whole_lines, date_line, may_keep_alive
+from relay_edge.turn_writes import MOST_BYTES
 from relay_edge.upstream import Head, UpstreamConnection
 
 _NO_BODY = frozenset({204, 304})
@@ -98,7 +101,7 @@ class CallerStream:
         """`capture` is given what the caller gets."""
         self.capture = capture
         self._request = request
-        self._protocol = request.protocol
+        self._protocol = cast("CallerConnection", request.protocol)
         self._transport = request.transport
         self._surface = surface
         self._request_id = request_id
@@ -165,11 +168,19 @@ class CallerStream:
         data = self._framed(body, is_end)
         if self._pending:
             data, self._pending = self._pending + data, b""
-        if data:
+        if is_end and self._may_gather(data):
+            assert self._connection is not None
+            self._connection.writes.write(transport, data)
+        elif data:
             transport.write(data)
         self.is_whole = is_end
         if not is_end and self._protocol.writing_paused:
             self._slow_down()
+
+    def _may_gather(self, data: bytes) -> bool:
+        """Whether the end of an answer may leave with others: not where the connection closes behind it, nor where
+        the caller's next request waits already, whose answer could overtake it."""
+        return self._keep_alive and len(data) <= MOST_BYTES and not self._protocol.has_next
 
     def _framed(self, body: bytes, is_end: bool) -> bytes:
         if self._framing == b"chunked":

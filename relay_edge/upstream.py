@@ -17,6 +17,7 @@ import httptools
 
 from relay_contract.errors import UpstreamError, UpstreamProtocolError, UpstreamTimeout
 from relay_edge.deadlines import TICK_SECONDS, DeadlineWheel
+from relay_edge.turn_writes import MOST_BYTES, TurnWrites
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 256
@@ -119,12 +120,18 @@ class UpstreamConnection(asyncio.Protocol):
         "holds_place",
         "is_paused",
         "transport",
+        "writes",
     )  # fmt: skip
 
     def __init__(
-        self, wheel: DeadlineWheel, released: Callable[["UpstreamConnection", bool], None], max_answer_bytes: int
+        self,
+        wheel: DeadlineWheel,
+        writes: TurnWrites,
+        released: Callable[["UpstreamConnection", bool], None],
+        max_answer_bytes: int,
     ) -> None:
         self._wheel = wheel
+        self.writes = writes
         self._released = released
         self._max_answer_bytes = max_answer_bytes
         self._parser = httptools.HttpResponseParser(self)
@@ -169,8 +176,12 @@ class UpstreamConnection(asyncio.Protocol):
         self.deadline = min(now + self._first_byte, self._total)
         self.exchanges += 1
         receiver.on_start(self)
-        self.transport.write(request)
-        self._unsent_bytes = self.transport.get_write_buffer_size()
+        if len(request) <= MOST_BYTES:
+            self.writes.write(self.transport, request)
+            self._unsent_bytes = len(request)
+        else:
+            self.transport.write(request)
+            self._unsent_bytes = self.transport.get_write_buffer_size()
         return ended
 
     def keep_idle(self, seconds: float) -> None:

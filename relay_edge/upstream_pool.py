@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from relay_contract.errors import AddressForbidden, UpstreamConnectError, UpstreamError, UpstreamTimeout
 from relay_edge.deadlines import DeadlineWheel
 from relay_edge.resolve import Resolver, is_literal
+from relay_edge.turn_writes import TurnWrites
 from relay_edge.upstream import Failure, Receiver, Timeouts, UpstreamConnection
 
 
@@ -171,7 +172,7 @@ class Origin:
         return connection
 
     def _new_connection(self) -> UpstreamConnection:
-        return UpstreamConnection(self._pool.wheel, self._released, self._limits.answer_bytes)
+        return UpstreamConnection(self._pool.wheel, self._pool.writes, self._released, self._limits.answer_bytes)
 
     def _released(self, connection: UpstreamConnection, is_reusable: bool) -> None:
         """From the connection: an exchange ended and left it usable, or it is closed."""
@@ -218,6 +219,7 @@ class UpstreamPool:
         self.resolver = resolver
         self.tls = tls
         self.limits = limits or PoolLimits()
+        self.writes = TurnWrites(loop)
         self._origins: dict[tuple[str, str, int], Origin] = {}
 
     def origin(self, scheme: str, host: str, port: int) -> Origin:

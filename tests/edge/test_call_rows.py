@@ -51,6 +51,12 @@ def test_a_row_has_the_columns_in_their_order() -> None:
     assert tuple(row_of(record())) == columns(CallRow)
 
 
+def test_a_row_has_the_calls_own_id_unless_the_caller_chose_that() -> None:
+    made = record(is_own_id=True)
+    assert CallToKeep(made).id == made.request_id
+    assert CallToKeep(record()).id != "req-1"
+
+
 def test_a_row_says_what_happened() -> None:
     row = row_of(record(tags={"team": "search"}, error="x", error_source=ErrorSource.UPSTREAM, user_id=7))
     del row["id"]
