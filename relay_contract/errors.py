@@ -21,7 +21,9 @@ RelayError
 │   │   └── ModelNotFound     404 model_not_found
 │   ├── MethodNotAllowed      405 method_not_allowed
 │   ├── BodyTimeout           408 body_timeout
+│   ├── CallInProgress        409 idempotency_in_progress
 │   ├── BodyTooLarge          413 body_too_large
+│   ├── IdempotencyKeyReused  422 idempotency_key_reused
 │   └── RateLimited           429 rate_limited
 ├── UpstreamError                     the vendor or the target did not answer as it should
 │   ├── UpstreamConnectError  502 upstream_connect_error
@@ -172,9 +174,19 @@ class BodyTimeout(CallerError):
     text = "The body did not arrive in time. Send it again."
 
 
+class CallInProgress(CallerError):
+    code, status, retryable = "idempotency_in_progress", 409, True
+    text = "A call with this Idempotency-Key is being made. Try again after the time in Retry-After for its answer."
+
+
 class BodyTooLarge(CallerError):
     code, status = "body_too_large", 413
     text = "The body is larger than this address takes. Nothing of it was kept."
+
+
+class IdempotencyKeyReused(CallerError):
+    code, status = "idempotency_key_reused", 422
+    text = "This Idempotency-Key was sent with another call. Send a new key with each new call."
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,13 @@ REQUEST_ID = "x-request-id"
 TAGS = "x-relay-tags"
 """In, on a call to a model: the caller's own words for it, kept with its row."""
 
+IDEMPOTENCY_KEY = "idempotency-key"
+"""In: the caller's name for what is to be done once, however often it is sent."""
+IDEMPOTENT_REPLAYED = "idempotent-replayed"
+ORIGINAL_REQUEST_ID = "x-relay-original-request-id"
+"""On an answer that was kept from an earlier call with the same Idempotency-Key: `true`, and under which id that call
+was logged."""
+
 DURABILITY = "relay-durability"
 DURABILITY_COMMITTED = "committed"
 """A 202 with this value was committed in Postgres before it was sent."""

@@ -25,6 +25,7 @@ from relay_edge.auth import Authenticator
 from relay_edge.call_end import CallEnd, Told
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.listen import CatalogListener
+from relay_edge.claims import Claims
 from relay_edge.deadlines import DeadlineWheel
 from relay_edge.door import Door
 from relay_edge.ending import end
@@ -32,6 +33,7 @@ from relay_edge.endpoints import Endpoints
 from relay_edge.error_shapes import ErrorShape
 from relay_edge.explain_call import ExplainCall
 from relay_edge.health import Health
+from relay_edge.idempotency import Idempotency
 from relay_edge.inference import Inference
 from relay_edge.intake import Intake
 from relay_edge.metrics import Metrics, SharedFiles, resident_bytes
@@ -122,7 +124,8 @@ class Edge:
         self._pool = UpstreamPool(loop, self._wheel, Resolver(settings.egress_allow), client_tls())
         vault = Vault(self._pool, settings.vault_address, settings.vault_token)
         self._sources = SecretSources(settings.environment, settings.secrets(), vault, self.metrics)
-        self.catalog = Catalog(Sealer(*settings.master_keys), self._sources)
+        sealer = Sealer(*settings.master_keys)
+        self.catalog = Catalog(sealer, self._sources)
         self._listener = CatalogListener(self.catalog, settings.database_url, self.metrics)
         spill = Spill(settings.spill_folder, process_index, settings.spill_max_bytes)
         self.records = Records(settings.database_url, spill, self.metrics)
@@ -141,6 +144,14 @@ class Edge:
             self.metrics,
             further=tuple(self._told_of_calls()),
         )
+        claims = Claims(
+            self._admission.queue,
+            sealer,
+            self.metrics,
+            keep_seconds=settings.idempotency_seconds,
+            max_bytes=settings.idempotency_max_bytes,
+            project_bytes=settings.idempotency_project_bytes,
+        )
         authenticator = Authenticator()
         inference = Inference(
             self.catalog,
@@ -148,6 +159,7 @@ class Edge:
             self._admission,
             self._pool,
             self.metrics,
+            idempotency=Idempotency(claims),
             max_body_bytes=settings.max_body_bytes,
             body_seconds=settings.body_timeout_seconds,
             can_keep=lambda: self.records.can_keep,

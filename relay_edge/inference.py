@@ -25,7 +25,7 @@ from relay_contract.errors import (
     RelayError,
     Unavailable,
 )
-from relay_contract.headers import TAGS
+from relay_contract.headers import IDEMPOTENCY_KEY, TAGS
 from relay_contract.ids import uuid7_text
 from relay_contract.logs import log_fields
 from relay_contract.nouns import HostKey, Scope
@@ -45,6 +45,7 @@ from relay_edge.charges import ChargeSet
 from relay_edge.destinations import Destinations
 from relay_edge.error_shapes import error_body
 from relay_edge.failover import followers
+from relay_edge.idempotency import Idempotency
 from relay_edge.metrics import Metrics
 from relay_edge.needs import need_of
 from relay_edge.offers import KeyOffer, Offer, Offers
@@ -110,6 +111,7 @@ class Inference:
         pool: UpstreamPool,
         metrics: Metrics,
         *,
+        idempotency: Idempotency,
         max_body_bytes: int,
         body_seconds: float = BODY_SECONDS,
         capture_bytes: int = CAPTURE_BYTES,
@@ -125,6 +127,7 @@ class Inference:
         self.admission = admission
         self._pool = pool
         self._metrics = metrics
+        self._idempotency = idempotency
         for place, state in enumerate(("open", "idle", "waiting")):
             metrics.registry.gauge(
                 "relay_edge_upstream_connections",
@@ -276,13 +279,21 @@ class Inference:
 
     async def _relay(self, request: web.BaseRequest, operation: Operation, record: CallRecord) -> web.StreamResponse:
         asked = await self.ask(request, operation, record, operation.hosts)
+        if IDEMPOTENCY_KEY in request.headers:
+            run = partial(self._run, asked)
+            return await self._idempotency.serve(request, operation, record, asked.wanted, run)
+        return await self._run(asked, None)
+
+    async def _run(self, asked: Asked, stream: CallerStream | None) -> web.StreamResponse:
+        """From admission to settlement. `stream`: as in `send`."""
+        record, operation = asked.record, asked.operation
         charges, offers = asked.caller.charges, asked.offers()
         need = need_of(asked.wanted, charges, offers, is_written=operation.is_written)
         reservation = await self.admit(record, charges, offers, need)
         try:
             if reservation.chosen is None:
                 raise none_left(reservation.retry_after_seconds)
-            return await self.send(asked, reservation, offers[reservation.chosen])
+            return await self.send(asked, reservation, offers[reservation.chosen], stream=stream)
         finally:
             if need is NOTHING:
                 self.admission.settle(reservation)
@@ -300,12 +311,19 @@ class Inference:
         return reservation
 
     def send(
-        self, asked: Asked, reservation: Reservation, offer: Offer, kind: type[Call] = Call
+        self,
+        asked: Asked,
+        reservation: Reservation,
+        offer: Offer,
+        kind: type[Call] = Call,
+        stream: CallerStream | None = None,
     ) -> Awaitable[web.StreamResponse]:
-        """Makes the call at the offer that admission chose, and where else it may go. Raises as `answered` does."""
+        """Makes the call at the offer that admission chose, and where else it may go. Raises as `answered` does.
+        `stream` takes the answer; None: one that passes it on as it comes."""
         view, operation, record = asked.view, asked.operation, asked.record
         picker = Admitted(self.admission, reservation, offer, offers=view.offers, load=self.load, refused=self.reread)
-        stream = CallerStream(asked.request, operation.surface, record.request_id, record.capture)
+        if stream is None:
+            stream = CallerStream(asked.request, operation.surface, record.request_id, record.capture)
         call = kind(
             operation,
             asked.plan,

@@ -30,6 +30,9 @@ class EdgeSettings:
     processes: int
     domain: str  # {project}.<domain> names a project; "" for none. Lower case, without a dot at either end.
     max_body_bytes: int  # of a call to a model; endpoints carry their own limit
+    idempotency_seconds: float  # for how long an answer is kept for who sends its call again
+    idempotency_max_bytes: int  # of one answer
+    idempotency_project_bytes: int  # of all answers of a project
     body_timeout_seconds: float  # from the head of a request to the end of its body
     shutdown_seconds: float  # what requests in flight get after SIGTERM
     egress_allow: tuple[Network, ...]  # networks that hosts may be in although they are not public
@@ -68,6 +71,11 @@ class EdgeSettings:
             processes=env.integer("RELAY_EDGE_PROCESSES", min(os.cpu_count() or 1, MAX_PROCESSES), 1, MAX_PROCESSES),
             domain=env.text("RELAY_DOMAIN", "").strip(".").lower(),
             max_body_bytes=env.integer("RELAY_MAX_BODY_BYTES", 33_554_432, 1_024, 268_435_456),
+            idempotency_seconds=env.seconds("RELAY_IDEMPOTENCY_SECONDS", 600, 1, 86_400),
+            idempotency_max_bytes=env.integer("RELAY_IDEMPOTENCY_MAX_BYTES", 262_144, 1_024, 4_194_304),
+            idempotency_project_bytes=env.integer(
+                "RELAY_IDEMPOTENCY_PROJECT_BYTES", 67_108_864, 1_048_576, 1_099_511_627_776
+            ),
             body_timeout_seconds=env.seconds("RELAY_BODY_TIMEOUT_SECONDS", 30, 1, 600),
             shutdown_seconds=env.seconds("RELAY_SHUTDOWN_SECONDS", 15, 0, 600),
             egress_allow=env.networks("RELAY_EGRESS_ALLOW"),

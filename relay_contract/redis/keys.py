@@ -9,6 +9,8 @@ cluster.
 | `settled` | string | settle.lua | a day after the edge process' last settlement |
 | `BREAKERS` | hash | admit.lua, settle.lua, report.lua; the control plane lists and resets | two days after a change |
 | `health` | string | report.lua; the control plane resets | 40 s after the last call |
+| `idempotent` | hash | claim.lua, claim_renew.lua, claim_end.lua | with its lease, or when its answer is old enough |
+| `kept` | hash | claim.lua, claim_end.lua | two keeping times after the last answer kept |
 | `wake` | string | edge sets, worker renews and clears | 1 s |
 
 To reset a breaker by hand: `HDEL {relay}:breakers <field>` and `DEL {relay}:health:<field>` (`breakers.py` has the
@@ -44,6 +46,17 @@ def settled(process: str) -> str:
 def health(breaker: str) -> str:
     """Calls and failures of the last half minute behind a breaker; `breaker` is its field in BREAKERS."""
     return f"{TAG}:health:{breaker}"
+
+
+def idempotent(project_id: int, key_digest: str) -> str:
+    """A call that is made once: `call` (digest of what was asked), `claim` (id of who makes it) while it is being made,
+    `answer` (sealed) afterwards. `key_digest`: of the caller's Idempotency-Key."""
+    return f"{TAG}:idempotent:{project_id}:{key_digest}"
+
+
+def kept(project_id: int) -> str:
+    """How many bytes of answers a project had kept: `slot` (a keeping time long), in it, and in the one before."""
+    return f"{TAG}:kept:{project_id}"
 
 
 def wake(shard: int) -> str:

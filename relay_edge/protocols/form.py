@@ -52,6 +52,11 @@ class FormRequest:
         """Forms have no such bound."""
         return
 
+    @property
+    def content(self) -> bytes:
+        """The same for the same form: clients choose a new boundary each time they send it. A copy."""
+        return self.body.replace(_boundary(self.content_type), b"")
+
     def for_model(self, name: str) -> bytes:
         """The form with this `model`."""
         if name == self.model:

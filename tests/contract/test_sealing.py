@@ -119,3 +119,37 @@ def test_an_unencodable_secret_is_not_carried_by_the_error() -> None:
     assert not isinstance(caught.value, UnicodeEncodeError)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+# --- what is sealed at every call ---
+
+
+@given(st.binary(max_size=300), st.text(st.characters(codec="utf-8"), max_size=40))
+def test_bytes_are_sealed_there_and_back(plaintext: bytes, binding: str) -> None:
+    sealed = SEALER.seal_bytes(plaintext, binding)
+    assert Sealer(NEW, OLD).unseal_bytes(sealed, binding) == plaintext
+    assert len(sealed) == 1 + 4 + 16 + 12 + len(plaintext) + 16
+
+
+@given(st.integers(0, 10_000), st.integers(1, 255))
+def test_no_changed_byte_of_sealed_bytes_goes_unnoticed(position: int, mask: int) -> None:
+    sealed = bytearray(SEALER.seal_bytes(b"an answer", "idempotent:1"))
+    position %= len(sealed)
+    sealed[position] ^= mask
+    expected = (
+        SealFault.NOT_SEALED if position < 1 else SealFault.UNKNOWN_MASTER_KEY if position < 5 else SealFault.TAMPERED
+    )
+    with pytest.raises(SealingError) as caught:
+        SEALER.unseal_bytes(bytes(sealed), "idempotent:1")
+    assert caught.value.fault is expected
+
+
+def test_the_two_ways_of_sealing_do_not_open_each_other() -> None:
+    for sealed in (SEALER.seal("x" * 99, "a"), b"", b"\x02"):
+        with pytest.raises(SealingError) as caught:
+            SEALER.unseal_bytes(sealed, "a")
+        assert caught.value.fault is SealFault.NOT_SEALED
+    assert fault_of(SEALER, SEALER.seal_bytes(b"x" * 99, "a"), "a") is SealFault.NOT_SEALED
+    with pytest.raises(SealingError) as caught:
+        SEALER.unseal_bytes(SEALER.seal_bytes(b"x", "a"), "b")
+    assert caught.value.fault is SealFault.TAMPERED

@@ -21,8 +21,10 @@ from relay_edge.auth import Authenticator
 from relay_edge.call_record import CallRecord
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.snapshot import Snapshot
+from relay_edge.claims import Claims
 from relay_edge.deadlines import DeadlineWheel
 from relay_edge.door import Door
+from relay_edge.idempotency import Idempotency
 from relay_edge.inference import Inference
 from relay_edge.metrics import Metrics
 from relay_edge.resolve import Resolver
@@ -86,6 +88,7 @@ class Plane:
     wheel: DeadlineWheel
     metrics: Metrics
     inference: Inference
+    claims: Claims
     served: list[CallRecord] = field(default_factory=list)
     callers: list[Caller] = field(default_factory=list)
 
@@ -118,8 +121,10 @@ async def running_plane(
     cadata: str | None = None,
     allowed: Any = LOOPBACK,
     before: Callable[[Metrics], None] | None = None,
+    **claiming: Any,
 ) -> AsyncIterator[Plane]:
-    """A plane over these rows; None: no snapshot yet. At its end no call and no lease may be left."""
+    """A plane over these rows; None: no snapshot yet. At its end no call and no lease may be left. `claiming`: as in
+    Claims."""
     loop = asyncio.get_running_loop()
     catalog = Catalog(SEALER)
     if rows is not None:
@@ -130,8 +135,9 @@ async def running_plane(
     await admission.start()
     served: list[CallRecord] = []
     authenticator = Authenticator()
+    claims = Claims(admission.queue, SEALER, metrics, **claiming)
     inference = Inference(
-        catalog, authenticator, admission, pool, metrics,
+        catalog, authenticator, admission, pool, metrics, idempotency=Idempotency(claims),
         max_body_bytes=MAX_BODY_BYTES, body_seconds=body_seconds, on_served=served.append,
     )  # fmt: skip
 
@@ -146,7 +152,7 @@ async def running_plane(
     door = Door(dispatch, metrics.surfaces["other"])
     listening = await loop.create_server(door, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    plane = Plane(port, catalog, admission, pool, wheel, metrics, inference, served)
+    plane = Plane(port, catalog, admission, pool, wheel, metrics, inference, claims, served)
     try:
         yield plane
     finally:
