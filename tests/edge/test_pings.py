@@ -14,13 +14,17 @@ import openai
 import pytest
 from aiohttp import HttpVersion11, web
 
+from relay_contract.errors import InternalFault
 from relay_contract.nouns import WireShape
 from relay_contract.traffic import ErrorSource, FailureClass
 from relay_contract.usage import UsageSource
+from relay_edge.call_record import CallRecord
 from relay_edge.deadlines import DeadlineWheel
+from relay_edge.inference import answered
 from relay_edge.pings import LOOKS, Pings
 from relay_edge.protocols import SURFACES
 from relay_edge.protocols.sse import EventReader
+from relay_edge.reply import SENT_AND_CLOSE
 from relay_edge.streaming import CallerStream
 from relay_edge.upstream import Head
 from tests.edge.conftest import until
@@ -319,6 +323,21 @@ async def test_when_every_host_has_failed_the_error_is_an_event(shape: WireShape
         assert f"Attempts made: {plane.served[0].tries}." in message
         assert plane.served[0].status == number
         assert plane.served[0].tries >= 2
+
+
+async def test_a_fault_of_ours_after_a_ping_is_an_event_too() -> None:
+    async def broken() -> None:
+        raise ValueError("sk-vendor-1")
+
+    socket = _Socket()
+    stream, record = stream_to(socket, OPENAI), CallRecord("r-1", "chat_completions", 0.0, 0.0)
+    with pytest.raises(ValueError, match="sk-vendor"):  # nothing is out: the handler answers with a status
+        await answered(broken(), stream, record)
+    assert stream.ping(b"")
+    assert await answered(broken(), stream, record) is SENT_AND_CLOSE
+    assert (record.status, record.error) == (500, InternalFault().code)
+    assert b"data: {" in socket.written[-1]
+    assert b"sk-vendor" not in b"".join(socket.written)
 
 
 # --- where none may be ---
