@@ -37,6 +37,7 @@ from relay_edge.idempotency import Idempotency
 from relay_edge.inference import Inference
 from relay_edge.intake import Intake
 from relay_edge.metrics import Metrics, SharedFiles, resident_bytes
+from relay_edge.protocols.anthropic_messages import AllowedBetas
 from relay_edge.records import Records
 from relay_edge.reply import request_id_of, send_error
 from relay_edge.resolve import Resolver
@@ -162,6 +163,8 @@ class Edge:
             idempotency=Idempotency(claims),
             max_body_bytes=settings.max_body_bytes,
             body_seconds=settings.body_timeout_seconds,
+            ping_seconds=settings.ping_seconds,
+            betas=AllowedBetas(settings.anthropic_betas),
             can_keep=lambda: self.records.can_keep,
             on_served=self._call_end,
             capture_bytes=settings.capture_bytes,

@@ -38,6 +38,7 @@ from relay_edge.picker import Picker
 from relay_edge.protocols import HOST_SURFACES, Operation
 from relay_edge.protocols.form import FormRequest
 from relay_edge.protocols.model_name import ModelRequest
+from relay_edge.protocols.notes import Notes
 from relay_edge.protocols.surface import sound_header
 from relay_edge.protocols.translation import Translation, Translator
 from relay_edge.refusals import Words, host_refusal, tell, words_of
@@ -65,8 +66,8 @@ class Call:
     """One caller's request on its way: made once, `run` once."""
 
     __slots__ = (
-        "_caller_lines", "_content_lines", "_deadline", "_destinations", "_limit_lines", "_metrics", "_operation",
-        "_picker", "_plan", "_record", "_request", "_sent", "_stream", "_translator", "_tried",
+        "_caller_lines", "_caller_notes", "_content_lines", "_deadline", "_destinations", "_limit_lines", "_metrics",
+        "_operation", "_picker", "_plan", "_record", "_request", "_sent", "_stream", "_translator", "_tried",
     )  # fmt: skip
 
     def __init__(
@@ -80,11 +81,12 @@ class Call:
         record: CallRecord,
         request: ModelRequest | FormRequest,
         caller_lines: bytes,
+        caller_notes: Notes | None = None,
         limit_lines: bytes = b"",
         stream: CallerStream,
     ) -> None:
-        """`caller_lines`: the caller's headers that a host of its own shape has to see. `limit_lines`: header lines
-        that tell the caller what is left of its limits."""
+        """`caller_lines`: the caller's headers that a host of its own shape has to see; `caller_notes`: what is not in
+        them. `limit_lines`: header lines that tell the caller what is left of its limits."""
         self._operation = operation
         self._plan = plan
         self._destinations = destinations
@@ -93,6 +95,7 @@ class Call:
         self._record = record
         self._request = request
         self._caller_lines = caller_lines
+        self._caller_notes = caller_notes
         self._limit_lines = limit_lines
         self._stream = stream
         self._content_lines = _CONVERSING[request.is_stream] if operation.hosts is None else _content_lines(request)
@@ -142,8 +145,8 @@ class Call:
             body, hides_usage = operation.surface.request_for(request, name)
         else:
             return await self._try_translated(candidate, destination)
-        self._record.notes = None
-        lines = self._lines(destination, self._sent)
+        self._record.notes = self._caller_notes
+        lines = self._lines(destination, self._sent) + self._warning_line()
         passed = PassedAnswer(self._stream, lines, operation.watch or operation.surface.watch, hides_usage=hides_usage)
         return await self._send(candidate, destination, self._caller_lines, body, answer=passed, translation=None)
 
@@ -164,6 +167,10 @@ class Call:
         """Header lines of ours for an answer of this host. `place`: how many tries were before it."""
         timing = server_timing.line(self._record, time.monotonic())
         return destination.host_lines[place] + self._limit_lines + timing
+
+    def _warning_line(self) -> bytes:
+        """What hosts of the caller's own shape are not told."""
+        return b"" if self._caller_notes is None else self._caller_notes.header_line()
 
     def _translation(self, candidate: Candidate) -> Translation:
         """Raises BadRequest for what the host's shape has no words for."""
@@ -290,6 +297,8 @@ class Call:
             self._stream.secret = destination.secret
             source = ErrorSource.CLIENT if is_the_call_at_fault(told) else ErrorSource.UPSTREAM
             lines = self._lines(destination, self._sent - 1)
+            if told.candidate.binding.wire_shape is self._plan.shape:
+                lines += self._warning_line()
             if tell(self._stream, told.words, lines, source, wait_ms):
                 assert told.failure is not None
                 self._record.error, self._record.error_source = told.failure.value, source

@@ -97,7 +97,7 @@ class CallRecord:
     has_affinity: bool = False  # a conversation that belongs to one host key
     reservation: Reservation | None = None
     limits: tuple[LimitState, ...] = ()  # of the rule that refused the call
-    notes: Notes | None = None  # what the last translation could not carry
+    notes: Notes | None = None  # what the last try could not carry
     capture: Capture | None = None
     traceparent: str = ""  # as the caller sent it, where spans are exported
     bill: Bill | None = field(default=None, init=False, repr=False)  # see `call_rows.bill_of`

@@ -28,7 +28,7 @@ from relay_contract.errors import (
 from relay_contract.headers import IDEMPOTENCY_KEY, TAGS
 from relay_contract.ids import uuid7_text
 from relay_contract.logs import log_fields
-from relay_contract.nouns import HostKey, Scope
+from relay_contract.nouns import HostKey, Scope, WireShape
 from relay_edge import server_timing
 from relay_edge.admission import NOTHING, Admission
 from relay_edge.admitted import Admitted
@@ -49,7 +49,9 @@ from relay_edge.idempotency import Idempotency
 from relay_edge.metrics import Metrics
 from relay_edge.needs import need_of
 from relay_edge.offers import KeyOffer, Offer, Offers
+from relay_edge.pings import PING_SECONDS, Pings
 from relay_edge.protocols import CONVERSATIONS, OTHERS, Operation
+from relay_edge.protocols.anthropic_messages import AllowedBetas
 from relay_edge.protocols.conversation_key import conversation_key
 from relay_edge.protocols.form import FormRequest, is_form, read_form_request
 from relay_edge.protocols.model_name import ModelRequest, read_model_request
@@ -114,14 +116,16 @@ class Inference:
         idempotency: Idempotency,
         max_body_bytes: int,
         body_seconds: float = BODY_SECONDS,
+        ping_seconds: float = PING_SECONDS,
+        betas: AllowedBetas | None = None,
         capture_bytes: int = CAPTURE_BYTES,
         reads_traceparent: bool = False,
         can_keep: Callable[[], bool] = lambda: True,
         on_served: Callable[[CallRecord], object] | None = None,
     ) -> None:
-        """`capture_bytes`: what is kept at most of a captured body. `reads_traceparent`: whether somebody wants it.
-        `can_keep`: whether a call that begins now can be written down. `on_served` is told of each that ended.
-        """
+        """`ping_seconds`: as in `Pings`. `betas`: None for the usual ones. `capture_bytes`: what is kept at most of a
+        captured body. `reads_traceparent`: whether somebody wants it. `can_keep`: whether a call that begins now can
+        be written down. `on_served` is told of each that ended."""
         self._catalog = catalog
         self._authenticator = authenticator
         self.admission = admission
@@ -139,6 +143,8 @@ class Inference:
         self._surface_metrics = metrics.surfaces["inference"]
         self._max_body_bytes = max_body_bytes
         self._body_seconds = body_seconds
+        self._pings = Pings(pool.wheel, ping_seconds)
+        self._betas = AllowedBetas() if betas is None else betas
         self._capture_bytes = capture_bytes
         self._reads_traceparent = reads_traceparent
         self._can_keep = can_keep
@@ -322,8 +328,14 @@ class Inference:
         `stream` takes the answer; None: one that passes it on as it comes."""
         view, operation, record = asked.view, asked.operation, asked.record
         picker = Admitted(self.admission, reservation, offer, offers=view.offers, load=self.load, refused=self.reread)
+        surface, given = operation.surface, asked.request.headers
+        caller_lines, caller_notes = surface.caller_lines(given), None
+        if surface.shape is WireShape.ANTHROPIC_MESSAGES:
+            betas = self._betas.asked(given)
+            caller_lines, caller_notes = caller_lines + betas.line, betas.notes
+        limit_lines = reservation.limit_lines(surface.error_shape)
         if stream is None:
-            stream = CallerStream(asked.request, operation.surface, record.request_id, record.capture)
+            stream = CallerStream(asked.request, surface, record.request_id, record.capture)
         call = kind(
             operation,
             asked.plan,
@@ -332,10 +344,13 @@ class Inference:
             metrics=self._metrics,
             record=record,
             request=asked.wanted,
-            caller_lines=operation.surface.caller_lines(asked.request.headers),
-            limit_lines=reservation.limit_lines(operation.surface.error_shape),
+            caller_lines=caller_lines,
+            caller_notes=caller_notes,
+            limit_lines=limit_lines,
             stream=stream,
         )
+        if asked.wanted.is_stream and operation.hosts is None:
+            self._pings.keep_alive(stream, limit_lines)
         return answered(call.run(), stream, record)
 
     def reread(self, key: HostKey) -> None:
@@ -347,14 +362,19 @@ class Inference:
 
 
 async def answered(exchange: Awaitable[None], stream: CallerStream, record: CallRecord) -> web.StreamResponse:
-    """What the handler returns once an exchange with hosts is over. Raises a RelayError while nothing was sent."""
+    """What the handler returns once an exchange with hosts is over. Raises what it raised while nothing was sent."""
     try:
         await exchange
         record.status = stream.status
         return stream.finish()
-    except RelayError as error:
-        if not stream.has_started:
+    except Exception as raised:
+        if not stream.is_open:
             raise
+        if isinstance(raised, RelayError):
+            error = raised
+        else:
+            logger.exception("call_failed", extra=log_fields(request_id=record.request_id))
+            error = InternalFault()
         record.status, record.error, record.error_source = error.status, error.code, error.source
         return stream.cut(error)
     finally:

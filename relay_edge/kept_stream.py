@@ -36,7 +36,8 @@ class UnkeptStream(CallerStream):
     def begin(self, head: Head, further_lines: bytes) -> bool:
         """See CallerStream."""
         begins = super().begin(head, further_lines)
-        self._pending = warned(self._pending, IGNORED)
+        if self._pending:  # else a ping has sent a head, and what follows is content
+            self._pending = warned(self._pending, IGNORED)
         return begins
 
 
@@ -100,6 +101,10 @@ class KeptStream(CallerStream):
                 self._pass()
             super().write(self._taken(), True)
         return self.finish()
+
+    def _may_gather(self, data: bytes) -> bool:  # noqa: ARG002
+        """The handler writes it and returns at once, so its connection may be closed before the turn ends."""
+        return False
 
     def _pass(self) -> None:
         self._is_held = False

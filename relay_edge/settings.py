@@ -10,6 +10,8 @@ from urllib.parse import unquote, urlsplit
 from relay_contract.env import Env
 from relay_contract.netguard import Network
 from relay_edge.capture import CAPTURE_BYTES
+from relay_edge.pings import PING_SECONDS
+from relay_edge.protocols.anthropic_messages.betas import DEFAULT_NAME
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 MAX_PROCESSES = 64
@@ -34,6 +36,8 @@ class EdgeSettings:
     idempotency_max_bytes: int  # of one answer
     idempotency_project_bytes: int  # of all answers of a project
     body_timeout_seconds: float  # from the head of a request to the end of its body
+    ping_seconds: float  # of quiet in a stream, before the caller is sent a keep-alive; 0: none is sent
+    anthropic_betas: str  # patterns by comma, as in `AllowedBetas`
     shutdown_seconds: float  # what requests in flight get after SIGTERM
     egress_allow: tuple[Network, ...]  # networks that hosts may be in although they are not public
     spill_folder: Path  # on a disk of this machine; rows of calls wait there while Postgres is away
@@ -77,6 +81,8 @@ class EdgeSettings:
                 "RELAY_IDEMPOTENCY_PROJECT_BYTES", 67_108_864, 1_048_576, 1_099_511_627_776
             ),
             body_timeout_seconds=env.seconds("RELAY_BODY_TIMEOUT_SECONDS", 30, 1, 600),
+            ping_seconds=env.seconds("RELAY_PING_SECONDS", PING_SECONDS, 0, 600),
+            anthropic_betas=env.text("RELAY_ANTHROPIC_BETAS", DEFAULT_NAME),
             shutdown_seconds=env.seconds("RELAY_SHUTDOWN_SECONDS", 15, 0, 600),
             egress_allow=env.networks("RELAY_EGRESS_ALLOW"),
             spill_folder=Path(env.text("RELAY_SPILL_DIR", ".relay/spill")),

@@ -5,11 +5,14 @@ made anew (content length, chunks, or the end of the connection for HTTP/1.0), s
 the caller. When the caller reads slower than the host writes, the host is read slower too: at most one read beyond the
 transport's high-water mark is held.
 
-Once the first byte is out an answer that breaks is broken for the caller as well: an error event where the answer is an
-event stream, then the connection ends without the mark of a whole answer.
+A ping before the first content sends a head of our own: hosts may still be tried, but only an event stream can follow.
+
+Once a head is out an answer that breaks is broken for the caller as well: an error event where the answer is an event
+stream, then the connection ends without the mark of a whole answer.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import cast
 
 from aiohttp import HttpVersion11, web
@@ -18,13 +21,20 @@ from relay_contract.errors import RelayError
 from relay_contract.headers import CREDENTIALS, HOP_BY_HOP
 from relay_edge.capture import Capture
 from relay_edge.door import CallerConnection
-from relay_edge.error_shapes import error_body
+from relay_edge.error_shapes import ErrorShape, error_body
 from relay_edge.protocols import Surface
 from relay_edge.reply import SENT, SENT_AND_CLOSE, STATUS_LINES, are_whole_lines, date_line, may_keep_alive
 from relay_edge.turn_writes import MOST_BYTES
 from relay_edge.upstream import Head, UpstreamConnection
 
 _NO_BODY = frozenset({204, 304})
+_BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\r\r")
+
+_UNGATHERED = b"x-accel-buffering: no\r\n"
+"""Proxies before us must not gather a stream."""
+
+_PINGED_HEAD = Head(200, [], None, False)
+_PINGED_LINES = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n" + _UNGATHERED
 
 _WITHHELD = (
     HOP_BY_HOP
@@ -91,8 +101,8 @@ class CallerStream:
 
     __slots__ = (
         "_connection", "_drain", "_framing", "_head", "_is_event_stream", "_keep_alive", "_last", "_pending",
-        "_protocol", "_request", "_request_id", "_surface", "_transport", "bytes_sent", "capture", "is_whole", "secret",
-        "status",
+        "_protocol", "_request", "_request_id", "_surface", "_transport", "bytes_sent", "capture", "is_whole",
+        "on_close", "secret", "status",
     )  # fmt: skip
 
     def __init__(
@@ -116,7 +126,9 @@ class CallerStream:
         self.status = 0
         """Of the answer that is passed on; 0 before its head came."""
         self.bytes_sent = 0
+        """Of the answer; pings are none of it."""
         self.is_whole = False
+        self.on_close: Callable[[], None] | None = None
         self.secret = b""
         """The host key of this try: a header line that quotes it is left out."""
 
@@ -126,8 +138,18 @@ class CallerStream:
         return self._request_id
 
     @property
+    def error_shape(self) -> ErrorShape:
+        """The caller's."""
+        return self._surface.error_shape
+
+    @property
     def has_started(self) -> bool:
-        """Whether a byte went to the caller: from then on nothing else can be tried."""
+        """Whether a byte of an answer went to the caller: from then on nothing else can be tried."""
+        return self.bytes_sent > 0 or self.is_whole
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the caller has a head, were it only a ping's: from then on no status and no header can be told."""
         return bool(self._framing)
 
     # --- the host's side ---
@@ -135,23 +157,29 @@ class CallerStream:
     def on_start(self, connection: UpstreamConnection) -> None:
         """The connection to slow down when the caller reads slowly."""
         self._connection = connection
+        self._head = None  # of a try before
 
     def begin(self, head: Head, further_lines: bytes) -> bool:
         """Renders the head, in place of any before it; it leaves with the first content. `further_lines`: header lines
-        of ours. False for a head that would break out of its lines."""
+        of ours. False for a head that would break out of its lines, or that does not fit the one which a ping sent."""
         lines = self._passed_lines(head)
+        if self.is_open:
+            is_event_stream, self._is_event_stream = self._is_event_stream, True
+            return is_event_stream and head.status == 200
         if lines is None:
             return False
+        self._render(head, lines + further_lines)
+        return True
+
+    def _render(self, head: Head, lines: bytes) -> None:
         status = self.status = head.status
-        self._pending = b"%b%b%b%bx-request-id: %b\r\n" % (
+        self._pending = b"%b%b%bx-request-id: %b\r\n" % (
             STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status,
             date_line(),
             lines,
-            further_lines,
             self._request_id.encode("ascii"),
         )
         self._head = head
-        return True
 
     def write(self, body: bytes, is_end: bool) -> None:
         """Writes content, and the end of the answer where it ends here."""
@@ -188,6 +216,29 @@ class CallerStream:
             return data + b"0\r\n\r\n" if is_end else data
         return b"" if self._framing == b"none" else body
 
+    # --- while the host is silent ---
+
+    def ping(self, lines: bytes) -> bool:
+        """Tells the caller of a stream that its call lives. `lines`: header lines of ours, for a head. False where that
+        cannot be told now: inside an event, to a caller who reads slowly, in an answer that is no event stream."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self._protocol.writing_paused or self.is_whole:
+            return False
+        if self._head is not None and not self._is_event_stream:
+            return False
+        if not self.is_open:
+            self._render(_PINGED_HEAD, _PINGED_LINES + lines)
+            self._is_event_stream = True
+            self._choose_framing(0, False)
+        elif not self._is_between_events() or self._framing == b"length":
+            return False
+        transport.write(self._pending + self._framed(self._surface.ping, False))
+        self._pending = b""
+        return True
+
+    def _is_between_events(self) -> bool:
+        return not self._last or self._last.endswith(_BLANK_LINES)
+
     # --- the handler's side ---
 
     def finish(self) -> web.StreamResponse:
@@ -196,23 +247,34 @@ class CallerStream:
 
     def cut(self, error: RelayError) -> web.StreamResponse:
         """Ends an answer that cannot be completed. Never with the mark of a whole one."""
+        self._end_with(error_body(error, self._surface.error_shape, self._request_id))
+        return SENT_AND_CLOSE
+
+    def refuse(self, status: int, body: bytes) -> None:
+        """The same for a host's refusal, where a ping was sent and none of an answer. `body`: one line of JSON in the
+        caller's shape."""
+        self.status = status
+        self._end_with(body)
+
+    def _end_with(self, error: bytes) -> None:
         transport = self._transport
         if transport is None or transport.is_closing():
-            return SENT_AND_CLOSE
+            return
         if self._protocol.writing_paused:  # a caller who does not read would keep the connection open for ever
             transport.abort()
-            return SENT_AND_CLOSE
+            return
         if self._is_event_stream and self._framing != b"length":
-            event = self._surface.error_event(error_body(error, self._surface.error_shape, self._request_id))
-            if not self._last.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")) and self._last:
+            event = self._surface.error_event(error)
+            if not self._is_between_events():
                 event = b"\n\n" + event  # ends the event that was cut in two
             if self.capture is not None:
                 self.capture.answered(event)
             transport.write(b"%x\r\n%b\r\n" % (len(event), event) if self._framing == b"chunked" else event)
-        return SENT_AND_CLOSE
 
     def close(self) -> None:
         """Lets go of everything; the request is over, however it ended."""
+        if self.on_close is not None:
+            self.on_close()
         if self._drain is not None:
             self._drain.cancel()
         self._connection = None
@@ -256,7 +318,7 @@ class CallerStream:
             named = {option.strip() for option in connection_options.split(b",")}
             lines = [line for line in lines if line.split(b":", 1)[0] not in named]
         if self._is_event_stream:
-            lines.append(b"x-accel-buffering: no\r\n")  # proxies before us must not gather a stream
+            lines.append(_UNGATHERED)
         block = b"".join(lines)
         if self.secret and self.secret in block:
             lines = [line for line in lines if self.secret not in line]

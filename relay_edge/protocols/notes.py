@@ -1,7 +1,7 @@
 """What a translation could not carry as it was: gathered while translating, sent as `x-relay-warnings`.
 
 A note is `<what happened>:<field>`, e.g. `dropped:seed`. Notes never hold a value of the caller's, only names of
-fields, and their number and length are bounded. Strict notes refuse what would be dropped.
+fields and betas, and their number and length are bounded. Strict notes refuse what would be dropped.
 """
 
 import re

@@ -44,6 +44,7 @@ class Surface(HostSurface):
     error_shape: ErrorShape
     path: str  # as callers see it, e.g. /v1/messages
     error_event: Callable[[bytes], bytes]  # an error body -> a server-sent event
+    ping: bytes  # what keeps a silent stream alive, anywhere between two events
     watch: Callable[[bool], StreamWatch]  # whether usage is hidden from the caller -> a watch for one try's stream
     request_for: Callable[[ModelRequest, str], tuple[bytes, bool]] = same_request
     """A caller's request and the host's name of the model -> the bytes that a host of this shape gets, and whether

@@ -27,6 +27,7 @@ from relay_edge.door import Door
 from relay_edge.idempotency import Idempotency
 from relay_edge.inference import Inference
 from relay_edge.metrics import Metrics
+from relay_edge.protocols.anthropic_messages import AllowedBetas
 from relay_edge.resolve import Resolver
 from relay_edge.upstream_pool import PoolLimits, UpstreamPool, client_tls
 from relay_edge.vendor_routes import VendorRoutes
@@ -117,6 +118,8 @@ async def running_plane(
     *,
     redis_url: str = "redis://127.0.0.1:1/0",
     body_seconds: float = 5.0,
+    ping_seconds: float = 15.0,
+    betas: str = "default",
     limits: PoolLimits | None = None,
     cadata: str | None = None,
     allowed: Any = LOOPBACK,
@@ -138,7 +141,8 @@ async def running_plane(
     claims = Claims(admission.queue, SEALER, metrics, **claiming)
     inference = Inference(
         catalog, authenticator, admission, pool, metrics, idempotency=Idempotency(claims),
-        max_body_bytes=MAX_BODY_BYTES, body_seconds=body_seconds, on_served=served.append,
+        max_body_bytes=MAX_BODY_BYTES, body_seconds=body_seconds, ping_seconds=ping_seconds,
+        betas=AllowedBetas(betas), on_served=served.append,
     )  # fmt: skip
 
     routes = VendorRoutes(catalog, authenticator, inference, metrics)

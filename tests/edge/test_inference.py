@@ -91,11 +91,12 @@ async def test_anthropic_headers() -> None:
     async with Vendor(ANTHROPIC) as vendor, running_plane(catalog_of(vendor)) as plane:
         await plane.post(CALL, path="/v1/messages")
         await plane.post(
-            CALL, "anthropic-version: 2026-10-21", "anthropic-beta: a", "Anthropic-Beta: b", path="/v1/messages"
-        )
+            CALL, "anthropic-version: 2026-10-21", "anthropic-beta: effort-a", "Anthropic-Beta: effort-b",
+            path="/v1/messages",
+        )  # fmt: skip
         refused = await plane.post(CALL, "anthropic-beta: \xe9", path="/v1/messages")
         versions = [(call.header("anthropic-version"), call.header("anthropic-beta")) for call in vendor.calls]
-        assert versions == [("2023-06-01", None), ("2026-10-21", "a,b")]
+        assert versions == [("2023-06-01", None), ("2026-10-21", "effort-a,effort-b")]
         assert refused.status == 400
 
 

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-from multidict import MultiMapping
-
 from relay_contract.nouns import WireShape
 from relay_edge.error_shapes import ErrorShape
 from relay_edge.protocols.anthropic_messages.watch import MessagesWatch
@@ -14,6 +12,8 @@ VERSION_HEADER = "anthropic-version"
 BETA_HEADER = "anthropic-beta"
 DEFAULT_VERSION = "2023-06-01"
 
+PING = named_event("ping", b'{"type":"ping"}')
+
 _DEFAULT_VERSION_LINE = sound_header(VERSION_HEADER, DEFAULT_VERSION)
 
 
@@ -23,13 +23,9 @@ def credential_lines(value: str) -> bytes:
 
 
 def caller_lines(headers: Mapping[str, str]) -> bytes:
-    """The version that the caller was written for, and the betas it asks for (several headers become one list)."""
+    """The version that the caller was written for. For the betas it asks for see `betas.py`."""
     version = headers.get(VERSION_HEADER)
-    lines = _DEFAULT_VERSION_LINE if version is None else sound_header(VERSION_HEADER, version)
-    if BETA_HEADER in headers:
-        betas = headers.getall(BETA_HEADER) if isinstance(headers, MultiMapping) else [headers[BETA_HEADER]]
-        lines += sound_header(BETA_HEADER, ",".join(betas))
-    return lines
+    return _DEFAULT_VERSION_LINE if version is None else sound_header(VERSION_HEADER, version)
 
 
 def error_event(body: bytes) -> bytes:
@@ -46,5 +42,6 @@ SURFACE = Surface(
     credential_lines=credential_lines,
     caller_lines=caller_lines,
     error_event=error_event,
+    ping=PING,
     watch=MessagesWatch,
 )

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from relay_contract.errors import UpstreamProtocolError
+from relay_edge.protocols.anthropic_messages.surface import PING
 from relay_edge.protocols.canonical import (
     Answer,
     Block,
@@ -52,7 +53,6 @@ _REASONS = {
     Stop.UNKNOWN: "end_turn",
 }
 MAX_WAITING_BYTES = 4 * 1024 * 1024
-PING = named_event("ping", b'{"type":"ping"}')
 
 
 def reason_of(stop: Stop, notes: Notes) -> str:

@@ -6,8 +6,11 @@ from relay_contract.nouns import WireShape
 from relay_edge.error_shapes import ErrorShape
 from relay_edge.protocols.openai_chat.ask_usage import request_for
 from relay_edge.protocols.openai_chat.watch import ChatWatch
-from relay_edge.protocols.sse import data_event
+from relay_edge.protocols.sse import comment, data_event
 from relay_edge.protocols.surface import Surface, sound_header
+
+PING = comment("ping")
+"""A comment: the shape has no event for it, and the SDKs skip comments (html.spec.whatwg.org, server-sent events)."""
 
 
 def credential_lines(value: str) -> bytes:
@@ -34,6 +37,7 @@ SURFACE = Surface(
     credential_lines=credential_lines,
     caller_lines=caller_lines,
     error_event=error_event,
+    ping=PING,
     watch=ChatWatch,
     request_for=request_for,
 )

@@ -4,7 +4,7 @@ import msgspec
 
 from relay_contract.nouns import WireShape
 from relay_edge.error_shapes import ErrorShape
-from relay_edge.protocols.openai_chat.surface import caller_lines, credential_lines
+from relay_edge.protocols.openai_chat.surface import PING, caller_lines, credential_lines
 from relay_edge.protocols.openai_responses.watch import ResponsesWatch
 from relay_edge.protocols.sse import named_event
 from relay_edge.protocols.surface import Surface
@@ -29,5 +29,6 @@ SURFACE = Surface(
     credential_lines=credential_lines,
     caller_lines=caller_lines,
     error_event=error_event,
+    ping=PING,
     watch=ResponsesWatch,
 )
