@@ -118,6 +118,12 @@ def test_a_new_target_is_offered_the_default_schedule(client_of, catalog: rows.C
     assert Target.objects.get(name="fresh").retry_schedule_seconds == default_retry_schedule()
 
 
+def test_browsers_find_an_icon(client: Client, db: None) -> None:
+    answer = client.get("/favicon.ico")
+    assert answer.status_code == 200
+    assert b"".join(answer.streaming_content).startswith(b"\0\0\1\0")  # an .ico's first bytes
+
+
 def test_a_delivery_shows_what_its_state_leaves_to_say(client_of, catalog: rows.Catalog) -> None:
     client: Client = client_of("support")
     request = rows.request_row(catalog)
