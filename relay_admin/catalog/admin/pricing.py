@@ -38,7 +38,8 @@ class PricingForm(forms.ModelForm):
     """Rates as rows, in USD."""
 
     rates = RatesField(
-        help_text="USD for a million tokens, or for a thousand calls where the meter says so. A meter without a rate"
+        label="Rates in USD per million tokens",
+        help_text="For a thousand calls where the meter says so. A meter without a rate"
         " costs what it refines: cached input costs input. A prompt above a tier's tokens takes that tier for all its"
         " tokens.",
     )
