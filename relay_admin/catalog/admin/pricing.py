@@ -67,7 +67,7 @@ class PricingAdmin(SeededAdmin):
         """Input and output."""
         return prices.summary(pricing.rates)
 
-    @display(description="above")
+    @display(description="tiers above (tokens)")
     def tiers(self, pricing: Pricing) -> str:
         """Where the tiers begin."""
         limits = sorted({rate.get("above_tokens", 0) for rate in pricing.rates} - {0})
