@@ -14,6 +14,7 @@ from relay_admin import edge_client
 from relay_admin.access.models import RelayKey
 from relay_admin.catalog.models import Model, ModelAlias
 from relay_admin.deliveries.models import Request
+from relay_admin.traffic.trace_view import OF_EQUAL_PRIORITY
 
 PERMISSION = "access.view_relaykey"
 MOST_SUGGESTED = 500
@@ -62,10 +63,24 @@ def page(request: HttpRequest) -> HttpResponse:
     }
     if form.is_bound and form.is_valid():
         try:
-            context["explanation"] = edge_client.resolve(**form.cleaned_data)
+            context |= _answer(edge_client.resolve(**form.cleaned_data))
         except edge_client.EdgeError as error:
             context["problem"] = str(error)
     return TemplateResponse(request, "relay/resolve.html", context)
+
+
+def _answer(explanation: dict[str, Any]) -> dict[str, Any]:
+    """The edge's explanation, and the candidate that takes the call when the first is left alone by its breakers."""
+    candidates = [
+        {**candidate, "model": leg["model"]} for leg in explanation["legs"] for candidate in leg["candidates"]
+    ]
+    selection = explanation["selection"]
+    return {
+        "explanation": explanation,
+        "order": OF_EQUAL_PRIORITY.get(selection, selection),
+        "is_held_up": bool(candidates and candidates[0]["breaker"]),
+        "instead": next((each for each in candidates if not each["breaker"]), None),
+    }
 
 
 def _suggested() -> list[str]:

@@ -13,6 +13,7 @@ from django.utils import timezone
 from relay_admin.catalog.models import Endpoint, Model
 from relay_admin.deliveries import selectors
 from relay_admin.sidebar import failure_count
+from relay_contract.pricing import PriceMeter
 
 LATE_SECONDS = 10
 """A due delivery is taken within a second. One that has waited for so long says that workers are missing or behind."""
@@ -48,4 +49,7 @@ def _example_endpoint() -> Endpoint | None:
 
 def _example_model() -> str | None:
     served = Model.objects.filter(is_enabled=True, bindings__is_enabled=True, bindings__wire_shape="openai_chat")
-    return served.values_list("name", flat=True).first()
+    # Hosts of this shape serve embeddings too, which have no price for output.
+    chats = served.filter(bindings__pricing__rates__contains=[{"meter": PriceMeter.OUTPUT}])
+    found = chats.first() or served.first()
+    return None if found is None else found.name

@@ -148,7 +148,7 @@ class RulesField(RowsField):
     """`RateLimit.rules`."""
 
     cells = (
-        Cell("amount", "amount", "number"),
+        Cell("amount", "amount", "number", width="8rem"),
         Cell(
             "meter",
             "meter",
@@ -233,7 +233,7 @@ class FallbacksField(RowsField):
     """`Policy.fallbacks`."""
 
     cells = (
-        Cell("models", "models", before="When", width="14rem"),
+        Cell("models", "models", before="When", width="9rem"),
         Cell("when", "conditions", "choices", _CONDITIONS, before="fails by"),
         Cell("then", "fallback models", before="try", width="14rem"),
     )

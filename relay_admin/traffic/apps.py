@@ -5,4 +5,4 @@ class TrafficConfig(AppConfig):
     """Calls to models and what they used."""
 
     name = "relay_admin.traffic"
-    verbose_name = "Model calls"
+    verbose_name = "Inference"

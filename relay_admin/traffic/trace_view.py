@@ -22,6 +22,16 @@ WHY = {
 }
 
 
+OF_EQUAL_PRIORITY = {
+    "priority": "those first that need no translation",
+    "weight": "by chance, in proportion to weight",
+    "least_busy": "the least busy first",
+    "latency": "the quickest to a first token first",
+    "cost": "the cheapest first",
+}
+"""`nouns.Selection` in words."""
+
+
 @dataclass(frozen=True)
 class Bar:
     """A piece of the timeline: where it begins and how wide it is, in percent of the call."""
@@ -98,8 +108,9 @@ def trace_view(trace: Mapping[str, Any]) -> TraceView:
 def _order(trace: Mapping[str, Any]) -> str:
     if not trace.get("policy"):
         return ""
-    kept = "; the conversation's key first" if trace.get("has_affinity") else ""
-    return f"Policy {trace['policy']}: by priority, bindings of equal priority by {trace.get('selection')}{kept}."
+    chosen = str(trace.get("selection"))
+    kept = "; the conversation's key before all" if trace.get("has_affinity") else ""
+    return f"Policy {trace['policy']}: by priority, of equal priority {OF_EQUAL_PRIORITY.get(chosen, chosen)}{kept}."
 
 
 def _relay_rows(phases: Mapping[str, Any], total: int) -> list[Row]:

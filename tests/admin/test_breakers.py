@@ -1,18 +1,24 @@
 """Breakers in the admin: what is open is shown to who may see it, and closed by who may."""
 
 import json
+from typing import Any
 
 import pytest
 import redis
 from django.contrib.admin.models import LogEntry
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from relay_admin.traffic.breakers import RedisAwayError, breaker_reset, breakers_list
 from relay_admin.traffic.models import BreakerEvent
+from relay_contract.ids import uuid7
 from relay_contract.redis import keys
 from relay_contract.redis.breakers import PAUSED, binding_field, host_key_field
 from tests.admin import rows
+from tests.admin.test_pages import text_of
 
 LIST = "/admin/traffic/breakerevent/"
 
@@ -67,7 +73,9 @@ def test_the_page_names_what_is_open_and_the_button_closes_it(
     assert f"vendor: {catalog.model.name}" in page
     url = reverse("admin:traffic_breaker_reset") + f"?field={field}"
     assert f'href="{url.replace(":", "%3A")}"' in page
-    assert "Close this breaker now?" in client.get(url).content.decode()
+    asked = client.get(url).content.decode()
+    assert "Close this breaker now?" in asked
+    assert f"vendor: {catalog.model.name}, open: auth: the host refuses the key" in asked
     assert valkey.hexists(keys.BREAKERS, field)
     answer = client.post(url, follow=True)
     assert "The breaker is closed" in answer.content.decode()
@@ -75,6 +83,43 @@ def test_the_page_names_what_is_open_and_the_button_closes_it(
     assert not valkey.hexists(keys.BREAKERS, field)
     assert LogEntry.objects.get().get_change_message() == f"Reset {field}."
     assert "It was closed already." in client.post(url, follow=True).content.decode()
+
+
+def event_row(**columns: Any) -> BreakerEvent:
+    """A breaker that opened for five minutes."""
+    given = {
+        "id": uuid7(), "at": timezone.now(), "kind": "host_key", "host": "vendor", "from_state": "half_open",
+        "to_state": "open", "reason": "rate_limit", "open_ms": 300_000,
+    }  # fmt: skip
+    return BreakerEvent.objects.create(**given | columns)
+
+
+def test_events_are_told_in_words(redis_url: str, client_of, catalog: rows.Catalog) -> None:
+    event_row(host_key_id=catalog.host_key.pk)
+    event_row(kind="binding", binding_id=9999, to_state="slow_start", reason="recovered", open_ms=0)
+    page = text_of(client_of("viewers").get(LIST).content)
+    assert "vendor: key main half open open rate limit: the host takes no more calls of this key for now 5 min" in page
+    assert "vendor: (deleted, 9999) half open slow start recovered: calls went well -" in page
+
+
+def test_a_long_list_takes_no_more_queries(redis_url: str, client_of, catalog: rows.Catalog) -> None:
+    client: Client = client_of("viewers")
+    client.get(LIST)
+    counts = []
+    for _ in range(2):
+        event_row(host_key_id=catalog.host_key.pk)
+        event_row(kind="binding", binding_id=catalog.binding.pk)
+        with CaptureQueriesContext(connection) as queries:
+            client.get(LIST)
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
+
+
+def test_only_who_may_see_a_key_is_led_to_it(valkey: redis.Redis, client_of, catalog: rows.Catalog) -> None:
+    opened(valkey, host_key_field("sk-1"), catalog.host_key.pk)
+    page = f"/admin/catalog/hostkey/{catalog.host_key.pk}/change/"
+    assert page in client_of("operators").get(LIST).content.decode()
+    assert page not in client_of("support").get(LIST).content.decode()
 
 
 @pytest.mark.parametrize(("who", "sees"), [("viewers", 200), ("support", 200), ("anonymous", 302)])

@@ -4,7 +4,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from relay_admin.access import services
@@ -44,12 +46,29 @@ def test_the_list_says_what_matters(who: str, client_of, catalog: rows.Catalog) 
     assert "not priced" in page
 
 
+def test_a_long_list_takes_no_more_queries(client_of, catalog: rows.Catalog) -> None:
+    client: Client = client_of("viewers")
+    client.get("/admin/traffic/call/")
+    counts = []
+    for _ in range(2):
+        rows.call_row(catalog, user_id=catalog.relay_key.pk)
+        rows.call_row(catalog, status=503, error="no_host_key", attempts=3)
+        with CaptureQueriesContext(connection) as queries:
+            client.get("/admin/traffic/call/")
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
+
+
 def test_the_page_says_everything(client_of, catalog: rows.Catalog) -> None:
     price = Pricing.objects.create(slug="main-price", rates=[])
     call = rows.call_row(catalog, pricing_id=price.pk, error="<script>")
     Trace.objects.create(id=call.pk, received_at=call.received_at, trace={"tried": ["<b>vendor</b>"]})
     client: Client = client_of("viewers")
     raw = client.get(f"/admin/traffic/call/{call.pk}/change/")
+    assert raw.context["facts"][1:] == [
+        ("model", "gpt-demo on vendor"), ("attempts", "1"), ("duration", "2.35 s"), ("first content after", "812 µs"),
+        ("tokens in / out", "1,234 / 56"), ("cost", "0.00135 USD"),
+    ]  # fmt: skip
     assert raw.status_code == 200
     assert "&lt;script&gt;" in raw.content.decode()
     assert "&lt;b&gt;vendor&lt;/b&gt;" in raw.content.decode()

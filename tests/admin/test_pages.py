@@ -8,7 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from relay_admin import start_page
-from relay_admin.catalog.models import Target, default_retry_schedule
+from relay_admin.catalog.models import HostBinding, Model, Pricing, Target, default_retry_schedule
 from relay_admin.deliveries.models import Delivery
 from relay_admin.deliveries.selectors import oldest_due_at
 from relay_contract.intake import SHARDS, DeliveryState
@@ -57,6 +57,18 @@ def test_the_start_page_names_no_example_to_who_may_not_see_it(client_of, catalo
     path = f"/r/{catalog.endpoint}"
     assert path in client_of("operators").get("/admin/").content.decode()
     assert path not in client_of("support").get("/admin/").content.decode()
+
+
+def test_the_start_page_names_a_model_that_talks(client_of, catalog: rows.Catalog) -> None:
+    client: Client = client_of("operators")
+    Pricing.objects.filter(pk=catalog.pricing.pk).update(rates=[{"meter": "output", "nanousd_per_million": 1}])
+    embedding = Model.objects.create(name="a-first-by-name")
+    HostBinding.objects.create(model=embedding, host=catalog.host, wire_shape="openai_chat", upstream_name="e")
+    assert client.get("/admin/").context["model"] == "gpt-demo"
+    catalog.binding.delete()
+    assert client.get("/admin/").context["model"] == "a-first-by-name"
+    HostBinding.objects.all().delete()
+    assert client.get("/admin/").context["model"] is None
 
 
 def test_a_person_without_rights_is_told_no_numbers(client_of, catalog: rows.Catalog) -> None:
@@ -116,6 +128,12 @@ def test_a_new_target_is_offered_the_default_schedule(client_of, catalog: rows.C
     answer = client.post("/admin/catalog/target/add/", {**offered, **typed, "is_enabled": "on", "headers": ""})
     assert answer.status_code == 302
     assert Target.objects.get(name="fresh").retry_schedule_seconds == default_retry_schedule()
+
+
+def test_browsers_find_an_icon(client: Client, db: None) -> None:
+    answer = client.get("/favicon.ico")
+    assert answer.status_code == 200
+    assert b"".join(answer.streaming_content).startswith(b"\0\0\1\0")  # an .ico's first bytes
 
 
 def test_a_delivery_shows_what_its_state_leaves_to_say(client_of, catalog: rows.Catalog) -> None:

@@ -78,7 +78,7 @@ def test_the_page_shows_each_candidate_and_what_hinders_the_others(
     client: Client = client_of("operators")
     page = client.get(PAGE, asked(whole)).content.decode()
     assert "gpt-demo on vendor is tried first, with the key main." in page
-    assert "Policy all: bindings of equal priority by priority" in page
+    assert "Policy all: by priority, of equal priority those first that need no translation" in page
     assert "Not used" not in page
     HostKey.objects.update(is_enabled=False)
     ModelAlias.objects.create(model=whole.model, name="newest")

@@ -68,7 +68,8 @@ def test_the_page_shows_the_way(client_of, catalog: rows.Catalog) -> None:
     raw = client_of("viewers").get(f"/admin/traffic/call/{call.pk}/change/").content
     page = text_of(raw)
     for text in (
-        "kept because more than one try was needed", "Policy all", "the conversation's key first",
+        "kept because more than one try was needed", "Policy all",
+        "of equal priority the quickest to a first token first; the conversation's key before all",
         "no answer, timeout", "HTTP 200", "passed over", "fallback after any_failure", "2 more",
         "71,233 of 100,000", "58.00 s", "Reserved 9,192 tokens, 0.102 USD; used 1,290 tokens, 0.00135 USD",
         "vendor/gpt", "1.25 USD", "dropped:seed",

@@ -1,49 +1,85 @@
 """Takes the pictures of docs/images from the running product: `.venv/bin/python -m tests.browser.pictures`.
 
-It starts a product of its own as the tests do, makes a call whose delivery to the demo's `flaky` target fails for good,
-and photographs what an operator sees. Ids and times differ from run to run, so the pictures are taken when a page has
-changed and not by a test.
+It starts a product of its own as the tests do, makes calls of which some fail, and photographs what an operator sees.
+Ids and times differ from run to run, so the pictures are taken when a page has changed and not by a test.
 """
 
 import shutil
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.browser import scene
 from tests.browser.chromium import ARGUMENTS, chromium_path
-from tests.browser.steps import flaky_state, send_event, sign_in
+from tests.browser.palette import with_palette
+from tests.browser.steps import flaky_state, send_event, sign_in_as_admin
 from tests.system.product import ROOT, Product, new_home, wait_for
 
 IMAGES = ROOT / "docs" / "images"
 MOST_BYTES = 150_000
-WIDTH, HEIGHT = 1280, 640  # narrower than 1280 the sidebar is behind a button
+WIDTH = 1280  # narrower than that the sidebar is behind a button
 
 
-def take(page: Page, name: str) -> None:
+def take(page: Page, name: str, path: str, height: int) -> None:
+    """A picture of the top of the page at `path`, `height` pixels of it."""
+    page.set_viewport_size({"width": WIDTH, "height": height})
+    page.goto(path)
+    shoot(page, name)
+
+
+def shoot(page: Page, name: str) -> None:
     """A picture of what fits on the screen. AssertionError when its file is too large for the repository."""
     page.wait_for_load_state("networkidle")
     path: Path = IMAGES / f"{name}.png"
-    page.screenshot(path=path, animations="disabled")
-    size = path.stat().st_size
+    size = path.write_bytes(with_palette(page.screenshot(animations="disabled")))
     print(f"{path.relative_to(ROOT)}: {size:,} bytes")
     assert size < MOST_BYTES, f"{path.name} has {size:,} bytes"
 
 
-def take_all(product: Product, page: Page) -> None:
-    """Each page of interest, in the order in which support meets them."""
+def take_deliveries(product: Product, page: Page) -> None:
+    """What support meets: the failure queue, and a request whose third delivery failed for good."""
     admin = f"{product.control_url}/admin"
     request_ids = [send_event(product, {"type": "order.created", "id": number}) for number in (40, 41, 42)]
     for request_id in request_ids:
         wait_for(lambda one=request_id: flaky_state(product, one) == "dead", "the failure queue", 60)
-    sign_in(page, product, product.credentials["admin_username"], product.credentials["admin_password"])
+    page.set_viewport_size({"width": WIDTH, "height": 640})
     page.goto(f"{admin}/deliveries/deaddelivery/")
     page.locator("#result_list tbody input[type=checkbox]").first.check()
     page.locator("select[name=action]").select_option(label="Replay selected deliveries")
-    take(page, "failure-queue")
+    shoot(page, "failure-queue")
     page.set_viewport_size({"width": WIDTH, "height": 1120})
     page.goto(f"{admin}/deliveries/request/{request_ids[-1]}/change/")
     page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
-    take(page, "request")
+    shoot(page, "request")
+
+
+def take_calls(product: Product, page: Page) -> None:
+    """Calls to models: one that a second host answered, and everything that says so."""
+    admin = f"{product.control_url}/admin"
+    made = scene.set_up(product, "parcels")
+    _, request_id = made.call()
+    for body in ({"stream": True}, {"model": "demo-claude", "max_tokens": 50}, {}, {"model": "parcels-large"}):
+        made.wait_for_row(made.call(**body)[1])
+    take(page, "calls", f"{admin}/traffic/call/", 640)
+    take(page, "call", f"{admin}/traffic/call/{made.wait_for_row(request_id)['id']}/change/", 920)
+    take(page, "breakers", f"{admin}/traffic/breakerevent/", 560)
+    page.goto(f"{admin}/access/relaykey/?q=app")
+    key = page.locator("#result_list a[href*='/change/']").first.get_attribute("href")
+    assert key is not None
+    key_id = key.split("/change/")[0].rpartition("/")[2]
+    question = f"relay_key={key_id}&model={made.model}&surface=chat_completions"
+    take(page, "resolve", f"{admin}/resolve/?{question}", 900)
+
+
+def take_all(product: Product, browser: Browser) -> None:
+    """Each page of interest; the start page in the dark."""
+    page = browser.new_page()
+    sign_in_as_admin(page, product)
+    take_deliveries(product, page)
+    take_calls(product, page)
+    dark = browser.new_page(color_scheme="dark")
+    sign_in_as_admin(dark, product)
+    take(dark, "start-dark", f"{product.control_url}/admin/", 900)
 
 
 def main() -> None:
@@ -52,7 +88,7 @@ def main() -> None:
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium_path(), args=ARGUMENTS)
-            take_all(product, browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}))
+            take_all(product, browser)
             browser.close()
     finally:
         product.stop()

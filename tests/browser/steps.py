@@ -39,3 +39,7 @@ def sign_in(page: Page, product: Product, username: str, password: str = PASSWOR
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_role("link", name="Failure queue").first).to_be_visible()
+
+
+def sign_in_as_admin(page: Page, product: Product) -> None:
+    sign_in(page, product, product.credentials["admin_username"], product.credentials["admin_password"])

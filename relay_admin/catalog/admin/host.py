@@ -165,7 +165,7 @@ class HostKeyAdmin(CatalogAdmin):
     """A real credential, write-only."""
 
     form = HostKeyForm
-    list_display = ("__str__", "host", "source", "value_env", "rate_limit", "is_enabled", "updated_at")
+    list_display = ("__str__", "source", "value_env", "rate_limit", "is_enabled", "updated_at")
     list_filter = ("is_enabled", "host")
     empty_text = "A host key is a real credential of a host. It is sealed when it is saved, and never shown again."
     search_fields = ("name", "host__slug", "value_fingerprint", "reference", "description")

@@ -74,7 +74,7 @@ class ModelAdmin(SeededAdmin):
         """How many hosts serve it."""
         return int(getattr(model, "bindings_count", 0))
 
-    @display(description="context")
+    @display(description="context (tokens)")
     def context(self, model: Model) -> str:
         """In tokens."""
         tokens = model.capabilities.get("context_tokens")

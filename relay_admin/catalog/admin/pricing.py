@@ -38,7 +38,8 @@ class PricingForm(forms.ModelForm):
     """Rates as rows, in USD."""
 
     rates = RatesField(
-        help_text="USD for a million tokens, or for a thousand calls where the meter says so. A meter without a rate"
+        label="Rates in USD per million tokens",
+        help_text="For a thousand calls where the meter says so. A meter without a rate"
         " costs what it refines: cached input costs input. A prompt above a tier's tokens takes that tier for all its"
         " tokens.",
     )
@@ -66,7 +67,7 @@ class PricingAdmin(SeededAdmin):
         """Input and output."""
         return prices.summary(pricing.rates)
 
-    @display(description="above")
+    @display(description="tiers above (tokens)")
     def tiers(self, pricing: Pricing) -> str:
         """Where the tiers begin."""
         limits = sorted({rate.get("above_tokens", 0) for rate in pricing.rates} - {0})

@@ -7,13 +7,16 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils import formats, timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from relay_admin import pages
+from relay_admin.access.models import User
 from relay_admin.catalog.models import Host, HostBinding, HostKey, Model, Pricing
 from relay_admin.deliveries.admin.base import ProjectFilter, TimeRangeFilter, as_uuid, link
+from relay_admin.deliveries.templatetags.relay_pages import tone_badge
 from relay_admin.traffic import selectors
 from relay_admin.traffic.admin.filters import ErrorFilter, HostFilter, ModelFilter, RelayKeyFilter, StatusFilter
 from relay_admin.traffic.models import Call, Capture, Trace
@@ -24,6 +27,15 @@ from relay_contract.usage import METERS, Usage
 VIEW_TRACE = "traffic.view_trace"
 VIEW_CAPTURE = "traffic.view_capture"
 _WAS_NONE = "-"
+_LEFT_OUT_WHEN_EMPTY = {
+    **{meter: meter for meter in METERS},
+    "error": "error",
+    "error_source": "error_source",
+    "finish": "finish",
+    "user_shown": "user_id",
+    "tags_shown": "tags",
+}
+"""Field of the page -> column of the row."""
 
 
 @admin.register(Call)
@@ -31,19 +43,14 @@ class CallAdmin(pages.ReadOnlyAdmin):
     """Every call to a model."""
 
     list_display = (
-        "received_at",
-        "request_shown",
-        "project_shown",
-        "relay_key_shown",
+        "received_shown",
+        "caller_shown",
         "model_shown",
-        "host_shown",
         "status_shown",
         "tokens",
         "cost",
-        "duration",
-        "attempts",
+        "time_shown",
     )
-    list_display_links = ("received_at", "request_shown")
     list_filter = (
         ("received_at", TimeRangeFilter),
         ProjectFilter,
@@ -61,7 +68,8 @@ class CallAdmin(pages.ReadOnlyAdmin):
     ordering = ("-received_at", "-id")
     sortable_by: Sequence[str] = ()
     paginator = pages.InfinitePaginator
-    change_form_outer_after_template = "relay/trace.html"
+    change_form_outer_before_template = "relay/trace.html"
+    change_form_outer_after_template = "relay/capture.html"
     shown: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "Caller",
@@ -71,7 +79,7 @@ class CallAdmin(pages.ReadOnlyAdmin):
                 "received_at",
                 "project_shown",
                 "relay_key_shown",
-                "user",
+                "user_shown",
                 "mode",
                 "surface",
                 "tags_shown",
@@ -84,7 +92,7 @@ class CallAdmin(pages.ReadOnlyAdmin):
                 "error",
                 "error_source",
                 "finish",
-                "is_stream",
+                "streamed",
                 "attempts",
                 "requested_model",
                 "model_link",
@@ -94,7 +102,7 @@ class CallAdmin(pages.ReadOnlyAdmin):
             ),
         ),
         ("Usage and cost", ("cost", "pricing_link", "usage_source", *METERS)),
-        ("Time and size", ("duration", "upstream", "relay", "first_token", "bytes_in", "bytes_out")),
+        ("Time and size", ("duration", "upstream", "relay", "first_token", "size_in", "size_out")),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Call]:
@@ -130,19 +138,43 @@ class CallAdmin(pages.ReadOnlyAdmin):
             extra["capture"] = Capture.objects.filter(pk=key).first()
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **extra})
 
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
+        """With the facts that the page begins with."""
+        if (call := kwargs.get("obj")) is not None:
+            context["facts"] = self._facts(call)
+        return super().render_change_form(request, context, **kwargs)
+
+    def _facts(self, call: Call) -> list[tuple[str, str | SafeString]]:
+        model = f"{self._model(call)} on {call.host}" if call.host else self._model(call)
+        return [
+            ("status", self.status_shown(call)),
+            ("model", model),
+            ("attempts", str(call.attempts)),
+            ("duration", self.duration(call)),
+            ("first content after", self.first_token(call)),
+            ("tokens in / out", self.tokens(call)),
+            ("cost", self.cost(call)),
+        ]
+
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002
-        """In groups, without the meters that this call did not use."""
-        unused = {meter for meter in METERS if not getattr(obj, meter, 0)}
-        return [(title, {"fields": [each for each in fields if each not in unused]}) for title, fields in self.shown]
+        """In groups, without what there is nothing to say of."""
+        empty = {name for name, column in _LEFT_OUT_WHEN_EMPTY.items() if not getattr(obj, column, None)}
+        return [(title, {"fields": [each for each in fields if each not in empty]}) for title, fields in self.shown]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:  # noqa: ARG002
         """All of them."""
         return tuple(field for _, fields in self.shown for field in fields)
 
-    @display(description="request id")
-    def request_shown(self, row: Call) -> SafeString:
-        """As the caller knows it."""
-        return format_html('<span class="relay-mono">{}</span>', row.request_id)
+    @display(description="received at")
+    def received_shown(self, row: Call) -> SafeString:
+        """And the id by which the caller knows it."""
+        received_at = formats.localize(timezone.localtime(row.received_at))
+        return format_html('{}<br><span class="relay-mono relay-quiet">{}</span>', received_at, row.request_id)
+
+    @display(description="caller")
+    def caller_shown(self, row: Call) -> SafeString:
+        """Project and relay key."""
+        return _above(self.project_shown(row), self.relay_key_shown(row))
 
     @display(description="project")
     def project_shown(self, row: Call) -> str:
@@ -154,20 +186,18 @@ class CallAdmin(pages.ReadOnlyAdmin):
         """Its name."""
         return getattr(row, "relay_key_name", None) or f"(deleted, {row.relay_key_id})"
 
-    @display(description="model")
-    def model_shown(self, row: Call) -> str:
-        """That answered, or was tried last; what was asked for where nothing was tried."""
+    @display(description="model, host")
+    def model_shown(self, row: Call) -> SafeString:
+        """That answered, or were tried last; what was asked for where nothing was tried."""
+        return _above(self._model(row), row.host or "no host")
+
+    def _model(self, row: Call) -> str:
         return row.model or row.requested_model or _WAS_NONE
 
-    @display(description="host")
-    def host_shown(self, row: Call) -> str:
-        """That answered, or was tried last."""
-        return row.host or _WAS_NONE
-
     @display(description="status")
-    def status_shown(self, row: Call) -> str:
+    def status_shown(self, row: Call) -> SafeString:
         """With the error's code."""
-        return f"{row.status} {row.error}".rstrip()
+        return _above(tone_badge(str(row.status), _tone(row.status)), row.error)
 
     @display(description="tokens in / out")
     def tokens(self, row: Call) -> str:
@@ -179,6 +209,11 @@ class CallAdmin(pages.ReadOnlyAdmin):
     def cost(self, row: Call) -> str:
         """In USD, to the last digit."""
         return "not priced" if row.cost_nanousd is None else f"{usd_text(row.cost_nanousd)} USD"
+
+    @display(description="duration")
+    def time_shown(self, row: Call) -> SafeString:
+        """And how many tries it took, where that was not one."""
+        return _above(self.duration(row), f"{row.attempts} attempts" if row.attempts > 1 else "")
 
     @display(description="duration")
     def duration(self, row: Call) -> str:
@@ -227,14 +262,41 @@ class CallAdmin(pages.ReadOnlyAdmin):
         return _WAS_NONE if row.pricing_id is None else slug or f"(deleted, {row.pricing_id})"
 
     @display(description="user")
-    def user(self, row: Call) -> str:
+    def user_shown(self, row: Call) -> str:
         """Whose key it was."""
-        return _WAS_NONE if row.user_id is None else str(row.user_id)
+        name = User.objects.filter(pk=row.user_id).values_list("username", flat=True).first()
+        return name or f"(deleted, {row.user_id})"
+
+    @display(description="streamed")
+    def streamed(self, row: Call) -> str:
+        """Whether the caller asked for a stream."""
+        return "yes" if row.is_stream else "no"
+
+    @display(description="request body")
+    def size_in(self, row: Call) -> str:
+        """In bytes."""
+        return f"{row.bytes_in:,} bytes"
+
+    @display(description="answer body")
+    def size_out(self, row: Call) -> str:
+        """In bytes."""
+        return f"{row.bytes_out:,} bytes"
 
     @display(description="tags")
     def tags_shown(self, row: Call) -> str:
         """The caller's own."""
         return ", ".join(f"{name}={value}" for name, value in sorted(row.tags.items())) or _WAS_NONE
+
+
+def _above(first: str | SafeString, second: str) -> SafeString:
+    """One line above another, which says less."""
+    if not second:
+        return format_html("{}", first)
+    return format_html('{}<br><span class="relay-quiet">{}</span>', first, second)
+
+
+def _tone(status: int) -> str:
+    return "success" if status < 400 else "warning" if status < 500 else "danger"
 
 
 def _linked(model: type[Any], key: int | None, name: str = "") -> str | SafeString:
