@@ -196,9 +196,9 @@ class CallerStream:
         data = self._framed(body, is_end)
         if self._pending:
             data, self._pending = self._pending + data, b""
-        if is_end and self._may_gather(data):
-            assert self._connection is not None
-            self._connection.writes.write(transport, data)
+        connection = self._connection
+        if is_end and connection is not None and self._may_gather(data):
+            connection.writes.write(transport, data)
         elif data:
             transport.write(data)
         self.is_whole = is_end
