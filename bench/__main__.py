@@ -118,16 +118,23 @@ def _memory(found: Report, contenders: Sequence[Contender], sizes: Sizes) -> Non
 def _requests(found: Report, contenders: Sequence[Contender], sizes: Sizes, rounds: int) -> None:
     _say(f"{sizes.requests:,} chats, {sizes.requests_in_flight} in flight, {rounds} rounds")
     many = measure.requests(contenders, sizes, rounds)
+    more = measure.requests_many_in_flight(contenders, sizes, rounds)
     single = measure.requests_one_at_a_time(contenders, sizes, rounds)
-    found.figures += report.request_figures(many, single, sizes.requests_in_flight)
-    found.raw |= {"requests": many, "requests_one_at_a_time": single}
+    per_second = report.capacity_per_second(many) / 3
+    _say(f"{per_second:,.0f} chats a second, a third of capacity, {rounds} rounds")
+    paced = measure.requests_paced(contenders, sizes, rounds, per_second)
+    found.figures += report.request_figures(many, more, (sizes.requests_in_flight, sizes.requests_many_in_flight))
+    found.figures += report.latency_figures(paced, f"at {per_second:,.0f} a second, a third of capacity")
+    found.figures += report.latency_figures(single, "one call at a time")
+    found.raw |= {"requests": many, "requests_many_in_flight": more}
+    found.raw |= {"requests_paced": paced, "requests_one_at_a_time": single}
 
 
 def _streams(found: Report, contenders: Sequence[Contender], sizes: Sizes, rounds: int) -> None:
     for at_once, count in sizes.streams:
         _say(f"{count:,} streams, {at_once} at once, {rounds} rounds")
         samples = measure.streams(contenders, at_once, count, rounds)
-        aim = Aim(1.3, is_upper=True) if at_once == STREAMS_OF_THE_AIM else None
+        aim = Aim(1.4, is_upper=True) if at_once == STREAMS_OF_THE_AIM else None
         found.figures += report.stream_figures(samples, at_once, aim)
         found.raw[f"streams_{at_once}_at_once"] = samples
 

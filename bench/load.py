@@ -1,5 +1,6 @@
 """The load generator: a fixed count of POSTs over keep-alive connections, each sending its next call when its last is
-answered. About 6 us of CPU a call, so that the edge is the slower side.
+answered. About 6 us of CPU a call, so that the edge is the slower side. A plan with a pace sends at that pace instead,
+whatever became of the calls before, and counts a call's time from the moment that was due.
 
 `python -m bench.load` says `ready`, reads one `Plan` as a line of JSON and writes one `Outcome` as a line of JSON. A
 plan that holds prints it when every stream has its first byte, keeps them open until its input ends, and then prints
@@ -12,7 +13,7 @@ import asyncio
 import json
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -36,6 +37,7 @@ class Plan:
     count: int
     expected_status: int = 200
     ramp_seconds: float = 0.0
+    per_second: float = 0.0  # 0: as fast as the answers come
     deadline_seconds: float = 60.0
     hold: bool = False  # wait for the first byte only, and keep the connections open
     collect: str = ""  # name of a text field of the JSON answer to collect, e.g. "requestId"
@@ -88,6 +90,8 @@ class Run:
         self.failures: Counter[str] = Counter()
         self.collected: list[str] = []
         self.finished = asyncio.Event()
+        self.idle: list[Caller] = []  # of a paced run: who can take the next call
+        self.overdue: deque[float] = deque()  # calls that nobody could take at their time
         self._connecting: set[asyncio.Task[None]] = set()
 
     async def go(self) -> Outcome:
@@ -103,6 +107,8 @@ class Run:
                     if pause:
                         await asyncio.sleep(pause)
                 await asyncio.gather(*pending)
+                if self.plan.per_second:
+                    await self._pace(self.plan.per_second)
                 await self.finished.wait()
         except TimeoutError:
             self.failures["deadline of the load generator"] += 1
@@ -117,6 +123,18 @@ class Run:
             failures=dict(self.failures),
             collected=self.collected,
         )
+
+    async def _pace(self, per_second: float) -> None:
+        """Hand out calls as they fall due; the loop's timers tick in milliseconds, so a few at a time."""
+        began = time.perf_counter()
+        for number in range(self.plan.count):
+            due = began + number / per_second
+            while (now := time.perf_counter()) < due:  # noqa: ASYNC110 - a moment, no event
+                await asyncio.sleep(due - now)
+            if self.idle:
+                self.idle.pop().send(now)
+            else:
+                self.overdue.append(now)
 
     def _broken(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An error in a callback is the generator's own: end the run, which then fails for what is unfinished."""
@@ -172,7 +190,7 @@ class Caller(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in shape only
-        self._send()
+        self._go_on()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -218,12 +236,24 @@ class Caller(asyncio.Protocol):
         is_reusable = self._parser.should_keep_alive()  # only true inside this callback
         run.give_back()
         if is_reusable:
-            self._send()
+            self._go_on()
         else:
             self._transport.close()
             run.reconnect()
 
-    def _send(self) -> None:
+    def _go_on(self) -> None:
+        run = self._run
+        if not run.plan.per_second:
+            self.send(time.perf_counter())
+        elif run.overdue:
+            self.send(run.overdue.popleft())
+        elif run.left:
+            run.idle.append(self)
+        else:
+            self._transport.close()
+
+    def send(self, started: float) -> None:
+        """Make the next call; its time counts from `started`."""
         if not self._run.take():
             self._transport.close()
             return
@@ -231,7 +261,7 @@ class Caller(asyncio.Protocol):
         self._size = 0
         self._tail = b""
         self._is_waiting = True
-        self._started = time.perf_counter()
+        self._started = started
         self._transport.write(self._run.call_bytes)
 
 

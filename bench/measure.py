@@ -46,6 +46,8 @@ class Sizes:
 
     requests: int = 20_000
     requests_in_flight: int = 32
+    requests_many_in_flight: int = 128
+    paced_seconds: float = 5.0
     requests_one_at_a_time: int = 2_000
     streams: tuple[tuple[int, int], ...] = ((25, 250), (200, 1_000))
     posts: int = 3_000
@@ -53,7 +55,7 @@ class Sizes:
     idle_streams: int = 2_000
 
 
-QUICK = Sizes(2_000, 32, 300, ((25, 50), (200, 200)), 300, 64, 200)
+QUICK = Sizes(2_000, 32, 128, 1.0, 300, ((25, 50), (200, 200)), 300, 64, 200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,19 @@ def requests(contenders: Sequence[Contender], sizes: Sizes, rounds: int) -> dict
     return _rounds(contenders, rounds, sizes.requests, sizes.requests_in_flight, sizes.requests // 5)
 
 
+def requests_many_in_flight(contenders: Sequence[Contender], sizes: Sizes, rounds: int) -> dict[str, list[Sample]]:
+    """The same with more of them: a turn of the event loop serves several."""
+    return _rounds(contenders, rounds, sizes.requests, sizes.requests_many_in_flight, sizes.requests // 5)
+
+
+def requests_paced(
+    contenders: Sequence[Contender], sizes: Sizes, rounds: int, per_second: float
+) -> dict[str, list[Sample]]:
+    """Whole answers, so many a second, sent whether or not those before were answered."""
+    count = int(sizes.paced_seconds * per_second)
+    return _rounds(contenders, rounds, count, sizes.requests_in_flight, count // 5, per_second=per_second)
+
+
 def requests_one_at_a_time(contenders: Sequence[Contender], sizes: Sizes, rounds: int) -> dict[str, list[Sample]]:
     """Whole answers, one connection: what a call waits for when nobody else calls."""
     return _rounds(contenders, rounds, sizes.requests_one_at_a_time, 1, 200)
@@ -191,13 +206,14 @@ def _rounds(
     *,
     stream: bool = False,
     model: str = CHAT_MODEL,
+    per_second: float = 0.0,
 ) -> dict[str, list[Sample]]:
     samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
     for number in range(rounds):
         for contender in _turns(contenders, number):
             with Load(chat_plan(contender, warm_up, min(connections, warm_up), stream=stream, model=model)) as load:
                 load.run()
-            plan = chat_plan(contender, count, connections, stream=stream, model=model)
+            plan = replace(chat_plan(contender, count, connections, stream=stream, model=model), per_second=per_second)
             samples[contender.name].append(_once(contender, plan))
     sizes = {tuple(sample.outcome.body_bytes) for taken in samples.values() for sample in taken}
     if len(sizes) != 1:

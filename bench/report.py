@@ -183,12 +183,18 @@ def _edge_cpu_per_1000(sample: Sample) -> float:
     return sample.cpu_seconds["edge"] / sample.outcome.completed * 1000
 
 
-def request_figures(many: Samples, single: Samples, in_flight: int) -> list[Figure]:
-    """Whole answers: CPU, rate, and how much later than direct."""
+def capacity_per_second(samples: Samples) -> float:
+    """How many calls ours answered a second; of the bare proxy where ours was not measured."""
+    answered = samples.get(OURS) or samples[BARE]
+    return statistics.median(sample.outcome.completed / sample.outcome.seconds for sample in answered)
+
+
+def request_figures(many: Samples, more: Samples, in_flight: tuple[int, int]) -> list[Figure]:
+    """Whole answers: CPU and rate."""
     figures = [
         _compared("edge CPU per 1,000 chats", "s", many, _edge_cpu_per_1000, Aim(0.10, is_upper=True)),
         _compared(
-            f"chats a second on one core, {in_flight} in flight",
+            f"chats a second on one core, {in_flight[0]} in flight",
             "1/s",
             many,
             lambda sample: sample.outcome.completed / sample.outcome.seconds,
@@ -203,13 +209,20 @@ def request_figures(many: Samples, single: Samples, in_flight: int) -> list[Figu
     if OURS in many:
         valkey = _of_each(many, OURS, lambda sample: sample.cpu_seconds["valkey"] / sample.outcome.completed * 1000)
         figures.append(Figure("Valkey CPU per 1,000 chats", "s", _median(valkey), rounds=valkey))
+    figures.append(_compared(f"edge CPU per 1,000 chats, {in_flight[1]} in flight", "s", more, _edge_cpu_per_1000))
+    return figures
+
+
+def latency_figures(samples: Samples, how: str) -> list[Figure]:
+    """How much later than direct whole answers come."""
+    figures: list[Figure] = []
     for at in ("p50", "p99"):
-        direct = _median(_of_each(single, DIRECT, lambda sample, at=at: sample.outcome.total_ms[at])) or 0.0  # type: ignore[misc]
+        direct = _median(_of_each(samples, DIRECT, lambda sample, at=at: sample.outcome.total_ms[at])) or 0.0  # type: ignore[misc]
         figures.append(
             _compared(
-                f"added {at}, one call at a time",
+                f"added {at}, {how}",
                 "ms",
-                single,
+                samples,
                 lambda sample, at=at, direct=direct: sample.outcome.total_ms[at] - direct,  # type: ignore[misc]
                 Aim(0.6 if at == "p50" else 3.0, is_upper=True),
             )

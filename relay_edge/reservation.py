@@ -55,5 +55,5 @@ class Reservation:
 
     def limit_lines(self, shape: ErrorShape) -> bytes:
         """Header lines that tell it in a vendor's words."""
-        states = self.limits()
-        return limit_headers.rendered(states, shape, time.time()) if states else b""
+        figures = self.figures
+        return limit_headers.rendered(self.caller.rules.shown, figures[5:], shape, time.time()) if figures else b""

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from bench.report import Aim, Figure, Report
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the bench reads /proc")
 
-TINY = Sizes(40, 4, 10, ((1, 1),), 10, 4, 12)
+TINY = Sizes(40, 4, 8, 0.1, 10, ((1, 1),), 10, 4, 12)
 JSON_HEADERS = {"content-type": "application/json"}
 
 
@@ -34,6 +35,8 @@ def test_a_run_without_the_product_compares_and_stores(tmp_path: Path) -> None:
     assert "edge CPU per 1,000 chats" in measured
     assert "edge CPU per 1,000 streams of 40 chunks, 1 at once" in measured
     assert "edge memory with 12 idle streams" in measured
+    assert "edge CPU per 1,000 chats, 8 in flight" in measured
+    assert sum("a third of capacity" in name for name in measured) == 2
     first, second = found.write(tmp_path), found.write(tmp_path)
     assert second.name == f"{first.stem}-2.json"
     stored = json.loads(first.read_text())
@@ -50,6 +53,13 @@ def test_the_vendor_answers_what_the_figures_speak_of() -> None:
     assert (whole.completed, whole.body_bytes) == (9, {"632": 9})
     assert len(streamed.body_bytes) == 1
     assert len(chat_body("bench-chat")) == len(chat_body("bench-chat", stream=True)) == 1024
+
+
+def test_a_paced_run_keeps_its_pace() -> None:
+    with server("vendor") as vendor, Load(replace(chats(vendor, 30), per_second=100.0)) as load:
+        outcome = load.run()
+    assert outcome.completed == 30
+    assert outcome.seconds > 29 / 100
 
 
 def test_a_wrong_status_stops_the_measurement() -> None:
