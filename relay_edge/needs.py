@@ -27,11 +27,17 @@ def need_of(
     made of tokens."""
     if not charges.set.counts_use and not any(offer.limits.counts_use for offer in offers):
         return NOTHING
+    return worst_case(request, [offer.candidate for offer in offers], is_written=is_written)
+
+
+def worst_case(
+    request: ModelRequest | FormRequest, candidates: Sequence[Candidate], *, is_written: bool = True
+) -> Need:
+    """The most that any of these candidates may take for it, whatever limits there are."""
     prompt_tokens, bound = estimate(request)
     tokens = cost = 0
     last: Candidate | None = None
-    for offer in offers:
-        candidate = offer.candidate
+    for candidate in candidates:
         if last is not None and candidate.model is last.model and candidate.pricing is last.pricing:
             continue  # keys of a pool do not differ in what a call uses
         last = candidate

@@ -201,14 +201,14 @@ class Router:
         reach = self.grants(policy).of(model)
         if not reach.is_open:
             raise ModelForbidden
-        found = survey(self._snapshot, model, reach)
+        found = survey(self._snapshot, model, reach, only)
         if found.is_forbidden:
             raise ModelForbidden
+        if found.is_unfit:
+            raise BadField("model", "No host of this model does what this address asks for. Use another model.")
         if not found.stops:
             raise NoHostKey
-        pools = [self._pool(model, stop) for stop in found.stops if only is None or stop.binding.wire_shape in only]
-        if not pools:
-            raise BadField("model", "No host of this model does what this address asks for. Use another model.")
+        pools = [self._pool(model, stop) for stop in found.stops]
         tiers = [
             _sorted_tier(policy.selection, list(tier), shape)
             for _, tier in groupby(pools, key=lambda pool: pool.binding.priority)
