@@ -11,6 +11,7 @@ import pytest
 
 from relay_contract import nouns
 from relay_contract.errors import BadRequest, NotFound
+from relay_contract.ids import uuid7_text
 from relay_contract.nouns import WireShape
 from relay_contract.pricing import PriceMeter, Rate
 from relay_contract.usage import Usage, UsageSource
@@ -19,7 +20,7 @@ from relay_edge.call_rows import CallToKeep, bill_of
 from relay_edge.protocols.raw_calls import named_model
 from relay_edge.raw_path import RawPath, read_raw_path
 from tests.edge.nouns import MODEL, POLICY, PRICING, RATE_LIMIT, RELAY_KEY, numbered
-from tests.edge.plane import AUTHORIZED, MAX_BODY_BYTES, Answer, Plane, catalog_of, running_plane
+from tests.edge.plane import AUTHORIZED, MAX_BODY_BYTES, Answer, Plane, catalog_of, host_key, running_plane
 from tests.edge.vendor import Vendor, VendorCall, Wire
 
 FILES = "/passthrough/vendor-1/files"
@@ -389,6 +390,19 @@ async def test_a_cut_answer_stays_cut() -> None:
         given = await call(plane, FILES)
         assert (given.body, given.is_whole) == (b"half", False)
         assert len(vendor.calls) == 1
+
+
+async def test_a_captured_answer_that_quotes_the_key_hides_it() -> None:
+    async with AnyVendor(keys=("plain-value-1",), answer=saying({"by": "plain-value-1"})) as vendor:
+        rows = [
+            host_key(1, value="plain-value-1") if isinstance(row, nouns.HostKey) else row for row in rows_of(vendor)
+        ]
+        rows = [replace(POLICY, captures_payloads=True) if row is POLICY else row for row in rows]
+        async with running_plane(rows) as plane:
+            await call(plane, FILES)
+            capture = plane.served[0].capture
+            assert capture is not None
+            assert capture.row(uuid7_text(), 0.0).response == '{"by": "[redacted]"}'
 
 
 # --- who may, and what ---
