@@ -58,6 +58,11 @@ class _RawSaid(Said, gc=False):
     modelVersion: Any = None  # noqa: N815
 
 
+def _read_anything(usage: Any, meta: Any, _duration: Any) -> Usage | None:
+    """A `duration` may be that of anything."""
+    return read_usage(usage, meta)
+
+
 class RawWatch(AnswerWatch):
     """Any vendor's answer. One for each try; see StreamWatch."""
 
@@ -67,7 +72,7 @@ class RawWatch(AnswerWatch):
 
     def __init__(self, shape: WireShape, path: str) -> None:
         """`shape`: which the host speaks otherwise. `path`: below its base URL."""
-        super().__init__(partial(read_usage, made=MADE[path]) if path in MADE else read_usage)
+        super().__init__(partial(read_usage, made=MADE[path]) if path in MADE else _read_anything)
         self._so_far = canonical.Usage() if shape is WireShape.ANTHROPIC_MESSAGES else None
         self.model = ""
         """The host's name of the model that answered; "" where it does not say."""
@@ -84,6 +89,6 @@ class RawWatch(AnswerWatch):
         if said.usageMetadata is not None:
             return read_gemini_usage(said.usageMetadata).meters()
         if self._so_far is None:
-            return self._reader(usage, said.meta)
+            return self._reader(usage, said.meta, said.duration)
         self._so_far = self._so_far.updated(read_anthropic_usage(usage, self._so_far))
         return self._so_far.meters()

@@ -35,6 +35,7 @@ def _operation(path: str, made: Made) -> Operation:
         hosts=HOSTS,
         watch=partial(AnswerWatch, partial(read_usage, made=made)),
         is_written=made is not Made.NOTHING,
+        is_heard=path.startswith("/audio/") and made is Made.TEXT,
     )
 
 

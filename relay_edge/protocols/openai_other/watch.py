@@ -22,6 +22,7 @@ class Said(msgspec.Struct, gc=False):
 
     usage: Any = None
     meta: Any = None
+    duration: Any = None  # of sound, in seconds
     error: Any = None
     delta: Any = None
 
@@ -33,8 +34,8 @@ class AnswerWatch(EventWatch):
 
     _decode: Callable[[bytes], Said] = staticmethod(msgspec.json.Decoder(Said).decode)
 
-    def __init__(self, reader: Callable[[Any, Any], Usage | None], _hides_usage: bool = False) -> None:
-        """`reader`: `usage` and `meta` of an event or a whole answer -> what they say."""
+    def __init__(self, reader: Callable[[Any, Any, Any], Usage | None], _hides_usage: bool = False) -> None:
+        """`reader`: `usage`, `meta` and `duration` of an event or a whole answer -> what they say."""
         super().__init__()
         self._reader = reader
         self._found: Usage | None = None
@@ -56,7 +57,7 @@ class AnswerWatch(EventWatch):
 
     def _hear(self, said: Said) -> None:
         """Notes what was used, where it says so."""
-        self._found = self._reader(said.usage, said.meta) or self._found
+        self._found = self._reader(said.usage, said.meta, said.duration) or self._found
 
     def _read(self, payload: bytes, name: bytes) -> bool:  # noqa: ARG002  # events tell their type themselves
         if payload.strip() == b"[DONE]":
