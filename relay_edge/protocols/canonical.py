@@ -336,6 +336,7 @@ class ReplyContext:
     tool_names: Mapping[str, str]  # as the host knows them -> as the caller does; only those that differ
     output_tool: str | None  # a tool of ours whose arguments are the answer's text
     estimated_input_tokens: int
+    wants_json: bool = False  # in words alone: the host could not be told to hold the model to it
     echo: JsonObject = field(default_factory=dict)  # the request's
 
 
