@@ -197,8 +197,8 @@ class Translator:
             tool_names=written.tool_names,
             output_tool=written.output_tool,
             estimated_input_tokens=max(1, self._body_bytes // CHARACTERS_PER_TOKEN),  # shown until the host says it
-            wants_json=notes.has("approximated", "response_format"),
             echo=request.echo,
+            wants_json=notes.has("approximated", "response_format"),
         )
         answer_notes = notes.copy(is_strict=False)  # nothing of an answer is the caller's fault
         return Translation(CODECS[self._shape], host, written.body, context, answer_notes, is_stream=request.is_stream)
