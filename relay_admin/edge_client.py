@@ -20,8 +20,15 @@ SURFACES = {
     "chat_completions": "OpenAI chat completions",
     "messages": "Anthropic messages",
     "responses": "OpenAI responses",
+    "embeddings": "Embeddings",
+    "images": "Images",
+    "audio_speech": "Speech",
+    "audio_transcriptions": "Transcriptions",
+    "audio_translations": "Translations of speech",
+    "moderations": "Moderations",
+    "rerank": "Rerank",
 }
-"""What callers may speak, as the edge names it, and as people do."""
+"""What callers may ask for, as the edge names it, and as people do. A test compares them with the edge's."""
 
 TIMEOUT_SECONDS = 5.0
 MAX_ANSWER_BYTES = 4_194_304

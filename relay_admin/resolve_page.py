@@ -45,7 +45,8 @@ class ResolveForm(forms.Form):
     surface = forms.ChoiceField(
         choices=list(edge_client.SURFACES.items()),
         widget=UnfoldAdminSelectWidget,
-        help_text="What the caller speaks.",
+        help_text="What the caller asks for.",
+        label="Operation",
     )
 
 

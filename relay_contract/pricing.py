@@ -30,6 +30,7 @@ class PriceMeter(StrEnum):
     OUTPUT_IMAGE = "output_image"
     SERVER_TOOL = "server_tool"  # a unit is one call of a tool that the host ran
     CALL = "call"  # a unit is one call, e.g. an image or a search
+    INPUT_AUDIO_SECOND = "input_audio_second"  # a unit is one second of sound that was read
 
 
 _FALLS_BACK_TO = {
@@ -53,6 +54,7 @@ _UNITS_OF = {
     PriceMeter.OUTPUT_AUDIO: "output_audio_tokens",
     PriceMeter.OUTPUT_IMAGE: "output_image_tokens",
     PriceMeter.SERVER_TOOL: "server_tool_calls",
+    PriceMeter.INPUT_AUDIO_SECOND: "input_audio_seconds",
 }
 """The fields of `Usage`."""
 
@@ -175,5 +177,6 @@ def cost_nanousd(rates: Sequence[Rate], usage: Usage) -> int:
         + per_million[8] * usage.output_audio_tokens
         + per_million[9] * usage.output_image_tokens
         + per_million[10] * usage.server_tool_calls
+        + per_million[11] * usage.input_audio_seconds
     )
     return (total + UNITS // 2) // UNITS

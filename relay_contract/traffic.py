@@ -6,7 +6,7 @@ writing a batch twice is writing it once. Column names are the fields here; a te
 and the edge's database role may INSERT these columns and nothing else.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from types import NoneType, UnionType
@@ -58,7 +58,8 @@ class CallRow:
     """One call to a model, answered or not: what was used, what it cost, how long it took. Never dropped.
 
     `*_id` name catalog rows as they were; the names beside them stay readable when those rows are gone. NULL: there was
-    none. Meters are `usage.Usage`. Times are microseconds.
+    none. Meters are `usage.Usage`. Times are microseconds. What has a default here came later: a row that was spilled
+    before may be without it.
     """
 
     table: ClassVar[str] = "traffic_call"
@@ -104,6 +105,7 @@ class CallRow:
     first_token_us: int | None  # from the caller's request to the first content
     bytes_in: int
     bytes_out: int
+    input_audio_seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +176,11 @@ def _sql_type(hint: Any) -> str:
 def insert_statement(row: type[TrafficRow]) -> str:
     """Inserts a JSON array of rows, its one parameter; a row that is there already stays as it is."""
     listed = ", ".join(columns(row))
+    read = ", ".join(
+        field.name if field.default is MISSING else f"COALESCE({field.name}, {field.default})" for field in fields(row)
+    )
     typed = ", ".join(f"{field.name} {_sql_type(field.type)}" for field in fields(row))
     return (
-        f"INSERT INTO {row.table} ({listed}) SELECT {listed} FROM jsonb_to_recordset(%s::jsonb) AS r({typed})"  # noqa: S608
+        f"INSERT INTO {row.table} ({listed}) SELECT {read} FROM jsonb_to_recordset(%s::jsonb) AS r({typed})"  # noqa: S608
         " ON CONFLICT DO NOTHING"  # with a conflict target the role would need SELECT
     )

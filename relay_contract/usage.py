@@ -32,6 +32,7 @@ class Usage:
     output_image_tokens: int = 0  # not part of output_tokens
     reasoning_tokens: int = 0
     server_tool_calls: int = 0  # e.g. web searches that the host made
+    input_audio_seconds: int = 0  # of sound that the host counts by its length and not in tokens; rounded up
 
     @property
     def prompt_tokens(self) -> int:

@@ -21,7 +21,7 @@ from relay_edge.breaker_rules import FAILURE_RULES, SLOW_START_MS
 from relay_edge.charges import command, packed
 from relay_edge.local_breakers import LocalBreakers
 from relay_edge.metrics import Counter, Metrics, Registry
-from relay_edge.offers import Guard, KeyOffer
+from relay_edge.offers import NO_BINDING, Guard, KeyOffer
 from relay_edge.redis_link import RedisLost, Reply
 from relay_edge.redis_queue import RedisQueue
 from relay_edge.reservation import Hold, Reservation
@@ -82,11 +82,14 @@ class Breakers:
     def failed(
         self, offer: KeyOffer, failure: FailureClass, retry_after_ms: int | None, reservation: Reservation
     ) -> None:
-        """A try failed. `retry_after_ms`: as the host named it; None when it did not. Never waits, never raises."""
+        """A try failed. `retry_after_ms`: as the host named it; None when it did not. What speaks against the binding
+        of a call that has none speaks against nobody. Never waits, never raises."""
         rule = FAILURE_RULES.get(failure)
         if rule is None:
             return
         [guard] = [guard for guard in offer.guards if guard.kind is rule.kind]
+        if guard.row_id == NO_BINDING:
+            return
         probe_id = _take_probe(guard, reservation.host)
         named_ms = rule.named_ms(retry_after_ms)
         if not self._queue.is_in_charge:

@@ -30,8 +30,8 @@ class CallMetrics:
         self._tokens = tuple(
             registry.counter(
                 "relay_edge_usage_total",
-                "What calls used, by meter: tokens, and calls of tools that hosts ran. reasoning_tokens are part of"
-                " output_tokens.",
+                "What calls used, by meter: tokens, calls of tools that hosts ran, seconds of sound. reasoning_tokens"
+                " are part of output_tokens.",
                 meter=meter,
             )
             for meter in METERS

@@ -83,6 +83,7 @@ class CallRecord:
     usage_source: UsageSource = UsageSource.NONE
     is_free: bool = False  # nothing is counted or priced, whatever the host says
     prompt_tokens: int | None = None  # an estimate, where the body's length says nothing of it: a form with files
+    audio_bytes: int = 0  # of files that hold sound to listen to
     first_token: float | None = None
     asked: float | None = None  # when admission was asked; None: it never was
     admitted: float | None = None  # None: it was refused

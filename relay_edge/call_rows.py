@@ -18,6 +18,8 @@ from relay_edge.call_record import Bill, CallRecord
 
 CHARACTERS_A_TOKEN = 4
 """Of English text, by OpenAI's own rule of thumb; what a call is counted by where the host said nothing."""
+USUAL_AUDIO_BYTES_A_SECOND = 4_000
+"""32 kbit/s, to which speech is often compressed: what sound is counted by where the host does not say its length."""
 MAX_NAME_LENGTH = 256
 """Of what the caller wrote in `model`; the column's length."""
 
@@ -94,6 +96,7 @@ def used(record: CallRecord) -> tuple[Usage, UsageSource]:
         Usage(
             input_tokens=prompt_tokens if most is None else min(prompt_tokens, most),
             output_tokens=output_tokens,
+            input_audio_seconds=-(-record.audio_bytes // USUAL_AUDIO_BYTES_A_SECOND),
         ),
         UsageSource.ESTIMATED,
     )
@@ -163,4 +166,5 @@ def _call_row(call_id: str, record: CallRecord) -> dict[str, Any]:
         "first_token_us": None if record.first_token is None else int((record.first_token - started) * 1_000_000),
         "bytes_in": record.bytes_in,
         "bytes_out": record.bytes_out,
+        "input_audio_seconds": usage.input_audio_seconds,
     }

@@ -2,6 +2,7 @@
 
 It asks the router itself and the survey that the router goes by, with every turn at its start and every draw at the
 middle, so that it says what would happen and changes nothing. Its figures are those of the process that answers.
+The operation that is asked about decides as in a call: which hosts do it, and what is reserved for its answer.
 """
 
 from dataclasses import dataclass
@@ -13,10 +14,14 @@ from relay_contract.nouns import Model, Policy, Selection, WireShape
 from relay_contract.pricing import NANOUSD
 from relay_edge.breaker_words import BreakerOf
 from relay_edge.catalog.snapshot import Snapshot
+from relay_edge.failover import followers
 from relay_edge.grants import Reach
+from relay_edge.needs import worst_case
+from relay_edge.protocols import Operation
+from relay_edge.protocols.model_name import ModelRequest
 from relay_edge.routing import Candidate, Leg, Plan, Router, Turns, fallback_for, find_model
 from relay_edge.selection import TYPICAL_CALL, UNKNOWN, Load, typical_cost
-from relay_edge.stops import Hindrance, LeftOut, survey
+from relay_edge.stops import Hindrance, LeftOut, Survey, survey
 
 SERVED = "served"
 
@@ -28,6 +33,7 @@ _HINDRANCES = {
     Hindrance.NOT_GRANTED: "No pattern of the policy grants the model on this host.",
     Hindrance.NO_KEY: "The host has no enabled key.",
     Hindrance.KEY_DISABLED: "The host key is disabled.",
+    Hindrance.OTHER_SHAPE: "Hosts of this shape do not do what is asked for.",
 }
 
 
@@ -75,6 +81,13 @@ class SkippedView(msgspec.Struct, rename="camel", frozen=True):
     reason: str
 
 
+class ReservedView(msgspec.Struct, rename="camel", frozen=True):
+    """What limits of tokens and of cost hold for such a call until it is over, by the body that was asked with."""
+
+    tokens: int
+    nanousd: int  # 0 where nobody knows a price
+
+
 class Explanation(msgspec.Struct, rename="camel", frozen=True):
     """The whole answer."""
 
@@ -88,6 +101,7 @@ class Explanation(msgspec.Struct, rename="camel", frozen=True):
     is_alias: bool = False
     selection: Selection | None = None
     keeps_affinity: bool = False
+    reserved: ReservedView | None = None  # None: it is not sent to a host
     legs: list[LegView] = []
     skipped_fallbacks: list[SkippedView] = []
 
@@ -103,19 +117,29 @@ class Question:
 
     snapshot: Snapshot
     policy: Policy | None
-    name: str  # as callers write it in `model`
-    surface: str
-    shape: WireShape  # of that surface
+    request: ModelRequest  # as far as it is there: `model` alone, or a whole call
+    operation: Operation
     load: Load
     conversation: bytes | None = None  # as `conversation_key` names it
     breaker_of: BreakerOf | None = None
 
+    def plan(self, router: Router) -> Plan:
+        """Where it would go. Raises as `Router.plan` does."""
+        operation = self.operation
+        return router.plan(
+            self.policy,
+            self.request.model,
+            operation.surface.shape,
+            Turns(),
+            affinity=self.conversation,
+            only=operation.hosts,
+        )
+
 
 def candidates_of(question: Question) -> list[Candidate]:
     """All that the explanation will name, in their order."""
-    router = Router(question.snapshot, question.load, chance=_in_the_middle)
     try:
-        plan = router.plan(question.policy, question.name, question.shape, Turns(), affinity=question.conversation)
+        plan = question.plan(Router(question.snapshot, question.load, chance=_in_the_middle))
     except RelayError:
         return []
     return [candidate for leg in plan.legs for candidate in leg.candidates]
@@ -134,24 +158,25 @@ class _Answer:
     """One explanation in the making."""
 
     def __init__(self, question: Question) -> None:
+        self._question = question
         self._snapshot, self._policy, self._load = question.snapshot, question.policy, question.load
-        self._name, self._surface, self._shape = question.name, question.surface, question.shape
+        self._name, self._operation = question.request.model, question.operation
         self._conversation, self._breaker_of = question.conversation, question.breaker_of
         self._router = Router(question.snapshot, question.load, chance=_in_the_middle)
-        self._model = find_model(question.snapshot, question.name)
+        self._model = find_model(question.snapshot, self._name)
 
     def whole(self) -> Explanation:
         """Everything that is known."""
         plan: Plan | None = None
         error: RelayError | None = None
         try:
-            plan = self._router.plan(self._policy, self._name, self._shape, Turns(), affinity=self._conversation)
+            plan = self._question.plan(self._router)
         except RelayError as raised:
             error = raised
         policy, model = self._policy, self._model
         return Explanation(
             requested_model=self._name,
-            surface=self._surface,
+            surface=self._operation.name,
             outcome=SERVED if error is None else error.code,
             status=200 if error is None else error.status,
             reason=self._summary(plan) if error is None else error.public_text,
@@ -160,6 +185,7 @@ class _Answer:
             is_alias=model is not None and model.name != self._name,
             selection=None if policy is None else policy.selection,
             keeps_affinity=policy is not None and policy.keeps_affinity,
+            reserved=None if plan is None else self._reserved(plan),
             legs=self._legs(plan),
             skipped_fallbacks=self._skipped(plan),
         )
@@ -176,6 +202,10 @@ class _Answer:
             f"{first.model.name} on {first.host.slug} is {first_of_all}, with the key {first.key.name}{instead}.{now}"
         )
 
+    def _reserved(self, plan: Plan) -> ReservedView:
+        need = worst_case(self._question.request, followers(plan, ()), is_written=self._operation.is_written)
+        return ReservedView(need.tokens, need.cost_nanousd)
+
     def _legs(self, plan: Plan | None) -> list[LegView]:
         if self._policy is None or self._model is None:
             return []
@@ -188,19 +218,22 @@ class _Answer:
         reach = self._router.grants(policy).of(leg.model)
         home = None
         if is_first and leg.candidates and self._conversation is not None:
-            home = self._router.home(policy, self._name, self._shape, self._conversation)
+            home = self._router.home(policy, self._name, self._operation.surface.shape, self._conversation)
         return LegView(
             model=leg.model.name,
             when=sorted(leg.when),
             candidates=[self._candidate(policy, leg, candidate, reach, home) for candidate in leg.candidates],
-            left_out=[_left_out(each) for each in survey(self._snapshot, leg.model, reach).left_out],
+            left_out=[_left_out(each) for each in self._survey(leg.model, reach).left_out],
         )
+
+    def _survey(self, model: Model, reach: Reach) -> Survey:
+        return survey(self._snapshot, model, reach, self._operation.hosts)
 
     def _candidate(
         self, policy: Policy, leg: Leg, candidate: Candidate, reach: Reach, home: Candidate | None
     ) -> CandidateView:
         binding = candidate.binding
-        is_translated = binding.wire_shape is not self._shape
+        is_translated = self._operation.hosts is None and binding.wire_shape is not self._operation.surface.shape
         figure = _figure(policy.selection, leg, candidate, self._load)
         reasons = [f"priority {binding.priority}", figure]
         if candidate is home:
@@ -248,9 +281,11 @@ class _Answer:
     def _no_way(self, policy: Policy, model: Model) -> str:
         """Why a fallback model is no leg."""
         reach = self._router.grants(policy).of(model)
-        found = survey(self._snapshot, model, reach)
+        found = self._survey(model, reach)
         if not reach.is_open or found.is_forbidden:
             return "The policy does not grant it."
+        if found.is_unfit:
+            return "No host of it does what is asked for."
         return "The call is refused before any fallback." if found.stops else "It has no usable host."
 
 

@@ -2,7 +2,11 @@
 
 A host's `passthrough_paths` list what may be called. The caller's policy has to grant everything on the host and deny
 nothing there, since a raw call may name any model. Nobody knows beforehand what it uses, so a key under a limit of
-tokens or cost makes none. Bytes pass both ways; a usage that the answer tells is written down and not priced.
+tokens or cost makes none. Bytes pass both ways.
+
+Where a POST names a model as a binding of this host does, that binding's breaker guards the call and hears how it went;
+else only the host key's does. A usage that the answer to such a POST tells is priced by the binding of the model that
+answered, or that was asked; where there is none it is written down without a price.
 
 Another key is tried where the host refuses the first (401, 402, 403, 429), which did nothing then. After any other
 failure nobody knows what the host did, so the caller is told.
@@ -29,12 +33,12 @@ from relay_edge.offers import KeyOffer
 from relay_edge.passed import PassedAnswer
 from relay_edge.protocols import SURFACES, Operation
 from relay_edge.protocols.anthropic_messages import VERSION_HEADER
-from relay_edge.protocols.raw_calls import ANTHROPIC_RAW, OPENAI_RAW, watch_of
+from relay_edge.protocols.raw_calls import ANTHROPIC_RAW, OPENAI_RAW, RawWatch, named_model
 from relay_edge.protocols.surface import sound_header
 from relay_edge.raw_path import PREFIX, RawPath, read_raw_path
 from relay_edge.refusals import tell, words_of
 from relay_edge.reservation import Reservation
-from relay_edge.routing import NO_POLICY, Turns
+from relay_edge.routing import NO_POLICY, Candidate, Router, Turns
 from relay_edge.streaming import CallerStream
 from relay_edge.upstream import Head
 
@@ -55,6 +59,7 @@ class _Way:
     """A host key that may be used."""
 
     key: HostKey
+    candidate: Candidate | None  # that the model which was asked for stands for
     offer: KeyOffer
     address: Address
 
@@ -62,11 +67,17 @@ class _Way:
 class RawAnswer(PassedAnswer):
     """Also of a HEAD, which has a length and no body."""
 
-    __slots__ = ("_is_of_head",)
+    __slots__ = ("_is_of_head", "_said")
 
-    def __init__(self, stream: CallerStream, host_lines: bytes, shape: WireShape, *, is_of_head: bool) -> None:
-        super().__init__(stream, host_lines, watch_of(shape))
+    def __init__(self, stream: CallerStream, host_lines: bytes, watch: RawWatch, *, is_of_head: bool) -> None:
+        super().__init__(stream, host_lines, lambda _hides_usage: watch)
+        self._said = watch
         self._is_of_head = is_of_head
+
+    @property
+    def model(self) -> str:
+        """See RawWatch."""
+        return self._said.model
 
     def on_head(self, head: Head) -> bool:
         """See Receiver."""
@@ -104,7 +115,9 @@ class HostPassthrough:
         body = await inference.body_of(request)
         record.bytes_in = len(body)
         shape = view.snapshot.host_shape(host.id) or WireShape.OPENAI_CHAT
-        ways = self._ways(view, host, shape)
+        model = named_model(request.method, target.path, request.headers.get("Content-Type", ""), body)
+        record.requested_model = model or ""
+        ways = self._ways(view, host, shape, model)
         if not ways:
             raise NoHostKey
         inference.may_capture(record, caller, body)
@@ -113,22 +126,23 @@ class HostPassthrough:
             if reservation.chosen is None:
                 raise none_left(reservation.retry_after_seconds)
             stream = CallerStream(request, operation.surface, record.request_id, record.capture)
-            call = RawCall(inference, request, stream, record, reservation, host=host, shape=shape)
+            call = RawCall(inference, request, stream, record, reservation, host=host, shape=shape, router=view.router)
             return await answered(call.run(ways, target, body), stream, record)
         finally:
             inference.admission.settle(reservation)
 
-    def _ways(self, view: View, host: Host, shape: WireShape) -> list[_Way]:
+    def _ways(self, view: View, host: Host, shape: WireShape, model: str | None) -> list[_Way]:
         """The host's keys in turn."""
         ways: list[_Way] = []
         for key in view.snapshot.host_keys(host.id):
-            offer = view.offers.of_key(host, key)
+            candidate = None if model is None else view.router.named_at(host, model, key)
+            offer = view.offers.of_key(host, key) if candidate is None else view.offers.of(candidate)
             try:
                 address = view.destinations.address(host, key, shape)
             except HostUnusableError:
                 continue  # its candidates say so in the log
             if offer is not None:
-                ways.append(_Way(key, offer, address))
+                ways.append(_Way(key, candidate, offer, address))
         turn = self._turns.take(host.id) % len(ways) if len(ways) > 1 else 0
         return ways[turn:] + ways[:turn]
 
@@ -146,6 +160,7 @@ class RawCall:
         *,
         host: Host,
         shape: WireShape,
+        router: Router,
     ) -> None:
         self._inference = inference
         self._request = request
@@ -154,6 +169,7 @@ class RawCall:
         self._reservation = reservation
         self._host = host
         self._shape = shape
+        self._router = router
 
     async def run(self, ways: Sequence[_Way], target: RawPath, body: bytes) -> None:
         """Returns once the caller has an answer. Raises RelayError."""
@@ -194,7 +210,10 @@ class RawCall:
         record, stream, method = self._record, self._stream, self._request.method
         record.reached = Reached(self._host, way.key, number)
         stream.secret = way.address.secret
-        answer = RawAnswer(stream, self._host_lines(number), self._shape, is_of_head=method == "HEAD")
+        if record.capture is not None:
+            record.capture.sent_with(way.address.secret)
+        watch = RawWatch(self._shape, target.path)
+        answer = RawAnswer(stream, self._host_lines(number), watch, is_of_head=method == "HEAD")
         start = f"{method} {way.address.path}{target.path}{target.query} HTTP/1.1\r\n".encode("ascii")
         packed = b"%b%b%b\r\n%b" % (start, way.address.lines, lines, body)
         started = time.monotonic()
@@ -202,21 +221,35 @@ class RawCall:
             fault = answer.settle(await way.address.origin.exchange(packed, answer, timeouts_of_host(self._host)))
         finally:
             record.upstream_seconds += time.monotonic() - started
-            answer.read_usage()
-            record.usage, record.first_token = answer.usage, answer.first_token
-            record.usage_source = UsageSource.NONE if answer.usage is None else UsageSource.PROVIDER
-        if fault is not None:
-            raise fault.error
+            self._note(way, answer)
         breakers = self._inference.admission.breakers
-        if answer.refusal is None or answer.refusal.head.status not in _KEY_REFUSED:
+        if fault is not None:
+            breakers.failed(way.offer, fault.failure, None, self._reservation)
+            raise fault.error
+        if answer.refusal is None:
+            if record.usage is not None:
+                record.usage_source = UsageSource.PROVIDER
             breakers.succeeded(way.offer, self._reservation)
-            return answer.refusal
+            return None
         head = answer.refusal.head
         failure = classify(head.status, None)
         breakers.failed(way.offer, failure, retry_after_ms(head.headers, time.time()), self._reservation)
         if failure is FailureClass.AUTH:
             self._inference.reread(way.key)
         return answer.refusal
+
+    def _note(self, way: _Way, answer: RawAnswer) -> None:
+        """What is known however the try ended. Only a POST uses anything, and only where it names a model is that
+        certain: one that changes or cancels what was made before is told its usage again."""
+        record = self._record
+        answer.read_usage()
+        record.first_token = answer.first_token
+        if self._request.method != "POST" or answer.usage is None:
+            return
+        record.usage, record.usage_source = answer.usage, UsageSource.PARTIAL
+        record.delivered_characters = answer.delivered_characters
+        if record.requested_model:
+            record.candidate = self._router.named_at(self._host, answer.model, way.key) or way.candidate
 
     def _host_lines(self, number: int) -> bytes:
         return f"{headers.SERVED_HOST}: {self._host.slug}\r\n{headers.ATTEMPTS}: {number}\r\n".encode("ascii")

@@ -270,6 +270,7 @@ class Inference:
         if content_type and is_form(content_type):
             wanted = read_form_request(body, content_type)
             record.prompt_tokens = wanted.prompt_tokens
+            record.audio_bytes = wanted.file_bytes if operation.is_heard else 0
         else:
             wanted = read_model_request(body)
         record.requested_model, record.is_stream = wanted.model, wanted.is_stream
@@ -294,7 +295,7 @@ class Inference:
         """From admission to settlement. `stream`: as in `send`."""
         record, operation = asked.record, asked.operation
         charges, offers = asked.caller.charges, asked.offers()
-        need = need_of(asked.wanted, charges, offers, is_written=operation.is_written)
+        need = need_of(asked.wanted, charges, offers, is_written=operation.is_written, audio_bytes=record.audio_bytes)
         reservation = await self.admit(record, charges, offers, need)
         try:
             if reservation.chosen is None:

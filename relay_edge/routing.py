@@ -201,14 +201,14 @@ class Router:
         reach = self.grants(policy).of(model)
         if not reach.is_open:
             raise ModelForbidden
-        found = survey(self._snapshot, model, reach)
+        found = survey(self._snapshot, model, reach, only)
         if found.is_forbidden:
             raise ModelForbidden
+        if found.is_unfit:
+            raise BadField("model", "No host of this model does what this address asks for. Use another model.")
         if not found.stops:
             raise NoHostKey
-        pools = [self._pool(model, stop) for stop in found.stops if only is None or stop.binding.wire_shape in only]
-        if not pools:
-            raise BadField("model", "No host of this model does what this address asks for. Use another model.")
+        pools = [self._pool(model, stop) for stop in found.stops]
         tiers = [
             _sorted_tier(policy.selection, list(tier), shape)
             for _, tier in groupby(pools, key=lambda pool: pool.binding.priority)
@@ -216,17 +216,24 @@ class Router:
         return _Way(model, when, policy.selection, tiers, keeps_affinity=policy.keeps_affinity)
 
     def _pool(self, model: Model, stop: Stop) -> "_Pool":
-        binding, pricing = stop.binding, None
-        if binding.pricing_id is not None:
-            pricing = self._snapshot.pricing(binding.pricing_id)
-        candidates = []
-        for key in stop.keys:
-            candidate = self._candidates.get((binding.id, key.id))
-            if candidate is None:
-                candidate = Candidate(model, binding, stop.host, key, pricing)
-                self._candidates[binding.id, key.id] = candidate
-            candidates.append(candidate)
-        return _Pool(tuple(candidates))
+        return _Pool(tuple(self._candidate(model, stop.binding, stop.host, key) for key in stop.keys))
+
+    def _candidate(self, model: Model, binding: HostBinding, host: Host, key: HostKey) -> Candidate:
+        candidate = self._candidates.get((binding.id, key.id))
+        if candidate is None:
+            pricing = None if binding.pricing_id is None else self._snapshot.pricing(binding.pricing_id)
+            candidate = self._candidates[binding.id, key.id] = Candidate(model, binding, host, key, pricing)
+        return candidate
+
+    def named_at(self, host: Host, upstream_name: str, key: HostKey) -> Candidate | None:
+        """What a host's own name for a model stands for in the catalog; of several bindings of that name the first
+        that has a price. None: nothing. The cost grows with the bindings of the host."""
+        named = [each for each in self._snapshot.bindings_of_host(host.id) if each.upstream_name == upstream_name]
+        for binding in sorted(named, key=lambda each: each.pricing_id is None):
+            model = self._snapshot.model_by_id(binding.model_id)
+            if model is not None:
+                return self._candidate(model, binding, host, key)
+        return None
 
     def grants(self, policy: Policy) -> Grants:
         """The policy's patterns, compiled once."""

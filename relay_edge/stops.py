@@ -6,7 +6,7 @@ The router takes the first half of the answer, the explanation both, so that the
 from dataclasses import dataclass
 from enum import StrEnum
 
-from relay_contract.nouns import Host, HostBinding, HostKey, Model
+from relay_contract.nouns import Host, HostBinding, HostKey, Model, WireShape
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.grants import Reach
 
@@ -21,6 +21,7 @@ class Hindrance(StrEnum):
     NOT_GRANTED = "not_granted"
     NO_KEY = "no_key"
     KEY_DISABLED = "key_disabled"
+    OTHER_SHAPE = "other_shape"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,15 @@ class Survey:
         kinds = {each.hindrance for each in self.left_out if each.key is None}
         return not self.stops and bool(kinds) and kinds <= {Hindrance.DENIED, Hindrance.NOT_GRANTED}
 
+    @property
+    def is_unfit(self) -> bool:
+        """Whether only what is asked for stands in the way: hosts are there, and none of them does it."""
+        return not self.stops and any(each.hindrance is Hindrance.OTHER_SHAPE for each in self.left_out)
 
-def survey(snapshot: Snapshot, model: Model, reach: Reach) -> Survey:
-    """The model's bindings under a policy. The cost grows with the bindings of this model only."""
+
+def survey(snapshot: Snapshot, model: Model, reach: Reach, only: frozenset[WireShape] | None = None) -> Survey:
+    """The model's bindings under a policy. `only`: shapes of hosts that do what is asked for; None: all do. The cost
+    grows with the bindings of this model only."""
     stops: list[Stop] = []
     left_out: list[LeftOut] = []
     for binding in snapshot.every_binding(model.id):
@@ -69,10 +76,13 @@ def survey(snapshot: Snapshot, model: Model, reach: Reach) -> Survey:
             continue
         assert host is not None
         every_key = snapshot.every_host_key(host.id)
-        if keys := tuple(key for key in every_key if key.is_enabled):
-            stops.append(Stop(binding, host, keys))
-        else:
+        keys = tuple(key for key in every_key if key.is_enabled)
+        if not keys:
             left_out.append(LeftOut(binding, host, Hindrance.NO_KEY))
+        elif only is not None and binding.wire_shape not in only:
+            left_out.append(LeftOut(binding, host, Hindrance.OTHER_SHAPE))
+        else:
+            stops.append(Stop(binding, host, keys))
         left_out += [LeftOut(binding, host, Hindrance.KEY_DISABLED, key) for key in every_key if not key.is_enabled]
     return Survey(tuple(stops), tuple(left_out))
 

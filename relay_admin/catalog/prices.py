@@ -1,4 +1,5 @@
-"""Prices as people read them: USD for a million tokens, or for a thousand calls. Stored: nano-USD for a million units.
+"""Prices as people read them: USD for a million tokens, or for a thousand calls or seconds. Stored: nano-USD for a
+million units.
 
 Exact both ways, by Decimal. Pure.
 """
@@ -9,9 +10,9 @@ from typing import Any
 
 from relay_contract.pricing import NANOUSD, UNITS, PriceMeter
 
-CALLS = 1_000
+THOUSAND = 1_000
 USD_FIELDS = ("usd_per_million", "usd_per_thousand")
-"""What catalog documents call a price of tokens, and one of calls."""
+"""What catalog documents call a price of tokens, and one of calls or seconds."""
 
 _MOST_DIGITS = 20
 
@@ -27,17 +28,18 @@ METER_NAMES: dict[PriceMeter, str] = {
     PriceMeter.OUTPUT_IMAGE: "image output",
     PriceMeter.SERVER_TOOL: "tool run by the host (per 1,000)",
     PriceMeter.CALL: "call (per 1,000)",
+    PriceMeter.INPUT_AUDIO_SECOND: "audio input by length (per 1,000 seconds)",
 }
 
 
-def counts_calls(meter: str) -> bool:
-    """Whether the meter's price is read for a thousand calls, and not for a million tokens."""
-    return meter in (PriceMeter.SERVER_TOOL, PriceMeter.CALL)
+def is_per_thousand(meter: str) -> bool:
+    """Whether the meter's price is read for a thousand calls or seconds, and not for a million tokens."""
+    return meter in (PriceMeter.SERVER_TOOL, PriceMeter.CALL, PriceMeter.INPUT_AUDIO_SECOND)
 
 
 def usd_field(meter: str) -> str:
     """What a document calls this meter's price."""
-    return USD_FIELDS[counts_calls(meter)]
+    return USD_FIELDS[is_per_thousand(meter)]
 
 
 def as_written(rate: dict[str, Any]) -> dict[str, Any]:
@@ -48,7 +50,7 @@ def as_written(rate: dict[str, Any]) -> dict[str, Any]:
 
 
 def _nanousd_of_one_usd(meter: str) -> int:
-    return NANOUSD * (UNITS // CALLS if counts_calls(meter) else 1)
+    return NANOUSD * (UNITS // THOUSAND if is_per_thousand(meter) else 1)
 
 
 def nanousd_per_million(meter: str, usd: Decimal | str) -> int:

@@ -81,6 +81,7 @@ class Call(models.Model):
     first_token_us = models.BigIntegerField(null=True)
     bytes_in = models.BigIntegerField()
     bytes_out = models.BigIntegerField()
+    input_audio_seconds = models.BigIntegerField(db_default=0)
 
     class Meta:
         db_table = traffic.CallRow.table

@@ -195,6 +195,10 @@ class Snapshot:
         binding = self._first(BINDINGS_OF_HOST, host_id)
         return None if binding is None else binding.wire_shape
 
+    def bindings_of_host(self, host_id: HostId) -> tuple[HostBinding, ...]:
+        """The enabled bindings to a host, by id."""
+        return self._all(BINDINGS_OF_HOST, host_id)
+
     def endpoint(self, project_slug: str, line_slug: str, endpoint_slug: str) -> EndpointRoute | None:
         """The way to an endpoint; None when a part of it is missing, disabled or archived."""
         project = self._first(PROJECT_BY_SLUG, project_slug)
@@ -228,6 +232,10 @@ class Snapshot:
     def pricing(self, pricing_id: PricingId) -> Pricing | None:
         """A price row by id."""
         return self._row(Pricing, pricing_id)
+
+    def model_by_id(self, model_id: ModelId) -> Model | None:
+        """A model by id; also a disabled one."""
+        return self._row(Model, model_id)
 
     def models(self) -> Iterable[Model]:
         """Every model, also disabled ones, in no order that means anything."""

@@ -337,6 +337,7 @@ class ReplyContext:
     output_tool: str | None  # a tool of ours whose arguments are the answer's text
     estimated_input_tokens: int
     echo: JsonObject = field(default_factory=dict)  # the request's
+    wants_json: bool = False  # in words alone: the host could not be told to hold the model to it
 
 
 # --- events of a stream, in the order in which they happen ---

@@ -44,6 +44,7 @@ class FormRequest:
     content_type: str  # of the request, boundary and all
     answers: int  # how many the caller wants: `n`
     prompt_tokens: int  # an estimate
+    file_bytes: int  # of all files
     _start: int  # of the model's value in `body`
     _end: int
 
@@ -81,7 +82,7 @@ def is_form(content_type: str) -> bool:
 def read_form_request(body: bytes, content_type: str) -> FormRequest:
     """Raises BadRequest for a form that cannot be read in one way only, BadField for its fields."""
     parts = _parts(body, _boundary(content_type))
-    files = sum(part.is_file for part in parts)
+    files = [part.end - part.start for part in parts if part.is_file]
     characters = sum(part.end - part.start for part in parts if not part.is_file)
     model = _only(parts, b"model")
     if model is None:
@@ -95,7 +96,8 @@ def read_form_request(body: bytes, content_type: str) -> FormRequest:
         body=body,
         content_type=content_type,
         answers=int(count) if re.fullmatch(r"[1-9]\d{0,2}", count) else 1,
-        prompt_tokens=-(-characters // 4) + files * BLOB_TOKENS,
+        prompt_tokens=-(-characters // 4) + len(files) * BLOB_TOKENS,
+        file_bytes=sum(files),
         _start=model.start,
         _end=model.end,
     )

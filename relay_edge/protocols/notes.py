@@ -26,7 +26,7 @@ class Notes:
         self._notes: dict[str, None] = {}
 
     def add(self, what: str, field: str) -> None:
-        """`what` is one of clamped, moved, merged, rewritten, added, approximated, hashed."""
+        """`what` is one of clamped, moved, merged, rewritten, added, approximated, hashed, fenced, unmet."""
         if len(self._notes) < MAX_NOTES:
             self._notes[_UNSOUND.sub("_", f"{what}:{field}".lower())[:MAX_NOTE_LENGTH]] = None
         else:
@@ -45,6 +45,10 @@ class Notes:
         if self._is_strict:
             raise BadField(place or field, _NOT_CARRIED)
         self.add(what, field)
+
+    def has(self, what: str, field: str) -> bool:
+        """Whether this was noted."""
+        return f"{what}:{field}" in self._notes
 
     def copy(self, *, is_strict: bool) -> "Notes":
         """The same notes, to be added to apart."""

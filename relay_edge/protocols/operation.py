@@ -24,6 +24,8 @@ class Operation:
     methods: tuple[str, ...] = ("POST",)
     is_written: bool = True
     """Whether answers are written by the model, so that tokens are reserved for them."""
+    is_heard: bool = False
+    """Whether the files of a call are sound that the model listens to."""
 
     @property
     def paths(self) -> tuple[str, str]:

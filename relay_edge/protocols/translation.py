@@ -45,6 +45,7 @@ from relay_edge.protocols.gathered import Gathering, events_of
 from relay_edge.protocols.gemini import read_answer as gemini_read_answer
 from relay_edge.protocols.gemini import read_error as gemini_read_error
 from relay_edge.protocols.gemini import write_request as gemini_write_request
+from relay_edge.protocols.json_in_words import note_answer
 from relay_edge.protocols.model_traits import Traits, traits_of
 from relay_edge.protocols.notes import Notes
 from relay_edge.protocols.openai_chat import read_answer as openai_read_answer
@@ -197,6 +198,7 @@ class Translator:
             output_tool=written.output_tool,
             estimated_input_tokens=max(1, self._body_bytes // CHARACTERS_PER_TOKEN),  # shown until the host says it
             echo=request.echo,
+            wants_json=notes.has("approximated", "response_format"),
         )
         answer_notes = notes.copy(is_strict=False)  # nothing of an answer is the caller's fault
         return Translation(CODECS[self._shape], host, written.body, context, answer_notes, is_stream=request.is_stream)
@@ -245,6 +247,8 @@ class Translation:
         stop, usage = answer.stop, answer.usage
         if self._context.output_tool is not None and stop is Stop.TOOL_USE:
             stop = Stop.END
+        if self._context.wants_json and stop is Stop.END:
+            note_answer(answer.blocks, self.notes)
         self.finish = stop.value
         self.delivered_characters = sum(map(_characters, answer.blocks))
         if _is_said(usage):

@@ -178,7 +178,7 @@ def test_a_call_as_json(client: Client, token_of, catalog: rows.Catalog) -> None
     assert {name: count for name, count in usage.items() if count} == {
         "inputTokens": 1200, "cacheReadTokens": 34, "outputTokens": 56,
     }  # fmt: skip
-    assert len(usage) == 11
+    assert len(usage) == 12
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Where a call would go: the page and the control API, over a real edge that reads the same rows."""
 
 import base64
+import html
 import os
 import signal
 import subprocess
@@ -16,8 +17,10 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from relay_admin import edge_client
 from relay_admin.access import services as access
 from relay_admin.catalog.models import HostBinding, HostKey, ModelAlias, Policy
+from relay_edge.explain_call import OPERATIONS
 from tests.admin import rows
 from tests.edge.running import environment
 from tests.system.product import wait_for
@@ -109,6 +112,20 @@ def test_the_api_says_the_same_as_the_edge_to_the_key_itself(
     assert [(each["host"], each["isTranslated"], each["grant"]) for each in leg["candidates"]] == [
         ("vendor", True, "*")
     ]
+
+
+def test_every_operation_of_the_edge_can_be_asked_about(whole: rows.Catalog, edge: str, client_of: Any) -> None:
+    assert edge_client.SURFACES.keys() == OPERATIONS.keys()
+    client: Client = client_of("operators")
+    HostBinding.objects.update(wire_shape="gemini")
+    page = wait_for(lambda: no_embeddings(client, whole), "the edge to read the change")
+    assert "Hosts of this shape do not do what is asked for." in page
+    assert "vendor is tried first" in html.unescape(client.get(PAGE, asked(whole)).content.decode())
+
+
+def no_embeddings(client: Client, catalog: rows.Catalog) -> str:
+    page = client.get(PAGE, asked(catalog, surface="embeddings")).content.decode()
+    return page if "400 bad_field" in page else ""
 
 
 def test_a_revoked_key_is_explained_and_nothing_is_changed(

@@ -20,11 +20,13 @@ from redis.asyncio import Redis
 
 from relay_admin.access import services as access
 from relay_admin.catalog import services
-from relay_admin.catalog.models import Host, HostBinding, Model
+from relay_admin.catalog.models import Host, HostBinding, Model, Policy
 from relay_contract.redis import keys
 from relay_contract.sealing import Sealer
+from relay_contract.traffic import TRAFFIC_ROWS, CaptureRow
 from tests.admin import rows
 from tests.admin.test_secrets import every_page
+from tests.edge.collector import Collector, running_collector
 from tests.edge.conftest import until
 from tests.edge.running import RunningEdge, running_edge
 from tests.edge.vendor import CHAT as ANSWER
@@ -34,6 +36,11 @@ SEEN = "canaries-are-looked-for-here"
 """The request id of each call: a sink that does not show it was not looked into."""
 CHAT = {"model": "gpt-demo", "messages": [{"role": "user", "content": "hi"}]}
 MESSAGE = {**CHAT, "max_tokens": 9}
+RAW = {**CHAT, "model": "gpt-up"}
+CALLS = (("/v1/chat/completions", CHAT), ("/v1/messages", MESSAGE), ("/passthrough/vendor/chat/completions", RAW))
+PROMPTS = ("hi", "400", "401", "429", "500", "cut in two", "no http", "half")
+KEPT = len(CALLS) * len(PROMPTS) + 2
+"""Calls that leave a row: those, and two that are no calls."""
 
 
 @pytest.fixture
@@ -43,6 +50,12 @@ def master_key(settings: Any) -> Iterator[bytes]:
     services.sealer.cache_clear()
     yield key
     services.sealer.cache_clear()
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with running_collector() as running:
+        yield running
 
 
 class Echo:
@@ -82,11 +95,11 @@ async def calls(edge: RunningEdge, token: str, redis_url: str) -> list[str]:
     """Every kind of call; what was answered, heads included. Breakers are closed before each: all reach a host."""
     answers = []
     redis = Redis.from_url(redis_url)
-    for path, document in (("chat/completions", CHAT), ("messages", MESSAGE)):
-        for prompt in ("hi", "400", "401", "429", "500", "cut in two", "no http", "half"):
+    for path, document in CALLS:
+        for prompt in PROMPTS:
             await redis.delete(keys.BREAKERS)
             asked = {**document, "messages": [{"role": "user", "content": prompt}]}
-            answers.append(await post(edge, f"/v1/{path}", token, json.dumps(asked).encode()))
+            answers.append(await post(edge, path, token, json.dumps(asked).encode()))
     await redis.aclose()
     answers.append(await post(edge, "/v1/chat/completions", token, b"{"))
     answers.append(await post(edge, "/v1/chat/completions", token, json.dumps(CHAT | {"model": token}).encode()))
@@ -113,13 +126,13 @@ async def post(edge: RunningEdge, path: str, token: str, body: bytes) -> str:
         return repr(cut)
 
 
-async def every_table(owner: AsyncConnection[Any]) -> str:
-    """All rows of all tables as JSON, bytes as text."""
+async def every_table(owner: AsyncConnection[Any]) -> dict[str, str]:
+    """All rows of each table as JSON, bytes as text."""
     cursor = await owner.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-    dumped = ""
+    dumped = {}
     for (table,) in await cursor.fetchall():
         found = await owner.execute(sql.SQL("SELECT to_jsonb(t)::text FROM {} t").format(sql.Identifier(table)))
-        dumped += "".join(row for (row,) in await found.fetchall())
+        dumped[table] = "".join(row for (row,) in await found.fetchall())
     return dumped
 
 
@@ -128,12 +141,12 @@ def control_plane(client: Client, token: dict[str, str], catalog: rows.Catalog) 
     exported = io.StringIO()
     call_command("catalog", "export", stdout=exported)
     seen = exported.getvalue() + every_page(client, catalog)
-    call_id = json.loads(client.get("/api/v1/calls", headers=token).content)["results"][0]["id"]
+    kept = json.loads(client.get("/api/v1/calls?limit=200", headers=token).content)["results"]
     for path in (
         "/admin/traffic/call/",
-        f"/admin/traffic/call/{call_id}/change/",
+        *(f"/admin/traffic/call/{each['id']}/change/" for each in kept),
         "/api/v1/calls?limit=200",
-        f"/api/v1/calls/{call_id}",
+        *(f"/api/v1/calls/{each['id']}" for each in kept),
         "/api/v1/deliveries",
         "/api/v1/catalog",
         "/auth/whoami",
@@ -147,9 +160,11 @@ def control_plane(client: Client, token: dict[str, str], catalog: rows.Catalog) 
 
 
 def prepare(vendor: Vendor) -> tuple[rows.Catalog, list[str]]:
-    """A model on two hosts, and the values of their keys."""
+    """A model on two hosts, one of which takes raw calls, and the values of their keys. Payloads are captured."""
     catalog = rows.catalog_rows()
-    values = [f"canary{secrets.token_hex(12)}" for _ in range(3)]  # not `sk-`: nothing may go by its look
+    Policy.objects.update(models=["*"], captures_payloads=True)
+    Host.objects.update(passthrough_paths=["/chat/completions"])
+    values = [f"canary{secrets.token_hex(12)}" for _ in range(4)]  # not `sk-`: nothing may go by its look
     Host.objects.update(base_url=vendor.url)
     services.host_key_set_value(host_key=catalog.host_key, value=values[0])
     services.host_key_create(host=catalog.host, name="second", value=values[1])
@@ -169,39 +184,57 @@ async def test_no_secret_is_written_or_told_anywhere(  # noqa: PLR0917 (fixtures
     tmp_path: Path,
     free_port: int,
     master_key: bytes,
+    collector: Collector,
 ) -> None:
     echo = Echo()
     async with Vendor(answer=echo) as vendor:
         catalog, values = await sync_to_async(prepare)(vendor)
         vendor.keys = tuple(values)
         written = base64.b64encode(master_key).decode()
-        own = {"RELAY_MASTER_KEY": written, "RELAY_LOG_LEVEL": "DEBUG"}
+        own = {
+            "RELAY_MASTER_KEY": written,
+            "RELAY_LOG_LEVEL": "DEBUG",
+            "RELAY_TRACE_SHARE": "1",
+            "RELAY_ACCESS_LOG": "true",
+            "RELAY_OTLP_ENDPOINT": collector.url,
+            "RELAY_OTLP_HEADERS": f"x-collector={values[3]}",
+        }
         async with running_edge(tmp_path, free_port, edge_database_url, redis_url, **own) as edge:
             told = await calls(edge, catalog.token, redis_url)
             root = await sync_to_async(rows.user)("root", is_superuser=True)
             minted = await sync_to_async(access.admin_token_mint)(user=root, name="canary")
 
             async def all_kept() -> bool:
-                cursor = await owner.execute("SELECT count(*) FROM traffic_call WHERE request_id = %s", [SEEN])
-                return await cursor.fetchone() == (18,)
+                cursor = await owner.execute(
+                    "SELECT (SELECT count(*) FROM traffic_call WHERE request_id = %s),"
+                    " (SELECT count(*) FROM traffic_trace), (SELECT count(*) FROM traffic_capture)",
+                    [SEEN],
+                )
+                return await cursor.fetchone() == (KEPT, KEPT, KEPT)
 
-            await until(all_kept, "the rows of the calls")
+            await until(all_kept, "the rows of the calls, their traces and captures")
         client = Client()
         await sync_to_async(client.force_login)(root)
         shown = await sync_to_async(control_plane)(client, {"Authorization": f"Bearer {minted.token}"}, catalog)
+    tables = await every_table(owner)
+    assert all(tables[row.table] for row in TRAFFIC_ROWS)
+    assert "canary-org" in tables[CaptureRow.table]  # of what hosts said while they quoted their key
     sinks = {
         "answers": "\n".join(told),
         "log": edge.log_path.read_text(),
-        "rows": await every_table(owner),
+        "spans": b"".join(collector.bodies).decode("latin-1"),
         "control plane": shown,
         "files": await asyncio.to_thread(_files, tmp_path),
     }
     assert {name: SEEN in sink for name, sink in sinks.items()} == {
-        "answers": True, "log": False, "rows": True, "control plane": True, "files": False,
+        "answers": True, "log": True, "spans": True, "control plane": True, "files": False,
     }  # fmt: skip
+    sinks |= tables
     assert '"event": "listening"'.replace(" ", "") in sinks["log"]
+    assert sinks["log"].count('"event":"call"') >= KEPT
+    assert collector.headers[0]["x-collector"] == values[3]
     canaries = {
-        "a host key": values,
+        "a host key, or the collector's": values,
         "the relay key": [catalog.token],
         "the admin token": [minted.token],
         "a signing secret": [rows.SIGNING_SECRET],

@@ -16,7 +16,10 @@ from relay_contract import nouns, tokens
 from relay_contract.internal_token import InternalTokens
 from relay_contract.nouns import Fallback, FallbackCondition, Noun, Selection, WireShape
 from relay_edge.catalog.snapshot import Snapshot
+from relay_edge.explain_call import ASKING, OPERATIONS
 from relay_edge.explanation import Question, explain
+from relay_edge.needs import UNBOUNDED_TOKENS
+from relay_edge.protocols.model_name import read_model_request
 from relay_edge.routing import Candidate
 from relay_edge.selection import Load
 from tests.edge.inside import InsideEdge, inside_edge
@@ -52,13 +55,21 @@ def host(number: int, *keys: bool, is_enabled: bool = True, **of_binding: Any) -
     ]
 
 
-def explained(rows: list[Noun], name: str = "demo-gpt", **policy: Any) -> dict[str, Any]:
+def question(
+    rows: list[Noun], policy: nouns.Policy | None = POLICY, name: str = "demo-gpt", surface: str = "chat_completions",
+    load: Load | None = None, **further: Any,
+) -> Question:  # fmt: skip
+    """What is asked with nothing but the model's name."""
+    wanted = read_model_request(json.dumps({"model": name}).encode())
+    return Question(Snapshot.build(rows), policy, wanted, OPERATIONS[surface], load or Load(), **further)
+
+
+def explained(
+    rows: list[Noun], name: str = "demo-gpt", surface: str = "chat_completions", **policy: Any
+) -> dict[str, Any]:
     """As it is sent."""
-    question = Question(
-        Snapshot.build([MODEL, *rows]), replace(POLICY, **policy), name, "chat_completions",
-        WireShape.OPENAI_CHAT, Load(),
-    )  # fmt: skip
-    document: dict[str, Any] = json.loads(msgspec.json.encode(explain(question)))
+    asked = question([MODEL, *rows], replace(POLICY, **policy), name, surface)
+    document: dict[str, Any] = json.loads(msgspec.json.encode(explain(asked)))
     return document
 
 
@@ -86,6 +97,7 @@ def test_everything_about_a_call() -> None:
         "isAlias": True,
         "selection": "priority",
         "keepsAffinity": False,
+        "reserved": {"tokens": 6 + UNBOUNDED_TOKENS, "nanousd": 0},
         "skippedFallbacks": [],
     }
     assert leg["candidates"] == [
@@ -135,8 +147,7 @@ def test_a_refused_call_says_why(
 
 
 def test_a_key_without_a_policy_reaches_nothing() -> None:
-    question = Question(Snapshot.build([MODEL]), None, "demo-gpt", "messages", WireShape.ANTHROPIC_MESSAGES, Load())
-    answer = explain(question)
+    answer = explain(question([MODEL], None, surface="messages"))
     assert (answer.outcome, answer.policy, answer.legs) == ("model_forbidden", None, [])
 
 
@@ -157,11 +168,7 @@ def test_the_figure_by_which_the_policy_selects(selection: Selection, figures: l
     load.started(nouns.HostBindingId(1))
     load.started(nouns.HostBindingId(1))
     rows = [MODEL, PRICING, *host(1, True, weight=1), *host(2, True, weight=3, pricing_id=PRICING.id)]
-    question = Question(
-        Snapshot.build(rows), replace(POLICY, selection=selection), "demo-gpt", "chat_completions",
-        WireShape.OPENAI_CHAT, load,
-    )  # fmt: skip
-    candidates = explain(question).legs[0].candidates
+    candidates = explain(question(rows, replace(POLICY, selection=selection), load=load)).legs[0].candidates
     assert [each.figure for each in candidates] == figures
     assert [each.host for each in candidates] == ["host-2", "host-1"]
     assert load.in_flight(nouns.HostBindingId(1)) == 2
@@ -198,15 +205,12 @@ def test_the_conversations_home_and_the_breakers_word() -> None:
     def breaker_of(candidate: Candidate) -> str | None:
         return "open for 12 s" if candidate.key.id == 11 else None
 
-    snapshot = Snapshot.build([MODEL, *host(1, True, True, True)])
+    rows = [MODEL, *host(1, True, True, True)]
     policy = replace(POLICY, keeps_affinity=True)
     homes = set()
     for number in range(20):
-        question = Question(
-            snapshot, policy, "demo-gpt", "chat_completions", WireShape.OPENAI_CHAT, Load(),
-            number.to_bytes(4, "big"), breaker_of,
-        )  # fmt: skip
-        candidates = explain(question).legs[0].candidates
+        asked = question(rows, policy, conversation=number.to_bytes(4, "big"), breaker_of=breaker_of)
+        candidates = explain(asked).legs[0].candidates
         assert [each.is_home for each in candidates] == [True, False, False]
         assert candidates[0].reason == "this conversation's key, priority 1"
         assert {each.host_key: each.breaker for each in candidates} == {
@@ -214,6 +218,47 @@ def test_the_conversations_home_and_the_breakers_word() -> None:
         }  # fmt: skip
         homes.add(candidates[0].host_key)
     assert homes == {"key-10", "key-11", "key-12"}
+
+
+# --- what is no conversation ---
+
+
+def test_the_operation_decides_which_hosts_do_it() -> None:
+    rows = [
+        *host(1, True, wire_shape=WireShape.ANTHROPIC_MESSAGES, priority=0),
+        *host(2, True, wire_shape=WireShape.OPENAI_RESPONSES),
+        *host(3, wire_shape=WireShape.GEMINI),
+    ]
+    document = explained(rows, surface="embeddings")
+    (leg,) = document["legs"]
+    assert (document["surface"], document["outcome"]) == ("embeddings", "served")
+    assert [(each["host"], each["isTranslated"]) for each in leg["candidates"]] == [("host-2", False)]
+    assert {each["host"]: each["hindrance"] for each in leg["leftOut"]} == {"host-1": "other_shape", "host-3": "no_key"}
+    assert document["reserved"] == {"tokens": 6, "nanousd": 0}  # nothing is written
+    assert explained(rows, surface="audio_transcriptions")["reserved"]["tokens"] == 6 + UNBOUNDED_TOKENS
+    chat = explained(rows)
+    assert [(each["host"], each["isTranslated"]) for each in chat["legs"][0]["candidates"]] == [
+        ("host-1", True), ("host-2", True),
+    ]  # fmt: skip
+
+
+def test_hosts_that_do_something_else_are_a_fault_of_the_call() -> None:
+    rows = [*host(1, True, wire_shape=WireShape.GEMINI), numbered(MODEL, 2, name="b")]
+    rows += [numbered(BINDING, 20, model_id=2, wire_shape=WireShape.GEMINI)]
+    fallback = Fallback(("*",), (ANY,), ("b",))
+    document = explained(rows, surface="rerank", fallbacks=(fallback,))
+    assert (document["outcome"], document["status"], document["reserved"]) == ("bad_field", 400, None)
+    assert [each["hindrance"] for each in document["legs"][0]["leftOut"]] == ["other_shape"]
+    assert document["skippedFallbacks"] == [{"model": "b", "reason": "No host of it does what is asked for."}]
+
+
+def test_what_a_call_reserves_is_what_admission_would() -> None:
+    wanted = read_model_request(b'{"model":"demo-gpt","max_tokens":100}')
+    rows = [MODEL, PRICING, *host(1, True), *host(2, True, pricing_id=PRICING.id)]
+    asked = replace(question(rows), request=wanted)
+    reserved = explain(asked).reserved
+    assert reserved is not None
+    assert (reserved.tokens, reserved.nanousd) == (110, 10 * 1_250 + 100 * 10_000)
 
 
 # --- over HTTP ---
@@ -260,13 +305,33 @@ async def test_a_caller_asks_with_its_own_key(edge: InsideEdge) -> None:
         ({}, "bad_field", "model"),
         ({"model": 1}, "bad_request", "model"),
         ({"model": "demo-gpt", "surface": 1}, "bad_field", "surface"),
-        ({"model": "demo-gpt", "surface": "gemini"}, "bad_field", "chat_completions, responses, messages"),
+        (
+            {"model": "demo-gpt", "surface": "gemini"},
+            "bad_field",
+            "audio_translations, chat_completions, embeddings, images, messages, moderations, rerank, responses",
+        ),
     ],
 )
 async def test_a_body_that_cannot_be_read(edge: InsideEdge, body: Any, code: str, says: str) -> None:
     status, document = await ask(edge, TOKEN.token, body)
     assert (status, document["error"]) == (400, code)
     assert says in document["message"]
+
+
+async def test_asking_is_limited_for_each_key_and_the_control_plane_takes_nothing_of_it(edge: InsideEdge) -> None:
+    [rule] = ASKING.rules
+    for _ in range(rule.burst + 5):
+        assert (await ask(edge, INTERNAL.mint(1, time.time())))[0] == 200
+    statuses = []
+    while (answered := await ask(edge, TOKEN.token))[0] == 200:
+        statuses.append(200)
+    status, refused = answered
+    assert len(statuses) >= rule.burst
+    assert (status, refused["error"]) == (429, "rate_limited")
+    assert refused["message"].startswith("The rate limit resolve of this relay key is reached: 60 calls in 60 s.")
+    assert (await ask(edge, INTERNAL.mint(1, time.time())))[0] == 200
+    call = {"model": "demo-gpt", "messages": [{"role": "user", "content": "hi"}]}
+    assert (await ask(edge, TOKEN.token, call, "/v1/chat/completions"))[0] != 429
 
 
 async def test_who_may_not_ask(edge: InsideEdge) -> None:

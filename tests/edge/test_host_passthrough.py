@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import Any
@@ -10,11 +11,16 @@ import pytest
 
 from relay_contract import nouns
 from relay_contract.errors import BadRequest, NotFound
+from relay_contract.ids import uuid7_text
 from relay_contract.nouns import WireShape
+from relay_contract.pricing import PriceMeter, Rate
 from relay_contract.usage import Usage, UsageSource
+from relay_edge.call_record import Bill
+from relay_edge.call_rows import CallToKeep, bill_of
+from relay_edge.protocols.raw_calls import named_model
 from relay_edge.raw_path import RawPath, read_raw_path
-from tests.edge.nouns import POLICY, RATE_LIMIT, RELAY_KEY
-from tests.edge.plane import AUTHORIZED, MAX_BODY_BYTES, Answer, Plane, catalog_of, running_plane
+from tests.edge.nouns import MODEL, POLICY, PRICING, RATE_LIMIT, RELAY_KEY, numbered
+from tests.edge.plane import AUTHORIZED, MAX_BODY_BYTES, Answer, Plane, catalog_of, host_key, running_plane
 from tests.edge.vendor import Vendor, VendorCall, Wire
 
 FILES = "/passthrough/vendor-1/files"
@@ -115,13 +121,223 @@ async def test_streams_and_errors_pass_and_usage_is_noted() -> None:
     async with AnyVendor(answer=answer) as vendor, running_plane(rows_of(vendor)) as plane:
         for given in ("stream", {"usage": {"prompt_tokens": 5, "completion_tokens": 2}}, {"error": {"message": "no"}}):
             answers.append(given)
-            answer_ = await call(plane, FILES)
+            answer_ = await call(plane, FILES, method="POST", body=b"{}")
             assert answer_.body == (b"event: x\ndata: no json\n\n" if given == "stream" else json.dumps(given).encode())
         assert [(each.status, each.usage, each.usage_source) for each in plane.served] == [
             (200, None, UsageSource.NONE),
             (200, Usage(input_tokens=5, output_tokens=2), UsageSource.PROVIDER),
             (404, None, UsageSource.NONE),
         ]
+
+
+# --- what it used, and at which price ---
+
+SAID = {"prompt_tokens": 5, "completion_tokens": 2}
+COST = 5 * 1_250 + 2 * 10_000
+
+
+def priced(vendor: Vendor) -> list[nouns.Noun]:
+    """`gpt-x` of the host has a price; so has `gpt-y`, which is another model, and `gpt-z` has none."""
+    other = numbered(MODEL, 2, name="demo-other")
+    dear = numbered(PRICING, 2, rates=(Rate(PriceMeter.INPUT, 7_000_000_000),))
+    [binding] = [row for row in rows_of(vendor) if isinstance(row, nouns.HostBinding)]
+    further = [
+        replace(binding, pricing_id=PRICING.id),
+        numbered(binding, 2, upstream_name="gpt-y", model_id=other.id, pricing_id=dear.id),
+        numbered(binding, 3, upstream_name="gpt-z"),
+        numbered(binding, 4, upstream_name="gpt-off", pricing_id=PRICING.id, is_enabled=False),
+    ]
+    return [*(row for row in rows_of(vendor) if row is not binding), PRICING, other, dear, *further]
+
+
+def saying(*answers: Any) -> Any:
+    left = list(answers)
+
+    async def answer(_call: VendorCall, wire: Wire) -> None:
+        await wire.answer(json.dumps(left.pop(0)).encode())
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("method", "asked", "said", "model", "binding", "cost"),
+    [
+        ("POST", {"model": "gpt-x"}, {"usage": SAID}, "demo-gpt", 1, COST),
+        ("POST", {"model": "gpt-x"}, {"usage": SAID, "model": "gpt-x-2026-11-01"}, "demo-gpt", 1, COST),
+        ("POST", {"model": "gpt-x"}, {"usage": SAID, "model": "gpt-y"}, "demo-other", 2, 35_000),
+        ("POST", {"model": "latest"}, {"usage": SAID, "model": "gpt-x"}, "demo-gpt", 1, COST),
+        ("POST", {"model": "gpt-z"}, {"usage": SAID}, "demo-gpt", 3, None),
+        ("POST", {"model": "gpt-off"}, {"usage": SAID}, "", None, None),
+        ("POST", {"model": "demo-gpt"}, {"usage": SAID}, "", None, None),  # the host has no such name
+        ("POST", {"metadata": {}}, {"usage": SAID, "model": "gpt-x"}, "", None, None),  # of what was made before
+        ("POST", {"model": 1}, {"usage": SAID, "model": "gpt-x"}, "", None, None),
+    ],
+)
+async def test_a_usage_is_priced_where_the_model_is_known(  # noqa: PLR0917  # a case
+    method: str, asked: Any, said: Any, model: str, binding: int | None, cost: int | None
+) -> None:
+    async with AnyVendor(answer=saying(said)) as vendor, running_plane(priced(vendor)) as plane:
+        body = json.dumps(asked).encode()
+        given = await call(plane, FILES, "Content-Type: application/json", method=method, body=body)
+        assert given.json == said
+        [record] = plane.served
+        row = json.loads(CallToKeep(record).encoded())
+        names = ("surface", "model", "binding_id", "cost_nanousd", "usage_source", "input_tokens", "output_tokens")
+        assert [row[name] for name in names] == ["passthrough", model, binding, cost, "provider", 5, 2]
+        assert (row["host"], row["host_key_id"], row["attempts"]) == ("vendor-1", 1, 1)
+        name = asked.get("model")
+        assert row["requested_model"] == (name if isinstance(name, str) else "")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
+async def test_what_is_fetched_was_used_before(method: str) -> None:
+    said = {"usage": SAID, "model": "gpt-x"}
+    async with AnyVendor(answer=saying(said)) as vendor, running_plane(priced(vendor)) as plane:
+        body = b"" if method == "GET" else b'{"model":"gpt-x"}'
+        assert (await call(plane, FILES, "Content-Type: application/json", method=method, body=body)).json == said
+        assert (bill_of(plane.served[0]), plane.served[0].requested_model) == (
+            Bill(Usage(), UsageSource.NONE, None),
+            "",
+        )
+
+
+async def test_an_answer_that_says_nothing_costs_nothing_that_anybody_knows() -> None:
+    job = saying({"id": "job-1", "model": "gpt-x"})
+    async with AnyVendor(answer=job) as vendor, running_plane(priced(vendor)) as plane:
+        await call(plane, FILES, "Content-Type: application/json", method="POST", body=b'{"model":"gpt-x"}')
+        bill = bill_of(plane.served[0])
+        assert (bill.source, bill.cost_nanousd) == (UsageSource.NONE, None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "events", "used", "cost"),
+    [
+        (
+            WireShape.ANTHROPIC_MESSAGES,
+            [
+                {
+                    "type": "message_start",
+                    "message": {"model": "gpt-x", "usage": {"input_tokens": 9, "output_tokens": 1}},
+                },
+                {"type": "message_delta", "delta": {}, "usage": {"output_tokens": 4}},
+            ],
+            Usage(input_tokens=9, output_tokens=4),
+            9 * 1_250 + 4 * 10_000,
+        ),
+        (
+            WireShape.OPENAI_CHAT,
+            [
+                {"type": "response.created", "response": {"model": "gpt-x", "usage": None}},
+                {
+                    "type": "response.completed",
+                    "response": {"model": "gpt-x", "usage": {"input_tokens": 5, "output_tokens": 2}},
+                },
+            ],
+            Usage(input_tokens=5, output_tokens=2),
+            COST,
+        ),
+        (
+            WireShape.OPENAI_CHAT,
+            [{"model": "gpt-x", "choices": [{}], "usage": None}, {"model": "gpt-x", "choices": [], "usage": SAID}],
+            Usage(input_tokens=5, output_tokens=2),
+            COST,
+        ),
+        (
+            WireShape.GEMINI,
+            [{"modelVersion": "gpt-x", "usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 2}}],
+            Usage(input_tokens=5, output_tokens=2),
+            COST,
+        ),
+    ],
+)
+async def test_streams_tell_it_in_each_vendors_way(shape: WireShape, events: list[Any], used: Usage, cost: int) -> None:
+    async def answer(_call: VendorCall, wire: Wire) -> None:
+        await wire.head(200, "content-type: text/event-stream", "transfer-encoding: chunked")
+        for event in events:
+            await wire.chunk(b"data: %b\n\n" % json.dumps(event).encode())
+        await wire.send(b"0\r\n\r\n")
+
+    async with AnyVendor(shape, answer=answer) as vendor, running_plane(priced(vendor)) as plane:
+        given = await call(plane, FILES, "Content-Type: application/json", method="POST", body=b'{"model":"latest"}')
+        assert given.body.count(b"data: ") == len(events)
+        assert bill_of(plane.served[0]) == Bill(used, UsageSource.PROVIDER, cost)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content_type", "body", "found"),
+    [
+        ("POST", "/x", "application/json; charset=utf-8", b'{"model":"a"}', "a"),
+        ("POST", "/x", "application/json", b'{"model":', None),
+        ("POST", "/x", "application/json", b"[]", None),
+        ("POST", "/x", "application/octet-stream", b'{"model":"a"}', None),
+        ("PUT", "/x", "application/json", b'{"model":"a"}', None),
+        ("POST", "/models/gemini-2.5%2Dflash:generateContent", "application/json", b"{}", "gemini-2.5-flash"),
+        ("POST", "/tunedModels/mine:streamGenerateContent", "application/json", b"{}", "tunedModels/mine"),
+        ("POST", "/batches/x:cancel", "application/json", b"{}", None),
+        (
+            "POST", "/x", "multipart/form-data; boundary=b",
+            b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\na\r\n--b--\r\n', "a",
+        ),
+        ("POST", "/x", "multipart/form-data; boundary=b", b"--b", None),
+    ],
+)  # fmt: skip
+def test_the_model_that_a_raw_call_names(
+    method: str, path: str, content_type: str, body: bytes, found: str | None
+) -> None:
+    assert named_model(method, path, content_type, body) == found
+
+
+# --- breakers ---
+
+
+@pytest.mark.parametrize("fault", [500, 503, "silence", "nothing"])
+async def test_a_host_that_fails_over_a_model_opens_its_bindings_breaker(fault: Any) -> None:
+    async def answer(_call: VendorCall, wire: Wire) -> None:
+        if isinstance(fault, int):
+            await wire.answer(b'{"error":"no"}', fault)
+        elif fault == "nothing":
+            wire.close()
+        else:
+            await asyncio.sleep(30)
+
+    async with AnyVendor(answer=answer) as vendor:
+        rows = [
+            replace(row, first_byte_timeout_ms=100) if isinstance(row, nouns.Host) else row for row in priced(vendor)
+        ]
+        async with running_plane(rows) as plane:
+            for _ in range(3):
+                given = await call(
+                    plane, FILES, "Content-Type: application/json", method="POST", body=b'{"model":"gpt-x"}'
+                )
+                assert given.status == {"silence": 504, "nothing": 502}.get(fault, fault)
+            sent = len(vendor.calls)
+            given = await call(plane, FILES, "Content-Type: application/json", method="POST", body=b'{"model":"gpt-x"}')
+            assert (given.status, given.json["error"]["code"], len(vendor.calls)) == (503, "no_host_key", sent)
+            # The key is as good as before: another model, and a call of none, are sent.
+            await call(plane, FILES, "Content-Type: application/json", method="POST", body=b'{"model":"gpt-y"}')
+            await call(plane, FILES)
+            assert len(vendor.calls) == sent + 2
+
+
+@pytest.mark.parametrize(("method", "body"), [("GET", b""), ("POST", b'{"model":"nobody"}'), ("POST", b"{}")])
+async def test_a_call_of_no_model_that_is_known_opens_nothing(method: str, body: bytes) -> None:
+    async def answer(_call: VendorCall, wire: Wire) -> None:
+        await wire.answer(b'{"error":"no"}', 500)
+
+    async with AnyVendor(answer=answer) as vendor, running_plane(priced(vendor)) as plane:
+        for _ in range(8):
+            assert (await call(plane, FILES, "Content-Type: application/json", method=method, body=body)).status == 500
+        assert len(vendor.calls) == 8
+
+
+async def test_the_callers_own_mistakes_open_nothing() -> None:
+    async def answer(_call: VendorCall, wire: Wire) -> None:
+        await wire.answer(b'{"error":"no"}', 404)
+
+    async with AnyVendor(answer=answer) as vendor, running_plane(priced(vendor)) as plane:
+        for _ in range(8):
+            given = await call(plane, FILES, "Content-Type: application/json", method="POST", body=b'{"model":"gpt-x"}')
+            assert given.status == 404
 
 
 # --- keys ---
@@ -174,6 +390,19 @@ async def test_a_cut_answer_stays_cut() -> None:
         given = await call(plane, FILES)
         assert (given.body, given.is_whole) == (b"half", False)
         assert len(vendor.calls) == 1
+
+
+async def test_a_captured_answer_that_quotes_the_key_hides_it() -> None:
+    async with AnyVendor(keys=("plain-value-1",), answer=saying({"by": "plain-value-1"})) as vendor:
+        rows = [
+            host_key(1, value="plain-value-1") if isinstance(row, nouns.HostKey) else row for row in rows_of(vendor)
+        ]
+        rows = [replace(POLICY, captures_payloads=True) if row is POLICY else row for row in rows]
+        async with running_plane(rows) as plane:
+            await call(plane, FILES)
+            capture = plane.served[0].capture
+            assert capture is not None
+            assert capture.row(uuid7_text(), 0.0).response == '{"by": "[redacted]"}'
 
 
 # --- who may, and what ---

@@ -7,9 +7,10 @@ import pytest
 
 from relay_contract import nouns
 from relay_contract.nouns import Capabilities, Meter, RateLimit, RateLimitId, Rule
+from relay_contract.pricing import PriceMeter, Rate
 from relay_contract.traffic import BreakerKind
 from relay_edge.charges import NO_RULES, Charge, ChargeSet, charge_set
-from relay_edge.needs import UNBOUNDED_TOKENS, need_of
+from relay_edge.needs import LEAST_AUDIO_BYTES_A_SECOND, UNBOUNDED_TOKENS, need_of
 from relay_edge.offers import Guard, Offer
 from relay_edge.protocols.model_name import read_model_request
 from relay_edge.reservation import NOTHING, Need
@@ -63,3 +64,12 @@ def test_the_dearest_of_the_candidates_counts_and_one_without_a_price_counts_not
     offers = [offer(10), offer(10, PRICING), offer(20, DOLLAR_A_TOKEN), offer(5, DOLLAR_A_TOKEN)]
     assert needed("", offers, Meter.COST) == Need(PROMPT + 20, (PROMPT + 20) * 10**9)
     assert needed("", offers[:1], Meter.COST) == Need(PROMPT + 10, 0)
+
+
+def test_sound_is_reserved_as_long_as_its_file_can_make_it() -> None:
+    rates = (Rate(PriceMeter.INPUT_AUDIO_SECOND, 100_000_000_000),)
+    request = read_model_request(BODY % b"")
+    by_length = [offer(pricing=replace(PRICING, rates=rates))]
+    found = need_of(request, charges(Meter.COST), by_length, audio_bytes=LEAST_AUDIO_BYTES_A_SECOND * 60 + 1)
+    assert found.cost_nanousd == 61 * 100_000
+    assert need_of(request, charges(Meter.COST), by_length).cost_nanousd == 0

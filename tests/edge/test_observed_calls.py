@@ -3,17 +3,14 @@
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis as redis_py
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
@@ -23,6 +20,7 @@ from relay_contract.nouns import Noun, WireShape
 from relay_contract.redis import breakers, keys
 from relay_contract.sealing import Sealer
 from tests.edge import nouns
+from tests.edge.collector import Collector, running_collector
 from tests.edge.conftest import until
 from tests.edge.inside import InsideEdge, inside_edge
 from tests.edge.running import ROOT
@@ -289,44 +287,10 @@ async def test_figures_of_calls(owner: AsyncConnection[Any], start: Any, vendor:
 # --- spans ---
 
 
-class Collector:
-    """An OTLP receiver on loopback, that refuses everything while `status` says so."""
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-        self.headers: list[dict[str, str]] = []
-        self.status = 200
-        collector = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                collector.headers.append({name.lower(): value for name, value in self.headers.items()})
-                if collector.status == 200:
-                    sent = ExportTraceServiceRequest.FromString(body)
-                    assert self.path == "/v1/traces"
-                    for resource in sent.resource_spans:
-                        collector.spans += [span for scope in resource.scope_spans for span in scope.spans]
-                self.send_response(collector.status)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, *_arguments: Any) -> None:
-                """Quiet."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        self.thread = threading.Thread(target=self.server.serve_forever)
-
-
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    running = Collector()
-    running.thread.start()
-    yield running
-    running.server.shutdown()
-    running.thread.join()
-    running.server.server_close()
+    with running_collector() as running:
+        yield running
 
 
 def attributes(span: Span) -> dict[str, Any]:

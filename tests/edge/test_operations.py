@@ -10,10 +10,11 @@ import pytest
 
 from relay_contract import nouns
 from relay_contract.nouns import FallbackCondition, WireShape
+from relay_contract.pricing import PriceMeter, Rate
 from relay_contract.usage import Usage, UsageSource
-from relay_edge.call_rows import used
+from relay_edge.call_rows import bill_of, used
 from relay_edge.protocols import COUNT_TOKENS, OTHERS
-from tests.edge.nouns import BINDING, HOST, MODEL, POLICY, numbered
+from tests.edge.nouns import BINDING, HOST, MODEL, POLICY, PRICING, numbered
 from tests.edge.plane import AUTHORIZED, MAX_BODY_BYTES, catalog_of, host_key, running_plane
 from tests.edge.vendor import Vendor, VendorCall, Wire
 
@@ -76,6 +77,48 @@ async def test_a_form_passes_with_only_the_model_changed(path: str) -> None:
         assert vendor.calls[0].header("content-type") == FORM.partition(": ")[2]
         usage, source = used(plane.served[0])
         assert (usage.input_tokens, source) == (1600 + 3, UsageSource.ESTIMATED)  # a file; 12 characters
+
+
+PER_SECOND = replace(PRICING, rates=(Rate(PriceMeter.INPUT_AUDIO_SECOND, 100_000_000_000),))
+"""whisper-1: 0.006 USD a minute."""
+
+
+@pytest.mark.parametrize(
+    ("content_type", "said", "seconds", "source"),
+    [
+        ("application/json", b'{"text":"hi","usage":{"type":"duration","seconds":61}}', 61, UsageSource.PROVIDER),
+        ("application/json", b'{"text":"hi","duration":60.2}', 61, UsageSource.PROVIDER),
+        ("text/plain", b"hi", 3, UsageSource.ESTIMATED),  # 9,000 bytes at 32 kbit/s, rounded up
+    ],
+)
+async def test_sound_is_billed_by_its_length(content_type: str, said: bytes, seconds: int, source: UsageSource) -> None:
+    async def answer(_call: VendorCall, wire: Wire) -> None:
+        await wire.head(200, f"content-type: {content_type}", f"content-length: {len(said)}")
+        await wire.send(said)
+
+    body = form(("model", b"demo-gpt"), ('"file"; filename="a.mp3"', b"x" * 9_000))
+    async with Vendor(path=TRANSCRIPTIONS, takes="multipart/form-data", answer=answer) as vendor:
+        rows = [replace(row, pricing_id=PRICING.id) if isinstance(row, nouns.HostBinding) else row
+                for row in catalog_of(vendor)]  # fmt: skip
+        async with running_plane([*rows, PER_SECOND]) as plane:
+            assert (await plane.post(body, FORM, path=TRANSCRIPTIONS)).body == said
+            bill = bill_of(plane.served[0])
+            assert (bill.usage.input_audio_seconds, bill.source, bill.cost_nanousd) == (
+                seconds,
+                source,
+                seconds * 10**5,
+            )
+
+
+async def test_pictures_are_not_listened_to() -> None:
+    path = "/v1/images/edits"
+    body = form(("model", b"demo-gpt"), ('"image"; filename="a.png"', b"x" * 9_000))
+    async with (
+        Vendor(path=path, takes="multipart/form-data", answer=answering({"data": []})) as vendor,
+        running_plane(catalog_of(vendor)) as plane,
+    ):
+        await plane.post(body, FORM, path=path)
+        assert plane.served[0].audio_bytes == used(plane.served[0])[0].input_audio_seconds == 0
 
 
 async def test_sound_passes_as_it_is() -> None:
@@ -171,7 +214,15 @@ async def test_a_cut_stream_stays_cut() -> None:
             Usage(input_tokens=4, input_audio_tokens=10, output_tokens=6),
         ),
         ("/v1/rerank", {"meta": {"billed_units": {"search_units": 1}}}, Usage()),
-        ("/v1/audio/translations", {"usage": {"type": "duration", "seconds": 9}}, None),
+        ("/v1/audio/translations", {"usage": {"type": "duration", "seconds": 9}}, Usage(input_audio_seconds=9)),
+        ("/v1/audio/translations", {"usage": {"type": "duration", "seconds": 9.2}, "duration": 8.1},
+         Usage(input_audio_seconds=10)),
+        ("/v1/audio/translations", {"text": "hi", "duration": 8.470000267028809}, Usage(input_audio_seconds=9)),
+        ("/v1/audio/translations", {"usage": {"input_tokens": 83, "output_tokens": 30, "seconds": 9.2}},
+         Usage(input_tokens=83, output_tokens=30)),
+        ("/v1/audio/translations", {"duration": 0}, None),
+        ("/v1/audio/translations", {"duration": -1, "usage": {"seconds": True}}, None),
+        ("/v1/audio/translations", {"duration": 1e300, "usage": {"seconds": "9"}}, None),
         ("/v1/moderations", {"results": []}, None),
         (EMBEDDINGS, {"usage": {"prompt_tokens": -1}}, None),
         (EMBEDDINGS, {"usage": "much", "meta": []}, None),

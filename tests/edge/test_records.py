@@ -12,10 +12,19 @@ import pytest
 from psycopg import AsyncConnection
 
 from relay_contract.ids import uuid7
-from relay_contract.traffic import TRAFFIC_ROWS, BreakerEventRow, CallRow, CaptureRow, TraceRow, TrafficRow, columns
+from relay_contract.traffic import (
+    TRAFFIC_ROWS,
+    BreakerEventRow,
+    CallRow,
+    CaptureRow,
+    TraceRow,
+    TrafficRow,
+    columns,
+    insert_statement,
+)
 from relay_contract.usage import Usage
 from relay_edge import records as module
-from relay_edge.call_rows import encode_row
+from relay_edge.call_rows import CallToKeep, encode_row
 from relay_edge.ending import end
 from relay_edge.metrics import Metrics
 from relay_edge.records import Records
@@ -78,6 +87,13 @@ async def test_stores_every_column_as_it_was(
     assert (str(row.id), row.received_at, row.tags, row.user_id, row.cost_nanousd, row.first_token_us, row.finish) == (
         call_id, MOMENT, {"größe": "ü"}, 9, 1_350_000, 500_000, "",
     )  # fmt: skip
+
+
+async def test_a_row_from_before_a_column_came_is_stored(owner: AsyncConnection[Any]) -> None:
+    row = json.loads(CallToKeep(record(usage=Usage(input_audio_seconds=5))).encoded())
+    before = {name: value for name, value in row.items() if name != "input_audio_seconds"} | {"id": str(uuid7())}
+    await owner.execute(insert_statement(CallRow), [json.dumps([row, before])])
+    assert await stored(owner, CallRow, "input_audio_seconds") == [5, 0]
 
 
 async def test_stores_rows_of_each_kind(owner: AsyncConnection[Any], edge_database_url: str, tmp_path: Path) -> None:

@@ -162,6 +162,44 @@ def test_reasons_to_stop(stop: str | None, finish: str, warnings: tuple[str, ...
     assert translation.notes.all() == warnings
 
 
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ('{"a":1}', None),
+        (' \n{"a":1.10}\n', None),
+        ('```json\n{"a":1}\n```', "fenced:response_format"),
+        ('\n```\r\n{"a":1}\r\n```\n', "fenced:response_format"),
+        ("```json\n{]\n```", "unmet:response_format"),
+        ('Here you are: {"a":1}', "unmet:response_format"),
+        ("[1]", "unmet:response_format"),
+        ("", "unmet:response_format"),
+        ("[" * 100_000, "unmet:response_format"),
+    ],
+)
+def test_json_that_was_asked_for_in_words(text: str, note: str | None) -> None:
+    host = {"id": "msg_1", "type": "message", "role": "assistant", "model": "c",
+            "content": [{"type": "text", "text": text[:3]}, {"type": "text", "text": text[3:]}],
+            "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}}  # fmt: skip
+    translation = to_other(OPENAI, {"response_format": {"type": "json_object"}})
+    asked = translation.notes.all()
+    answer = json.loads(translation.whole(json.dumps(host).encode()))
+    assert answer["choices"][0]["message"]["content"] == text
+    assert translation.notes.all() == (*asked, *([note] if note else []))
+
+
+@pytest.mark.parametrize(
+    ("call", "stop"),
+    [({}, "end_turn"), ({"response_format": {"type": "json_object"}}, "max_tokens")],
+)
+def test_other_answers_are_not_looked_at_for_json(call: Any, stop: str) -> None:
+    host = {"id": "msg_1", "type": "message", "role": "assistant", "model": "c", "stop_reason": stop,
+            "content": [{"type": "text", "text": "no"}], "usage": {"input_tokens": 1, "output_tokens": 1}}  # fmt: skip
+    translation = to_other(OPENAI, call)
+    asked = translation.notes.all()
+    translation.whole(json.dumps(host).encode())
+    assert translation.notes.all() == asked
+
+
 def test_missing_usage_is_estimated_and_said_to_be() -> None:
     """Rule 66: four characters a token; an explicit zero stays one."""
     translation = to_other(OPENAI, {})

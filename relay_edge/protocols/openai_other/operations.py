@@ -12,26 +12,31 @@ from relay_edge.protocols.operation import Operation
 HOSTS = frozenset({WireShape.OPENAI_CHAT, WireShape.OPENAI_RESPONSES})
 
 
-def _operation(name: str, path: str, made: Made) -> Operation:
+MADE = {
+    "/embeddings": Made.NOTHING,
+    "/images/generations": Made.IMAGES,
+    "/images/edits": Made.IMAGES,
+    "/images/variations": Made.IMAGES,
+    "/audio/speech": Made.AUDIO,
+    "/audio/transcriptions": Made.TEXT,
+    "/audio/translations": Made.TEXT,
+    "/moderations": Made.NOTHING,
+    "/rerank": Made.NOTHING,
+}
+"""What is answered at each address, as it stands below a host's base URL."""
+
+
+def _operation(path: str, made: Made) -> Operation:
     return Operation(
-        name,
+        "images" if made is Made.IMAGES else path[1:].replace("/", "_"),
         f"/v1{path}",
         SURFACE,
         upstream_path=path,
         hosts=HOSTS,
         watch=partial(AnswerWatch, partial(read_usage, made=made)),
         is_written=made is not Made.NOTHING,
+        is_heard=path.startswith("/audio/") and made is Made.TEXT,
     )
 
 
-OPERATIONS = (
-    _operation("embeddings", "/embeddings", Made.NOTHING),
-    _operation("images", "/images/generations", Made.IMAGES),
-    _operation("images", "/images/edits", Made.IMAGES),
-    _operation("images", "/images/variations", Made.IMAGES),
-    _operation("audio_speech", "/audio/speech", Made.AUDIO),
-    _operation("audio_transcriptions", "/audio/transcriptions", Made.TEXT),
-    _operation("audio_translations", "/audio/translations", Made.TEXT),
-    _operation("moderations", "/moderations", Made.NOTHING),
-    _operation("rerank", "/rerank", Made.NOTHING),
-)
+OPERATIONS = tuple(_operation(path, made) for path, made in MADE.items())

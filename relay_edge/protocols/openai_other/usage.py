@@ -6,10 +6,13 @@
 | images, audio | `usage.input_tokens`, `usage.output_tokens`, and how they are made up in `*_details` |
 | rerank and embeddings of Jina, Voyage | `usage.total_tokens` |
 | rerank of Cohere | `meta.billed_units`: searches, which the price of a call stands for |
+| sound billed by its length | `usage.seconds` where no tokens are told, else `duration`, as in `verbose_json` |
 
-Audio that is billed by its `seconds` has no tokens in it, so nothing is said.
+Seconds are rounded up, as OpenAI's own are (platform.openai.com/docs/api-reference/audio/verbose-json-object, read
+2026-11: `duration: 8.47`, `seconds: 9`).
 """
 
+import math
 from enum import Enum
 from typing import Any
 
@@ -26,13 +29,17 @@ class Made(Enum):
     AUDIO = "audio"
 
 
-def read_usage(usage: Any, meta: Any = None, *, made: Made = Made.TEXT) -> Usage | None:
-    """`usage` and `meta` of an answer's top level. None: nothing was said that makes sense."""
+MAX_SECONDS = 10_000_000
+"""Of sound in one call: a third of a year."""
+
+
+def read_usage(usage: Any, meta: Any = None, duration: Any = None, *, made: Made = Made.TEXT) -> Usage | None:
+    """`usage`, `meta` and `duration` of an answer's top level. None: nothing was said that makes sense."""
     read, written = _first(usage, "input_tokens", "prompt_tokens"), _first(usage, "output_tokens", "completion_tokens")
     if read is None and written is None:
         read = count_in(usage, "total_tokens")
     if read is None and written is None:
-        return _billed(meta)
+        return _heard(usage, duration) or _billed(meta)
     inside = _details(usage, "input_tokens_details", "input_token_details", "prompt_tokens_details")
     cached = count_in(inside, "cached_tokens") or 0
     of_cached = inside.get("cached_tokens_details")
@@ -60,6 +67,15 @@ def _made(usage: Any, written: int, made: Made) -> tuple[int, int, int]:
         rest = _rest(written, count_in(details, "text_tokens"))
         return written - rest, rest if made is Made.IMAGES else 0, rest if made is Made.AUDIO else 0
     return max(0, written - (images or 0) - (audio or 0)), images or 0, audio or 0
+
+
+def _heard(usage: Any, duration: Any) -> Usage | None:
+    """What a transcript is billed by where that is the length of the sound."""
+    said = usage.get("seconds") if isinstance(usage, dict) else None
+    for seconds in (said, duration):
+        if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds <= MAX_SECONDS:
+            return Usage(input_audio_seconds=math.ceil(seconds))
+    return None
 
 
 def _billed(meta: Any) -> Usage | None:

@@ -17,14 +17,14 @@ from relay_edge.protocols.openai_chat.read_answer import read_failure
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class _Said(msgspec.Struct, gc=False):
+class Said(msgspec.Struct, gc=False):
+    """What is read of an event or a whole answer."""
+
     usage: Any = None
     meta: Any = None
+    duration: Any = None  # of sound, in seconds
     error: Any = None
     delta: Any = None
-
-
-_decode = msgspec.json.Decoder(_Said).decode
 
 
 class AnswerWatch(EventWatch):
@@ -32,8 +32,10 @@ class AnswerWatch(EventWatch):
 
     __slots__ = ("_found", "_reader")
 
-    def __init__(self, reader: Callable[[Any, Any], Usage | None], _hides_usage: bool = False) -> None:
-        """`reader`: `usage` and `meta` of an event or a whole answer -> what they say."""
+    _decode: Callable[[bytes], Said] = staticmethod(msgspec.json.Decoder(Said).decode)
+
+    def __init__(self, reader: Callable[[Any, Any, Any], Usage | None], _hides_usage: bool = False) -> None:
+        """`reader`: `usage`, `meta` and `duration` of an event or a whole answer -> what they say."""
         super().__init__()
         self._reader = reader
         self._found: Usage | None = None
@@ -51,20 +53,24 @@ class AnswerWatch(EventWatch):
     def see_whole(self, body: bytes) -> None:
         """A whole answer instead of a stream. Never raises: what cannot be read says nothing."""
         with suppress(*_UNREADABLE):
-            said = _decode(body)
-            self._found = self._reader(said.usage, said.meta)
+            self._hear(self._decode(body))
+
+    def _hear(self, said: Said) -> None:
+        """Notes what was used, where it says so."""
+        self._found = self._reader(said.usage, said.meta, said.duration) or self._found
 
     def _read(self, payload: bytes, name: bytes) -> bool:  # noqa: ARG002  # events tell their type themselves
         if payload.strip() == b"[DONE]":
             self._end_mark()
             return True
         try:
-            said = _decode(payload)
+            said = self._decode(payload)
         except _UNREADABLE:
-            said = _Said()  # it need not be JSON
+            self._deliver("")  # it need not be JSON
+            return True
         if said.error is not None:
             self._fail(read_failure(said.error))
             return True
         self._deliver(said.delta if isinstance(said.delta, str) else "")
-        self._found = self._reader(said.usage, said.meta) or self._found
+        self._hear(said)
         return True
