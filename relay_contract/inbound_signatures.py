@@ -17,7 +17,8 @@ It fails closed: whatever it does not know, from the preset's name to a secret o
 no permission. Digests are compared in constant time and each secret is tried, so that one may be rolled. The body must
 be the bytes that were sent, before any decoding.
 
-Pure, never logs, and no error of it holds a secret. 4 to 10 us plus the digest: 0.5 us per KiB of body and secret.
+Pure, never logs, and no error of it holds a secret. 4 to 13 us with 1 KiB of body, and 0.5 us for each KiB more; a
+`v1a` signature costs 80 us, and at most MAX_SIGNATURES of them are looked at.
 """
 
 import base64

@@ -12,7 +12,8 @@ A schema is written by whoever runs a project and meets whatever a stranger send
 
 Formats (`email`, `date-time`, ...) are checked; unknown ones are not.
 
-Pure. Compiling costs about 0.2 ms and is done once per catalog snapshot; a check 1 us for a document of 700 bytes.
+Pure. Compiling costs about 0.2 ms and is done once per catalog snapshot; a check 1 us for a document of 700 bytes,
+4 us where it is refused.
 """
 
 import json

@@ -122,7 +122,10 @@ def test_rule_holds(rule: Rule) -> None:
     ("module", "strangers"),
     [
         ("relay_edge.app", {"django", "celery", "kombu", "relay_admin", "delivery", "requests", "google"}),
-        ("relay_contract.intake", {"django", "aiohttp", "celery", "kombu", "redis", "psycopg", "cryptography"}),
+        (
+            "relay_contract.intake",
+            {"django", "aiohttp", "celery", "kombu", "redis", "psycopg", "cryptography", "jsonschema_rs"},
+        ),
         ("standalone.supervisor", {"django", "relay_admin", "relay_edge", "delivery"}),
     ],
 )
