@@ -167,6 +167,37 @@ def test_many_subschemas_on_many_values_are_refused_before_they_are_tried() -> N
     assert schema.check([-1] * 500_000) == Violation("", "size", "holds more values than its schema can be checked for")
 
 
+@pytest.mark.parametrize(
+    ("document", "value"),
+    [
+        ({"patternProperties": {f"^k{n}.*a": {} for n in range(1500)}}, {str(n): 1 for n in range(100_000)}),
+        ({"items": {"enum": [[n] for n in range(5000)]}}, [[4999]] * 100_000),
+        ({"items": {"enum": [*range(2500), *map(str, range(2500))]}}, ["2499"] * 100_000),
+        ({"items": {"dependentRequired": {str(n): ["a"] for n in range(3000)}}}, [{"x": 1}] * 100_000),
+    ],
+    ids=["patterns for names", "lists to choose from", "mixed to choose from", "dependencies"],
+)
+def test_what_is_tried_in_turn_is_refused_before_it_is_tried(document: dict[str, Any], value: Any) -> None:
+    """These took between 2 and more than 50 s."""
+    schema = compile_schema(document)
+    assert schema.check(type(value)()) is None
+    found = schema.check(value)
+    assert found is not None
+    assert found.keyword == "size"
+
+
+def test_a_long_list_of_words_is_looked_up() -> None:
+    schema = compile_schema({"items": {"enum": [f"v{number}" for number in range(5000)]}})
+    assert schema.check(["v4999"] * 100_000) is None
+    assert schema.check(["v5000"]) == Violation("/0", "enum", "is none of the values that are allowed")
+
+
+def test_what_false_refuses() -> None:
+    schema = compile_schema({"properties": {"a": False}})
+    assert schema.check({}) is None
+    assert schema.check({"a": 1}) == Violation("/a", "falseSchema", "is not allowed here")
+
+
 @pytest.mark.parametrize("pattern", ["^(a+)+$", "^(a|aa)+$", "(.*a){12}b", "[ab]*a[ab]{12}$"])
 def test_patterns_that_choke_other_engines(pattern: str) -> None:
     assert compile_schema({"pattern": pattern}).check("a" * 50_000 + "!") is not None
