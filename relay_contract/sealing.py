@@ -13,7 +13,7 @@ What is sealed once a call would not. `seal_bytes` takes a fresh key for each, d
 
     version (1 byte, 2) | key id (4) | salt (16) | nonce (12) | ciphertext and tag
 
-The only file that imports `cryptography`. No I/O. About 2 us a call, 8 us for `seal_bytes`.
+No I/O. About 2 us a call, 8 us for `seal_bytes`.
 """
 
 import hashlib

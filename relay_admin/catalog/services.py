@@ -41,7 +41,7 @@ def host_key_value_clean(value: str) -> str:
 
 
 def signing_secret_clean(secret: str) -> str:
-    """The secret as it is sealed. ValidationError unless it is `whsec_` and base64 of 24 to 64 bytes."""
+    """The secret as it is sealed. ValidationError unless it is a key of Standard Webhooks."""
     secret = secret.strip()
     try:
         signing.parse_secret(secret)

@@ -23,6 +23,7 @@ from relay_contract.netguard import (
     guarded_socket_factory,
     refusal,
 )
+from tests.ssrf_corpus import ADDRESSES, DIALLED, URLS, embedded
 
 PRIVATE_V4 = [
     "0.0.0.0",
@@ -79,26 +80,6 @@ PRIVATE_V6 = [
 PUBLIC_V6 = ["2606:4700:4700::1111", "2001:4860:4860::8888", "2a00:1450::1", "2003::1", "2620:4f:8000::1", "3ffe::1"]
 
 
-def embedded(v4: str) -> dict[str, IPv6Address]:
-    """Every IPv6 spelling of an IPv4 address that something between here and there may turn back into it."""
-    bits = int(IPv4Address(v4))
-    host = f"{bits >> 16:x}:{bits & 0xFFFF:x}"
-    inverted = bits ^ 0xFFFF_FFFF
-    spellings = {
-        "mapped": f"::ffff:{v4}",
-        "compatible": f"::{host}",
-        "siit": f"::ffff:0:{host}",
-        "6to4": f"2002:{host}::1",
-        "teredo": f"2001:0:808:808:0:0:{inverted >> 16:x}:{inverted & 0xFFFF:x}",
-        "teredo server": f"2001:0:{host}::1",
-        "nat64": f"64:ff9b::{v4}",
-        "nat64 local": f"64:ff9b:1::{v4}",
-        "isatap": f"2606:4700::5efe:{host}",
-        "isatap with a global bit": f"2606:4700:0:0:200:5efe:{host}",
-    }
-    return {kind: IPv6Address(text) for kind, text in spellings.items()}
-
-
 @pytest.mark.parametrize("text", PRIVATE_V4 + PRIVATE_V6)
 def test_refused(text: str) -> None:
     assert refusal(text, ()) is not None
@@ -108,6 +89,22 @@ def test_refused(text: str) -> None:
 @pytest.mark.parametrize("text", PUBLIC_V4 + PUBLIC_V6)
 def test_admitted(text: str) -> None:
     assert refusal(text, ()) is None
+
+
+@pytest.mark.parametrize("text", ADDRESSES)
+def test_no_address_of_the_corpus_is_connected_to(text: str) -> None:
+    assert refusal(text, ()) is not None
+    family = socket.AF_INET6 if ":" in text else socket.AF_INET
+    with pytest.raises(AddressRefused):
+        guarded_socket_factory(())((family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (text, 80)))
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_no_url_of_the_corpus_is_saved(url: str) -> None:
+    with pytest.raises(UrlRefused) as caught:
+        check_url(url)
+    assert str(caught.value).endswith(".")
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("kind", list(embedded("127.0.0.1")))
@@ -290,6 +287,23 @@ async def test_the_same_literals_do_reach_it_where_allowed(victim: Victim, host:
     allowed = (*LOOPBACK, ip_network("0.0.0.0/32"), ip_network("::/128"))
     assert await get(f"http://{host}:{victim.port}/", allowed) == "internal"
     assert victim.requests == 1
+
+
+@pytest.mark.parametrize("url", DIALLED)
+async def test_a_spelling_that_was_saved_nevertheless_reaches_nothing(victim: Victim, url: str) -> None:
+    """The last door alone: some of these a client refuses to read (ValueError), the others the socket's guard stops."""
+    with pytest.raises((aiohttp.ClientError, ValueError)):
+        await get(url.replace("{port}", str(victim.port)), ())
+    assert victim.requests == 0
+
+
+async def test_many_of_those_spellings_do_reach_it_without_a_guard(victim: Victim) -> None:
+    """So that the test before this one can fail."""
+    everything = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+    for url in DIALLED:
+        with contextlib.suppress(aiohttp.ClientError, ValueError):
+            await get(url.replace("{port}", str(victim.port)), everything)
+    assert victim.requests >= 20
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "0.0.0.0"])
