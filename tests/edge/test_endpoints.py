@@ -87,7 +87,7 @@ async def test_accepts_stores_and_says_so(edge: InsideEdge, owner: AsyncConnecti
         caller_request_id="caller-7",
         client_ip=request.client_ip,
         content_type="application/x-custom; a=b",
-        headers={"x-event": "created", "x-request-id": "caller-7"},
+        headers={"x-event": "created", "x-request-id": "caller-7", "relay-hops": "1"},
         body_bytes=256,
         target_count=2,
     )
@@ -249,7 +249,7 @@ async def test_repeated_headers_are_joined(edge: InsideEdge, owner: AsyncConnect
     )
     assert answer.startswith(b"HTTP/1.1 202 ")
     (request,) = await stored(owner, RequestRow)
-    assert request.headers == {"x-tag": "a, b"}
+    assert request.headers == {"x-tag": "a, b", "relay-hops": "1"}
 
 
 async def test_the_endpoints_own_limit(edge: InsideEdge, owner: AsyncConnection[Any]) -> None:

@@ -348,7 +348,7 @@ class _Socket:
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
-        self.writing_paused = False
+        self.writing_paused = self.has_next = False
         self.keep_alive, self.version, self.method = True, HttpVersion11, "POST"
         self.transport = self.protocol = self
 
@@ -502,7 +502,7 @@ async def test_an_ignored_idempotency_key_puts_nothing_into_a_stream_that_a_ping
 ) -> None:
     go_on = asyncio.Event()
     async with (
-        fault_vendor(shape, waiting(go_on, healthy)) as vendor,
+        fault_vendor(OPENAI, waiting(go_on, healthy)) as vendor,
         running_plane(catalog_of(vendor), ping_seconds=PING_SECONDS, redis_url=redis_url) as plane,
     ):
         caller = await plane.caller()
