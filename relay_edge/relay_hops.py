@@ -11,7 +11,7 @@ from relay_contract.errors import BadHeader, RelayLoop
 from relay_contract.headers import HOPS
 
 MAX_HOPS = 3
-"""Relays that a call may have passed when it comes here. A relay before a relay is common, four in a row are a loop."""
+"""Relays that a call may have passed when it comes here. A relay before a relay is common, five in a row are a loop."""
 
 _NUMBER = re.compile(r"[0-9]{1,3}", re.ASCII)
 
