@@ -1,41 +1,53 @@
 """One tree of everything that the relay answers with instead of an answer.
 
 RelayError
-├── CallerError                       the caller can clear it
-│   ├── BadRequest            400 bad_request
-│   │   ├── MalformedJson     400 malformed_json
-│   │   ├── BadField          400 bad_field
-│   │   └── BadHeader         400 bad_header
-│   ├── Unauthenticated       401 missing_key
-│   │   ├── InvalidKey        401 invalid_key
-│   │   ├── KeyRevoked        401 key_revoked
-│   │   ├── KeyExpired        401 key_expired
-│   │   └── MetricsForbidden  401 metrics_forbidden
-│   ├── Forbidden             403 forbidden
-│   │   ├── ProjectArchived   403 project_archived
-│   │   ├── ScopeMissing      403 scope_missing
-│   │   ├── WrongProject      403 wrong_project
-│   │   └── ModelForbidden    403 model_forbidden
-│   ├── NotFound              404 not_found
-│   │   ├── EndpointNotFound  404 endpoint_not_found
-│   │   └── ModelNotFound     404 model_not_found
-│   ├── MethodNotAllowed      405 method_not_allowed
-│   ├── BodyTimeout           408 body_timeout
-│   ├── CallInProgress        409 idempotency_in_progress
-│   ├── BodyTooLarge          413 body_too_large
-│   ├── IdempotencyKeyReused  422 idempotency_key_reused
-│   └── RateLimited           429 rate_limited
-├── UpstreamError                     the vendor or the target did not answer as it should
-│   ├── UpstreamConnectError  502 upstream_connect_error
-│   ├── UpstreamProtocolError 502 upstream_protocol_error
-│   ├── AddressForbidden      502 upstream_address_forbidden
-│   └── UpstreamTimeout       504 upstream_timeout
-└── RelayFault                        ours to clear
-    ├── InternalFault         500 internal_error
-    ├── NoHostKey             503 no_host_key
-    ├── Unavailable           503 unavailable
-    ├── AcceptUnavailable     503 accept_unavailable
-    └── ShuttingDown          503 shutting_down
+├── CallerError                         the caller can clear it
+│   ├── BadRequest              400 bad_request
+│   │   ├── MalformedJson       400 malformed_json
+│   │   ├── BadField            400 bad_field
+│   │   │   └── SchemaMismatch  422 schema_mismatch
+│   │   └── BadHeader           400 bad_header
+│   ├── Unauthenticated         401 missing_key
+│   │   ├── InvalidKey          401 invalid_key
+│   │   ├── KeyRevoked          401 key_revoked
+│   │   ├── KeyExpired          401 key_expired
+│   │   ├── SignatureMissing    401 signature_missing
+│   │   ├── SignatureInvalid    401 signature_invalid
+│   │   ├── SignatureExpired    401 signature_expired
+│   │   └── MetricsForbidden    401 metrics_forbidden
+│   ├── InsufficientCredits     402 insufficient_credits
+│   ├── Forbidden               403 forbidden
+│   │   ├── ProjectArchived     403 project_archived
+│   │   ├── ScopeMissing        403 scope_missing
+│   │   ├── WrongProject        403 wrong_project
+│   │   ├── ModelForbidden      403 model_forbidden
+│   │   └── AddressNotAllowed   403 address_not_allowed
+│   ├── NotFound                404 not_found
+│   │   ├── EndpointNotFound    404 endpoint_not_found
+│   │   └── ModelNotFound       404 model_not_found
+│   ├── MethodNotAllowed        405 method_not_allowed
+│   ├── BodyTimeout             408 body_timeout
+│   ├── CallInProgress          409 idempotency_in_progress
+│   ├── BodyTooLarge            413 body_too_large
+│   ├── ContentTypeNotAllowed   415 content_type_not_allowed
+│   ├── IdempotencyKeyReused    422 idempotency_key_reused
+│   ├── RateLimited             429 rate_limited
+│   └── RelayLoop               508 relay_loop
+├── UpstreamError                       the vendor or the target did not answer as it should
+│   ├── UpstreamConnectError    502 upstream_connect_error
+│   ├── UpstreamProtocolError   502 upstream_protocol_error
+│   ├── AddressForbidden        502 upstream_address_forbidden
+│   ├── TargetFailed            502 target_failed
+│   └── UpstreamTimeout         504 upstream_timeout
+│       └── SyncTimeout         504 sync_timeout
+└── RelayFault                          ours to clear
+    ├── InternalFault           500 internal_error
+    ├── EndpointMisconfigured   500 endpoint_misconfigured
+    ├── NoHostKey               503 no_host_key
+    ├── Unavailable             503 unavailable
+    ├── AcceptUnavailable       503 accept_unavailable
+    ├── TargetHeld              503 target_held
+    └── ShuttingDown            503 shutting_down
 
 A class owns its code, status, whose fault it is, whether trying again can help, and its public text, so that the HTTP
 answer, the log and the retry can never disagree. `error_shapes.py` turns one into the caller's wire shape; nothing else
@@ -94,6 +106,13 @@ class BadField(BadRequest):
         super().__init__(f"{field}: {text or self.text}" if field else text)
 
 
+class SchemaMismatch(BadField):
+    """The body is JSON that the endpoint's schema does not admit. The text never quotes the body."""
+
+    code, status = "schema_mismatch", 422
+    text = "The body does not match the JSON Schema of this endpoint."
+
+
 class BadHeader(BadRequest):
     code = "bad_header"
     text = "A header holds characters that HTTP does not allow."
@@ -119,9 +138,31 @@ class KeyExpired(Unauthenticated):
     text = "This relay key has expired. Ask the project's owner for a new one."
 
 
+class SignatureMissing(Unauthenticated):
+    code = "signature_missing"
+    text = (
+        "This endpoint takes signed calls only, and this one carries no signature. Check the sender's webhook secret."
+    )
+
+
+class SignatureInvalid(Unauthenticated):
+    code = "signature_invalid"
+    text = "The signature does not fit the body. Sender and endpoint have to hold the same secret."
+
+
+class SignatureExpired(Unauthenticated):
+    code = "signature_expired"
+    text = "The signature is too old, or from the future. Sign anew, and check the sender's clock."
+
+
 class MetricsForbidden(Unauthenticated):
     code = "metrics_forbidden"
     text = "Metrics are told to this machine, or to who sends RELAY_METRICS_TOKEN as `Authorization: Bearer ...`."
+
+
+class InsufficientCredits(CallerError):
+    code, status = "insufficient_credits", 402
+    text = "The project has too few credits left for this call. Nothing was accepted."
 
 
 class Forbidden(CallerError):
@@ -149,6 +190,11 @@ class ModelForbidden(Forbidden):
     text = "The policy of this relay key does not reach this model. GET /v1/models lists what it reaches."
 
 
+class AddressNotAllowed(Forbidden):
+    code = "address_not_allowed"
+    text = "This endpoint does not take calls from your address. Its owner can add it."
+
+
 class NotFound(CallerError):
     code, status = "not_found", 404
     text = "There is nothing at this address."
@@ -165,8 +211,14 @@ class ModelNotFound(NotFound):
 
 
 class MethodNotAllowed(CallerError):
+    """`allow`: the methods that the address takes, by comma; "" where the one who answers knows them."""
+
     code, status = "method_not_allowed", 405
     text = "This address does not take that method."
+
+    def __init__(self, text: str | None = None, *, allow: str = "") -> None:
+        self.allow = allow
+        super().__init__(text)
 
 
 class BodyTimeout(CallerError):
@@ -182,6 +234,11 @@ class CallInProgress(CallerError):
 class BodyTooLarge(CallerError):
     code, status = "body_too_large", 413
     text = "The body is larger than this address takes. Nothing of it was kept."
+
+
+class ContentTypeNotAllowed(CallerError):
+    code, status = "content_type_not_allowed", 415
+    text = "This endpoint does not take bodies of that content type or encoding."
 
 
 class IdempotencyKeyReused(CallerError):
@@ -216,6 +273,11 @@ class RateLimited(CallerError):
         super().__init__(text, retry_after_seconds=retry_after_seconds)
 
 
+class RelayLoop(CallerError):
+    code, status = "relay_loop", 508
+    text = "The call went through too many relays. A target points back at an endpoint that leads to it."
+
+
 class UpstreamError(RelayError):
     """The other side failed."""
 
@@ -237,9 +299,21 @@ class AddressForbidden(UpstreamError):
     text = "The upstream host resolves to an address that this relay may not call."
 
 
+class TargetFailed(UpstreamError):
+    """The target that answers the caller gave no answer. Not tried again: the caller may, who knows what it does."""
+
+    code, status = "target_failed", 502
+    text = "The target could not be reached, or gave no whole answer."
+
+
 class UpstreamTimeout(UpstreamError):
     code, status = "upstream_timeout", 504
     text = "The upstream host did not answer in time."
+
+
+class SyncTimeout(UpstreamTimeout):
+    code = "sync_timeout"
+    text = "The target did not answer in time. It may still do what was asked: the request id finds what became of it."
 
 
 class RelayFault(RelayError):
@@ -251,6 +325,11 @@ class RelayFault(RelayError):
 class InternalFault(RelayFault):
     code, status, retryable = "internal_error", 500, False
     text = "The relay failed. The request id finds the reason in its log."
+
+
+class EndpointMisconfigured(RelayFault):
+    code, status, retryable = "endpoint_misconfigured", 500, False
+    text = "This endpoint cannot check its callers as it is configured, so it takes none. Its owner has to mend it."
 
 
 class NoHostKey(RelayFault):
@@ -266,6 +345,11 @@ class Unavailable(RelayFault):
 class AcceptUnavailable(RelayFault):
     code, status = "accept_unavailable", 503
     text = "The request could not be stored, so it was not accepted. Try again after the time in Retry-After."
+
+
+class TargetHeld(RelayFault):
+    code, status = "target_held", 503
+    text = "The target that answers this endpoint's callers is disabled. Nothing was accepted."
 
 
 class ShuttingDown(RelayFault):

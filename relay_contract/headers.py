@@ -42,6 +42,18 @@ ATTEMPT = "relay-attempt"
 REPLAY = "relay-replay"
 """On a delivery to a target: its id, the number of this try from 1, and how often it was replayed (absent for 0)."""
 
+SHADOW = "relay-shadow"
+"""`1` on a delivery to a shadow target, which only gets a copy: it must do nothing that others notice."""
+
+HOPS = "relay-hops"
+"""On everything that is sent to a target: through how many relays it came. In: the same, of the relay before."""
+
+TARGET = "x-relay-target"
+"""On an answer that a target gave: the target's name."""
+
+CLOSE_REASON = "x-relay-close-reason"
+"""On such an answer: why there is no more of it, where that is known before its head."""
+
 HOP_BY_HOP = frozenset(
     {
         "connection",

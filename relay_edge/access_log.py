@@ -1,8 +1,12 @@
 """One line for each call, where RELAY_ACCESS_LOG asks for it: JSON beside the log's own lines, written in batches.
+A call to a model and one to a relay endpoint:
 
     {"ts":"2026-11-21T12:00:00.123Z","level":"info","event":"call","process":"edge","request_id":"...",
      "relay_key_id":7,"surface":"chat_completions","model":"demo-gpt","host":"vendor","status":200,"error":"",
      "attempts":1,"input_tokens":12,"output_tokens":34,"cost_usd":"0.00135","ms":812.4}
+    {"ts":"2026-11-21T12:00:00.123Z","level":"info","event":"relayed","process":"edge","request_id":"...",
+     "relay_key_id":7,"project":"demo","line":"v1","endpoint":"events","mode":"async","status":202,"error":"",
+     "targets":3,"bytes_in":512,"bytes_out":0,"client_ip":"192.0.2.7","ms":4.2}
 
 A thread of its own writes, since a slow reader of standard output must hold up nobody: while it does, lines are dropped
 and counted. Cost on the response path: one append; 4 us a line later, on the loop.
@@ -18,6 +22,7 @@ from relay_edge.call_record import CallRecord
 from relay_edge.call_rows import MAX_NAME_LENGTH, bill_of, encode_row, requested_model
 from relay_edge.later import Later
 from relay_edge.metrics import Metrics
+from relay_edge.relay_call import RelayEnd
 
 MOST_LINES = 4_000
 MOST_WRITES = 16
@@ -37,7 +42,7 @@ class AccessLog:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="access-log")
         self._writing: dict[asyncio.Future[bool], int] = {}  # and how many lines each has
 
-    def __call__(self, record: CallRecord) -> None:
+    def __call__(self, record: CallRecord | RelayEnd) -> None:
         """Never waits."""
         self._later.add(record)
 
@@ -49,11 +54,12 @@ class AccessLog:
         self._dropped.value += sum(self._writing.values())
         self._writer.shutdown(wait=False, cancel_futures=True)
 
-    def _write(self, ended: list[CallRecord]) -> None:
+    def _write(self, ended: list[CallRecord | RelayEnd]) -> None:
         if len(self._writing) >= MOST_WRITES:
             self._dropped.value += len(ended)
             return
-        text = b"".join([b"%b\n" % encode_row(line_of(record)) for record in ended]).decode()
+        lines = [relayed_line(each) if isinstance(each, RelayEnd) else line_of(each) for each in ended]
+        text = b"".join([b"%b\n" % encode_row(line) for line in lines]).decode()
         writing = asyncio.get_running_loop().run_in_executor(self._writer, self._put, text)
         self._writing[writing] = len(ended)
         writing.add_done_callback(self._written)
@@ -79,9 +85,8 @@ class AccessLog:
 def line_of(record: CallRecord) -> dict[str, object]:
     """What the line says. The name that a caller asked for is redacted where it is no model's."""
     bill, candidate = bill_of(record), record.candidate
-    moment = datetime.fromtimestamp(record.received_at, UTC).isoformat(timespec="milliseconds")
     return {
-        "ts": moment.replace("+00:00", "Z"),
+        "ts": _text_of(datetime.fromtimestamp(record.received_at, UTC)),
         "level": "info",
         "event": "call",
         "process": "edge",
@@ -98,3 +103,30 @@ def line_of(record: CallRecord) -> dict[str, object]:
         "cost_usd": None if bill.cost_nanousd is None else usd_text(bill.cost_nanousd),
         "ms": round((record.ended - record.started) * 1000, 3),
     }
+
+
+def relayed_line(end: RelayEnd) -> dict[str, object]:
+    """The same of a call to a relay endpoint. `mode` is "" where nothing was accepted."""
+    return {
+        "ts": _text_of(end.received_at),
+        "level": "info",
+        "event": "relayed",
+        "process": "edge",
+        "request_id": str(end.request_id),
+        "relay_key_id": end.relay_key_id,
+        "project": end.project,
+        "line": end.line,
+        "endpoint": end.endpoint,
+        "mode": end.mode,
+        "status": end.status,
+        "error": end.error,
+        "targets": end.targets,
+        "bytes_in": end.bytes_in,
+        "bytes_out": end.bytes_out,
+        "client_ip": end.client_ip,
+        "ms": round(end.seconds * 1000, 3),
+    }
+
+
+def _text_of(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -18,6 +18,7 @@ from relay_contract.errors import NotFound
 from relay_contract.internal_token import InternalTokens
 from relay_contract.logs import LogStream, log_fields
 from relay_contract.sealing import Sealer
+from relay_edge import fan_out
 from relay_edge.access_log import AccessLog
 from relay_edge.addresses import PATH_PREFIX, by_host, by_path, project_by_host
 from relay_edge.admission import Admission
@@ -26,6 +27,7 @@ from relay_edge.call_end import CallEnd, Told
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.listen import CatalogListener
 from relay_edge.claims import Claims
+from relay_edge.client_ip import ClientIps
 from relay_edge.deadlines import DeadlineWheel
 from relay_edge.door import Door
 from relay_edge.ending import end
@@ -37,12 +39,15 @@ from relay_edge.idempotency import Idempotency
 from relay_edge.inference import Inference
 from relay_edge.intake import Intake
 from relay_edge.metrics import Metrics, SharedFiles, resident_bytes
+from relay_edge.prepared import PreparedEndpoints
 from relay_edge.protocols.anthropic_messages import AllowedBetas
 from relay_edge.records import Records
+from relay_edge.relay_callers import RelayCallers
 from relay_edge.reply import request_id_of, send_error
 from relay_edge.resolve import Resolver
 from relay_edge.secret_sources import SecretSources
 from relay_edge.settings import EdgeSettings
+from relay_edge.shield import Shield
 from relay_edge.spill import Spill
 from relay_edge.traces import Sampling
 from relay_edge.upstream_pool import UpstreamPool, client_tls
@@ -139,11 +144,12 @@ class Edge:
         )
         self._wakes = Wakes(settings.redis_url, self.metrics)
         self._intake = Intake(settings.database_url, self._wakes, self.metrics)
+        access_log = AccessLog(log, self.metrics) if settings.has_access_log else None
         self._call_end = CallEnd(
             self.records,
             Sampling(settings.trace_share, settings.trace_slow_seconds),
             self.metrics,
-            further=tuple(self._told_of_calls()),
+            further=tuple(self._told_of_calls(access_log)),
         )
         claims = Claims(
             self._admission.queue,
@@ -182,10 +188,16 @@ class Edge:
         )
         endpoints = Endpoints(
             self.catalog,
-            authenticator,
             self._admission,
             self._intake,
             self.metrics,
+            callers=RelayCallers(authenticator),
+            shield=Shield(),
+            plan=fan_out.plan,
+            client_ips=ClientIps(settings.trusted_proxies),
+            prepared=PreparedEndpoints(),
+            responders={},
+            on_ended=access_log,
             body_seconds=settings.body_timeout_seconds,
         )
         self.health = Health(
@@ -204,11 +216,11 @@ class Edge:
         self._door = Door(dispatch, self.metrics.surfaces["other"])
         self._listening: asyncio.Server | None = None
 
-    def _told_of_calls(self) -> Iterator[Told]:
-        """Who is told of each call because the settings ask for it."""
+    def _told_of_calls(self, access_log: AccessLog | None) -> Iterator[Told]:
+        """Who is told of each call to a model because the settings ask for it."""
         settings = self._settings
-        if settings.has_access_log:
-            yield AccessLog(self._log, self.metrics)
+        if access_log is not None:
+            yield access_log
         if settings.otlp_endpoint:
             from relay_edge.spans import Spans  # noqa: PLC0415  # OpenTelemetry: memory that nobody else needs
 

@@ -118,7 +118,7 @@ def error_headers(error: RelayError, allow: str = "") -> tuple[tuple[str, str], 
         lines.append((headers.RETRY_AFTER, str(max(1, math.ceil(seconds)))))  # RFC 9110 10.2.3: whole seconds
         lines.append((headers.RETRY_AFTER_MS, str(max(1, math.ceil(seconds * 1000)))))  # the vendors' SDKs prefer it
     if isinstance(error, MethodNotAllowed):
-        lines.append(("allow", allow))
+        lines.append(("allow", allow or error.allow))
     if isinstance(error, Unauthenticated):
         lines.append(("www-authenticate", "Bearer"))
     lines.append(("x-should-retry", "true" if error.retryable else "false"))  # the vendors' SDKs heed it

@@ -295,8 +295,8 @@ class SurfaceMetrics:
         )
 
     def done(self, status: int, seconds: float) -> None:
-        """Counts an answered request."""
-        self._by_class[status // 100 - 1].value += 1
+        """Counts an answered request. A status above 599, which hosts may invent, is one of the last class."""
+        self._by_class[min(status // 100, 5) - 1].value += 1
         self.seconds.observe(seconds)
 
 

@@ -5,6 +5,8 @@ times in the period; when as many looks in a row find nothing new, it was quiet 
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from relay_edge.deadlines import DeadlineWheel
@@ -29,18 +31,25 @@ class Pings:
     def keep_alive(self, stream: CallerStream, lines: bytes) -> None:
         """Until the stream is closed. `lines`: header lines of ours, for a head that a ping has to send."""
         if self._look_seconds:
-            stream.on_close = _Quiet(self._wheel, stream, lines, self._look_seconds).stop
+            stream.on_close = _Quiet(self._wheel, stream, partial(stream.ping, lines), self._look_seconds).stop
+
+    def keep_begun_alive(self, stream: CallerStream, seconds: float) -> None:
+        """The same from the answer's head on, with a period of its own; 0: never."""
+        if seconds:
+            stream.on_close = _Quiet(self._wheel, stream, stream.heartbeat, seconds / LOOKS).stop
 
 
 class _Quiet:
     """How long a stream has been quiet."""
 
-    __slots__ = ("_bytes_seen", "_lines", "_look_seconds", "_looks", "_stream", "_wheel", "deadline")
+    __slots__ = ("_bytes_seen", "_look_seconds", "_looks", "_ping", "_stream", "_wheel", "deadline")
 
-    def __init__(self, wheel: DeadlineWheel, stream: CallerStream, lines: bytes, look_seconds: float) -> None:
+    def __init__(
+        self, wheel: DeadlineWheel, stream: CallerStream, ping: Callable[[], bool], look_seconds: float
+    ) -> None:
         self._wheel = wheel
         self._stream = stream
-        self._lines = lines
+        self._ping = ping
         self._look_seconds = look_seconds
         self._looks = self._bytes_seen = 0
         self.deadline = math.inf
@@ -59,5 +68,5 @@ class _Quiet:
             self._bytes_seen, self._looks = sent, 0
             return
         self._looks += 1
-        if self._looks >= LOOKS and self._stream.ping(self._lines):
+        if self._looks >= LOOKS and self._ping():
             self._looks = 0

@@ -39,6 +39,7 @@ class EdgeSettings:
     ping_seconds: float  # of quiet in a stream, before the caller is sent a keep-alive; 0: none is sent
     anthropic_betas: str  # patterns by comma, as in `AllowedBetas`
     shutdown_seconds: float  # what requests in flight get after SIGTERM
+    trusted_proxies: tuple[Network, ...]  # whose X-Forwarded-For is believed
     egress_allow: tuple[Network, ...]  # networks that hosts may be in although they are not public
     spill_folder: Path  # on a disk of this machine; rows of calls wait there while Postgres is away
     spill_max_bytes: int  # of each process
@@ -84,6 +85,7 @@ class EdgeSettings:
             ping_seconds=env.seconds("RELAY_PING_SECONDS", PING_SECONDS, 0, 600),
             anthropic_betas=env.text("RELAY_ANTHROPIC_BETAS", DEFAULT_NAME),
             shutdown_seconds=env.seconds("RELAY_SHUTDOWN_SECONDS", 15, 0, 600),
+            trusted_proxies=env.networks("RELAY_TRUSTED_PROXIES"),
             egress_allow=env.networks("RELAY_EGRESS_ALLOW"),
             spill_folder=Path(env.text("RELAY_SPILL_DIR", ".relay/spill")),
             spill_max_bytes=env.integer("RELAY_SPILL_MAX_BYTES", 268_435_456, 1_048_576, 1_099_511_627_776),

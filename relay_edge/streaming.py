@@ -13,17 +13,17 @@ stream, then the connection ends without the mark of a whole answer.
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from dataclasses import dataclass
+from typing import Final, Protocol, cast
 
 from aiohttp import HttpVersion11, web
 
 from relay_contract.errors import RelayError
-from relay_contract.headers import CREDENTIALS, HOP_BY_HOP
 from relay_edge.capture import Capture
 from relay_edge.door import CallerConnection
 from relay_edge.error_shapes import ErrorShape, error_body
-from relay_edge.protocols import Surface
-from relay_edge.reply import SENT, SENT_AND_CLOSE, STATUS_LINES, are_whole_lines, date_line, may_keep_alive
+from relay_edge.passed_headers import HOST_NAMES, Names, passed_lines
+from relay_edge.reply import SENT, SENT_AND_CLOSE, STATUS_LINES, date_line, may_keep_alive
 from relay_edge.turn_writes import MOST_BYTES
 from relay_edge.upstream import Head, UpstreamConnection
 
@@ -36,84 +36,65 @@ _UNGATHERED = b"x-accel-buffering: no\r\n"
 _PINGED_HEAD = Head(200, [], None, False)
 _PINGED_LINES = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n" + _UNGATHERED
 
-_WITHHELD = (
-    HOP_BY_HOP
-    | CREDENTIALS
-    | {
-        "content-length",  # written anew
-        "date",
-        "x-request-id",
-        # About the host's own connection, site or account, and not about this answer:
-        "alt-svc",
-        "clear-site-data",
-        "nel",
-        "report-to",
-        "server",
-        "server-timing",  # ours stands there
-        "set-cookie2",
-        "strict-transport-security",
-        "via",
-        "www-authenticate",
-        "openai-organization",
-        "openai-project",
-        "anthropic-organization-id",
-    }
-)
-_WITHHELD_PREFIXES = (
-    "x-relay-",
-    "access-control-",
-    "cf-",
-    # Limits of a host key that many callers share: they would tell one caller about the others.
-    "x-ratelimit-",
-    "ratelimit",
-    "anthropic-ratelimit-",
-    "anthropic-priority-",
-)
-MAX_REMEMBERED_NAMES = 2_000
+PING = b": keep-alive\n\n"
+"""A comment, which readers of event streams pass over (WHATWG HTML section 9.2.6)."""
 
 
-class _Names:
-    """Header names as hosts write them -> `name: ` in lower case, or b"" for one that is withheld."""
+class StreamShape(Protocol):
+    """What a caller's shape says about streams: a model's `Surface`, or RELAYED."""
 
-    __slots__ = ("_known",)
+    @property
+    def error_shape(self) -> ErrorShape: ...
 
-    def __init__(self) -> None:
-        self._known: dict[bytes, bytes] = {}
+    @property
+    def error_event(self) -> Callable[[bytes], bytes]:
+        """An error body -> a server-sent event."""
 
-    def rendered(self, name: bytes) -> bytes:
-        """What stands before the value."""
-        known = self._known.get(name)
-        if known is None:
-            lowered = name.decode("latin-1").lower()
-            is_withheld = lowered in _WITHHELD or lowered.startswith(_WITHHELD_PREFIXES)
-            known = b"" if is_withheld else b"%b: " % name.lower()
-            if len(self._known) >= MAX_REMEMBERED_NAMES:  # names are a host's to invent
-                self._known.clear()
-            self._known[name] = known
-        return known
+    @property
+    def ping(self) -> bytes:
+        """What keeps a silent stream alive, anywhere between two events."""
 
 
-_names = _Names()
+def _error_event(body: bytes) -> bytes:
+    return b"event: error\ndata: %b\n\n" % body
+
+
+@dataclass(frozen=True, slots=True)
+class _RelayedShape:
+    error_shape: ErrorShape = ErrorShape.RELAY
+    error_event: Callable[[bytes], bytes] = _error_event
+    ping: bytes = PING
+
+
+RELAYED: Final[StreamShape] = _RelayedShape()
+"""Of answers that targets of relay endpoints give."""
 
 
 class CallerStream:
     """One call's answer, of whichever host gives it. Made for one request, closed in its `finally`."""
 
     __slots__ = (
-        "_connection", "_drain", "_framing", "_head", "_is_event_stream", "_keep_alive", "_last", "_pending",
-        "_protocol", "_request", "_request_id", "_surface", "_transport", "bytes_sent", "capture", "is_whole",
-        "on_close", "secret", "status",
+        "_connection", "_drain", "_framing", "_head", "_is_coded", "_is_event_stream", "_keep_alive", "_last",
+        "_names", "_pending", "_protocol", "_request", "_request_id", "_shape", "_transport", "bytes_sent", "capture",
+        "is_whole", "on_close", "pings", "secret", "status",
     )  # fmt: skip
 
     def __init__(
-        self, request: web.BaseRequest, surface: Surface, request_id: str, capture: Capture | None = None
+        self,
+        request: web.BaseRequest,
+        shape: StreamShape,
+        request_id: str,
+        capture: Capture | None = None,
+        *,
+        names: Names = HOST_NAMES,
     ) -> None:
-        """`capture` is given what the caller gets."""
+        """`capture` is given what the caller gets. `names`: which of an answer's headers pass."""
         self.capture = capture
         self._request = request
         self._protocol = cast("CallerConnection", request.protocol)
         self._transport = request.transport
-        self._surface = surface
+        self._shape = shape
+        self._names = names
         self._request_id = request_id
         self._keep_alive = may_keep_alive(request)
         self._connection: UpstreamConnection | None = None
@@ -123,10 +104,12 @@ class CallerStream:
         self._framing = b""  # b"chunked", b"length", b"close", b"none"
         self._last = b""
         self._is_event_stream = False
+        self._is_coded = False
         self.status = 0
         """Of the answer that is passed on; 0 before its head came."""
         self.bytes_sent = 0
         """Of the answer; pings are none of it."""
+        self.pings = 0
         self.is_whole = False
         self.on_close: Callable[[], None] | None = None
         self.secret = b""
@@ -140,7 +123,7 @@ class CallerStream:
     @property
     def error_shape(self) -> ErrorShape:
         """The caller's."""
-        return self._surface.error_shape
+        return self._shape.error_shape
 
     @property
     def has_started(self) -> bool:
@@ -165,7 +148,8 @@ class CallerStream:
         lines = self._passed_lines(head)
         if self.is_open:
             is_event_stream, self._is_event_stream = self._is_event_stream, True
-            return is_event_stream and head.status == 200
+            is_coded, self._is_coded = self._is_coded, False
+            return is_event_stream and not is_coded and head.status == 200
         if lines is None:
             return False
         self._render(head, lines + further_lines)
@@ -224,17 +208,22 @@ class CallerStream:
         transport = self._transport
         if transport is None or transport.is_closing() or self._protocol.writing_paused or self.is_whole:
             return False
-        if self._head is not None and not self._is_event_stream:
+        if self._head is not None and (self._is_coded or not self._is_event_stream):
             return False
         if not self.is_open:
             self._render(_PINGED_HEAD, _PINGED_LINES + lines)
-            self._is_event_stream = True
+            self._is_event_stream, self._is_coded = True, False
             self._choose_framing(0, False)
         elif not self._is_between_events() or self._framing == b"length":
             return False
-        transport.write(self._pending + self._framed(self._surface.ping, False))
+        transport.write(self._pending + self._framed(self._shape.ping, False))
         self._pending = b""
+        self.pings += 1
         return True
+
+    def heartbeat(self) -> bool:
+        """The same once the answer has begun, for a caller who is to see no status but the target's."""
+        return self.is_open and self.ping(b"")
 
     def _is_between_events(self) -> bool:
         return not self._last or self._last.endswith(_BLANK_LINES)
@@ -247,7 +236,7 @@ class CallerStream:
 
     def cut(self, error: RelayError) -> web.StreamResponse:
         """Ends an answer that cannot be completed. Never with the mark of a whole one."""
-        self._end_with(error_body(error, self._surface.error_shape, self._request_id))
+        self._end_with(error_body(error, self._shape.error_shape, self._request_id))
         return SENT_AND_CLOSE
 
     def refuse(self, status: int, body: bytes) -> None:
@@ -263,8 +252,8 @@ class CallerStream:
         if self._protocol.writing_paused:  # a caller who does not read would keep the connection open for ever
             transport.abort()
             return
-        if self._is_event_stream and self._framing != b"length":
-            event = self._surface.error_event(error)
+        if self._is_event_stream and not self._is_coded and self._framing != b"length":
+            event = self._shape.error_event(error)
             if not self._is_between_events():
                 event = b"\n\n" + event  # ends the event that was cut in two
             if self.capture is not None:
@@ -302,28 +291,8 @@ class CallerStream:
 
     def _passed_lines(self, head: Head) -> bytes | None:
         """The host's header lines that the caller sees; None when one of them would break out of its line."""
-        rendered = _names.rendered
-        lines: list[bytes] = []
-        connection_options = b""
-        self._is_event_stream = False
-        for name, value in head.headers:
-            start = rendered(name)
-            if start:
-                lines.append(b"%b%b\r\n" % (start, value))
-                if start == b"content-type: ":
-                    self._is_event_stream = value[:17].lower() == b"text/event-stream"
-            elif len(name) == 10 and name.lower() == b"connection":
-                connection_options += b"," + value.lower()
-        if connection_options and connection_options not in (b",keep-alive", b",close"):
-            named = {option.strip() for option in connection_options.split(b",")}
-            lines = [line for line in lines if line.split(b":", 1)[0] not in named]
-        if self._is_event_stream:
-            lines.append(_UNGATHERED)
-        block = b"".join(lines)
-        if self.secret and self.secret in block:
-            lines = [line for line in lines if self.secret not in line]
-            block = b"".join(lines)
-        return block if are_whole_lines(block, len(lines)) else None
+        lines, self._is_event_stream, self._is_coded = passed_lines(head.headers, self._names, self.secret)
+        return lines + _UNGATHERED if lines is not None and self._is_event_stream else lines
 
     def _slow_down(self) -> None:
         if self._connection is not None and self._drain is None:

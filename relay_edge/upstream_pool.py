@@ -1,4 +1,5 @@
 """Kept connections to each upstream origin: one is taken, a fresh one is made, or the caller waits for its turn.
+An origin that nobody uses is forgotten, and made anew when it is used again.
 
 Bounded everywhere: connections of an origin, callers waiting for one, and the time either takes. A kept connection that
 the host closed before it saw the request is replaced once, silently; nothing else is retried here (`attempts.py` does).
@@ -25,6 +26,8 @@ class PoolLimits:
     answer_bytes: int = 1024 * 1024 * 1024
     idle_seconds: float = 50.0
     """Common load balancers close an idle connection after 60 s; closing first loses fewer requests."""
+    unused_seconds: float = 600.0
+    """After which an origin without a connection is forgotten."""
 
 
 def client_tls(cadata: str | None = None) -> ssl.SSLContext:
@@ -38,12 +41,20 @@ def client_tls(cadata: str | None = None) -> ssl.SSLContext:
 
 
 class Origin:
-    """Connections to one scheme, host and port."""
+    """Connections to one scheme, host and port, with one side's certificates."""
 
-    __slots__ = ("_idle", "_limits", "_loop", "_open", "_pool", "_waiting", "host", "port", "scheme")
+    __slots__ = (
+        "_idle", "_limits", "_loop", "_open", "_pool", "_waiting", "host", "is_forgotten", "port", "scheme", "tls",
+        "used_at",
+    )  # fmt: skip
 
-    def __init__(self, pool: "UpstreamPool", scheme: str, host: str, port: int) -> None:
-        self.scheme, self.host, self.port = scheme, host, port
+    def __init__(
+        self, pool: "UpstreamPool", scheme: str, host: str, port: int, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """`tls`: None for the pool's own."""
+        self.scheme, self.host, self.port, self.tls = scheme, host, port, tls
+        self.used_at = pool.loop.time()
+        self.is_forgotten = False
         self._pool = pool
         self._loop = pool.loop
         self._limits = pool.limits
@@ -56,6 +67,10 @@ class Origin:
 
         Never raises an UpstreamError: it comes as a Failure. Cancelled, it closes the connection at once.
         """
+        if self.is_forgotten:  # whoever keeps it for long need not know
+            origin = self._pool.origin(self.scheme, self.host, self.port, self.tls)
+            return await origin.exchange(request, receiver, timeouts)
+        self.used_at = self._loop.time()
         connection = self._take_idle()
         if connection is None:
             try:
@@ -166,7 +181,7 @@ class Origin:
             self._new_connection,
             address,
             self.port,
-            ssl=self._pool.tls if is_tls else None,
+            ssl=(self.tls or self._pool.tls) if is_tls else None,
             server_hostname=(self.host if not is_literal(self.host) else address) if is_tls else None,
         )
         return connection
@@ -220,15 +235,40 @@ class UpstreamPool:
         self.tls = tls
         self.limits = limits or PoolLimits()
         self.writes = TurnWrites(loop)
-        self._origins: dict[tuple[str, str, int], Origin] = {}
+        self._origins: dict[tuple[str, str, int, ssl.SSLContext | None], Origin] = {}
+        self._sweep: asyncio.TimerHandle | None = None
 
-    def origin(self, scheme: str, host: str, port: int) -> Origin:
-        """The origin's connections; kept, so ask for origins of the catalog only."""
-        key = (scheme, host, port)
+    def origin(self, scheme: str, host: str, port: int, tls: ssl.SSLContext | None = None) -> Origin:
+        """The origin's connections; may be kept for as long as one likes. `tls`, where it is not the pool's own, has
+        connections of its own: none is ever shared across certificates."""
+        key = (scheme, host, port, tls)
         found = self._origins.get(key)
         if found is None:
-            found = self._origins[key] = Origin(self, scheme, host, port)
+            found = self._origins[key] = Origin(self, scheme, host, port, tls)
+            self._sweep_later()
         return found
+
+    def forget(self, unused_seconds: float) -> int:
+        """Forgets origins that have no connection, nobody waiting for one, and were not used for so long; how many."""
+        before = self.loop.time() - unused_seconds
+        unused = [
+            (key, origin)
+            for key, origin in self._origins.items()
+            if origin.used_at <= before and origin.counts() == (0, 0, 0)
+        ]
+        for key, origin in unused:
+            origin.is_forgotten = True
+            del self._origins[key]
+        return len(unused)
+
+    def _sweep_later(self) -> None:
+        if self._sweep is None and self._origins:
+            self._sweep = self.loop.call_later(self.limits.unused_seconds, self._sweep_now)
+
+    def _sweep_now(self) -> None:
+        self._sweep = None
+        self.forget(self.limits.unused_seconds)
+        self._sweep_later()
 
     def counts(self) -> tuple[int, int, int]:
         """Open connections, idle ones among them, and waiting callers, over all origins."""
@@ -237,6 +277,8 @@ class UpstreamPool:
 
     async def close(self) -> None:
         """Closes what is idle and stops asking for names."""
+        if self._sweep is not None:
+            self._sweep.cancel()
         for origin in self._origins.values():
             origin.close()
         await self.resolver.close()

@@ -87,7 +87,7 @@ async def test_accepts_stores_and_says_so(edge: InsideEdge, owner: AsyncConnecti
         caller_request_id="caller-7",
         client_ip=request.client_ip,
         content_type="application/x-custom; a=b",
-        headers={"x-event": "created", "x-request-id": "caller-7"},
+        headers={"x-event": "created", "x-request-id": "caller-7", "relay-hops": "1"},
         body_bytes=256,
         target_count=2,
     )
@@ -249,7 +249,7 @@ async def test_repeated_headers_are_joined(edge: InsideEdge, owner: AsyncConnect
     )
     assert answer.startswith(b"HTTP/1.1 202 ")
     (request,) = await stored(owner, RequestRow)
-    assert request.headers == {"x-tag": "a, b"}
+    assert request.headers == {"x-tag": "a, b", "relay-hops": "1"}
 
 
 async def test_the_endpoints_own_limit(edge: InsideEdge, owner: AsyncConnection[Any]) -> None:
@@ -313,6 +313,31 @@ async def test_without_postgres_nothing_is_accepted(
             assert (await answer.json())["postgres"] == {"connected": False}
     await proxy.close()
     assert [row.body for row in await stored(owner, PayloadRow)] == [b"1"]
+
+
+async def test_a_line_in_the_access_log_with_the_callers_address(
+    owner: AsyncConnection[Any], edge_database_url: str, redis_url: str, free_port: int, tmp_path: Path
+) -> None:
+    await insert(owner, *ROWS)
+    settings = {"RELAY_ACCESS_LOG": "1", "RELAY_TRUSTED_PROXIES": "127.0.0.0/8 192.0.2.1/32"}
+    async with inside_edge(tmp_path, free_port, edge_database_url, redis_url, **settings) as edge:
+        log = edge.edge._log.stream
+        headers = BEARER | {"X-Forwarded-For": "198.51.100.9, 203.0.113.7, 192.0.2.1"}
+        async with edge.client.post(edge.url + PATH, data=b"12345", headers=headers) as answer:
+            request_id = (await answer.json())["requestId"]
+        async with edge.client.post(edge.url + PATH, data=b"12345") as answer:
+            assert answer.status == 401
+    (request,) = await stored(owner, RequestRow)
+    assert str(request.client_ip) == "203.0.113.7"
+    accepted, refused = (line for line in map(json.loads, log.getvalue().splitlines()) if line["event"] == "relayed")
+    assert accepted == {
+        "ts": accepted["ts"], "level": "info", "event": "relayed", "process": "edge", "request_id": request_id,
+        "relay_key_id": 1, "project": "demo", "line": "v1", "endpoint": "events", "mode": "async", "status": 202,
+        "error": "", "targets": 2, "bytes_in": 5, "bytes_out": 0, "client_ip": "203.0.113.7", "ms": accepted["ms"],
+    }  # fmt: skip
+    assert (refused["status"], refused["error"], refused["mode"], refused["client_ip"], refused["relay_key_id"]) == (
+        401, "missing_key", "", "127.0.0.1", None,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

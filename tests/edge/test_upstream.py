@@ -446,3 +446,47 @@ async def test_tls_that_cannot_be_trusted(case: str, tmp_path: Path) -> None:
         if case != "no TLS":
             assert "certificate" in failure.error.public_text
             assert server.requests == []
+
+
+async def test_certificates_have_connections_of_their_own(tmp_path: Path) -> None:
+    made = certificate("localhost", tmp_path)
+    server = Server(OK)
+    ours, theirs = client_tls(made.pem), client_tls(made.pem)
+    async with serving(server, made.context) as port, running_pool(tls=ours) as pool:
+        origins = [pool.origin("https", "localhost", port, tls) for tls in (None, ours, theirs)]
+        assert len(set(origins)) == 3
+        assert pool.origin("https", "localhost", port, theirs) is origins[2]
+        for origin in (*origins, *origins):
+            failure, _ = await exchange(origin)
+            assert failure is None
+        assert server.requests == [1, 2, 3, 1, 2, 3]  # by the connection they came on
+    async with serving(server, made.context) as port, running_pool() as pool:  # trusts no such certificate by itself
+        failure, _ = await exchange(pool.origin("https", "localhost", port))
+        assert failure is not None
+        failure, _ = await exchange(pool.origin("https", "localhost", port, theirs))
+        assert failure is None
+
+
+async def test_an_origin_that_nobody_uses_is_forgotten_and_goes_on_when_it_is_used() -> None:
+    server = Server(OK)
+    async with serving(server) as port, running_pool(PoolLimits(idle_seconds=0.1)) as pool:
+        origin = origin_of(pool, port)
+        other = origin_of(pool, port, "localhost")
+        await exchange(origin)
+        assert pool.forget(0) == 1  # the one without a connection
+        assert origin_of(pool, port) is origin
+        assert origin_of(pool, port, "localhost") is not other
+        await until(lambda: origin.counts() == (0, 0, 0), "an idle connection to end")
+        assert pool.forget(3600) == 0
+        assert pool.forget(0) == 2
+        failure, sink = await exchange(origin)
+        assert (failure, sink.body, pool.counts()) == (None, b"ok", (1, 1, 0))
+        assert origin_of(pool, port).counts() == (1, 1, 0)
+        assert origin.counts() == (0, 0, 0)
+
+
+async def test_origins_are_forgotten_by_themselves() -> None:
+    async with running_pool(PoolLimits(unused_seconds=0.05)) as pool:
+        origin = origin_of(pool, 9)
+        await until(lambda: origin.is_forgotten, "the origin to be forgotten")
+        assert origin_of(pool, 9) is not origin

@@ -1,0 +1,54 @@
+"""Which deliveries a call becomes, and whether one of its targets answers the caller. Pure."""
+
+from dataclasses import dataclass
+
+from relay_contract.ids import uuid7
+from relay_contract.intake import DeliveryRow, DeliveryState, shard_of
+from relay_contract.nouns import Target
+from relay_edge.relay_call import RelayCall
+
+_PENDING = str(DeliveryState.PENDING)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The one target whose answer the caller gets."""
+
+    mode: str
+    target: Target
+    row: DeliveryRow
+
+
+@dataclass(slots=True)  # a frozen one costs 2 us more
+class FanOut:
+    """All deliveries of a call. They are committed together, or none is."""
+
+    queued: tuple[DeliveryRow, ...]
+    response: Response | None = None  # None: the caller is told that the call is queued
+    filtered_count: int = 0  # targets that the call is not for
+
+    @property
+    def rows(self) -> tuple[DeliveryRow, ...]:
+        """Every one of them."""
+        return self.queued if self.response is None else (*self.queued, self.response.row)
+
+
+def plan(call: RelayCall) -> FanOut:
+    """One delivery for each enabled target."""
+    project_id, at = call.caller.project.id, call.received_at
+    return FanOut(
+        tuple(
+            DeliveryRow(
+                id=uuid7(),
+                request_id=call.request_id,
+                project_id=project_id,
+                target_id=target.id,
+                shard=shard_of(target.id),
+                state=_PENDING,
+                created_at=at,
+                next_attempt_at=at,
+            )
+            for target in call.route.targets
+            if target.is_enabled
+        )
+    )

@@ -1,0 +1,93 @@
+"""What is stored of a call. Pure."""
+
+import json
+import re
+from collections.abc import Mapping
+
+from multidict import CIMultiDictProxy
+
+from relay_contract import headers
+from relay_contract.errors import BadHeader
+from relay_contract.intake import PayloadRow, RequestRow
+from relay_edge.fan_out import FanOut
+from relay_edge.intake import Accepted
+from relay_edge.relay_call import RelayCall
+from relay_edge.reply import MAX_REQUEST_ID_LENGTH
+
+MAX_CONTENT_TYPE_LENGTH = 255
+CONTENT_TYPE = "content-type"
+
+_VALUE = re.compile(r"[\t\x20-\x7e]*")
+"""RFC 9110 section 5.5 without obs-text: targets do not agree how to decode it, so it is refused and not altered."""
+
+
+def stored_headers(sent: CIMultiDictProxy[str], hops: int = 0) -> dict[str, str]:
+    """The caller's headers that reach targets, names in lower case, repeated ones joined (RFC 9110 section 5.3), and
+    through how many relays the call came, this one included.
+
+    What `Connection` names ends here too (section 7.6.1); the content type has a column of its own. Raises BadHeader
+    for a value that HTTP does not allow, too many headers, or too many bytes of them.
+    """
+    kept: dict[str, str] = {}
+    size_bytes = 0
+    withheld = {CONTENT_TYPE, *(name.strip().lower() for name in sent.get("connection", "").split(","))}
+    for raw_name, value in sent.items():
+        name = raw_name.lower()
+        if name in withheld or not headers.reaches_targets(name):
+            continue
+        if not _VALUE.fullmatch(value):
+            raise BadHeader(f"The header {name[:64]} holds characters that cannot be sent on. Use printable ASCII.")
+        size_bytes += len(name) + len(value)
+        kept[name] = f"{kept[name]}, {value}" if name in kept else value
+    if len(kept) > headers.MAX_STORED_HEADERS or size_bytes > headers.MAX_STORED_HEADER_BYTES:
+        raise BadHeader(
+            f"At most {headers.MAX_STORED_HEADERS} headers of {headers.MAX_STORED_HEADER_BYTES} bytes in all travel on"
+            " to the targets. Leave some out."
+        )
+    kept[headers.HOPS] = str(hops + 1)
+    return kept
+
+
+def content_type_of(sent: Mapping[str, str]) -> str:
+    """The content type as sent, "" when there is none. Raises BadHeader."""
+    value = sent.get(CONTENT_TYPE, "")
+    if len(value) > MAX_CONTENT_TYPE_LENGTH or not _VALUE.fullmatch(value):
+        raise BadHeader(
+            f"The content type is longer than {MAX_CONTENT_TYPE_LENGTH} characters, or not printable ASCII."
+        )
+    return value
+
+
+def caller_request_id_of(sent: Mapping[str, str]) -> str:
+    """x-request-id where it is short and printable, else ""."""
+    value = sent.get(headers.REQUEST_ID, "")
+    return value if len(value) <= MAX_REQUEST_ID_LENGTH and value.isascii() and value.isprintable() else ""
+
+
+def read_headers(call: RelayCall) -> None:
+    """Fills in what of the call's head is kept and sent on. Raises BadHeader."""
+    sent = call.request.headers
+    call.content_type = content_type_of(sent)
+    call.headers = stored_headers(sent, call.hops)
+
+
+def accepted(call: RelayCall, fan_out: FanOut) -> Accepted:
+    """The rows of a call that is about to be committed."""
+    caller = call.caller
+    assert caller.key is not None
+    rows = fan_out.rows
+    request = RequestRow(
+        id=call.request_id,
+        project_id=caller.project.id,
+        endpoint_id=call.route.endpoint.id,
+        relay_key_id=caller.key.id,
+        mode=str(caller.mode),
+        received_at=call.received_at,
+        caller_request_id=caller_request_id_of(call.request.headers),
+        client_ip=call.client_ip,
+        content_type=call.content_type,
+        headers=json.dumps(call.headers),
+        body_bytes=len(call.body),
+        target_count=len(rows),
+    )
+    return Accepted(request, PayloadRow(call.request_id, call.received_at, call.body), rows)
