@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from relay_contract.shaping.paths import PathError, Reference, parse_reference
+from relay_contract.shaping.paths import PathError, Reference, parse_reference, shown
 
 MAX_FAULTS = 20
 MAX_TEXT_LENGTH = 1_024
@@ -31,9 +31,8 @@ class ShapingError(ValueError):
 
 def at(place: str, step: str | int) -> str:
     """The path of a part of the document."""
-    if isinstance(step, int):
-        return f"{place}[{step}]"
-    return f"{place}.{step}" if place else step
+    part = shown((step,))
+    return f"{place}.{part}" if place and not part.startswith("[") else place + part
 
 
 @dataclass(slots=True)

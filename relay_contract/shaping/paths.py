@@ -118,8 +118,11 @@ def follow(value: object, steps: Steps) -> object:
     return value
 
 
-def follow_every(value: object, steps: Steps) -> Iterator[object]:
-    """Every value that the steps lead to, in order of the document; `[*]` of what is no list leads nowhere."""
+def follow_every(value: object, steps: Steps, spend: Callable[[int], None]) -> Iterator[object]:
+    """Every value that the steps lead to, in order of the document; `[*]` of what is no list leads nowhere.
+
+    `spend` is called with the number of items before a list is walked, and may raise.
+    """
     if Every.ITEM not in steps:
         found = follow(value, steps)
         if found is not MISSING:
@@ -128,8 +131,9 @@ def follow_every(value: object, steps: Steps) -> Iterator[object]:
     place = steps.index(Every.ITEM)
     items = follow(value, steps[:place])
     if type(items) is list:
+        spend(len(items))
         for item in items:
-            yield from follow_every(item, steps[place + 1 :])
+            yield from follow_every(item, steps[place + 1 :], spend)
 
 
 @dataclass(frozen=True, slots=True)
