@@ -172,7 +172,7 @@ def after(state: TargetState, results: Tally, now: datetime) -> TargetState:
     counted = _counted(state, results, now)
     if state.breaker is not BreakerState.CLOSED:
         counted = _after_probe(counted, results, now)
-    elif _is_too_much(counted, now):
+    elif results.failed and _is_too_much(counted, now):
         counted = _opened(counted, now)
     return _paused(counted, results.asked_seconds, now)
 

@@ -177,7 +177,7 @@ def _plain(body: bytes) -> bytes:
 
 
 def _seems_json(body: bytes) -> bool:
-    return body[:64].lstrip()[:1] in (b"{", b"[")
+    return body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
 
 
 def _loads(body: bytes) -> tuple[object, bool]:

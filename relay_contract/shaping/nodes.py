@@ -11,7 +11,7 @@ from relay_contract.shaping import texts
 from relay_contract.shaping.checking import Check, at
 from relay_contract.shaping.conditions import Test, read_conditions
 from relay_contract.shaping.facts import MISSING
-from relay_contract.shaping.paths import Reference, follow_every
+from relay_contract.shaping.paths import Every, follow, follow_every
 from relay_contract.shaping.run import MAX_EACH_ITEMS, MappingError, Run
 
 MAX_NODES = 256
@@ -114,9 +114,7 @@ class NodeReader:
 
     def read_each(self, node: dict[str, Any], place: str, depth: int) -> Make:
         """`{"each": path, "as": node, "where"?: conditions}`: a list made of a list, item by item."""
-        items_of = self._items(
-            self._check.reference(at(place, "each"), node["each"], with_every=True), at(place, "each")
-        )
+        items_of = self._items(node["each"], at(place, "each"))
         make_item = self.node(node.get("as"), at(place, "as"), depth + 1)
         where = self._conditions(node["where"], at(place, "where")) if "where" in node else None
 
@@ -239,17 +237,23 @@ class NodeReader:
 
         return make
 
-    def _items(self, reference: Reference, place: str) -> Callable[[Run, object], Iterable[object]]:
-        """The items to go through; none where the path leads nowhere."""
+    def _items(self, value: object, place: str) -> Callable[[Run, object], Iterable[object]]:
+        """What `each` goes through: `lines` is the same as `lines[*]`. Nothing where the path leads nowhere."""
+        reference = self._check.reference(place, value, with_every=True)
+        if not reference.is_body:
+            self._check.fault(place, "only a path into the body leads to a list")
+        is_list_itself = Every.ITEM not in reference.steps
 
         def items(run: Run, here: object) -> Iterable[object]:
-            if reference.source not in ("here", "body"):
-                raise MappingError(place, "not_a_list", "only a path into the body leads to a list")
             start = here if reference.source == "here" else run.root()
-            for value in follow_every(start, reference.steps, lambda count: run.spend(place, count)):
-                if type(value) is not list:
-                    raise MappingError(place, "not_a_list", "the path leads to something that is not a list")
-                yield from value
+            if not is_list_itself:
+                return follow_every(start, reference.steps, lambda count: run.spend(place, count))
+            found = follow(start, reference.steps)
+            if found is MISSING:
+                return ()
+            if type(found) is not list:
+                raise MappingError(place, "not_a_list", "the path leads to something that is not a list")
+            return found
 
         return items
 
