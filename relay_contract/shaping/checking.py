@@ -37,10 +37,9 @@ def at(place: str, step: str | int) -> str:
 
 @dataclass(slots=True)
 class Check:
-    """Gathers the mistakes of one document while it is read, and counts its parts."""
+    """Gathers the mistakes of one document while it is read, and whether it needs the body."""
 
     faults: list[Fault] = field(default_factory=list)
-    parts: int = 0
     reads_body: bool = False
 
     def fault(self, place: str, text: str) -> None:
