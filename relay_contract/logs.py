@@ -92,6 +92,11 @@ def log_fields(**fields: object) -> dict[str, dict[str, object]]:
     return {"fields": fields}
 
 
+def is_secret_name(name: str) -> bool:
+    """True for the name of a field or header whose value is a credential, in any case: `x-api-key`, `client_secret`."""
+    return _SENSITIVE_NAME.fullmatch(name) is not None
+
+
 def without_secrets(text: str) -> str:
     """The text with everything that looks like a secret replaced, however long. 64 KB take 12 ms, hostile ones half a
     second: for a thread."""
@@ -252,7 +257,7 @@ def _cleaned(value: object, depth: int) -> object:
 def _cleaned_items(values: Mapping[Any, object], depth: int) -> Iterator[tuple[str, object]]:
     for key, value in islice(values.items(), MAX_ITEMS):
         name = redacted(_text_of(key.decode("latin-1") if isinstance(key, bytes) else key))
-        is_secret = _SENSITIVE_NAME.fullmatch(name) and value is not None
+        is_secret = is_secret_name(name) and value is not None
         yield name, REDACTED if is_secret else _cleaned(value, depth)
 
 
