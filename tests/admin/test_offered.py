@@ -1,18 +1,21 @@
 """What an operator may set is what works: forms, catalog documents and their description offer the same columns."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, models, transaction
 from django.test import RequestFactory
 
 from relay_admin.catalog import services
+from relay_admin.catalog.document import _Reader
 from relay_admin.catalog.models import Endpoint, Line, Project, Target
 from relay_admin.catalog.offered import NOT_OFFERED
-from relay_admin.catalog.sections import SECTIONS, kind
+from relay_admin.catalog.sections import SECTIONS, Kind, is_same, kind
 from relay_contract import nouns
 from tests.admin import rows
 
@@ -135,3 +138,44 @@ def test_fields_of_an_endpoint_that_cannot_be(catalog: rows.Catalog, columns: An
     with pytest.raises(ValidationError) as refused:
         endpoint.full_clean()
     assert set(refused.value.message_dict) == {field}
+
+
+def test_a_secret_moves_to_its_row_and_one_that_does_not_open_stays_as_it_is() -> None:
+    move = import_module("relay_admin.catalog.migrations.0006_relay_plane").resealed
+    sealed = services.sealer().seal(rows.SIGNING_SECRET, "target:7")
+    moved = move(sealed, 7, 9)
+    assert services.sealer().unseal(moved, nouns.target_secret_binding(9)) == rows.SIGNING_SECRET
+    assert move(sealed, 8, 9) == sealed
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{all: [{path: a.b, is: 1}, {header: x, exists: true}, {path: c, is: null}]}",
+         {"all": [{"path": "a.b", "is": 1}, {"header": "x", "exists": True}, {"path": "c", "is": None}]}),
+        ("{gt: 0.25}", {"gt": 0.25}),
+        ("{gt: 2.0}", {"gt": 2}),
+        ("{is: '2026-01-01'}", {"is": "2026-01-01"}),
+    ],
+)  # fmt: skip
+def test_json_is_read_as_yaml_says_it(text: str, value: Any) -> None:
+    reader = _Reader()
+    node = yaml.compose(text)
+    assert node is not None
+    read = reader.value(Kind.JSON, node)
+    assert reader.problems == []
+    assert is_same(Kind.JSON, read, value)
+
+
+@pytest.mark.parametrize("text", ["{is: .inf}", "{is: .nan}", "{is: 0x10}", "{is: 2026-01-01}", "{a: 1, a: 2}"])
+def test_what_is_no_json_is_refused(text: str) -> None:
+    reader = _Reader()
+    node = yaml.compose(text)
+    assert node is not None
+    reader.value(Kind.JSON, node)
+    assert len(reader.problems) == 1
+
+
+def test_in_json_true_is_not_one() -> None:
+    assert not is_same(Kind.JSON, {"const": True}, {"const": 1})
+    assert is_same(Kind.JSON, {"a": 1, "b": 2}, {"b": 2, "a": 1})
