@@ -8,7 +8,7 @@ here is private to the control plane: the edge's database role cannot read it.
 No I/O. Rows come from `relay_edge/catalog/load.py`.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, NewType, TypeAlias
@@ -19,6 +19,7 @@ ProjectId = NewType("ProjectId", int)
 LineId = NewType("LineId", int)
 EndpointId = NewType("EndpointId", int)
 TargetId = NewType("TargetId", int)
+TargetSecretId = NewType("TargetSecretId", int)
 RelayKeyId = NewType("RelayKeyId", int)
 HostId = NewType("HostId", int)
 HostKeyId = NewType("HostKeyId", int)
@@ -41,9 +42,75 @@ class WireShape(StrEnum):
 
 
 class DeliveryMode(StrEnum):
-    """How a target receives a request. `async`: queued, retried, and the caller is answered 202 at once."""
+    """How a target receives a request."""
 
-    ASYNC = "async"
+    ASYNC = "async"  # queued, retried, and the caller is answered 202 at once
+    SYNC = "sync"  # queued, sent once, and the caller is answered what the target answers
+    STREAM = "stream"  # proxied by the edge, and the caller is answered what the target answers, as it comes
+
+
+RESPONSE_MODES = (DeliveryMode.SYNC, DeliveryMode.STREAM)
+"""Modes in which the target's answer is the caller's. One enabled target of an endpoint may have one of them."""
+
+OFFERED_MODES: tuple[DeliveryMode, ...] = (DeliveryMode.ASYNC,)
+"""What forms and catalog documents let an operator choose. Storage and edges know every mode."""
+
+
+class TargetRole(StrEnum):
+    """Whether a target is part of what the endpoint does."""
+
+    LIVE = "live"
+    SHADOW = "shadow"  # a sampled copy, always async, that never touches the caller
+
+
+class EndpointAuth(StrEnum):
+    """How a caller of an endpoint shows who it is."""
+
+    RELAY_KEY = "relay_key"
+    SIGNATURE = "signature"  # of a provider, over the body; there is no key
+    BOTH = "both"
+
+
+class SignaturePreset(StrEnum):
+    """How a provider signs what it sends."""
+
+    STANDARD_WEBHOOKS = "standard_webhooks"
+    STRIPE = "stripe"
+    GITHUB = "github"
+    SHOPIFY = "shopify"
+    SLACK = "slack"
+    TWILIO = "twilio"
+    HMAC = "hmac"  # as `SignatureConfig` says
+
+
+class TargetAuth(StrEnum):
+    """What a target wants to see besides a signature."""
+
+    NONE = "none"
+    BEARER = "bearer"
+    BASIC = "basic"
+    OAUTH2 = "oauth2"  # client credentials
+
+
+class SecretKind(StrEnum):
+    """A scheme of Standard Webhooks that a secret signs by."""
+
+    V1 = "v1"  # HMAC-SHA256
+    V1A = "v1a"  # ed25519
+
+
+class OrderingPolicy(StrEnum):
+    """What becomes of an ordering key when the delivery at its head dies."""
+
+    CONTINUE = "continue"  # the next one goes
+    BLOCK = "block"  # nothing goes until somebody replays or discards it
+
+
+class BodyKeeping(StrEnum):
+    """How long a request's body is kept."""
+
+    RETENTION = "retention"  # as long as the settings say
+    UNTIL_DELIVERED = "until_delivered"
 
 
 class KeyMode(StrEnum):
@@ -110,6 +177,36 @@ DEFAULT_RETRY_SCHEDULE_SECONDS = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000
 MAX_RETRY_ATTEMPTS = 30
 MAX_TARGET_TIMEOUT_SECONDS = 90
 DEFAULT_TARGET_TIMEOUT_SECONDS = 30
+MIN_SYNC_SECONDS = 1
+MAX_SYNC_SECONDS = MAX_TARGET_TIMEOUT_SECONDS
+
+DEFAULT_EXPIRE_SECONDS = 604_800
+MAX_EXPIRE_SECONDS = 2_592_000
+
+MAX_TARGETS = 32
+"""Of an endpoint, disabled ones too: what one call may become is bounded."""
+
+MAX_TARGET_SECRETS = 10
+"""Of a target, unexpired ones: each is a signature in a header of every delivery."""
+
+ENDPOINT_METHODS = ("POST", "PUT", "PATCH", "DELETE", "GET", "HEAD")
+"""What an endpoint may take; GET and HEAD mean something only where a target answers the caller."""
+
+MAX_CONTENT_TYPES = 16
+MAX_ALLOWED_NETWORKS = 256
+MAX_JSON_SCHEMA_BYTES = 65_536
+MAX_JSON_DEPTH = 32
+"""Of a JSON document in the catalog: a schema, conditions, a mapping."""
+
+DEFAULT_IDEMPOTENCY_SECONDS = 86_400
+MIN_IDEMPOTENCY_SECONDS = 60  # besides 0, which ignores the header
+MAX_IDEMPOTENCY_SECONDS = 604_800
+MAX_REDACTIONS = 64
+MAX_SAMPLE_PERMYRIAD = 10_000
+MAX_STREAM_SECONDS = 86_400
+MAX_STREAM_BYTES = 2**40
+MAX_HEARTBEAT_SECONDS = 3_600
+MAX_TOLERANCE_SECONDS = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +222,10 @@ class Rule:
     def __post_init__(self) -> None:
         if self.burst < 1:
             raise ValueError("burst is below 1")
+
+
+DEFAULT_TEST_RULES = (Rule(Meter.REQUESTS, 250, 60),)
+"""Over all test keys of a project together, where it names no rate limit of its own for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +255,63 @@ class Capabilities:
     sampling_limits: str | None = None  # "any", "one" of temperature and top_p, or "nothing"
 
 
+@dataclass(frozen=True, slots=True)
+class JsonDocument:
+    """Any JSON value, as stored. Compared by value; nobody changes it."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Which calls a target gets, in the language of conditions. Stored as an object; compiled by who asks it."""
+
+    value: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """Static headers of a target, as written. Often credentials: they are in no `repr`."""
+
+    value: dict[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureConfig:
+    """How a signature preset is read where it leaves something open. All but `public_url` belong to `hmac`."""
+
+    header: str = ""  # that carries the signature
+    algorithm: str = "sha256"
+    encoding: str = "hex"
+    prefix: str = ""  # before the digest, e.g. "sha256="
+    template: str = "{body}"  # what is signed
+    timestamp_header: str = ""
+    tolerance_seconds: int = 300  # how old or early a timestamp may be
+    public_url: str = ""  # twilio: where callers believe to call, which is part of what they sign
+
+
+SIGNATURE_WORDS: dict[str, tuple[str, ...]] = {
+    "algorithm": ("sha256", "sha1", "sha512"),
+    "encoding": ("hex", "base64"),
+    "template": ("{body}", "{timestamp}.{body}"),
+}
+"""What the parts of a signature config that are words may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthConfig:
+    """What is not secret of how a target is authenticated to."""
+
+    username: str = ""  # basic
+    token_url: str = ""  # oauth2, and all below
+    client_id: str = ""
+    client_authentication: str = "basic"  # where the client's credentials go: "basic" (a header) or "body"
+    scope: str = ""
+    audience: str = ""
+
+
+AUTH_WORDS: dict[str, tuple[str, ...]] = {"client_authentication": ("basic", "body")}
+
 CAPABILITY_WORDS: dict[str, tuple[str, ...]] = {
     "thinking_modes": ("none", "manual", "adaptive"),
     "effort_levels": ("none", "minimal", "low", "medium", "high", "xhigh", "max"),
@@ -172,6 +330,7 @@ class Project:
     slug: str  # first segment of /r/{project}/..., and the host label
     is_archived: bool  # True refuses every key of the project
     rate_limit_id: RateLimitId | None  # over all keys of the project together
+    test_rate_limit_id: RateLimitId | None  # over all its test keys together; None: DEFAULT_TEST_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +343,7 @@ class Line:
     project_id: ProjectId
     slug: str  # e.g. "v1"
     is_enabled: bool
+    revision: int  # of its configuration, from 1; every request, delivery and attempt says which it ran under
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +358,23 @@ class Endpoint:
     is_enabled: bool
     max_body_bytes: int  # a larger body is refused with 413, never cut
     rate_limit_id: RateLimitId | None
+    methods: tuple[str, ...]  # of ENDPOINT_METHODS
+    content_types: tuple[str, ...]  # `type/subtype` or `type/*`; () takes any
+    auth: EndpointAuth
+    allowed_networks: tuple[str, ...]  # CIDR, v4 or v6; () takes any address
+    signature_preset: str  # a word of SignaturePreset, or "". Text: a row with an unknown word must load to be refused
+    signature_config: SignatureConfig
+    sealed_signature_secret: bytes  # bound by `endpoint_signature_binding`; b"" none
+    sealed_previous_signature_secret: bytes  # bound by `endpoint_previous_signature_binding`; b"" none
+    previous_signature_until: datetime | None  # when the previous secret stops counting
+    json_schema: JsonDocument | None
+    idempotency_seconds: int  # how long an Idempotency-Key is remembered at least; 0 ignores the header
+    event_type_from: str  # `header:x-event-type` or `body:type`; "" none
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One destination of an endpoint. The edge only needs to know that it exists; URL and secret belong to delivery."""
+    """One destination of an endpoint. How it is retried, paced and mapped is the workers' affair."""
 
     table: ClassVar[str] = "catalog_target"
 
@@ -211,6 +383,39 @@ class Target:
     name: str
     delivery_mode: DeliveryMode
     is_enabled: bool
+    version: int  # grows with every change of the row or of its secrets
+    role: TargetRole
+    url: str
+    headers: Headers
+    timeout_seconds: int  # to the last byte of the answer; of a stream to the first
+    expire_seconds: int  # a delivery that is not over by then is dead; told with each row that the edge makes
+    sample_permyriad: int  # of 10,000 calls, how many a shadow gets
+    compares_with: str  # a shadow: name of the sibling whose answers its own are compared with; "" none
+    conditions: Conditions | None  # None: every call
+    ordering_key: str  # `header:x-order` or `body:order.id`: one in flight a key; "" none
+    stream_total_seconds: int
+    stream_idle_seconds: int
+    stream_max_bytes: int
+    heartbeat_seconds: int  # a comment to the caller while the target is quiet; 0 none
+    auth_kind: TargetAuth
+    auth_config: AuthConfig
+    sealed_auth_secret: bytes  # token, password or client secret, bound by `target_auth_binding`; b"" none
+    client_certificate: str  # PEM, with its chain; "" none
+    sealed_client_key: bytes  # PEM, bound by `target_client_key_binding`; b"" none
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSecret:
+    """What signs deliveries to a target. Several at once while receivers move from one to the next."""
+
+    table: ClassVar[str] = "catalog_targetsecret"
+
+    id: TargetSecretId
+    target_id: TargetId
+    kind: SecretKind
+    sealed_value: bytes  # bound by `target_secret_binding`
+    created_at: datetime
+    expires_at: datetime | None  # when it stops signing
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +561,7 @@ Noun: TypeAlias = (
     | Line
     | Endpoint
     | Target
+    | TargetSecret
     | RelayKey
     | Host
     | HostKey
@@ -374,6 +580,7 @@ NOUNS: tuple[type[Noun], ...] = (
     Line,
     Endpoint,
     Target,
+    TargetSecret,
     RelayKey,
     Host,
     HostKey,
@@ -389,7 +596,7 @@ BY_TABLE: dict[str, type[Noun]] = {noun.table: noun for noun in NOUNS}
 
 def columns(noun: type[Noun]) -> tuple[str, ...]:
     """The column names of a noun's row, in the order of its fields. The edge may read these and no others."""
-    return tuple(field.name for field in fields(noun))
+    return tuple(one.name for one in fields(noun))
 
 
 def rules_from_json(document: list[dict[str, Any]]) -> tuple[Rule, ...]:
@@ -424,7 +631,52 @@ def capabilities_from_json(document: dict[str, Any]) -> Capabilities:
     return Capabilities(**known)
 
 
-CAPABILITIES: tuple[str, ...] = tuple(field.name for field in fields(Capabilities))
+CAPABILITIES: tuple[str, ...] = tuple(one.name for one in fields(Capabilities))
+
+
+def json_document_from_json(document: Any) -> JsonDocument:
+    """Any JSON as stored. Raises nothing."""
+    return JsonDocument(document)
+
+
+def conditions_from_json(document: Any) -> Conditions:
+    """`Target.conditions` as stored. ValueError for what is no object; what it says is checked where it is compiled."""
+    if not isinstance(document, dict):
+        raise ValueError("conditions are an object")  # noqa: TRY004 (a reader raises one kind of error)
+    return Conditions(document)
+
+
+def headers_from_json(document: Any) -> Headers:
+    """`Target.headers` as stored. ValueError unless it is an object of texts."""
+    if not isinstance(document, dict) or not all(isinstance(text, str) for text in document.values()):
+        raise ValueError("headers are an object of texts")
+    return Headers(document)
+
+
+def signature_config_from_json(document: Any) -> SignatureConfig:
+    """`Endpoint.signature_config` as stored. ValueError with what is wrong, also for a word of a newer version: what
+    this version does not understand may be what refuses a forgery."""
+    return SignatureConfig(**_words_of(document, SignatureConfig, SIGNATURE_WORDS))
+
+
+def auth_config_from_json(document: Any) -> AuthConfig:
+    """`Target.auth_config` as stored. ValueError with what is wrong."""
+    return AuthConfig(**_words_of(document, AuthConfig, AUTH_WORDS))
+
+
+def _words_of(document: Any, config: type, words: dict[str, tuple[str, ...]]) -> dict[str, Any]:
+    """The parts of a config, each of its type and one of its words."""
+    types = {one.name: type(one.default) for one in fields(config)}
+    if not isinstance(document, dict):
+        raise ValueError("write an object")  # noqa: TRY004
+    for name, value in document.items():
+        if name not in types:
+            raise ValueError(f"there is no {str(name)[:64]!r}; there are {', '.join(types)}")
+        if type(value) is not types[name]:
+            raise ValueError(f"{name} is {'a whole number' if types[name] is int else 'text'}")
+        if name in words and value not in words[name]:
+            raise ValueError(f"{name} is one of {', '.join(words[name])}")
+    return document
 
 
 def host_key_binding(host_key_id: int) -> str:
@@ -435,3 +687,28 @@ def host_key_binding(host_key_id: int) -> str:
 def signing_secret_binding(target_id: int) -> str:
     """What a target's sealed signing secret is bound to."""
     return f"target:{target_id}"
+
+
+def target_secret_binding(target_secret_id: int) -> str:
+    """What a signing secret's sealed value is bound to."""
+    return f"target_secret:{target_secret_id}"
+
+
+def target_auth_binding(target_id: int) -> str:
+    """What the sealed token, password or client secret of a target is bound to."""
+    return f"target_auth:{target_id}"
+
+
+def target_client_key_binding(target_id: int) -> str:
+    """What the sealed private key of a target's client certificate is bound to."""
+    return f"target_client_key:{target_id}"
+
+
+def endpoint_signature_binding(endpoint_id: int) -> str:
+    """What the sealed secret that an endpoint's callers sign with is bound to."""
+    return f"endpoint:{endpoint_id}"
+
+
+def endpoint_previous_signature_binding(endpoint_id: int) -> str:
+    """What the one before it is bound to."""
+    return f"endpoint_previous:{endpoint_id}"

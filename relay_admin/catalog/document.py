@@ -6,6 +6,7 @@ expects. Every problem is kept with its line. No I/O, no database.
 """
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ from relay_contract.pricing import PriceMeter
 VERSION = 1
 MAX_BYTES = 4 * 1024 * 1024
 MAX_NODES = 400_000
-MAX_DEPTH = 16
+MAX_DEPTH = 48  # a target is nested ten deep, and a JSON document in it by at most 32
 MAX_PROBLEMS = 50
 RULE_FIELDS = ("meter", "amount", "window_seconds")
 RULE_EXTRAS = ("algorithm", "burst")
@@ -258,6 +259,7 @@ class _Reader:
             Kind.FALLBACKS: lambda node: self.items(node, self.fallback, "fallbacks"),
             Kind.CAPABILITIES: self.capabilities,
             Kind.HEADERS: self.headers,
+            Kind.JSON: self.json,
         }
         found = len(self.problems)
         value = read_as[wanted](node)
@@ -328,6 +330,32 @@ class _Reader:
     def headers(self, node: yaml.Node) -> dict[str, str | None]:
         given = self.mapping(node, None, "headers")
         return {name: self.text(value) for name, value in (given or {}).items()}
+
+    def json(self, node: yaml.Node) -> Any:
+        """Any JSON. `MAX_DEPTH` bounds the recursion."""
+        if isinstance(node, yaml.MappingNode):
+            return {name: self.json(value) for name, value in (self.mapping(node, None, "an object") or {}).items()}
+        if isinstance(node, yaml.SequenceNode):
+            return [self.json(item) for item in node.value]
+        read_as: dict[str, Callable[[yaml.Node], Any]] = {
+            "null": lambda _: None,
+            "bool": self.boolean,
+            "int": self.integer,
+            "float": self.number,
+        }
+        return read_as.get(node.tag.removeprefix(_TAG), self.text)(node)
+
+    def number(self, node: yaml.Node) -> float | None:
+        """A number with a fraction or an exponent."""
+        read_as = self.scalar(node, ("float",), "Write a number.") or ""
+        try:
+            number = float(read_as)
+        except ValueError:  # .inf, .nan, 1_0.5, 1:30.5
+            number = math.inf
+        if not math.isfinite(number):
+            self.refuse(node, "Write a number in decimal, such as 0.25.")
+            return None
+        return number
 
     def mapping(self, node: yaml.Node, allowed: Path | None, what: str) -> dict[str, yaml.Node] | None:
         """None when it is no mapping. `allowed` None takes any name."""

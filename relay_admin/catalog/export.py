@@ -19,6 +19,7 @@ from relay_admin.catalog.sections import (
     Section,
     children,
     default,
+    is_same,
     kind,
     load_rows,
     values_of,
@@ -46,7 +47,7 @@ def _entry(section: Section, path: Path, row: models.Model, grouped: _Grouped) -
     entry = {
         name: _written(kind(section, name), value)
         for name, value in values_of(section, row).items()
-        if name in section.key or value != default(section, name)
+        if name in section.key or not is_same(kind(section, name), value, default(section, name))
     }
     if isinstance(row, HostKey) and row.value_env:
         entry["value_env"] = row.value_env

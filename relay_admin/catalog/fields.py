@@ -23,6 +23,14 @@ class LinesField(SimpleArrayField):
         return super().to_python(value)
 
 
+class OptionalLinesField(LinesField):
+    """A list that may be none at all, which is what an empty field means."""
+
+    def clean(self, value: Any) -> Any:
+        """Text or a list -> a list, or None."""
+        return super().clean(value) or None
+
+
 class HeadersField(forms.CharField):
     """An object of text values, written as `Name: value` lines."""
 

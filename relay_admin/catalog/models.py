@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 
-from relay_admin.catalog import validators
+from relay_admin.catalog import rules, validators
 from relay_contract import nouns
 
 SLUG = RegexValidator(nouns.SLUG_PATTERN, "Use lower-case letters, digits, dot, dash or underscore.")
@@ -25,6 +25,27 @@ def choices(enum: type[Any]) -> list[tuple[str, str]]:
 
 def _milliseconds(name: str, **kwargs: Any) -> models.IntegerField:
     return models.IntegerField(f"{name} (ms)", validators=[MinValueValidator(1)], **kwargs)
+
+
+def _given(value: Any) -> dict[str, Any]:
+    """A default that the database has too: the version before this one inserts rows without the column."""
+    return {"default": value, "db_default": value}
+
+
+def _seconds(default: int, least: int, most: int, help_text: str, **kwargs: Any) -> models.IntegerField:
+    return models.IntegerField(
+        validators=[MinValueValidator(least), MaxValueValidator(most)], help_text=help_text, **_given(default), **kwargs
+    )
+
+
+def _limit(most: int, help_text: str, **kwargs: Any) -> models.IntegerField:
+    """A whole number from 1, or none."""
+    validators_ = [MinValueValidator(1), MaxValueValidator(most)]
+    return models.IntegerField(null=True, blank=True, validators=validators_, help_text=help_text, **kwargs)
+
+
+def _sealed(binding: str) -> models.BinaryField:
+    return models.BinaryField(editable=False, help_text=f"Sealed, bound to `{binding}`; empty: none.", **_given(b""))
 
 
 class CatalogRow(models.Model):
@@ -143,6 +164,14 @@ class Project(CatalogRow):
     rate_limit = models.ForeignKey(
         RateLimit, models.PROTECT, null=True, blank=True, help_text="Counts all keys of the project together."
     )
+    test_rate_limit = models.ForeignKey(
+        RateLimit,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Counts all test keys of the project together. Empty: 250 requests in a minute.",
+    )
 
     class Meta:
         db_table = nouns.Project.table
@@ -158,6 +187,9 @@ class Line(CatalogRow):
     project = models.ForeignKey(Project, models.CASCADE, related_name="lines")
     slug = models.CharField(max_length=nouns.MAX_SLUG_LENGTH, validators=[SLUG], help_text="For example v1.")
     is_enabled = models.BooleanField(default=True)
+    revision = models.IntegerField(
+        editable=False, help_text="Of its configuration; requests, deliveries and attempts name it.", **_given(1)
+    )
 
     class Meta:
         db_table = nouns.Line.table
@@ -166,6 +198,65 @@ class Line(CatalogRow):
 
     def __str__(self) -> str:
         return f"{self.project.slug}/{self.slug}"
+
+
+class LineRevision(models.Model):
+    """What a line was configured as, once: its part of a catalog document."""
+
+    line = models.ForeignKey(Line, models.CASCADE, related_name="revisions")
+    number = models.IntegerField(help_text="The line's `revision` from then on.")
+    document = models.JSONField()
+    published_by = models.ForeignKey(
+        "access.User",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Empty: a command.",
+    )
+    published_at = models.DateTimeField()
+    note = models.CharField(max_length=200, blank=True, default="")
+    source = models.CharField(
+        max_length=12, choices=[(word, word) for word in ("publish", "edit", "rollback", "import")]
+    )
+
+    class Meta:
+        db_table = "catalog_linerevision"
+        ordering = ["line", "-number"]
+        verbose_name = "line revision"
+        default_permissions = ("view",)
+        constraints = [models.UniqueConstraint(fields=["line", "number"], name="catalog_linerevision_number_once")]
+
+    def __str__(self) -> str:
+        return f"{self.line} revision {self.number}"
+
+
+class LineDraft(models.Model):
+    """What a line may become: its part of a catalog document, edited apart from what runs."""
+
+    line = models.OneToOneField(Line, models.CASCADE, primary_key=True, related_name="draft")
+    document = models.JSONField()
+    base_number = models.IntegerField(help_text="The line's revision that it was made from.")
+    draft_revision = models.IntegerField(
+        default=1, help_text="Grows with each edit, so that nobody overwrites another."
+    )
+    updated_by = models.ForeignKey("access.User", models.SET_NULL, null=True, blank=True, related_name="+")
+    updated_at = models.DateTimeField(auto_now=True, editable=False)
+    publish_at = models.DateTimeField(null=True, blank=True, help_text="Empty: when somebody publishes it.")
+    publish_error = models.TextField(blank=True, default="", help_text="Why it could not be published at its time.")
+
+    class Meta:
+        db_table = "catalog_linedraft"
+        verbose_name = "line draft"
+        default_permissions = ("change", "view")
+
+    def __str__(self) -> str:
+        return f"Draft of {self.line}"
+
+
+def default_methods() -> list[str]:
+    """What an endpoint takes where nothing is said."""
+    return ["POST"]
 
 
 class Endpoint(CatalogRow):
@@ -182,6 +273,89 @@ class Endpoint(CatalogRow):
     rate_limit = models.ForeignKey(
         RateLimit, models.PROTECT, null=True, blank=True, help_text="Counts all callers of this endpoint together."
     )
+    methods = ArrayField(
+        models.CharField(max_length=8),
+        default=default_methods,
+        db_default=["POST"],
+        validators=[validators.methods],
+        help_text="Methods that callers may use. GET and HEAD need a target that answers the caller.",
+    )
+    content_types = ArrayField(
+        models.CharField(max_length=255),
+        blank=True,
+        default=list,
+        db_default=[],
+        validators=[validators.content_types],
+        help_text="Content types that are taken, e.g. application/json or text/*. Empty: any.",
+    )
+    auth = models.CharField(
+        "callers show",
+        max_length=16,
+        choices=choices(nouns.EndpointAuth),
+        help_text="A relay key, the signature of a provider, or both.",
+        **_given(str(nouns.EndpointAuth.RELAY_KEY)),
+    )
+    allowed_networks = ArrayField(
+        models.CharField(max_length=43),
+        blank=True,
+        default=list,
+        db_default=[],
+        validators=[validators.allowed_networks],
+        help_text="Networks that may call, e.g. 192.0.2.0/24. Empty: any address.",
+    )
+    signature_preset = models.CharField(
+        max_length=32,
+        blank=True,
+        choices=choices(nouns.SignaturePreset),
+        help_text="Whose signature callers carry.",
+        **_given(""),
+    )
+    signature_config = models.JSONField(
+        blank=True,
+        default=dict,
+        db_default={},
+        validators=[validators.signature_config],
+        help_text="What the preset leaves open.",
+    )
+    sealed_signature_secret = _sealed("endpoint:{id}")
+    sealed_previous_signature_secret = _sealed("endpoint_previous:{id}")
+    previous_signature_until = models.DateTimeField(
+        null=True, editable=False, help_text="When the previous secret stops counting."
+    )
+    json_schema = models.JSONField(
+        "JSON Schema",
+        null=True,
+        blank=True,
+        validators=[validators.json_schema],
+        help_text="What a body must be. Empty: anything.",
+    )
+    idempotency_seconds = models.IntegerField(
+        validators=[validators.idempotency_seconds],
+        help_text="How long an Idempotency-Key is remembered. 0: the header is ignored.",
+        **_given(nouns.DEFAULT_IDEMPOTENCY_SECONDS),
+    )
+    keeps_body = models.CharField(
+        "bodies are kept",
+        max_length=16,
+        choices=choices(nouns.BodyKeeping),
+        help_text="As long as the settings say, or until all deliveries are through.",
+        **_given(str(nouns.BodyKeeping.RETENTION)),
+    )
+    redactions = ArrayField(
+        models.CharField(max_length=512),
+        blank=True,
+        default=list,
+        db_default=[],
+        validators=[validators.redactions],
+        help_text="Parts of bodies and headers that nobody is shown: card.number, lines[*].name, header:x-name.",
+    )
+    event_type_from = models.CharField(
+        max_length=512,
+        blank=True,
+        validators=[validators.value_source],
+        help_text="Where a call says what it is about: header:x-event-type, or body:type.",
+        **_given(""),
+    )
 
     class Meta:
         db_table = nouns.Endpoint.table
@@ -191,6 +365,11 @@ class Endpoint(CatalogRow):
     def __str__(self) -> str:
         return f"{self.line}/{self.slug}"
 
+    def clean(self) -> None:
+        """Fields that need each other."""
+        if refusals := rules.endpoint_refusals(self):
+            raise ValidationError(refusals)
+
 
 def default_retry_schedule() -> list[int]:
     """Standard Webhooks' schedule, in seconds."""
@@ -198,7 +377,7 @@ def default_retry_schedule() -> list[int]:
 
 
 class Target(CatalogRow):
-    """One destination of an endpoint. URL, headers and secret are read by the workers, never by the edge."""
+    """One destination of an endpoint. Its secrets are rows of `TargetSecret`."""
 
     endpoint = models.ForeignKey(Endpoint, models.CASCADE, related_name="targets")
     name = models.CharField(max_length=nouns.MAX_SLUG_LENGTH, validators=[SLUG])
@@ -206,6 +385,36 @@ class Target(CatalogRow):
         max_length=16, choices=choices(nouns.DeliveryMode), default=nouns.DeliveryMode.ASYNC
     )
     is_enabled = models.BooleanField(default=True, help_text="New requests make no delivery to a disabled target.")
+    version = models.BigIntegerField(
+        editable=False, help_text="Counted by the database: changes of the row and of its secrets.", **_given(1)
+    )
+    role = models.CharField(
+        max_length=8,
+        choices=choices(nouns.TargetRole),
+        help_text="A shadow gets a share of the calls and never touches the caller.",
+        **_given(str(nouns.TargetRole.LIVE)),
+    )
+    sample_permyriad = models.IntegerField(
+        "sample (of 10,000)",
+        validators=[MinValueValidator(0), MaxValueValidator(nouns.MAX_SAMPLE_PERMYRIAD)],
+        help_text="Of 10,000 calls, how many a shadow gets.",
+        **_given(nouns.MAX_SAMPLE_PERMYRIAD),
+    )
+    compares_with = models.CharField(
+        max_length=nouns.MAX_SLUG_LENGTH,
+        blank=True,
+        validators=[SLUG],
+        help_text="Name of the endpoint's target whose answers a shadow's are compared with.",
+        **_given(""),
+    )
+    compare_ignore = ArrayField(
+        models.CharField(max_length=512),
+        blank=True,
+        default=list,
+        db_default=[],
+        validators=[validators.json_paths],
+        help_text="Parts of an answer that may differ, e.g. meta.at or lines[*].id.",
+    )
     url = models.CharField("URL", max_length=2048, validators=[validators.target_url])
     headers = models.JSONField(
         blank=True, default=dict, validators=[validators.static_headers], help_text="Sent with every delivery."
@@ -215,6 +424,38 @@ class Target(CatalogRow):
         validators=[MinValueValidator(1), MaxValueValidator(nouns.MAX_TARGET_TIMEOUT_SECONDS)],
         help_text="From the look-up of the name to the last byte of the answer.",
     )
+    conditions = models.JSONField(
+        null=True,
+        blank=True,
+        validators=[validators.json_object],
+        help_text="Which calls it gets. Empty: every call.",
+    )
+    mapping = models.JSONField(
+        null=True,
+        blank=True,
+        validators=[validators.json_object],
+        help_text="What is sent instead of the body. Empty: the body as it came.",
+    )
+    answer_mapping = models.JSONField(
+        null=True,
+        blank=True,
+        validators=[validators.json_object],
+        help_text="What the caller is answered instead of a sync target's answer.",
+    )
+    ordering_key = models.CharField(
+        max_length=512,
+        blank=True,
+        validators=[validators.value_source],
+        help_text="One delivery at a time for each value: header:x-order, or body:order.id.",
+        **_given(""),
+    )
+    ordering_policy = models.CharField(
+        "when the head of a key dies",
+        max_length=16,
+        choices=choices(nouns.OrderingPolicy),
+        help_text="The next one goes, or all wait until somebody replays or discards it.",
+        **_given(str(nouns.OrderingPolicy.CONTINUE)),
+    )
     retry_schedule_seconds = ArrayField(
         models.IntegerField(validators=[MinValueValidator(1), MaxValueValidator(604_800)]),
         blank=True,
@@ -222,18 +463,103 @@ class Target(CatalogRow):
         size=nouns.MAX_RETRY_ATTEMPTS,
         help_text="Waits between attempts, in seconds. Empty: one attempt only.",
     )
-    sealed_signing_secret = models.BinaryField(
-        editable=False, help_text="Standard Webhooks secret, sealed and bound to `target:{id}`."
+    retry_on = ArrayField(
+        models.CharField(max_length=8),
+        null=True,
+        blank=True,
+        validators=[validators.retry_on],
+        help_text="What is tried again: statuses such as 429, classes such as 5xx, network, timeout. Empty: all but"
+        " what is known to be permanent.",
     )
+    expire_seconds = _seconds(
+        nouns.DEFAULT_EXPIRE_SECONDS, 1, nouns.MAX_EXPIRE_SECONDS, "A delivery that is not through by then is dead."
+    )
+    rate_amount = _limit(1_000_000, "Deliveries it is sent in each window. Empty: as many as there are.")
+    rate_window_seconds = _seconds(1, 1, 86_400, "The window of the rate.")
+    max_in_flight = _limit(10_000, "Deliveries under way to it at once, over all workers. Empty: no such limit.")
+    has_breaker = models.BooleanField(
+        "circuit breaker", help_text="Pauses while most of what it is sent fails.", **_given(True)
+    )
+    disable_after_hours = _limit(
+        8_760, "Disabled once it has failed for so long without a success. Empty: never.", **_given(120)
+    )
+    gone_at = models.DateTimeField(null=True, editable=False, help_text="When it answered 410.")
+    disabled_reason = models.CharField(max_length=32, editable=False, **_given(""))
+    stream_total_seconds = _seconds(3_600, 1, nouns.MAX_STREAM_SECONDS, "How long a stream may last.")
+    stream_idle_seconds = _seconds(120, 1, nouns.MAX_STREAM_SECONDS, "Between two reads of a stream.")
+    stream_max_bytes = models.BigIntegerField(
+        validators=[MinValueValidator(1), MaxValueValidator(nouns.MAX_STREAM_BYTES)],
+        help_text="A longer stream is cut.",
+        **_given(104_857_600),
+    )
+    heartbeat_seconds = _seconds(
+        15, 0, nouns.MAX_HEARTBEAT_SECONDS, "A comment to the caller while an event stream is quiet. 0: none."
+    )
+    auth_kind = models.CharField(
+        "authentication",
+        max_length=16,
+        choices=choices(nouns.TargetAuth),
+        help_text="What it wants to see besides the signature.",
+        **_given(str(nouns.TargetAuth.NONE)),
+    )
+    auth_config = models.JSONField(
+        blank=True,
+        default=dict,
+        db_default={},
+        validators=[validators.auth_config],
+        help_text="What is not secret of it: username; or token_url, client_id, client_authentication, scope,"
+        " audience.",
+    )
+    sealed_auth_secret = _sealed("target_auth:{id}")
+    client_certificate = models.TextField(
+        blank=True,
+        validators=[validators.client_certificate],
+        help_text="PEM with its chain, for a receiver that asks for one.",
+        **_given(""),
+    )
+    sealed_client_key = _sealed("target_client_key:{id}")
 
     class Meta:
         db_table = nouns.Target.table
         ordering = ["endpoint", "name"]
-        constraints = [models.UniqueConstraint(fields=["endpoint", "name"], name="catalog_target_name_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["endpoint", "name"], name="catalog_target_name_once"),
+            models.UniqueConstraint(
+                fields=["endpoint"],
+                condition=models.Q(delivery_mode__in=[str(mode) for mode in nouns.RESPONSE_MODES], is_enabled=True),
+                name="catalog_target_one_response",
+                violation_error_message="Another enabled target of the endpoint answers its callers already.",
+            ),
+        ]
         permissions = [("reveal_signing_secret", "Can see and replace the signing secret of a target")]
 
     def __str__(self) -> str:
         return f"{self.endpoint}:{self.name}"
+
+    def clean(self) -> None:
+        """Fields and siblings that need each other."""
+        siblings = Target.objects.filter(endpoint=self.endpoint_id).exclude(pk=self.pk) if self.endpoint_id else ()
+        if refusals := rules.target_refusals(self, siblings):
+            raise ValidationError(refusals)
+
+
+class TargetSecret(models.Model):
+    """What signs deliveries to a target. Several at once while its receiver moves from one to the next."""
+
+    target = models.ForeignKey(Target, models.CASCADE, related_name="secrets")
+    kind = models.CharField(max_length=8, choices=choices(nouns.SecretKind), default=nouns.SecretKind.V1)
+    sealed_value = models.BinaryField(editable=False, help_text="Sealed, bound to `target_secret:{id}`.")
+    created_at = models.DateTimeField(auto_now_add=True, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="When it stops signing. Empty: never.")
+
+    class Meta:
+        db_table = nouns.TargetSecret.table
+        ordering = ["target", "-id"]
+        verbose_name = "signing secret"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.kind} secret {self.pk} of {self.target}"
 
 
 class Host(SeededRow):

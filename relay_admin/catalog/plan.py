@@ -15,9 +15,9 @@ from django.db.models import ProtectedError, RestrictedError
 
 from relay_admin.access import services as access_services
 from relay_admin.access.models import RelayKey, User
-from relay_admin.catalog import prices, services
+from relay_admin.catalog import prices, rules, services
 from relay_admin.catalog.document import Document, DocumentError, Entry, Problem
-from relay_admin.catalog.models import HostKey, Model, ModelAlias, Target
+from relay_admin.catalog.models import Endpoint, HostKey, Model, ModelAlias, Target
 from relay_admin.catalog.sections import (
     REVOKE_INSTEAD_OF_DELETE,
     ROOTS,
@@ -27,12 +27,14 @@ from relay_admin.catalog.sections import (
     Rows,
     Section,
     children,
+    is_same,
     kind,
     load_rows,
     refers,
     values_of,
 )
 from relay_contract import tokens
+from relay_contract.nouns import OFFERED_MODES, TargetRole
 from relay_contract.sealing import SealingError
 
 APPLY_LOCK = "SELECT pg_advisory_xact_lock(hashtext('relay catalog apply'))"
@@ -156,11 +158,14 @@ class _Planner:
             if step := self.step(entry):
                 steps.append(step)
         self.check_names(entries, removed)
+        self.check_targets(entries, removed)
         if self.problems:
             raise DocumentError(self.problems)
-        # A name goes before it is given to another model, everything else after what refers to it.
-        names = [step for step in removals if step.section.model in (Model, ModelAlias)]
-        return Plan([*names, *steps, *(step for step in removals if step not in names)])
+        # A name goes before it is given to another model, and a target before another may answer in its place;
+        # everything else goes after what refers to it. A shadow comes after what it is compared with.
+        first = [step for step in removals if step.section.model in (Model, ModelAlias, Target)]
+        steps.sort(key=lambda step: (not _stops_answering(step), _is_shadow(step)))
+        return Plan([*first, *steps, *(step for step in removals if step not in first)])
 
     def refuse(self, entry: Entry, name: str, text: str) -> None:
         self.problems.append(Problem(entry.line_of(name), text))
@@ -191,25 +196,53 @@ class _Planner:
 
     def check(self, entry: Entry) -> None:
         """References and the model's own rules, each complained about on its line."""
-        section = entry.section
-        columns: dict[str, Any] = {}
-        for name, value in entry.values.items():
-            if name in entry.unreadable:
-                continue
-            if kind(section, name) is Kind.USER:
-                if value is not None and value not in self.usernames:
-                    self.refuse(entry, name, f"There is no user {value!r}. People are made in the admin.")
-            elif kind(section, name) is not Kind.REFERENCE:
-                columns[name] = value
-            elif value is not None and not self.is_named(refers(section, name), value):
-                self.refuse(entry, name, f"There is no {refers(section, name).noun} {value!r}, here or in the catalog.")
-        row = section.model(**columns)
-        others = {one.name for one in section.model._meta.fields} - set(columns)
+        self.check_references(entry)
+        columns = _own_columns(entry)
+        row = entry.section.model(**columns)
+        others = {one.name for one in entry.section.model._meta.fields} - set(columns)
         try:
             row.clean_fields(exclude=others)
         except ValidationError as error:
             for name, messages in error.message_dict.items():
                 self.refuse(entry, name, f"{name}: {' '.join(messages)}")
+        else:
+            if isinstance(row, Endpoint) and not entry.unreadable:
+                self.refuse_all(entry, rules.endpoint_refusals(row))
+
+    def check_references(self, entry: Entry) -> None:
+        section = entry.section
+        for name, value in entry.values.items():
+            if name in entry.unreadable or value is None:
+                continue
+            if kind(section, name) is Kind.USER and value not in self.usernames:
+                self.refuse(entry, name, f"There is no user {value!r}. People are made in the admin.")
+            if kind(section, name) is Kind.REFERENCE and not self.is_named(refers(section, name), value):
+                self.refuse(entry, name, f"There is no {refers(section, name).noun} {value!r}, here or in the catalog.")
+
+    def refuse_all(self, entry: Entry, refusals: Mapping[str, str]) -> None:
+        for name, text in refusals.items():
+            self.refuse(entry, name, f"{name}: {text}")
+
+    def check_targets(self, entries: list[Entry], removed: set[tuple[str, Path]]) -> None:
+        """What the targets of one endpoint ask of each other, once each of them could be read."""
+        if self.problems:
+            return
+        written = {entry.path: entry for entry in entries if entry.section.model is Target}
+        endpoints: dict[Path, dict[Path, Target]] = {path[:-1]: {} for path in written}
+        for path, row in self.rows["targets"].items():
+            if path[:-1] in endpoints and ("targets", path) not in removed and isinstance(row, Target):
+                endpoints[path[:-1]][path] = row
+        for path, entry in written.items():
+            endpoints[path[:-1]][path] = Target(**_own_columns(entry))
+        for path, entry in written.items():
+            siblings = endpoints[path[:-1]]
+            target = siblings[path]
+            others = [one for other, one in siblings.items() if other != path]
+            self.refuse_all(entry, rules.target_refusals(target, others))
+            if target.delivery_mode not in OFFERED_MODES:
+                self.refuse(entry, "delivery_mode", f"delivery_mode is one of {', '.join(OFFERED_MODES)}.")
+            if rules.is_response(target) and any(map(rules.is_response, others)):
+                self.refuse(entry, "delivery_mode", "Another enabled target of the endpoint answers its callers too.")
 
     def is_named(self, section: Section, name: str) -> bool:
         return section.name in self.incomplete or (section.name, (name,)) in self.named
@@ -224,7 +257,7 @@ class _Planner:
                 self.refuse(entry, "value_env", f"A new host key needs {advice}.")
             return step
         for name, old in values_of(entry.section, row).items():
-            if old != entry.values[name]:
+            if not is_same(kind(entry.section, name), old, entry.values[name]):
                 step.fields[name] = _shown(entry.section, name, old), _shown(entry.section, name, entry.values[name])
         if isinstance(row, HostKey) and not row.sealed_value and self.is_without_value(entry):
             self.refuse(entry, "reference", "The key has no value without its `reference`: name one in `value_env`.")
@@ -309,6 +342,26 @@ class _Planner:
         order = list(SECTIONS)
         removed.sort(key=lambda step: (-order.index(step.section.name), step.path))
         yield from removed
+
+
+def _stops_answering(step: Step) -> bool:
+    """Whether a target of it answered callers and does so no more."""
+    if step.entry is None or not isinstance(step.row, Target) or not rules.is_response(step.row):
+        return False
+    return not rules.is_response(Target(**_own_columns(step.entry)))
+
+
+def _is_shadow(step: Step) -> bool:
+    return step.entry is not None and step.entry.values.get("role") == TargetRole.SHADOW
+
+
+def _own_columns(entry: Entry) -> dict[str, Any]:
+    """The values that are no references."""
+    return {
+        name: value
+        for name, value in entry.values.items()
+        if name not in entry.unreadable and kind(entry.section, name) not in (Kind.REFERENCE, Kind.USER)
+    }
 
 
 def tokens_shown(mode: str, key_id: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from django.db import models, transaction
 
-from relay_admin.catalog.models import HostKey, Target
+from relay_admin.catalog.models import Endpoint, HostKey, Target, TargetSecret
 from relay_admin.catalog.services import sealer
 from relay_contract import nouns
 from relay_contract.sealing import SealingError
@@ -20,16 +20,26 @@ BATCH = 200
 
 @dataclass(frozen=True, slots=True)
 class SealedColumn:
-    """A column of secrets, and what each row's is bound to."""
+    """A column of secrets, what they are called, and what each row's is bound to."""
 
+    name: str
     model: type[models.Model]
     column: str
     binding: Callable[[int], str]
 
 
 SEALED_COLUMNS = (
-    SealedColumn(HostKey, "sealed_value", nouns.host_key_binding),
-    SealedColumn(Target, "sealed_signing_secret", nouns.signing_secret_binding),
+    SealedColumn("host keys", HostKey, "sealed_value", nouns.host_key_binding),
+    SealedColumn("signing secrets", TargetSecret, "sealed_value", nouns.target_secret_binding),
+    SealedColumn("target credentials", Target, "sealed_auth_secret", nouns.target_auth_binding),
+    SealedColumn("client keys", Target, "sealed_client_key", nouns.target_client_key_binding),
+    SealedColumn("signature secrets", Endpoint, "sealed_signature_secret", nouns.endpoint_signature_binding),
+    SealedColumn(
+        "previous signature secrets",
+        Endpoint,
+        "sealed_previous_signature_secret",
+        nouns.endpoint_previous_signature_binding,
+    ),
 )
 
 
@@ -49,7 +59,7 @@ def secrets_reseal(*, dry_run: bool = False) -> list[Resealed]:
 
 
 def _column_reseal(column: SealedColumn, dry_run: bool) -> Resealed:
-    result = Resealed(str(column.model._meta.verbose_name_plural))
+    result = Resealed(column.name)
     for keys in _batches(column):
         with transaction.atomic():
             rows = column.model._default_manager.select_for_update().filter(pk__in=keys).order_by("pk")
@@ -61,7 +71,7 @@ def _column_reseal(column: SealedColumn, dry_run: bool) -> Resealed:
 def _batches(column: SealedColumn) -> Iterator[list[int]]:
     """Ids, in portions. A row that is inserted meanwhile is under the first key."""
     last = 0
-    # A host key that is read from elsewhere has nothing sealed.
+    # Nothing is sealed of a host key that is read from elsewhere, or of a credential that nobody set.
     rows = column.model._default_manager.exclude(**{column.column: b""}).order_by("pk")
     while keys := list(rows.filter(pk__gt=last).values_list("pk", flat=True)[:BATCH]):
         yield keys

@@ -3,6 +3,7 @@
 Names of fields are the columns' names; kinds and defaults come from the models, so a document cannot drift from them.
 """
 
+import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +30,7 @@ from relay_admin.catalog.models import (
     RateLimit,
     Target,
 )
+from relay_admin.catalog.offered import offered
 from relay_contract.nouns import CAPABILITIES, Algorithm
 
 Path: TypeAlias = tuple[str, ...]
@@ -53,6 +55,7 @@ class Kind(Enum):
     FALLBACKS = auto()  # a list of {models, when, then}
     CAPABILITIES = auto()  # a mapping of what is known
     HEADERS = auto()  # a mapping of text to text
+    JSON = auto()  # any JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +149,38 @@ SECTIONS: dict[str, Section] = {
             "models",
             "model",
         ),
-        Section("projects", Project, ("slug",), ("slug", "name", "description", "is_archived", "rate_limit")),
+        Section(
+            "projects",
+            Project,
+            ("slug",),
+            offered(Project, ("slug", "name", "description", "is_archived", "rate_limit", "test_rate_limit")),
+        ),
         Section("lines", Line, ("slug",), ("slug", "description", "is_enabled"), "projects", "project"),
         Section(
             "endpoints",
             Endpoint,
             ("slug",),
-            ("slug", "description", "is_enabled", "max_body_bytes", "rate_limit"),
+            offered(
+                Endpoint,
+                (
+                    "slug",
+                    "description",
+                    "is_enabled",
+                    "methods",
+                    "content_types",
+                    "max_body_bytes",
+                    "auth",
+                    "allowed_networks",
+                    "rate_limit",
+                    "signature_preset",
+                    "signature_config",
+                    "json_schema",
+                    "idempotency_seconds",
+                    "event_type_from",
+                    "keeps_body",
+                    "redactions",
+                ),
+            ),
             "lines",
             "line",
         ),
@@ -160,15 +188,41 @@ SECTIONS: dict[str, Section] = {
             "targets",
             Target,
             ("name",),
-            (
-                "name",
-                "description",
-                "url",
-                "delivery_mode",
-                "is_enabled",
-                "headers",
-                "timeout_seconds",
-                "retry_schedule_seconds",
+            offered(
+                Target,
+                (
+                    "name",
+                    "description",
+                    "url",
+                    "delivery_mode",
+                    "is_enabled",
+                    "role",
+                    "sample_permyriad",
+                    "compares_with",
+                    "compare_ignore",
+                    "conditions",
+                    "mapping",
+                    "answer_mapping",
+                    "headers",
+                    "auth_kind",
+                    "auth_config",
+                    "client_certificate",
+                    "timeout_seconds",
+                    "retry_schedule_seconds",
+                    "retry_on",
+                    "expire_seconds",
+                    "disable_after_hours",
+                    "rate_amount",
+                    "rate_window_seconds",
+                    "max_in_flight",
+                    "has_breaker",
+                    "ordering_key",
+                    "ordering_policy",
+                    "stream_total_seconds",
+                    "stream_idle_seconds",
+                    "stream_max_bytes",
+                    "heartbeat_seconds",
+                ),
             ),
             "endpoints",
             "endpoint",
@@ -226,7 +280,7 @@ def kind(section: Section, name: str) -> Kind:  # noqa: PLR0911 (a table)
         case ArrayField():
             return Kind.TEXTS
         case models.JSONField():
-            return _JSON_KINDS[name]
+            return _JSON_KINDS.get(name, Kind.JSON)
         case models.BooleanField():
             return Kind.BOOLEAN
         case models.IntegerField():
@@ -256,7 +310,7 @@ def default(section: Section, name: str) -> Any:
 def as_written(value: Any) -> Any:
     """A column's value in the form that documents, plans and comparisons share."""
     match value:
-        case bool() | int() | None | datetime():
+        case bool() | int() | float() | None | datetime():
             return value
         case str():
             return str(value)  # an enum's member becomes its text
@@ -281,6 +335,8 @@ def in_one_spelling(kind_of: Kind, value: Any) -> Any:
             return prices.in_order(value)
         case Kind.CAPABILITIES:
             return {name: value[name] for name in CAPABILITIES if value.get(name) is not None}
+        case Kind.JSON:
+            return _json(value)
         case _:
             return value
 
@@ -289,6 +345,28 @@ def _rule(rule: dict[str, Any]) -> dict[str, Any]:
     if rule.get("algorithm") == Algorithm.GCRA:
         return {**rule, "burst": rule.get("burst", 1)}
     return {name: value for name, value in rule.items() if value != Algorithm.SLIDING_WINDOW}
+
+
+def _json(value: Any) -> Any:
+    """JSON has one kind of number and Postgres keeps no exponent: 1.0 and 1e0 are 1."""
+    match value:
+        case dict():
+            return {name: _json(one) for name, one in value.items()}
+        case list():
+            return [_json(one) for one in value]
+        case float() if value.is_integer():
+            return int(value)
+        case _:
+            return value
+
+
+def is_same(kind_of: Kind, old: Any, new: Any) -> bool:
+    """Whether two values, each in its one spelling, say the same. In JSON, true is not 1."""
+    return old == new and (kind_of is not Kind.JSON or _dumped(old) == _dumped(new))
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 def values_of(section: Section, row: models.Model) -> dict[str, Any]:

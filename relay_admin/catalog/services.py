@@ -13,9 +13,9 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from relay_admin.catalog.models import Endpoint, Host, HostKey, Target
+from relay_admin.catalog.models import Endpoint, Host, HostKey, Target, TargetSecret
 from relay_contract import nouns, signing
-from relay_contract.sealing import Sealer, SealingError
+from relay_contract.sealing import Sealer, SealFault, SealingError
 
 FINGERPRINT_LENGTH = 12
 _HOST_KEY_VALUE = re.compile(r"[!-~]{1,4096}")
@@ -99,7 +99,6 @@ def target_create(
 @transaction.atomic
 def target_insert(*, target: Target, signing_secret: str | None = None) -> Target:
     """Insert a row that was filled but not saved, with its signing secret; None makes one. Raises ValidationError."""
-    target.sealed_signing_secret = b""
     target.full_clean()
     target.save(force_insert=True)
     return target_signing_secret_set(target=target, signing_secret=signing_secret or signing.new_secret())
@@ -107,11 +106,20 @@ def target_insert(*, target: Target, signing_secret: str | None = None) -> Targe
 
 @transaction.atomic
 def target_signing_secret_set(*, target: Target, signing_secret: str) -> Target:
-    """Replace the secret; the next attempt is signed with it. Raises ValidationError."""
+    """Replace every secret by this one; the next attempt is signed with it. Raises ValidationError."""
     secret = signing_secret_clean(signing_secret)
-    target.sealed_signing_secret = sealer().seal(secret, nouns.signing_secret_binding(target.pk))
-    target.save(update_fields=["sealed_signing_secret", "updated_at"])
+    target.secrets.all().delete()
+    target_secret_insert(target=target, kind=nouns.SecretKind.V1, value=secret)
     return target
+
+
+@transaction.atomic
+def target_secret_insert(*, target: Target, kind: nouns.SecretKind, value: str) -> TargetSecret:
+    """One more secret beside those that the target has. `value` is clean already."""
+    row = TargetSecret.objects.create(target=target, kind=kind, sealed_value=b"")
+    row.sealed_value = sealer().seal(value, nouns.target_secret_binding(row.pk))
+    row.save(update_fields=["sealed_value"])
+    return row
 
 
 def target_signing_secret_rotate(*, target: Target) -> str:
@@ -122,8 +130,11 @@ def target_signing_secret_rotate(*, target: Target) -> str:
 
 
 def target_signing_secret_reveal(*, target: Target) -> str:
-    """The secret, for its owner's eyes. The caller checks `catalog.reveal_signing_secret` and logs it.
+    """The newest v1 secret, for its owner's eyes. The caller checks `catalog.reveal_signing_secret` and logs it.
 
-    Raises `sealing.SealingError` when the master key has changed or the row was tampered with.
+    Raises `sealing.SealingError` when the master key has changed or the row was tampered with, or it has none.
     """
-    return sealer().unseal(target.sealed_signing_secret, nouns.signing_secret_binding(target.pk))
+    row = target.secrets.filter(kind=nouns.SecretKind.V1).order_by("-pk").first()
+    if row is None:
+        raise SealingError(SealFault.NOT_SEALED, "not there: the target has no signing secret")
+    return sealer().unseal(row.sealed_value, nouns.target_secret_binding(row.pk))

@@ -37,3 +37,39 @@ def notify_on_change(table: str) -> migrations.RunSQL:
         """,
         f"DROP TRIGGER {ROW_TRIGGER} ON {table}; DROP TRIGGER {TRUNCATE_TRIGGER} ON {table};",
     )
+
+
+TARGET_VERSION_TRIGGER = "catalog_target_version"
+TARGET_SECRET_TRIGGER = "catalog_targetsecret_version"  # noqa: S105 (a trigger's name)
+
+COUNT_TARGET_VERSIONS = migrations.RunSQL(
+    f"""
+    CREATE FUNCTION {TARGET_VERSION_TRIGGER}() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        NEW.version := OLD.version + 1;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER {TARGET_VERSION_TRIGGER} BEFORE UPDATE ON catalog_target
+        FOR EACH ROW EXECUTE FUNCTION {TARGET_VERSION_TRIGGER}();
+    CREATE FUNCTION {TARGET_SECRET_TRIGGER}() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF TG_OP <> 'INSERT' THEN
+            UPDATE catalog_target SET version = version WHERE id = OLD.target_id;
+        END IF;
+        IF TG_OP = 'INSERT' OR TG_OP = 'UPDATE' AND NEW.target_id <> OLD.target_id THEN
+            UPDATE catalog_target SET version = version WHERE id = NEW.target_id;
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER {TARGET_SECRET_TRIGGER} AFTER INSERT OR UPDATE OR DELETE ON catalog_targetsecret
+        FOR EACH ROW EXECUTE FUNCTION {TARGET_SECRET_TRIGGER}();
+    """,  # noqa: S608 (constants)
+    f"""
+    DROP TRIGGER {TARGET_SECRET_TRIGGER} ON catalog_targetsecret;
+    DROP FUNCTION {TARGET_SECRET_TRIGGER}();
+    DROP TRIGGER {TARGET_VERSION_TRIGGER} ON catalog_target;
+    DROP FUNCTION {TARGET_VERSION_TRIGGER}();
+    """,
+)
+"""A target's `version` grows with every UPDATE of its row, whoever writes it, and with every change of its secrets, so
+that what a process made of (id, version) is never stale."""

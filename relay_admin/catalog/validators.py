@@ -1,6 +1,9 @@
 """What a catalog row may hold, beyond what a column type says. Each says what to write instead."""
 
+import ipaddress
+import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -17,9 +20,21 @@ MAX_FALLBACKS = 32
 MAX_FALLBACK_MODELS = 4
 MAX_RATES = 40
 MAX_RATE_NANOUSD = 10**15
+MAX_CERTIFICATE_CHARACTERS = 65_536
 _PATTERN = re.compile(r"-?(?:\*|[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,126}\*?)(?:@[a-z0-9][a-z0-9._-]{0,62})?")
 _PATH = re.compile(r"/[A-Za-z0-9._~/-]{0,254}\*?")
 _REFERENCE = re.compile(r"(?:env:[A-Za-z_][A-Za-z0-9_]{0,127}|file:/[^\x00-\x20]{1,400}|vault:[^\x00-\x20]{1,400})")
+
+_CONTENT_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/(?:\*|[a-z0-9][a-z0-9!#$&^_.+-]{0,126})")
+_HEADER_NAME = r"header:[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}"
+_FIRST_STEP = r"(?:[A-Za-z0-9_$-]{1,128}|\[\"[^\"\x00-\x1f]{1,128}\"\])"
+_STEPS = rf"{_FIRST_STEP}(?:\.[A-Za-z0-9_$-]{{1,128}}|\[\"[^\"\x00-\x1f]{{1,128}}\"\]|\[[0-9]{{1,6}}\]){{0,15}}"
+_STAR_STEPS = _STEPS.replace("[0-9]{1,6}", r"(?:[0-9]{1,6}|\*)")
+_SOURCE = re.compile(rf"(?:{_HEADER_NAME}|body:{_STEPS})")
+_REDACTION = re.compile(rf"(?:{_HEADER_NAME}|{_STAR_STEPS})")
+_JSON_PATH = re.compile(_STAR_STEPS)
+_RETRY_ON = re.compile(r"[345](?:[0-9]{2}|xx)|network|timeout")
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s-]+-----END CERTIFICATE-----\s*")
 
 
 def rules(value: Any) -> None:
@@ -173,3 +188,154 @@ def static_headers(value: Any) -> None:
             netguard.check_header(name, text)
         except ValueError as refused:
             raise ValidationError(str(refused)) from refused
+
+
+def methods(value: list[str]) -> None:
+    """`Endpoint.methods`."""
+    if not value:
+        raise ValidationError("Name one method at least.")
+    _once(value)
+    for method in value:
+        if method not in nouns.ENDPOINT_METHODS:
+            raise ValidationError(f"{method!r}: a method is one of {', '.join(nouns.ENDPOINT_METHODS)}.")
+
+
+def content_types(value: list[str]) -> None:
+    """`Endpoint.content_types`."""
+    _at_most(value, nouns.MAX_CONTENT_TYPES, "content types")
+    _once(value)
+    for content_type in value:
+        if not _CONTENT_TYPE.fullmatch(content_type):
+            raise ValidationError(f"{content_type!r}: write a lower-case type such as application/json or text/*.")
+
+
+def allowed_networks(value: list[str]) -> None:
+    """`Endpoint.allowed_networks`."""
+    _at_most(value, nouns.MAX_ALLOWED_NETWORKS, "networks")
+    _once(value)
+    for network in value:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise ValidationError(f"{error}. Write a network such as 192.0.2.0/24 or 2001:db8::/32.") from None
+
+
+def signature_config(value: Any) -> None:
+    """`Endpoint.signature_config`, as far as it does not depend on the preset."""
+    config = _read(nouns.signature_config_from_json, value)
+    for name in (config.header, config.timestamp_header):
+        if name and not re.fullmatch(_HEADER_NAME, f"header:{name}"):
+            raise ValidationError(f"{name!r} is not the name of a header.")
+    _whole(config.tolerance_seconds, "tolerance_seconds", 1, nouns.MAX_TOLERANCE_SECONDS)
+    if len(config.prefix) > 64 or not config.prefix.isascii():
+        raise ValidationError("prefix is at most 64 ASCII characters.")
+    if "{timestamp}" in config.template and not config.timestamp_header:
+        raise ValidationError("A signed timestamp needs timestamp_header, which carries it.")
+    if config.public_url and not re.fullmatch(r"https?://[!-~]{1,2000}", config.public_url):
+        raise ValidationError("public_url is what callers post to, such as https://hooks.example.com/r/shop/v1/calls.")
+
+
+def auth_config(value: Any) -> None:
+    """`Target.auth_config`, as far as it does not depend on the kind."""
+    config = _read(nouns.auth_config_from_json, value)
+    for name in ("username", "client_id", "scope", "audience"):
+        text = getattr(config, name)
+        if len(text) > 1024 or re.search(r"[\x00-\x1f\x7f]", text):
+            raise ValidationError(f"{name} is at most 1024 characters, none of them a control character.")
+    if ":" in config.username:
+        raise ValidationError("A username has no colon: HTTP puts one after it.")
+    if config.token_url:
+        _check_url(config.token_url)
+
+
+def _read(reader: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return reader(value)
+    except ValueError as error:
+        raise ValidationError(f"{str(error)[0].upper()}{str(error)[1:]}.") from None
+
+
+def json_schema(value: Any) -> None:
+    """`Endpoint.json_schema`: its size and form."""
+    if not isinstance(value, dict | bool):
+        raise ValidationError("A JSON Schema is an object.")
+    json_document(value)
+
+
+def json_object(value: Any) -> None:
+    """Conditions or a mapping: its size and form."""
+    if not isinstance(value, dict):
+        raise ValidationError("Write an object.")
+    json_document(value)
+
+
+def json_document(value: Any) -> None:
+    """JSON that is small and shallow enough for everything that walks it."""
+    open_, depth = [value], 0
+    while open_:
+        depth += 1
+        if depth > nouns.MAX_JSON_DEPTH + 1:
+            raise ValidationError(f"It is nested deeper than {nouns.MAX_JSON_DEPTH}.")
+        open_ = [part for one in open_ for part in _parts(one)]
+    if len(json.dumps(value, separators=(",", ":")).encode()) > nouns.MAX_JSON_SCHEMA_BYTES:
+        raise ValidationError(f"It is larger than {nouns.MAX_JSON_SCHEMA_BYTES} bytes.")
+
+
+def _parts(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
+def idempotency_seconds(value: int) -> None:
+    """`Endpoint.idempotency_seconds`."""
+    least, most = nouns.MIN_IDEMPOTENCY_SECONDS, nouns.MAX_IDEMPOTENCY_SECONDS
+    if value and not least <= value <= most:
+        raise ValidationError(f"Write 0, or from {least} to {most}.")
+
+
+def redactions(value: list[str]) -> None:
+    """`Endpoint.redactions`."""
+    _at_most(value, nouns.MAX_REDACTIONS, "redactions")
+    for each in value:
+        if not _REDACTION.fullmatch(each):
+            raise ValidationError(f"{each!r}: write a path such as card.number or lines[*].name, or header:x-name.")
+
+
+def json_paths(value: list[str]) -> None:
+    """`Target.compare_ignore`."""
+    _at_most(value, nouns.MAX_REDACTIONS, "paths")
+    for each in value:
+        if not _JSON_PATH.fullmatch(each):
+            raise ValidationError(f"{each!r}: write a path such as meta.at or lines[*].id.")
+
+
+def value_source(value: str) -> None:
+    """`Endpoint.event_type_from`, `Target.ordering_key`."""
+    if not _SOURCE.fullmatch(value):
+        raise ValidationError("Write header:x-name, or body: and a path such as body:order.id.")
+
+
+def retry_on(value: list[str]) -> None:
+    """`Target.retry_on`."""
+    _at_most(value, 64, "reasons")
+    for each in value:
+        if not _RETRY_ON.fullmatch(each):
+            raise ValidationError(f"{each!r}: write a status such as 429, a class such as 5xx, network or timeout.")
+
+
+def client_certificate(value: str) -> None:
+    """`Target.client_certificate`."""
+    if len(value) > MAX_CERTIFICATE_CHARACTERS or not _CERTIFICATE.fullmatch(value):
+        raise ValidationError("Write a certificate in PEM, with its chain: -----BEGIN CERTIFICATE----- and so on.")
+
+
+def _at_most(value: list[Any], most: int, what: str) -> None:
+    if len(value) > most:
+        raise ValidationError(f"At most {most} {what}.")
+
+
+def _once(value: list[str]) -> None:
+    twice = next((each for each in value if value.count(each) > 1), None)
+    if twice is not None:
+        raise ValidationError(f"{twice!r} is here twice.")

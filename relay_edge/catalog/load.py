@@ -19,14 +19,24 @@ from psycopg import AsyncConnection, sql
 from relay_contract.logs import log_fields
 from relay_contract.nouns import (
     NOUNS,
+    AuthConfig,
     Capabilities,
+    Conditions,
     Fallback,
+    Headers,
+    JsonDocument,
     Noun,
     Rule,
+    SignatureConfig,
+    auth_config_from_json,
     capabilities_from_json,
     columns,
+    conditions_from_json,
     fallbacks_from_json,
+    headers_from_json,
+    json_document_from_json,
     rules_from_json,
+    signature_config_from_json,
 )
 from relay_contract.pricing import Rate, rates_from_json
 from relay_edge.catalog.snapshot import Changes, Snapshot, SnapshotBuilder
@@ -49,6 +59,11 @@ _FROM_JSON: dict[Any, Converter] = {
     Fallback: fallbacks_from_json,
     Rate: rates_from_json,
     Capabilities: capabilities_from_json,
+    JsonDocument: json_document_from_json,
+    Conditions: conditions_from_json,
+    Headers: headers_from_json,
+    SignatureConfig: signature_config_from_json,
+    AuthConfig: auth_config_from_json,
     bytes: bytes,
 }
 """Types with a reader of their own: a noun's field of the type, or a tuple of it."""

@@ -35,6 +35,8 @@ from relay_contract.nouns import (
     RelayKey,
     RelayKeyId,
     Target,
+    TargetId,
+    TargetSecret,
     WireShape,
 )
 from relay_edge.catalog.buckets import Buckets, BucketsBuilder
@@ -44,12 +46,13 @@ Row = TypeVar("Row", bound=Noun)
 
 @dataclass(frozen=True, slots=True)
 class EndpointRoute:
-    """Everything on the way to an endpoint, all of it enabled. `targets` may be empty."""
+    """Everything on the way to an endpoint, all of it enabled. There may be no target."""
 
     project: Project
     line: Line
     endpoint: Endpoint
-    targets: tuple[Target, ...]  # enabled, by id
+    targets: tuple[Target, ...]  # enabled, by id; of any mode and role
+    every_target: tuple[Target, ...]  # also disabled ones, whose deliveries are held
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +73,8 @@ PROJECT_BY_SLUG = Index(Project, lambda row: row.slug, _by_id)
 LINE_BY_SLUG = Index(Line, lambda row: (row.project_id, row.slug), _by_id)
 ENDPOINT_BY_SLUG = Index(Endpoint, lambda row: (row.line_id, row.slug), _by_id)
 TARGETS_OF_ENDPOINT = Index(Target, lambda row: row.endpoint_id if row.is_enabled else None, _by_id)
+EVERY_TARGET_OF_ENDPOINT = Index(Target, lambda row: row.endpoint_id, _by_id)
+SECRETS_OF_TARGET = Index(TargetSecret, lambda row: row.target_id, lambda row: -row.id)
 HOST_BY_SLUG = Index(Host, lambda row: row.slug, _by_id)
 BINDINGS_OF_HOST = Index(HostBinding, lambda row: row.host_id if row.is_enabled else None, _by_id)
 MODEL_BY_NAME = Index(Model, lambda row: row.name, _by_id)
@@ -83,6 +88,8 @@ INDEXES: tuple[Index[Any], ...] = (
     LINE_BY_SLUG,
     ENDPOINT_BY_SLUG,
     TARGETS_OF_ENDPOINT,
+    EVERY_TARGET_OF_ENDPOINT,
+    SECRETS_OF_TARGET,
     HOST_BY_SLUG,
     BINDINGS_OF_HOST,
     MODEL_BY_NAME,
@@ -210,11 +217,23 @@ class Snapshot:
         endpoint = self._first(ENDPOINT_BY_SLUG, (line.id, endpoint_slug))
         if endpoint is None or not endpoint.is_enabled:
             return None
-        return EndpointRoute(project, line, endpoint, self.targets(endpoint.id))
+        return EndpointRoute(project, line, endpoint, self.targets(endpoint.id), self.every_target(endpoint.id))
 
     def targets(self, endpoint_id: EndpointId) -> tuple[Target, ...]:
         """The enabled targets of an endpoint, by id."""
         return self._all(TARGETS_OF_ENDPOINT, endpoint_id)
+
+    def every_target(self, endpoint_id: EndpointId) -> tuple[Target, ...]:
+        """The targets of an endpoint, by id; also disabled ones."""
+        return self._all(EVERY_TARGET_OF_ENDPOINT, endpoint_id)
+
+    def target(self, target_id: TargetId) -> Target | None:
+        """A target by id; also a disabled one."""
+        return self._row(Target, target_id)
+
+    def secrets_of(self, target_id: TargetId) -> tuple[TargetSecret, ...]:
+        """The signing secrets of a target, newest first; also expired ones."""
+        return self._all(SECRETS_OF_TARGET, target_id)
 
     def model(self, name: str) -> Model | None:
         """A model by the name that callers write; also a disabled one."""

@@ -114,7 +114,7 @@ def test_targets_are_added_inside_their_endpoint(client_of, catalog: rows.Catalo
     assert client.post("/admin/catalog/endpoint/add/", {**endpoint, **target_forms(target)}).status_code == 302
     added = Target.objects.get(name="a")
     assert (str(added), added.headers, added.retry_schedule_seconds) == ("shop/v1/returns:a", {"x-a": "b"}, [1, 2])
-    assert len(bytes(added.sealed_signing_secret)) > 40
+    assert len(bytes(added.secrets.get().sealed_value)) > 40
 
 
 def test_every_add_page_refuses_an_empty_form(client_of, catalog: rows.Catalog) -> None:

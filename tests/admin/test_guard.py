@@ -48,7 +48,7 @@ LISTS = (
     [
         "catalog/target/?headers__x-secret__startswith=c",
         "catalog/target/?headers__icontains=canary",
-        "catalog/target/?sealed_signing_secret__startswith=x",
+        "catalog/target/?secrets__sealed_value__startswith=x",
         "catalog/hostkey/?sealed_value__gt=x",
         "access/relaykey/?token_hash__startswith=x",
         "access/relaykey/?created_by__password__startswith=pbkdf2",

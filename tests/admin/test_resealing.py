@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
 from relay_admin.catalog import resealing, services
-from relay_admin.catalog.models import HostKey, Target
+from relay_admin.catalog.models import HostKey, TargetSecret
 from relay_contract import nouns
 from relay_contract.sealing import Sealer
 from tests.admin import rows
@@ -34,7 +34,7 @@ def rotate(*arguments: str) -> str:
 
 
 def sealed() -> tuple[bytes, bytes]:
-    return bytes(HostKey.objects.get().sealed_value), bytes(Target.objects.get().sealed_signing_secret)
+    return bytes(HostKey.objects.get().sealed_value), bytes(TargetSecret.objects.get().sealed_value)
 
 
 def test_every_secret_moves_under_the_new_key(rotated: Any, catalog: rows.Catalog) -> None:
@@ -42,14 +42,14 @@ def test_every_secret_moves_under_the_new_key(rotated: Any, catalog: rows.Catalo
     host_key, secret = sealed()
     alone = Sealer(NEW)
     assert alone.unseal(host_key, nouns.host_key_binding(catalog.host_key.pk)) == rows.HOST_KEY_VALUE
-    assert alone.unseal(secret, nouns.signing_secret_binding(catalog.target.pk)) == rows.SIGNING_SECRET
+    assert alone.unseal(secret, nouns.target_secret_binding(catalog.target.secrets.get().pk)) == rows.SIGNING_SECRET
 
 
 def test_a_dry_run_changes_nothing(rotated: Any, catalog: rows.Catalog) -> None:
     before = sealed()
     said = rotate("--dry-run")
     assert "host keys: 1 to seal anew" in said
-    assert "targets: 1 to seal anew" in said
+    assert "signing secrets: 1 to seal anew" in said
     assert sealed() == before
 
 

@@ -11,7 +11,7 @@ from django.test import Client
 
 from relay_admin.access.models import AdminToken, RelayKey
 from relay_admin.catalog import services
-from relay_admin.catalog.models import HostKey, Target
+from relay_admin.catalog.models import HostKey, Target, TargetSecret
 from relay_contract import nouns, tokens
 from relay_contract.intake import DeliveryState
 from relay_contract.sealing import SealingError
@@ -48,7 +48,7 @@ def every_page(client: Client, catalog: rows.Catalog) -> str:
 
 def test_no_page_shows_a_secret(client_of, catalog: rows.Catalog) -> None:
     seen = every_page(client_of("superuser"), catalog)
-    sealed = (catalog.host_key.sealed_value, catalog.target.sealed_signing_secret, catalog.relay_key.token_hash)
+    sealed = (catalog.host_key.sealed_value, catalog.target.secrets.get().sealed_value, catalog.relay_key.token_hash)
     for secret in (rows.HOST_KEY_VALUE, rows.SIGNING_SECRET, catalog.token, *(bytes(one).hex() for one in sealed)):
         assert secret not in seen
     assert catalog.host_key.value_fingerprint in seen
@@ -184,7 +184,7 @@ def test_a_signing_secret_is_revealed_by_post_and_logged(client_of, catalog: row
 
 
 def test_a_signing_secret_that_does_not_open_is_said_and_can_be_replaced(client_of, catalog: rows.Catalog) -> None:
-    Target.objects.update(sealed_signing_secret=b"not sealed")
+    TargetSecret.objects.update(sealed_value=b"not sealed")
     client: Client = client_of("operators")
     url = f"/admin/catalog/target/{catalog.target.pk}/signing-secret/"
     answer = client.post(url, {"do": "reveal"})

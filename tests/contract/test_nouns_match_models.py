@@ -12,6 +12,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
 from psycopg import sql
 
+from relay_admin.catalog.triggers import TARGET_SECRET_TRIGGER, TARGET_VERSION_TRIGGER
 from relay_contract import nouns
 from relay_contract.channel import CHANNEL, ROW_TRIGGER, TRUNCATE_TRIGGER, Change, parse
 from relay_contract.pricing import Rate
@@ -27,15 +28,28 @@ PRIVATE: dict[type[nouns.Noun], dict[str, str]] = {
     nouns.Policy: ROW,
     nouns.Project: {**ROW, "name": "for people"},
     nouns.Line: ROW,
-    nouns.Endpoint: ROW,
+    nouns.Endpoint: {
+        **ROW,
+        "keeps_body": "retention asks",
+        "redactions": "whoever shows a body asks",
+    },
     nouns.Target: {
         **ROW,
-        "url": "workers send",
-        "headers": "workers send; often a credential",
-        "timeout_seconds": "workers send",
         "retry_schedule_seconds": "workers retry",
-        "sealed_signing_secret": "workers sign; a secret",
+        "retry_on": "workers retry",
+        "rate_amount": "workers pace",
+        "rate_window_seconds": "workers pace",
+        "max_in_flight": "workers pace",
+        "has_breaker": "workers pace",
+        "disable_after_hours": "workers disable",
+        "gone_at": "workers disable",
+        "disabled_reason": "workers disable",
+        "ordering_policy": "workers order",
+        "mapping": "workers send",
+        "answer_mapping": "workers answer",
+        "compare_ignore": "workers compare",
     },
+    nouns.TargetSecret: {},
     nouns.RelayKey: {
         "name": "for people",
         "key_id": "for people",
@@ -87,6 +101,11 @@ COLUMN_TYPES: dict[Any, set[str]] = {
     tuple[nouns.Fallback, ...]: {"jsonb"},
     tuple[Rate, ...]: {"jsonb"},
     nouns.Capabilities: {"jsonb"},
+    nouns.JsonDocument: {"jsonb"},
+    nouns.Conditions: {"jsonb"},
+    nouns.Headers: {"jsonb"},
+    nouns.SignatureConfig: {"jsonb"},
+    nouns.AuthConfig: {"jsonb"},
 }
 
 
@@ -130,8 +149,15 @@ def test_choices_are_the_contract_s_words(noun: type[nouns.Noun]) -> None:
 
 def test_no_model_of_the_catalog_is_missing_from_the_nouns() -> None:
     catalog = {model._meta.db_table for model in apps.get_app_config("catalog").get_models()}
-    remembered = {"catalog_seededname"}  # which rows `catalog seed` made once: no process but the control plane asks
+    # Which rows `catalog seed` made once, what lines were and may become: no process but the control plane asks.
+    remembered = {"catalog_seededname", "catalog_linerevision", "catalog_linedraft"}
     assert catalog - remembered | {"access_relaykey"} == set(nouns.BY_TABLE)
+
+
+OTHER_TRIGGERS: dict[type[nouns.Noun], set[str]] = {
+    nouns.Target: {TARGET_VERSION_TRIGGER},
+    nouns.TargetSecret: {TARGET_SECRET_TRIGGER},
+}
 
 
 @pytest.mark.parametrize("noun", NOUNS)
@@ -141,7 +167,8 @@ def test_every_table_announces_its_changes(noun: type[nouns.Noun], db: None) -> 
             "SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal AND tgenabled = 'O'",
             [noun.table],
         )
-        assert {name for (name,) in cursor.fetchall()} == {ROW_TRIGGER, TRUNCATE_TRIGGER}
+        others = OTHER_TRIGGERS.get(noun, set())
+        assert {name for (name,) in cursor.fetchall()} == {ROW_TRIGGER, TRUNCATE_TRIGGER, *others}
 
 
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)
@@ -173,7 +200,7 @@ def test_the_edge_reads_exactly_its_columns(edge_database_url: str) -> None:
             columns = sql.SQL(", ").join(map(sql.Identifier, nouns.columns(noun)))
             edge.execute(sql.SQL("SELECT {} FROM {}").format(columns, table))
             statements = [
-                sql.SQL("SELECT * FROM {}").format(table),
+                *([sql.SQL("SELECT * FROM {}").format(table)] if PRIVATE[noun] else []),
                 *(sql.SQL("SELECT {} FROM {}").format(sql.Identifier(name), table) for name in PRIVATE[noun]),
                 sql.SQL("UPDATE {} SET id = id").format(table),
                 sql.SQL("DELETE FROM {}").format(table),

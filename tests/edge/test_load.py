@@ -105,8 +105,9 @@ async def test_more_rows_than_a_portion(owner: AsyncConnection[Any], edge: Async
 @pytest.mark.parametrize(
     "statement",
     [
-        "SELECT sealed_signing_secret FROM catalog_target",
-        "SELECT url FROM catalog_target",
+        "SELECT mapping FROM catalog_target",
+        "SELECT redactions FROM catalog_endpoint",
+        "SELECT document FROM catalog_linerevision",
         "SELECT password FROM access_user",
         "UPDATE catalog_project SET is_archived = true",
         "SELECT body FROM deliveries_payload",

@@ -24,6 +24,7 @@ from tests.edge.nouns import (
     RATE_LIMIT,
     RELAY_KEY,
     TARGET,
+    TARGET_SECRET,
     numbered,
 )
 
@@ -32,7 +33,7 @@ IDS = st.integers(1, 4)
 NAMES = st.sampled_from(["a", "b", "c"])
 
 
-def values_of(noun: type[Noun], name: str) -> st.SearchStrategy[Any]:
+def values_of(noun: type[Noun], name: str) -> st.SearchStrategy[Any]:  # noqa: PLR0911 (a table)
     """Values of one field that make rows meet."""
     sample = getattr(next(row for row in EVERYTHING if type(row) is noun), name)
     hint = get_type_hints(noun)[name]
@@ -44,6 +45,10 @@ def values_of(noun: type[Noun], name: str) -> st.SearchStrategy[Any]:
         return st.sampled_from([bytes([number]) * 32 for number in range(3)])
     if hint is bool:
         return st.booleans()
+    if name == "delivery_mode":
+        return st.sampled_from(list(nouns.DeliveryMode))
+    if name == "conditions":
+        return st.none() | st.builds(nouns.Conditions, st.dictionaries(NAMES, st.booleans() | IDS, max_size=2))
     if name == "priority":
         return st.integers(0, 2)
     return st.just(sample)
@@ -105,7 +110,9 @@ def test_finds_every_noun() -> None:
     assert snapshot.model("demo-gpt") is MODEL
     assert list(snapshot.models()) == [MODEL]
     assert snapshot.bindings(MODEL.id) == (BINDING,)
-    assert snapshot.endpoint("demo", "v1", "events") == EndpointRoute(PROJECT, LINE, ENDPOINT, (TARGET,))
+    assert snapshot.endpoint("demo", "v1", "events") == EndpointRoute(PROJECT, LINE, ENDPOINT, (TARGET,), (TARGET,))
+    assert snapshot.target(TARGET.id) is TARGET
+    assert snapshot.secrets_of(TARGET.id) == (TARGET_SECRET,)
     assert snapshot.counts() == {noun.table: 1 for noun in NOUNS}
 
 
@@ -143,6 +150,8 @@ def test_disabled_targets_host_keys_and_bindings_are_left_out_and_the_rest_is_in
             *EVERYTHING,
             numbered(TARGET, 3),
             numbered(TARGET, 2, is_enabled=False),
+            numbered(TARGET_SECRET, 3),
+            numbered(TARGET_SECRET, 2, target_id=nouns.TargetId(2)),
             numbered(HOST_KEY, 3),
             numbered(HOST_KEY, 2, is_enabled=False),
             numbered(BINDING, 4, priority=0),
@@ -151,6 +160,11 @@ def test_disabled_targets_host_keys_and_bindings_are_left_out_and_the_rest_is_in
         ]
     )
     assert [target.id for target in snapshot.targets(ENDPOINT.id)] == [1, 3]
+    assert [target.id for target in snapshot.every_target(ENDPOINT.id)] == [1, 2, 3]
+    assert [secret.id for secret in snapshot.secrets_of(TARGET.id)] == [3, 1]
+    route = snapshot.endpoint("demo", "v1", "events")
+    assert route is not None
+    assert (route.targets, route.every_target) == (snapshot.targets(ENDPOINT.id), snapshot.every_target(ENDPOINT.id))
     assert [key.id for key in snapshot.host_keys(HOST.id)] == [1, 3]
     assert [binding.id for binding in snapshot.bindings(MODEL.id)] == [4, 1, 3]
 

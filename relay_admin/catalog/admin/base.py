@@ -3,11 +3,14 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from relay_admin import pages
+from relay_admin.catalog.fields import LinesField, OptionalLinesField
+from relay_contract.nouns import OFFERED_MODES
 
 DATES = ("created_at", "updated_at")
 
@@ -15,6 +18,25 @@ DATES = ("created_at", "updated_at")
 def about(obj: models.Model | None) -> tuple[str, dict[str, Any]]:
     """The fieldset that every row's page ends with; a row that is being added has no dates yet."""
     return ("About this row", {"fields": ("description", *DATES) if obj else ("description",)})
+
+
+class RelayFields:
+    """Fields of endpoints and targets: lists are written in lines, and only modes that work are offered."""
+
+    def formfield_for_dbfield(self, db_field: models.Field, request: HttpRequest, **kwargs: Any) -> Any:
+        """The form field of a column."""
+        if isinstance(db_field, ArrayField):
+            kwargs.setdefault("form_class", OptionalLinesField if db_field.null else LinesField)
+            kwargs.setdefault("rows", 3)
+        elif isinstance(db_field, models.JSONField):
+            kwargs.setdefault("widget", UnfoldAdminTextareaWidget(attrs={"rows": 6}))
+        return super().formfield_for_dbfield(db_field, request, **kwargs)  # type: ignore[misc]  # of the admin class
+
+    def formfield_for_choice_field(self, db_field: models.Field, request: HttpRequest, **kwargs: Any) -> Any:
+        """The form field of a choice."""
+        if db_field.name == "delivery_mode":
+            kwargs["choices"] = [(str(mode), str(mode)) for mode in OFFERED_MODES]
+        return super().formfield_for_choice_field(db_field, request, **kwargs)  # type: ignore[misc]
 
 
 class CatalogAdmin(pages.RelayAdmin):

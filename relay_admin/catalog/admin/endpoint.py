@@ -9,14 +9,15 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from relay_admin.catalog import services
-from relay_admin.catalog.admin.base import DATES, CatalogAdmin
+from relay_admin.catalog.admin.base import DATES, CatalogAdmin, RelayFields
 from relay_admin.catalog.admin.target import TargetInline
 from relay_admin.catalog.models import Endpoint
+from relay_admin.catalog.offered import offered_fieldsets
 from relay_admin.guard import save_editable
 
 
 @admin.register(Endpoint)
-class EndpointAdmin(CatalogAdmin):
+class EndpointAdmin(RelayFields, CatalogAdmin):
     """What a caller posts to."""
 
     list_display = ("__str__", "line", "is_enabled", "target_count", "max_body_bytes", "rate_limit")
@@ -26,7 +27,15 @@ class EndpointAdmin(CatalogAdmin):
     autocomplete_fields = ("line", "rate_limit")
     list_select_related = ("line__project", "rate_limit")
     readonly_fields = ("address", *DATES)
-    fieldsets = ((None, {"fields": ("line", "slug", "address", "is_enabled", "max_body_bytes", "rate_limit")}),)
+    fieldsets = offered_fieldsets(
+        Endpoint,
+        (
+            (None, ("line", "slug", "address", "is_enabled", "max_body_bytes", "rate_limit")),
+            ("Who may call", ("auth", "allowed_networks", "signature_preset", "signature_config")),
+            ("What it takes", ("methods", "content_types", "json_schema", "event_type_from", "idempotency_seconds")),
+            ("What is kept and shown", ("keeps_body", "redactions")),
+        ),
+    )
     inlines = [TargetInline]
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Endpoint]:

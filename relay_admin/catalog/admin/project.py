@@ -5,6 +5,7 @@ from unfold.admin import TabularInline
 
 from relay_admin.catalog.admin.base import CatalogAdmin
 from relay_admin.catalog.models import Line, Project
+from relay_admin.catalog.offered import offered, offered_fieldsets
 
 
 class LineInline(TabularInline):
@@ -24,6 +25,6 @@ class ProjectAdmin(CatalogAdmin):
     list_filter = ("is_archived", "rate_limit")
     empty_text = "A project is an app or a tenant. Lines, endpoints and relay keys belong to one."
     search_fields = ("slug", "name", "description")
-    autocomplete_fields = ("rate_limit",)
-    fieldsets = ((None, {"fields": ("slug", "name", "is_archived", "rate_limit")}),)
+    autocomplete_fields = offered(Project, ("rate_limit", "test_rate_limit"))
+    fieldsets = offered_fieldsets(Project, ((None, ("slug", "name", "is_archived", "rate_limit", "test_rate_limit")),))
     inlines = [LineInline]

@@ -16,9 +16,10 @@ from unfold.decorators import display
 
 from relay_admin import pages
 from relay_admin.catalog import services
-from relay_admin.catalog.admin.base import DATES, CatalogAdmin, about
+from relay_admin.catalog.admin.base import DATES, CatalogAdmin, RelayFields, about
 from relay_admin.catalog.fields import HeadersField, LinesField
 from relay_admin.catalog.models import Target, default_retry_schedule
+from relay_admin.catalog.offered import offered_fieldsets
 from relay_contract.sealing import SealingError
 
 
@@ -38,7 +39,36 @@ class TargetForm(forms.ModelForm):
     )
 
 
-TARGET_FIELDS = ("name", "url", "delivery_mode", "is_enabled", "headers", "timeout_seconds", "retry_schedule_seconds")
+TARGET_FIELDSETS = offered_fieldsets(
+    Target,
+    (
+        (None, ("name", "url", "delivery_mode", "is_enabled")),
+        ("Which calls", ("role", "sample_permyriad", "compares_with", "compare_ignore", "conditions")),
+        (
+            "How it is sent",
+            (
+                "headers",
+                "mapping",
+                "answer_mapping",
+                "auth_kind",
+                "auth_config",
+                "client_certificate",
+                "timeout_seconds",
+                "retry_schedule_seconds",
+                "retry_on",
+                "expire_seconds",
+                "disable_after_hours",
+            ),
+        ),
+        ("Pace", ("rate_amount", "rate_window_seconds", "max_in_flight", "has_breaker")),
+        ("Order", ("ordering_key", "ordering_policy")),
+        (
+            "Streams",
+            ("stream_total_seconds", "stream_idle_seconds", "stream_max_bytes", "heartbeat_seconds"),
+        ),
+    ),
+)
+TARGET_FIELDS = tuple(name for _, options in TARGET_FIELDSETS for name in options["fields"])
 
 
 class HidesHeaders:
@@ -54,7 +84,7 @@ class HidesHeaders:
         return fields if may_edit else tuple("header_names" if name == "headers" else name for name in fields)
 
 
-class TargetInline(HidesHeaders, StackedInline):
+class TargetInline(RelayFields, HidesHeaders, StackedInline):
     """Targets of an endpoint."""
 
     model = Target
@@ -89,7 +119,7 @@ def signing_secret_link(target: Target) -> str | SafeString:
 
 
 @admin.register(Target)
-class TargetAdmin(HidesHeaders, CatalogAdmin):
+class TargetAdmin(RelayFields, HidesHeaders, CatalogAdmin):
     """One destination."""
 
     form = TargetForm
@@ -104,14 +134,12 @@ class TargetAdmin(HidesHeaders, CatalogAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """See HidesHeaders."""
         may_edit = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)
-        fields = self.visible(TARGET_FIELDS, may_edit=may_edit)
-        sending = ("headers", "header_names", "timeout_seconds", "retry_schedule_seconds")
+        (_, own), *others = (
+            (title, self.visible(options["fields"], may_edit=may_edit)) for title, options in TARGET_FIELDSETS
+        )
         return (
-            (
-                None,
-                {"fields": ("endpoint", *(name for name in fields if name not in sending), *secret_fields(request))},
-            ),
-            ("How it is sent", {"fields": tuple(name for name in fields if name in sending)}),
+            (None, {"fields": ("endpoint", *own, *secret_fields(request))}),
+            *((title, {"fields": names}) for title, names in others),
             about(obj),
         )
 

@@ -1,0 +1,67 @@
+"""Columns that are stored, loaded and compared, but not yet offered: nothing acts on them. One place for forms and
+catalog documents, so that what an operator can choose is what works."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db import models
+
+from relay_admin.catalog.models import Endpoint, Project, Target
+
+NOT_OFFERED: dict[type[models.Model], frozenset[str]] = {
+    Project: frozenset({"test_rate_limit"}),
+    Endpoint: frozenset(
+        {
+            "methods",
+            "content_types",
+            "auth",
+            "allowed_networks",
+            "signature_preset",
+            "signature_config",
+            "json_schema",
+            "idempotency_seconds",
+            "keeps_body",
+            "redactions",
+            "event_type_from",
+        }
+    ),
+    Target: frozenset(
+        {
+            "role",
+            "sample_permyriad",
+            "compares_with",
+            "compare_ignore",
+            "conditions",
+            "mapping",
+            "answer_mapping",
+            "ordering_key",
+            "ordering_policy",
+            "retry_on",
+            "expire_seconds",
+            "rate_amount",
+            "rate_window_seconds",
+            "max_in_flight",
+            "has_breaker",
+            "disable_after_hours",
+            "stream_total_seconds",
+            "stream_idle_seconds",
+            "stream_max_bytes",
+            "heartbeat_seconds",
+            "auth_kind",
+            "auth_config",
+            "client_certificate",
+        }
+    ),
+}
+
+
+def offered(model: type[models.Model], names: Iterable[str]) -> tuple[str, ...]:
+    """Those of these columns that an operator may set, in the same order."""
+    hidden = NOT_OFFERED.get(model, frozenset())
+    return tuple(name for name in names if name not in hidden)
+
+
+def offered_fieldsets(model: type[models.Model], fieldsets: Iterable[tuple[Any, tuple[str, ...]]]) -> Any:
+    """Fieldsets of a page, given as title and names, without those that would be empty."""
+    shown = ((title, offered(model, names)) for title, names in fieldsets)
+    return tuple((title, {"fields": names}) for title, names in shown if names)

@@ -1,0 +1,71 @@
+"""What fields of a row, and rows beside each other, ask of one another. Pure: forms and catalog documents ask alike.
+
+A refusal is the name of a field and what to write instead. Rows are models, saved or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from relay_contract import nouns
+from relay_contract.nouns import DeliveryMode, EndpointAuth, SignaturePreset, TargetAuth, TargetRole
+
+if TYPE_CHECKING:
+    from relay_admin.catalog.models import Endpoint, Target
+
+
+def endpoint_refusals(endpoint: Endpoint) -> dict[str, str]:
+    """What of this endpoint does not go together."""
+    refusals = {}
+    preset, config = endpoint.signature_preset, endpoint.signature_config
+    if endpoint.auth != EndpointAuth.RELAY_KEY and not preset:
+        refusals["signature_preset"] = "Choose whose signature the callers carry."
+    if preset == SignaturePreset.HMAC and not config.get("header"):
+        refusals["signature_config"] = "hmac needs `header`, the name of the header that carries the signature."
+    if preset == SignaturePreset.TWILIO and not config.get("public_url"):
+        refusals["signature_config"] = (
+            "twilio needs `public_url`: the address callers post to is part of the signature."
+        )
+    return refusals
+
+
+def target_refusals(target: Target, siblings: Iterable[Target]) -> dict[str, str]:
+    """What of this target does not go together, or not with the other targets of its endpoint."""
+    others = list(siblings)
+    refusals = _mode_refusals(target) | _auth_refusals(target)
+    if target.compares_with:
+        if target.role != TargetRole.SHADOW:
+            refusals["compares_with"] = "Only a shadow is compared."
+        elif not any(one.name == target.compares_with and one.role == TargetRole.LIVE for one in others):
+            refusals["compares_with"] = f"The endpoint has no live target {target.compares_with!r}."
+    if len(others) >= nouns.MAX_TARGETS:
+        refusals["name"] = f"An endpoint has at most {nouns.MAX_TARGETS} targets."
+    return refusals
+
+
+def is_response(target: Target) -> bool:
+    """Whether its answer is the caller's."""
+    return target.is_enabled and target.delivery_mode in nouns.RESPONSE_MODES
+
+
+def _mode_refusals(target: Target) -> dict[str, str]:
+    mode, refusals = target.delivery_mode, {}
+    if target.role == TargetRole.SHADOW and mode != DeliveryMode.ASYNC:
+        refusals["delivery_mode"] = "A shadow is async: it never touches the caller."
+    if mode == DeliveryMode.STREAM and target.mapping is not None:
+        refusals["mapping"] = "A stream is passed on as it comes."
+    if target.answer_mapping is not None and mode != DeliveryMode.SYNC:
+        refusals["answer_mapping"] = "Only a sync target has an answer to map."
+    if target.ordering_key and (mode != DeliveryMode.ASYNC or target.role != TargetRole.LIVE):
+        refusals["ordering_key"] = "Only deliveries to a live async target are ordered."
+    return refusals
+
+
+def _auth_refusals(target: Target) -> dict[str, str]:
+    kind, config = target.auth_kind, target.auth_config
+    if kind == TargetAuth.BASIC and not config.get("username"):
+        return {"auth_config": "basic needs `username`."}
+    if kind == TargetAuth.OAUTH2 and not (config.get("token_url") and config.get("client_id")):
+        return {"auth_config": "oauth2 needs `token_url` and `client_id`."}
+    return {}
