@@ -69,10 +69,9 @@ class Claim:
     body: bytes | None  # None: past its retention
     url: str  # "" where the target was deleted
     destination: Destination | Fault
-
-    @property
-    def body_bytes(self) -> int:
-        return len(self.body or b"")
+    body_bytes: int  # what it counts for in memory
+    revision: int  # of the line's configuration
+    target_version: int
 
 
 @dataclass(frozen=True, slots=True)

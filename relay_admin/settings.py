@@ -66,6 +66,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "relay_admin.access.apps.AccessConfig",
     "relay_admin.catalog",
+    "relay_admin.ledger",
     "relay_admin.deliveries",
     "relay_admin.traffic",
 ]

@@ -20,6 +20,7 @@ from aiohttp import web
 from multidict import CIMultiDictProxy
 
 from relay_contract import headers
+from relay_contract.credits import MICRO, units
 from relay_contract.errors import (
     BadHeader,
     BodyTimeout,
@@ -33,9 +34,17 @@ from relay_contract.errors import (
     WrongProject,
 )
 from relay_contract.ids import uuid7
-from relay_contract.intake import DeliveryRow, DeliveryState, PayloadRow, RequestRow, shard_of
+from relay_contract.intake import (
+    EXPIRE_SECONDS,
+    DeliveryRow,
+    DeliveryState,
+    Origin,
+    PayloadRow,
+    RequestRow,
+    shard_of,
+)
 from relay_contract.logs import log_fields
-from relay_contract.nouns import Scope
+from relay_contract.nouns import DeliveryMode, Scope
 from relay_edge.addresses import EndpointAddress
 from relay_edge.admission import Admission
 from relay_edge.auth import Authenticator, Caller
@@ -58,7 +67,10 @@ CALLER_LEFT = 499
 _VALUE = re.compile(r"[\t\x20-\x7e]*")
 """RFC 9110 section 5.5 without obs-text: targets do not agree how to decode it, so it is refused and not altered."""
 
-_PENDING = str(DeliveryState.PENDING)
+MAX_PATH_LENGTH = 512
+MAX_QUERY_LENGTH = 2_048
+_PENDING = DeliveryState.PENDING.value
+_ASYNC = DeliveryMode.ASYNC.value
 
 
 def stored_headers(sent: CIMultiDictProxy[str]) -> dict[str, str]:
@@ -123,25 +135,40 @@ def accepted_rows(
     route: EndpointRoute,
     *,
     body: bytes,
-    sent: CIMultiDictProxy[str],
+    request: web.BaseRequest,
     client_ip: str,
     now: datetime,
+    accept_us: int,
 ) -> Accepted:
     """What is stored of a call. Raises BadHeader."""
-    request = RequestRow(
+    sent = request.headers
+    row = RequestRow(
         id=request_id,
         project_id=caller.project.id,
+        line_id=route.line.id,
         endpoint_id=route.endpoint.id,
         relay_key_id=caller.key.id,
         mode=str(caller.key.mode),
+        origin=Origin.CALLER.value,
         received_at=now,
+        revision=0,
+        method=request.method,
+        path=request.rel_url.raw_path[:MAX_PATH_LENGTH],
+        query=request.rel_url.raw_query_string[:MAX_QUERY_LENGTH],
+        event_type="",
         caller_request_id=caller_request_id_of(sent),
         client_ip=client_ip,
         content_type=content_type_of(sent),
         headers=json.dumps(stored_headers(sent)),
         body_bytes=len(body),
         target_count=len(route.targets),
+        filtered_count=0,
+        status=202,
+        error="",
+        idempotency_key="",
+        accept_us=accept_us,
     )
+    size = units(len(body))
     deliveries = tuple(
         DeliveryRow(
             id=uuid7(),
@@ -149,13 +176,23 @@ def accepted_rows(
             project_id=caller.project.id,
             target_id=target.id,
             shard=shard_of(target.id),
+            mode=_ASYNC,
+            is_shadow=False,
+            is_compared=False,
+            key_mode=row.mode,
             state=_PENDING,
+            revision=row.revision,
             created_at=now,
-            next_attempt_at=now,
+            expire_seconds=EXPIRE_SECONDS,
+            ordering_key=None,
+            body_bytes=len(body),
+            credits=size * MICRO,
+            relay_key_id=caller.key.id,
+            units=size,
         )
         for target in route.targets
     )
-    return Accepted(request, PayloadRow(request_id, now, body), deliveries)
+    return Accepted(row, PayloadRow(request_id, now, body), deliveries)
 
 
 def _charges(snapshot: Snapshot, route: EndpointRoute) -> tuple[Charge, ...]:
@@ -194,7 +231,7 @@ class Endpoints:
         metrics.in_flight.value += 1
         status = CALLER_LEFT
         try:
-            await self._accept(request, address, request_id)
+            await self._accept(request, address, request_id, started)
             status = 202
             text = str(request_id)
             return send(
@@ -224,7 +261,9 @@ class Endpoints:
             request.transport.close()  # after the answer; who is this slow is not waited for again
         return answer
 
-    async def _accept(self, request: web.BaseRequest, address: EndpointAddress | None, request_id: UUID) -> None:
+    async def _accept(
+        self, request: web.BaseRequest, address: EndpointAddress | None, request_id: UUID, started: float
+    ) -> None:
         snapshot = self._catalog.snapshot
         if snapshot is None:
             raise Unavailable(retry_after_seconds=1)
@@ -237,7 +276,14 @@ class Endpoints:
         body = await read_body(request, route.endpoint.max_body_bytes, self._body_seconds)
         client_ip = request.remote or "0.0.0.0"  # noqa: S104 - a caller who has gone; the answer reaches nobody
         rows = accepted_rows(
-            request_id, caller, route, body=body, sent=request.headers, client_ip=client_ip, now=datetime.now(UTC)
+            request_id,
+            caller,
+            route,
+            body=body,
+            request=request,
+            client_ip=client_ip,
+            now=datetime.now(UTC),
+            accept_us=int((time.monotonic() - started) * 1_000_000),
         )
         reservation = await self._admission.admit(caller.charges, _charges(snapshot, route))
         try:

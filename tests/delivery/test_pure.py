@@ -10,8 +10,8 @@ from delivery.attempt import Answer, Claim, Destination, Fault, request_headers
 from delivery.outcome import Again, Dead, Delivered, Verdict, judge
 from delivery.record import result_of
 from delivery.retry import MAX_RETRY_AFTER_SECONDS, retry_after_seconds, wait_seconds
-from relay_admin.deliveries.models import DeadReason
 from relay_contract import signing
+from relay_contract.intake import DeadReason
 from relay_contract.nouns import DEFAULT_RETRY_SCHEDULE_SECONDS
 
 NOW = datetime(2026, 11, 21, 10, 0, 0, tzinfo=UTC)
@@ -33,6 +33,9 @@ def claim(number: int = 1, replay: int = 0, destination: Destination | Fault = D
         body=b"{}",
         url="http://t",
         destination=destination,
+        body_bytes=2,
+        revision=0,
+        target_version=0,
     )
 
 

@@ -46,6 +46,9 @@ def claim(
         body=body,
         url=url,
         destination=Destination(URL(url, encoded=True), {}, timeout_seconds, (), KEY),
+        body_bytes=len(body),
+        revision=0,
+        target_version=0,
     )
 
 

@@ -13,7 +13,6 @@ from psycopg import AsyncConnection
 from redis.asyncio import Redis
 
 from relay_contract.errors import AcceptUnavailable, InternalFault, ShuttingDown
-from relay_contract.ids import uuid7
 from relay_contract.intake import DeliveryRow, PayloadRow, RequestRow
 from relay_contract.messages import QUEUE
 from relay_contract.redis import keys
@@ -22,6 +21,7 @@ from relay_edge.ending import end
 from relay_edge.intake import Accepted, Intake, IntakeLimits
 from relay_edge.metrics import Metrics
 from relay_edge.wakes import Wakes
+from tests import intake_rows
 from tests.edge.conftest import until
 from tests.edge.nouns import MOMENT
 from tests.edge.proxy import Proxy
@@ -29,40 +29,33 @@ from tests.edge.proxy import Proxy
 
 def accepted(body: bytes = b"{}", targets: int = 2, **changes: Any) -> Accepted:
     """The rows of a request to `targets` targets, numbered from 1."""
-    request = RequestRow(
-        id=uuid7(),
-        project_id=1,
-        endpoint_id=2,
+    request = intake_rows.request_row(
         relay_key_id=3_000_000_000_000,
-        mode="live",
         received_at=MOMENT,
-        caller_request_id="",
         client_ip="192.0.2.7",
-        content_type="application/json",
         headers='{"x-one": "1"}',
         body_bytes=len(body),
         target_count=targets,
     )
     request = replace(request, **changes)
     deliveries = tuple(
-        DeliveryRow(
-            id=uuid7(),
-            request_id=request.id,
-            project_id=1,
-            target_id=number,
-            shard=number % 4,
-            state="pending",
-            created_at=MOMENT,
-            next_attempt_at=MOMENT,
-        )
+        intake_rows.delivery_row(request_id=request.id, target_id=number, created_at=MOMENT, body_bytes=len(body))
         for number in range(1, targets + 1)
     )
     return Accepted(request, PayloadRow(request.id, MOMENT, body), deliveries)
 
 
+_READ_AS = {
+    "expire_seconds": "extract(epoch FROM expires_at - next_attempt_at)::int",
+    "relay_key_id": "(SELECT relay_key_id FROM ledger_charge WHERE delivery_id = deliveries_live.id)",
+    "units": "(SELECT units FROM ledger_charge WHERE delivery_id = deliveries_live.id)",
+}
+
+
 async def stored(owner: AsyncConnection[Any], row: type[Any]) -> list[Any]:
     """Every row of a table as the edge wrote it."""
-    names = ", ".join(field.name for field in fields(row))
+    read_as = _READ_AS if row is DeliveryRow else {}
+    names = ", ".join(read_as.get(field.name, field.name) for field in fields(row))
     cursor = await owner.execute(f"SELECT {names} FROM {row.table} ORDER BY 1")
     return [row(*values) for values in await cursor.fetchall()]
 
