@@ -44,9 +44,14 @@ class Queue:
         self._next_target_id = 0
 
     @classmethod
-    async def open(cls, url: str, master_keys: tuple[bytes, ...]) -> "Queue":
+    async def on(cls, url: str, master_keys: tuple[bytes, ...]) -> "Queue":
+        """As the database is."""
         connection = await psycopg.AsyncConnection.connect(url, autocommit=True, row_factory=dict_row)
-        queue = cls(connection, sealing.Sealer(*master_keys))
+        return cls(connection, sealing.Sealer(*master_keys))
+
+    @classmethod
+    async def open(cls, url: str, master_keys: tuple[bytes, ...]) -> "Queue":
+        queue = await cls.on(url, master_keys)
         for table, columns in (
             ("project", {"id": PROJECT_ID, "slug": "demo", "name": "", "is_archived": False}),
             ("line", {"id": 1, "project_id": PROJECT_ID, "slug": "v1", "is_enabled": True}),
