@@ -1,5 +1,6 @@
 """Daily partitions: their bounds, that they are there before their day, and what outlives them."""
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
@@ -18,7 +19,9 @@ KEEP = {storage.REQUESTS: 30, storage.PAYLOADS: 7, storage.LEDGER: 400}
 
 
 def tables() -> set[str]:
-    return set(connection.introspection.table_names())
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT relname FROM pg_class WHERE relkind IN ('r', 'p')")
+        return {name for (name,) in cursor.fetchall()}
 
 
 def sql(statement: str) -> None:
@@ -113,7 +116,7 @@ def test_a_promise_outlives_its_retention(
     day = old_day(31)
     delivery = aged(catalog, monkeypatch, day, state)
     storage.partitions_forget(KEEP)
-    assert not (partitions_of(day) - {storage.partition_name("ledger_charge", day)}) & tables()
+    assert partitions_of(day) & tables() == {storage.partition_name("ledger_charge", day)}
     assert storage.defaults_sweep(KEEP) == 0
     assert Delivery.objects.get().request_id == Request.objects.get().pk == Payload.objects.get().pk
     assert Attempt.objects.count() == (0 if state is DeliveryState.PENDING else 1)
@@ -126,7 +129,8 @@ def test_a_promise_outlives_its_retention(
 def test_more_than_one_batch_is_swept(catalog: rows.Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "BATCH", 2)
     start = uuid7_ms(storage.bound(timezone.now().date() - timedelta(days=90)))
-    monkeypatch.setattr(rows, "uuid7", lambda made=iter(range(start, start + 99)): uuid7_bound(next(made)))
+    made = iter(range(start, start + 99))
+    monkeypatch.setattr(rows, "uuid7", lambda: uuid7_bound(next(made)))
     for _ in range(5):
         rows.request_row(catalog)
     assert storage.defaults_sweep(KEEP) == 10  # each with its body
@@ -136,5 +140,6 @@ def test_a_look_up_by_day_reads_that_day(catalog: rows.Catalog) -> None:
     delivery = rows.delivery_row(rows.request_row(catalog), catalog.target, DeliveryState.DEAD)
     bound = storage.bound(timezone.now().date())
     plan = FinishedDelivery.objects.filter(request_id=delivery.request_id, id__gte=bound, id__lt=delivery.pk).explain()
-    assert "deliveries_finished_default" in plan  # Postgres cannot rule out the net
-    assert plan.count("deliveries_finished_2") == 1
+    assert "_default" not in plan
+    today = storage.partition_name("deliveries_finished", timezone.now().date())
+    assert set(re.findall(r"deliveries_finished_[0-9]{8}\b", plan)) == {today}

@@ -4,6 +4,8 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -27,7 +29,8 @@ async def manage(database_url: str, *arguments: str) -> str:
     """Run `manage.py` on a database; what it said."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "manage.py", *arguments,
-        cwd=ROOT, env=os.environ | {"DATABASE_URL": database_url}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        cwd=ROOT, env=os.environ | {"DATABASE_URL": database_url},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()
@@ -49,44 +52,42 @@ async def old_url() -> AsyncIterator[str]:
 async def fill(url: str, target_url: str, master_keys: tuple[bytes, ...]) -> dict[str, UUID]:
     """One request a state, of today and of twenty days ago, each with a delivery; state -> delivery of today."""
     secret = sealing.Sealer(*master_keys).seal(signing.new_secret(), nouns.signing_secret_binding(1))
-    names = "description, created_at, updated_at"
     today: dict[str, UUID] = {}
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as old:
-        await old.execute(
-            f"INSERT INTO catalog_project (id, slug, name, is_archived, {names}) VALUES (1, 'shop', '', false, '', now(), now());"
-            f"INSERT INTO catalog_line (id, project_id, slug, is_enabled, {names}) VALUES (1, 1, 'v1', true, '', now(), now());"
-            f"INSERT INTO catalog_endpoint (id, line_id, slug, is_enabled, max_body_bytes, {names})"
-            " VALUES (1, 1, 'in', true, 1000, '', now(), now())".encode()
-        )
-        await old.execute(
-            f"INSERT INTO catalog_target (id, endpoint_id, name, delivery_mode, is_enabled, url, headers, timeout_seconds,"
-            f" retry_schedule_seconds, sealed_signing_secret, {names})"
-            " VALUES (1, 1, 't', 'async', true, %s, '{}', 5, '{60}', %s, '', now(), now())",
-            [target_url, secret],
-        )
-        for days_ago in (20, 0):
-            for state in STATES:
-                request_id, delivery_id = (uuid7_shifted(uuid7(), -days_ago * DAY_MS) for _ in range(2))
-                is_live = state in ("pending", "sending")
-                await old.execute(
-                    "INSERT INTO deliveries_request VALUES (%s, 'live', now() - make_interval(days => %s), '', '192.0.2.1',"
-                    " 'text/plain', '{\"x-a\": \"b\"}', 4, 1, 1, 1, 9)",
-                    [request_id, days_ago],
-                )
-                await old.execute("INSERT INTO deliveries_payload VALUES (%s, now(), 'body')", [request_id])
-                await old.execute(
-                    "INSERT INTO deliveries_delivery (id, request_id, project_id, target_id, shard, state, created_at,"
-                    " next_attempt_at, attempt_count, replay_count, finished_at, dead_reason) VALUES (%s, %s, 1, 1, 1, %s,"
-                    " now(), CASE WHEN %s THEN now() END, 1, 2, CASE WHEN %s THEN NULL ELSE now() END, %s)",
-                    [delivery_id, request_id, state, is_live, is_live, "target_gone" if state == "dead" else ""],
-                )
-                await old.execute(
-                    "INSERT INTO deliveries_attempt (delivery_id, number, replay, outcome, started_at, duration_ms, url,"
-                    " error, response_body, is_response_cut) VALUES (%s, 1, 2, 'retry', now(), 5, 'u', '', 'no', false)",
-                    [delivery_id],
-                )
-                if not days_ago:
-                    today[state] = delivery_id
+
+        async def insert(table: str, **columns: object) -> None:
+            names, places = ", ".join(columns), ", ".join(["%s"] * len(columns))
+            await old.execute(f"INSERT INTO {table} ({names}) VALUES ({places})".encode(), list(columns.values()))
+
+        now = datetime.now(UTC)
+        written = {"description": "", "created_at": now, "updated_at": now}
+        await insert("catalog_project", id=1, slug="shop", name="", is_archived=False, **written)
+        await insert("catalog_line", id=1, project_id=1, slug="v1", is_enabled=True, **written)
+        await insert("catalog_endpoint", id=1, line_id=1, slug="in", is_enabled=True, max_body_bytes=1000, **written)
+        await insert(
+            "catalog_target", id=1, endpoint_id=1, name="t", delivery_mode="async", is_enabled=True, url=target_url,
+            headers="{}", timeout_seconds=5, retry_schedule_seconds=[60], sealed_signing_secret=secret, **written,
+        )  # fmt: skip
+        for days_ago, state in product((20, 0), STATES):
+            request_id, delivery_id = (uuid7_shifted(uuid7(), -days_ago * DAY_MS) for _ in range(2))
+            is_live = state in ("pending", "sending")
+            await insert(
+                "deliveries_request", id=request_id, mode="live", received_at=now - timedelta(days=days_ago),
+                caller_request_id="", client_ip="192.0.2.1", content_type="text/plain", headers='{"x-a": "b"}',
+                body_bytes=4, target_count=1, project_id=1, endpoint_id=1, relay_key_id=9,
+            )  # fmt: skip
+            await insert("deliveries_payload", request_id=request_id, received_at=now, body=b"body")
+            await insert(
+                "deliveries_delivery", id=delivery_id, request_id=request_id, project_id=1, target_id=1, shard=1,
+                state=state, created_at=now, next_attempt_at=now if is_live else None, attempt_count=1, replay_count=2,
+                finished_at=None if is_live else now, dead_reason="target_gone" if state == "dead" else "",
+            )  # fmt: skip
+            await insert(
+                "deliveries_attempt", delivery_id=delivery_id, number=1, replay=2, outcome="retry", started_at=now,
+                duration_ms=5, url="u", error="", response_body=b"no", is_response_cut=False,
+            )  # fmt: skip
+            if not days_ago:
+                today[state] = delivery_id
         await old.execute(
             "INSERT INTO deliveries_replaybatch (requested_count, replayed_count, delivery_ids, refused)"
             ' VALUES (2, 1, \'["a"]\', \'{"b": "not_dead"}\')'

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from redis.asyncio import Redis
 
 from relay_contract.errors import AcceptUnavailable, InternalFault, ShuttingDown
-from relay_contract.intake import DeliveryRow, PayloadRow, RequestRow
+from relay_contract.intake import SYNC_SHARDS, DeliveryRow, IdempotencyRow, PayloadRow, RequestRow
 from relay_contract.messages import QUEUE
 from relay_contract.redis import keys
 from relay_edge import intake
@@ -105,6 +105,43 @@ async def test_a_request_without_targets_is_stored(
         await edge.intake.commit(given)
     assert await stored(owner, PayloadRow) == [given.payload]
     assert await stored(owner, DeliveryRow) == []
+
+
+async def test_a_key_makes_one_of_many_requests(
+    owner: AsyncConnection[Any], edge_database_url: str, redis_url: str
+) -> None:
+    """Among others that have none, one of them bad, so that the batch is committed in parts."""
+
+    def keyed() -> Accepted:
+        given = accepted()
+        return given._replace(key=IdempotencyRow(2, "once", given.request.id, b"hash", 60))
+
+    given = [keyed() if number % 2 else accepted() for number in range(50)]
+    given[10] = accepted(client_ip="somewhere")
+    async with running(edge_database_url, redis_url) as edge:
+        answers = await asyncio.gather(*(edge.intake.commit(each) for each in given), return_exceptions=True)
+        again = await edge.intake.commit(keyed())
+        assert edge.metrics.intake_requests.value == 25
+        assert edge.metrics.intake_deliveries.value == 50
+    assert isinstance(answers[10], InternalFault)
+    assert again is False
+    first = [each.request.id for each, answer in zip(given, answers, strict=True) if each.key and answer is True]
+    plain = {each.request.id for number, each in enumerate(given) if not each.key and number != 10}
+    assert len(first) == 1
+    assert await stored_ids(owner) == plain | set(first)
+    assert [answer for each, answer in zip(given, answers, strict=True) if each.key].count(False) == 24
+
+
+async def test_only_what_the_async_lane_may_take_wakes_it(
+    edge_database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, posted = accepted(targets=3), list[int]()
+    held, sync, pending = given.deliveries
+    rows = (replace(held, state="held"), replace(sync, shard=SYNC_SHARDS[0], mode="sync"), pending)
+    async with running(edge_database_url, redis_url) as edge:
+        monkeypatch.setattr(edge.wakes, "post", posted.append)
+        assert await edge.intake.commit(given._replace(deliveries=rows)) is True
+    assert posted == [pending.shard]
 
 
 async def test_many_callers_share_transactions_and_each_is_stored_once(
