@@ -35,7 +35,7 @@ _HALT_AFTER_SECONDS = 0.5
 _HALT_SECONDS = 1.0
 _ENOUGH_FOR_A_HALT = 15_000
 _SOAK_SAMPLE_SECONDS = 5.0
-_LIVE_ROWS = "SELECT count(*) FROM deliveries_delivery WHERE state IN ('pending', 'sending')"
+_LIVE_ROWS = "SELECT count(*) FROM deliveries_live WHERE state IN ('pending', 'sending')"
 
 Roles = Mapping[str, list[int]]
 

@@ -70,6 +70,11 @@ app.conf.update(
             "schedule": crontab(minute=17),
             "options": {"expires": 3000},
         },
+        "deliveries.partitions": {
+            "task": "deliveries.partitions",
+            "schedule": crontab(minute=7),
+            "options": {"expires": 3000},
+        },
         "traffic.retention": {
             "task": "traffic.retention",
             "schedule": crontab(minute=37),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -50,7 +50,7 @@ class Destination:
     headers: Mapping[str, str]  # static ones, names in lower case
     timeout_seconds: int  # from the look-up of the name to the last byte of the answer
     retry_schedule_seconds: tuple[int, ...]
-    signing_key: signing.SigningKey
+    signing_keys: tuple[signing.DatedKey, ...]  # at least one
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +69,9 @@ class Claim:
     body: bytes | None  # None: past its retention
     url: str  # "" where the target was deleted
     destination: Destination | Fault
-
-    @property
-    def body_bytes(self) -> int:
-        return len(self.body or b"")
+    body_bytes: int  # what it counts for in memory
+    revision: int  # of the line's configuration
+    target_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,8 @@ def request_headers(claim: Claim, destination: Destination, body: bytes, timesta
     if claim.content_type:
         sent["content-type"] = claim.content_type
     sent.update(destination.headers)
-    sent.update(signing.signature_headers((destination.signing_key,), str(claim.request_id), timestamp, body))
+    keys = signing.keys_at(destination.signing_keys, datetime.fromtimestamp(timestamp, UTC))
+    sent.update(signing.signature_headers(keys, str(claim.request_id), timestamp, body))
     sent[headers.DELIVERY_ID] = str(claim.delivery_id)
     sent[headers.ATTEMPT] = str(claim.number)
     if claim.replay:

@@ -1,64 +1,120 @@
-"""A target's row as something that can be sent to: URL parsed, headers checked, signing secret opened. Pure.
+"""Targets as something that can be sent to: URL parsed, headers checked, signing secret opened.
 
-Decoding costs some 50 us and a row is the same for thousands of deliveries, so the last ones are kept by what the row
-says: an edited target is another row and is decoded anew.
+Decoding costs some 50 us and a target is the same for thousands of deliveries, so the last ones are kept by id and
+version: an edited target has another version and is loaded and decoded anew. What is kept costs a claim nothing but a
+look-up.
 """
 
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
+from typing import NamedTuple
 
 import msgspec
 from yarl import URL
 
 from delivery.attempt import Destination, Fault
+from delivery.database import Connection
 from relay_contract import netguard, nouns, sealing, signing
 
 MAX_KEPT = 4096
 
-TargetRow = tuple[int, str, str, int, str, bytes]
-"""id, url, headers (JSON), timeout_seconds, retry_schedule_seconds (JSON), sealed_signing_secret"""
+TARGET_VERSION = "target.version"
+"""SQL of a number that grows with every change of a target's row and of its secrets."""
+
+LOAD = f"""
+SELECT target.id, {TARGET_VERSION}, target.url, target.headers::text, target.timeout_seconds,
+    to_json(target.retry_schedule_seconds)::text
+FROM catalog_target AS target WHERE target.id = ANY(%b::bigint[])
+"""  # noqa: S608 (a constant)
+LOAD_SECRETS = """
+SELECT target_id, id, sealed_value, created_at, expires_at FROM catalog_targetsecret
+WHERE target_id = ANY(%b::bigint[]) AND (expires_at IS NULL OR expires_at > now())
+ORDER BY target_id, id
+"""
 
 ANY_ADDRESS = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
 
+@dataclass(frozen=True, slots=True)
+class TargetRow:
+    """A target as it is stored."""
+
+    id: int
+    version: int
+    url: str
+    headers: str  # JSON
+    timeout_seconds: int
+    retry_schedule_seconds: str  # JSON
+
+
+class SecretRow(NamedTuple):
+    """A secret of a target as it is stored."""
+
+    target_id: int
+    id: int
+    sealed_value: bytes
+    created_at: datetime
+    expires_at: datetime | None
+
+
 class Destinations:
-    """Decodes target rows with the deployment's master key."""
+    """Decodes targets with the deployment's master key; loads them through the claim's connection."""
 
-    def __init__(self, sealer: sealing.Sealer) -> None:
+    def __init__(self, sealer: sealing.Sealer, connection: Connection) -> None:
         self._sealer = sealer
-        self._kept: dict[TargetRow, Destination | Fault] = {}
+        self._connection = connection
+        self._kept: dict[tuple[int, int], Destination | Fault] = {}
 
-    def of(self, row: TargetRow) -> Destination | Fault:
-        """The destination, or why this row cannot be sent to: an operator has to correct the target."""
-        found = self._kept.get(row)
-        if found is None:
-            found = self._decode(row)
-            if len(self._kept) >= MAX_KEPT:
-                self._kept.clear()
-            self._kept[row] = found
-        return found
+    async def of(self, wanted: Collection[tuple[int, int]]) -> Mapping[int, Destination | Fault]:
+        """By id, for targets given as (id, version): the destination, or why it cannot be sent to, which an operator
+        has to correct. A target that changed meanwhile is as it is now. Raises DatabaseAway."""
+        found = {key[0]: self._kept[key] for key in wanted if key in self._kept}
+        missing = [target_id for target_id, _ in wanted if target_id not in found]
+        if missing:
+            secrets: defaultdict[int, list[SecretRow]] = defaultdict(list)
+            for row in await self._connection.rows(LOAD_SECRETS, (missing,)):
+                secrets[row[0]].append(SecretRow(*row))
+            for row in await self._connection.rows(LOAD, (missing,)):
+                target = TargetRow(*row)
+                found[target.id] = self._keep(target, secrets[target.id])
+        return found | {target_id: Fault.TARGET_DELETED for target_id in missing if target_id not in found}
 
-    def _decode(self, row: TargetRow) -> Destination | Fault:
-        target_id, url, headers, timeout_seconds, schedule, sealed = row
+    def _keep(self, target: TargetRow, secrets: Sequence[SecretRow]) -> Destination | Fault:
+        while len(self._kept) >= MAX_KEPT:
+            del self._kept[next(iter(self._kept))]
+        decoded = self._kept[target.id, target.version] = self._decode(target, secrets)
+        return decoded
+
+    def _signing_key(self, secret: SecretRow) -> signing.DatedKey:
+        """Raises SealingError or SigningSecretError."""
+        value = self._sealer.unseal(secret.sealed_value, nouns.target_secret_binding(secret.id))
+        return signing.DatedKey(signing.parse_secret(value), secret.created_at, secret.expires_at)
+
+    def _decode(self, target: TargetRow, secrets: Sequence[SecretRow]) -> Destination | Fault:
         try:
-            secret = self._sealer.unseal(sealed, nouns.signing_secret_binding(target_id))
-            key = signing.parse_secret(secret)
+            keys = tuple(self._signing_key(secret) for secret in secrets)
         except (sealing.SealingError, signing.SigningSecretError):
             return Fault.SECRET_UNREADABLE
+        if not keys:
+            return Fault.SECRET_UNREADABLE
         try:
-            static = msgspec.json.decode(headers, type=dict[str, str])
+            static = msgspec.json.decode(target.headers, type=dict[str, str])
             for name, value in static.items():
                 netguard.check_header(name, value)
         except (msgspec.DecodeError, netguard.HeaderRefused):
             return Fault.BAD_HEADER
         try:
             # Only the form: addresses are judged at each connection, where a name cannot hide one.
-            netguard.check_url(url, allowed=ANY_ADDRESS)
+            netguard.check_url(target.url, allowed=ANY_ADDRESS)
         except netguard.UrlRefused:
             return Fault.BAD_URL
         return Destination(
-            url=URL(url, encoded=True),
+            url=URL(target.url, encoded=True),
             headers={name.lower(): value for name, value in static.items()},
-            timeout_seconds=timeout_seconds,
-            retry_schedule_seconds=msgspec.json.decode(schedule, type=tuple[int, ...]),
-            signing_key=key,
+            timeout_seconds=target.timeout_seconds,
+            retry_schedule_seconds=msgspec.json.decode(target.retry_schedule_seconds, type=tuple[int, ...]),
+            signing_keys=keys,
         )

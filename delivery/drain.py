@@ -244,6 +244,7 @@ class Drainer:
                 del self._by_target[claim.target_id]
             self._by_shard[claim.shard] -= 1
             self._body_bytes -= claim.body_bytes
+            self._claims.done(claim)
             self.figures.in_flight -= 1
             self.figures.outcomes[result.outcome] += 1
             if result.answer.fault is not None:

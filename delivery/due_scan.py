@@ -1,25 +1,26 @@
 """Finds out which shards have due deliveries, without anybody's wake-up. One index probe per shard that has any."""
 
 from delivery.database import Connection
-from relay_contract.intake import LIVE_STATES
+from relay_contract.intake import DUE_STATES, MAX_SHARDS
 
 INTERVAL_SECONDS = 1.0
 
-_LIVE = "state IN (" + ", ".join(f"'{state}'" for state in LIVE_STATES) + ")"
+_DUE = "state IN (" + ", ".join(f"'{state}'" for state in DUE_STATES) + ")"
 
 # Walks from shard to shard instead of over rows, and meets shards of an older SHARDS too.
 OLDEST = f"""
 WITH RECURSIVE walk(shard) AS (
-    (SELECT shard FROM deliveries_delivery WHERE {_LIVE} ORDER BY shard LIMIT 1)
+    (SELECT shard FROM deliveries_live WHERE {_DUE} AND shard < {MAX_SHARDS} ORDER BY shard LIMIT 1)
     UNION ALL
     SELECT (
-        SELECT shard FROM deliveries_delivery WHERE {_LIVE} AND shard > walk.shard ORDER BY shard LIMIT 1
+        SELECT shard FROM deliveries_live
+        WHERE {_DUE} AND shard > walk.shard AND shard < {MAX_SHARDS} ORDER BY shard LIMIT 1
     ) FROM walk WHERE walk.shard IS NOT NULL
 )
 SELECT walk.shard, extract(epoch FROM now() - oldest.next_attempt_at)::float8
 FROM walk CROSS JOIN LATERAL (
-    SELECT next_attempt_at FROM deliveries_delivery
-    WHERE {_LIVE} AND shard = walk.shard ORDER BY next_attempt_at LIMIT 1
+    SELECT next_attempt_at FROM deliveries_live
+    WHERE {_DUE} AND shard = walk.shard ORDER BY next_attempt_at LIMIT 1
 ) AS oldest
 WHERE walk.shard IS NOT NULL
 """  # noqa: S608 (constants of the contract)

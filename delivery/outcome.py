@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from delivery.attempt import Answer, Fault
-from relay_admin.deliveries.models import DeadReason
+from relay_contract.intake import DeadReason
 
 PERMANENT_STATUSES = frozenset({400, 401, 403, 404, 405, 413, 415, 422})
 

@@ -1,7 +1,8 @@
 """Writes what became of attempts: many results in one statement, each behind its fence.
 
 The delivery changes only while it still carries the result's claim id. A worker that comes too late leaves its attempt
-in the history and changes nothing else.
+in the history and changes nothing else. A delivery that is over moves from the queue to history in the same statement,
+and what it holds is settled or released.
 """
 
 import asyncio
@@ -11,13 +12,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import assert_never
 
-from delivery import retry
+from delivery import charges, retry
 from delivery.attempt import Answer, Claim, Destination
 from delivery.database import Connection, DatabaseAway, Outage
 from delivery.outcome import Again, Dead, Delivered, Verdict
-from relay_admin.deliveries.models import AttemptOutcome, DeadReason
+from relay_admin.deliveries.models import AttemptOutcome
 from relay_contract import logs
-from relay_contract.intake import DeliveryState
+from relay_contract.credits import UNITS_SQL
+from relay_contract.ids import uuid7
+from relay_contract.intake import DeadReason, DeliveryState
 from relay_contract.nouns import DEFAULT_RETRY_SCHEDULE_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -27,54 +30,85 @@ LINGER_SECONDS = 0.004
 """How long the first result of a batch waits for others. While one statement runs the next batch gathers by itself."""
 
 _FIELDS = (
+    ("id", "uuid"),
     ("delivery_id", "uuid"),
     ("claim_id", "uuid"),
     ("number", "integer"),
-    ("replay", "integer"),
+    ("replay", "smallint"),
     ("outcome", "text"),
     ("started_at", "timestamptz"),
     ("duration_ms", "integer"),
     ("url", "text"),
     ("status", "integer"),
     ("error", "text"),
+    ("revision", "integer"),
+    ("target_version", "bigint"),
     ("response_body", "bytea"),
     ("is_response_cut", "boolean"),
     ("state", "text"),
     ("wait_seconds", "double precision"),
     ("dead_reason", "text"),
+    ("is_contact", "boolean"),
+    ("closes_as", "text"),
 )
 _NAMES = ", ".join(name for name, _ in _FIELDS)
 _ARRAYS = ", ".join(f"%b::{kind}[]" for _, kind in _FIELDS)
 
+_MOVED = (
+    "id, request_id, project_id, target_id, shard, mode, is_shadow, is_compared, key_mode, revision, created_at,"
+    " expires_at, ordering_key, body_bytes, credits, attempt_count, deferral_count, replay_count, replay_batch_id"
+)
+_LIVE = ", ".join(f"live.{name}" for name in _MOVED.split(", "))
 _ATTEMPT = (
-    "delivery_id, number, replay, outcome, started_at, duration_ms, url, status, error, response_body, is_response_cut"
+    "id, delivery_id, number, replay, outcome, started_at, duration_ms, url, status, error, revision, target_version,"
+    " response_body, is_response_cut"
 )
 
 # Times to come are counted from the database's clock, which is the one that claims compare them with.
-# A delivery that retention has forgotten meanwhile gets no attempt: nobody would ever forget that one.
-# The last parameter is true when the statement may have happened before: then attempts that exist are left out.
+# 1. again: stays in the queue. 2. gone, finished, closed: leaves it, for history and for the ledger.
+# 3. kept: each attempt once, also when the statement is repeated, since its id is ours. One whose fence was lost has
+#    decided nothing and says so.
 RECORD = f"""
 WITH result AS MATERIALIZED (SELECT * FROM unnest({_ARRAYS}) AS r({_NAMES})),
-changed AS (
-    UPDATE deliveries_delivery AS delivery
-    SET state = result.state, claim_id = NULL, dead_reason = result.dead_reason,
-        next_attempt_at = now() + make_interval(secs => result.wait_seconds),
-        finished_at = CASE WHEN result.wait_seconds IS NULL THEN now() END,
-        last_status = result.status, last_error = result.error
-    FROM result WHERE delivery.id = result.delivery_id AND delivery.claim_id = result.claim_id
-    RETURNING 1
+again AS (
+    UPDATE deliveries_live AS live
+    SET state = result.state, claim_id = NULL, next_attempt_at = now() + make_interval(secs => result.wait_seconds),
+        last_status = result.status, last_error = result.error, was_contacted = live.was_contacted OR result.is_contact
+    FROM result
+    WHERE live.id = result.delivery_id AND live.claim_id = result.claim_id AND result.wait_seconds IS NOT NULL
+    RETURNING live.id, result.claim_id
+),
+gone AS (
+    DELETE FROM deliveries_live AS live USING result
+    WHERE live.id = result.delivery_id AND live.claim_id = result.claim_id AND result.wait_seconds IS NULL
+    RETURNING {_LIVE}, result.state, result.status AS last_status, result.error AS last_error, result.dead_reason,
+        result.duration_ms, live.was_contacted OR result.is_contact AS was_contacted, result.closes_as,
+        result.claim_id
+),
+finished AS (
+    INSERT INTO deliveries_finished ({_MOVED}, state, last_status, last_error, dead_reason, duration_ms, was_contacted,
+        finished_at)
+    SELECT {_MOVED}, state, last_status, last_error, dead_reason, duration_ms, was_contacted, now() FROM gone
+),
+closed AS (
+    INSERT INTO ledger_charge
+        (delivery_id, replay, phase, kind, request_id, project_id, target_id, key_mode, micro_credits, units)
+    SELECT id, replay_count, 1,
+        CASE WHEN closes_as <> '{charges.BY_CONTACT}' THEN closes_as WHEN was_contacted THEN '{charges.SETTLE}'
+            ELSE '{charges.RELEASE}' END,
+        request_id, project_id, target_id, key_mode, credits, {UNITS_SQL}
+    FROM gone
+    ON CONFLICT DO NOTHING
 ),
 kept AS (
     INSERT INTO deliveries_attempt ({_ATTEMPT})
-    SELECT {_ATTEMPT} FROM result
-    WHERE EXISTS (SELECT 1 FROM deliveries_delivery AS d WHERE d.id = result.delivery_id)
-        AND (NOT %b OR NOT EXISTS (
-            SELECT 1 FROM deliveries_attempt AS a
-            WHERE a.delivery_id = result.delivery_id AND a.replay = result.replay AND a.number = result.number
-                AND a.started_at = result.started_at
-        ))
+    SELECT result.id, delivery_id, number, replay, CASE WHEN fenced.id IS NULL THEN '{AttemptOutcome.LATE}' ELSE outcome
+        END, started_at, duration_ms, url, status, error, revision, target_version, response_body, is_response_cut
+    FROM result LEFT JOIN (SELECT id, claim_id FROM again UNION ALL SELECT id, claim_id FROM gone) AS fenced
+        ON fenced.id = result.delivery_id AND fenced.claim_id = result.claim_id
+    ON CONFLICT DO NOTHING
 )
-SELECT count(*) FROM changed
+SELECT (SELECT count(*) FROM again) + (SELECT count(*) FROM gone)
 """  # noqa: S608 (constants of this file)
 
 
@@ -149,12 +183,10 @@ class Recorder:
 
     async def _write(self, batch: Sequence[Result]) -> None:
         arrays = columns_of(batch)
-        is_repeated = False
         while True:
             try:
-                [(changed,)] = await self._connection.rows(RECORD, (*arrays, is_repeated))
-            except DatabaseAway as away:
-                is_repeated = True  # it may have been committed before it broke off
+                [(changed,)] = await self._connection.rows(RECORD, arrays)
+            except DatabaseAway as away:  # it may have been committed before it broke off: then fences are lost
                 await asyncio.sleep(self._outage.goes_on(away))
             else:
                 self._outage.is_over()
@@ -169,6 +201,7 @@ def columns_of(batch: Sequence[Result]) -> list[list[object]]:
     """One array for each of _FIELDS."""
     rows = [
         (
+            uuid7(),
             result.claim.delivery_id,
             result.claim.claim_id,
             result.claim.number,
@@ -179,11 +212,15 @@ def columns_of(batch: Sequence[Result]) -> list[list[object]]:
             result.claim.url,
             result.answer.status,
             result.answer.fault or "",
+            result.claim.revision,
+            result.claim.target_version,
             result.answer.excerpt,
             result.answer.is_cut,
             str(result.state),
             result.wait_seconds,
             result.dead_reason or "",
+            charges.is_contact(result.answer),
+            charges.closes_as(result.answer),
         )
         for result in batch
     ]

@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import uvloop
 
 from delivery.claims import Claims
+from delivery.contents import Contents
 from delivery.database import Connection
 from delivery.destinations import Destinations
 from delivery.drain import RECORD_SECONDS, Drainer
@@ -98,7 +99,11 @@ async def open_drainer(settings: Settings) -> AsyncIterator[Drainer]:
         sender = Sender(settings.egress_allow)
         stack.push_async_callback(sender.close)
         drainer = Drainer(
-            claims=Claims(connections[0], Destinations(Sealer(*settings.master_keys))),
+            claims=Claims(
+                connections[0],
+                Destinations(Sealer(*settings.master_keys), connections[0]),
+                Contents(connections[0]),
+            ),
             sender=sender,
             wakes=wakes,
             record_connection=connections[1],

@@ -24,6 +24,8 @@ class Settings:
     trace_retention_days: int  # how they came to their answers, and breakers that changed
     capture_retention_days: int  # what they sent and received, where that is kept
     retention_days: int  # requests older than this are forgotten, unless something of them is still to be delivered
+    payload_retention_days: int  # and their bodies; sooner where requests are
+    ledger_retention_days: int  # what deliveries cost
     metrics_port: int  # 0: no metrics page
     log_level: str
 
@@ -40,6 +42,8 @@ def read(environ: Mapping[str, str]) -> Settings:
         in_flight_per_target=env.integer("RELAY_DELIVERY_IN_FLIGHT_PER_TARGET", 64, 1, 4096),
         grace_seconds=env.seconds("RELAY_DELIVERY_GRACE_SECONDS", 10, 0, 120),
         retention_days=env.integer("RELAY_RETENTION_DAYS", 30, 1, 3650),
+        payload_retention_days=env.integer("RELAY_PAYLOAD_RETENTION_DAYS", 7, 4, 3650),
+        ledger_retention_days=env.integer("RELAY_LEDGER_RETENTION_DAYS", 400, 31, 3650),
         call_retention_days=env.integer("RELAY_CALL_RETENTION_DAYS", 90, 1, 3650),
         trace_retention_days=env.integer("RELAY_TRACE_RETENTION_DAYS", 14, 1, 3650),
         capture_retention_days=env.integer("RELAY_CAPTURE_RETENTION_DAYS", 7, 1, 3650),

@@ -1,26 +1,36 @@
 """What Celery may run, thin. Each may run twice, late or never without harm."""
 
 from delivery.app import app, resident, settings
-from relay_admin.deliveries import retention
+from relay_admin.deliveries import retention, storage
 from relay_admin.traffic.retention import traffic_forget
+from relay_contract.intake import MAX_SHARDS
 from relay_contract.messages import DRAIN_TASK
-
-MAX_SHARD = 2**15 - 1
 
 
 @app.task(name=DRAIN_TASK)  # type: ignore[untyped-decorator]  # celery has no types
 def drain(shard: object) -> None:
     """Deliver what is due in a shard; returns when nothing is. Ends early at shutdown: what is left stays due."""
     # Whatever came out of the broker: it fails this message alone, and not the claims of every shard.
-    if not isinstance(shard, int) or not 0 <= shard <= MAX_SHARD:
-        raise ValueError("a shard is a number that fits its column")
+    if not isinstance(shard, int) or not 0 <= shard < MAX_SHARDS:
+        raise ValueError("no shard of the async lane")
     resident.drain(shard)
 
 
 @app.task(name="deliveries.retention")  # type: ignore[untyped-decorator]  # as above
 def forget() -> None:
     """Delete what is past its retention."""
-    retention.requests_forget(older_than_days=settings.retention_days)
+    retention.requests_forget(
+        requests_days=settings.retention_days,
+        payloads_days=settings.payload_retention_days,
+        ledger_days=settings.ledger_retention_days,
+    )
+    retention.keys_forget()
+
+
+@app.task(name="deliveries.partitions")  # type: ignore[untyped-decorator]  # as above
+def partition() -> None:
+    """Make the partitions of the days to come."""
+    storage.partitions_ensure()
 
 
 @app.task(name="traffic.retention")  # type: ignore[untyped-decorator]  # as above

@@ -39,7 +39,8 @@ except ConfigurationError as _mistakes:
 ENVIRONMENT = environ.FileAwareEnv.ENVIRON
 
 _control = urlsplit(CONTROL_URL)
-_control_host = f"[{_control.hostname}]" if ":" in (_control.hostname or "") else _control.hostname
+_control_name = _control.hostname or ""
+_control_host = f"[{_control_name}]" if ":" in _control_name else _control_name
 # Loopback always: health checks ask there, whatever the public names are.
 ALLOWED_HOSTS = [*(_control_hosts or [_control_host]), "127.0.0.1", "localhost"]
 CSRF_TRUSTED_ORIGINS = [f"{_control.scheme}://{_control.netloc}"]
@@ -66,6 +67,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "relay_admin.access.apps.AccessConfig",
     "relay_admin.catalog",
+    "relay_admin.ledger",
     "relay_admin.deliveries",
     "relay_admin.traffic",
 ]

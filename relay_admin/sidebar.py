@@ -15,7 +15,8 @@ def failure_count(request: HttpRequest) -> str:
     from relay_admin.deliveries.models import DeadDelivery  # noqa: PLC0415 (settings are read before models exist)
     from relay_contract.intake import DeliveryState  # noqa: PLC0415
 
-    if not request.user.has_perm("deliveries.view_delivery"):
+    user = request.user
+    if isinstance(user, AnonymousUser) or not user.has_perm("deliveries.view_delivery"):
         return ""
     dead = DeadDelivery.objects.filter(state=DeliveryState.DEAD).order_by()
     count = dead[:MOST_COUNTED_FAILURES].count()

@@ -25,6 +25,7 @@ _COUNTER_MASK = (1 << _COUNTER_BITS) - 1
 _SEED_MASK = _COUNTER_MASK >> 1  # a fresh counter starts in its lower half, which leaves at least 2,048 steps (6.2)
 _NOISE = struct.Struct("=HQ")  # a counter's seed and the random bits of one id
 _NOISE_IDS = 256
+_MAX_INT = (1 << 128) - 1
 
 
 class _Clock:
@@ -85,6 +86,21 @@ def _next() -> int:
 def uuid7_at(tick: int, random: int) -> UUID:
     """Lay out a UUIDv7: `tick` is milliseconds << 12 | counter, of `random` the low 62 bits are used."""
     return UUID(int=_layout(tick, random))
+
+
+def uuid7_bound(ms: int) -> UUID:
+    """The lowest id of a Unix millisecond: ids from then on are not below it. For ranges of time over ids."""
+    return UUID(int=ms << 80)
+
+
+def uuid7_ms(made: UUID) -> int:
+    """The Unix millisecond in which an id was made."""
+    return made.int >> 80
+
+
+def uuid7_shifted(made: UUID, ms: int) -> UUID:
+    """The id moved in time by so many milliseconds: a bound for what was made up to then. Never below or above any."""
+    return UUID(int=min(max(0, made.int + (ms << 80)), _MAX_INT))
 
 
 def uuid7() -> UUID:

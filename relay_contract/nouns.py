@@ -684,11 +684,6 @@ def host_key_binding(host_key_id: int) -> str:
     return f"host_key:{host_key_id}"
 
 
-def signing_secret_binding(target_id: int) -> str:
-    """What a target's sealed signing secret is bound to."""
-    return f"target:{target_id}"
-
-
 def target_secret_binding(target_secret_id: int) -> str:
     """What a signing secret's sealed value is bound to."""
     return f"target_secret:{target_secret_id}"

@@ -1,4 +1,5 @@
-"""The rows in which the edge writes down what passed: calls, their traces, captured payloads, breakers that changed.
+"""The rows in which the edge writes down what passed: calls, their traces, captured payloads, breakers that changed,
+ends of sync and stream calls, calls to relay endpoints that were refused.
 
 A batch of rows is one JSON array in one statement (`insert_statement`): a row of forty columns costs the edge a few
 microseconds that way, and what could not be written is spilled to a file in the same form. `id` is the writer's, so
@@ -12,6 +13,8 @@ from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Any, ClassVar, TypeAlias, get_args, get_origin
 from uuid import UUID
+
+from relay_contract import intake
 
 
 class ErrorSource(StrEnum):
@@ -150,8 +153,42 @@ class BreakerEventRow:
     open_ms: int  # until it is tried again; 0 where that is not the matter
 
 
-TrafficRow: TypeAlias = CallRow | TraceRow | CaptureRow | BreakerEventRow
-TRAFFIC_ROWS: tuple[type[TrafficRow], ...] = (CallRow, TraceRow, CaptureRow, BreakerEventRow)
+@dataclass(frozen=True, slots=True)
+class RequestEndRow:
+    """What the caller of a sync or stream target got in the end. Never dropped: streams are settled by it."""
+
+    table: ClassVar[str] = "deliveries_requestend"
+
+    id: UUID  # of the request
+    delivery_id: UUID | None
+    received_at: datetime
+    status: int  # as the caller saw it
+    error: str  # code, or ""
+    target_status: int | None  # None: the target never answered
+    first_byte_us: int | None
+    total_us: int
+    bytes_out: int  # of the body, as far as it left
+    heartbeats: int
+    close_reason: str
+    is_stream: bool
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRequestRow(intake.RequestRow):
+    """A call to a relay endpoint that was refused after its caller was known. Dropped and counted when the edge is
+    behind: the caller has the answer."""
+
+
+TrafficRow: TypeAlias = CallRow | TraceRow | CaptureRow | BreakerEventRow | RequestEndRow | RefusedRequestRow
+TRAFFIC_ROWS: tuple[type[TrafficRow], ...] = (
+    CallRow,
+    TraceRow,
+    CaptureRow,
+    BreakerEventRow,
+    RequestEndRow,
+    RefusedRequestRow,
+)
 
 _SQL_TYPES: dict[type, str] = {
     UUID: "uuid",
@@ -161,6 +198,8 @@ _SQL_TYPES: dict[type, str] = {
     datetime: "timestamptz",
     dict: "jsonb",
 }
+_READ_AS = {"client_ip": "inet"}
+_CASTS = {"headers": "::jsonb"}  # a JSON document that is already text
 
 
 def columns(row: type[TrafficRow]) -> tuple[str, ...]:
@@ -176,11 +215,13 @@ def _sql_type(hint: Any) -> str:
 def insert_statement(row: type[TrafficRow]) -> str:
     """Inserts a JSON array of rows, its one parameter; a row that is there already stays as it is."""
     listed = ", ".join(columns(row))
-    read = ", ".join(
-        field.name if field.default is MISSING else f"COALESCE({field.name}, {field.default})" for field in fields(row)
+    typed = ", ".join(f"{field.name} {_READ_AS.get(field.name) or _sql_type(field.type)}" for field in fields(row))
+    values = ", ".join(
+        (field.name if field.default is MISSING else f"COALESCE({field.name}, {field.default})")
+        + _CASTS.get(field.name, "")
+        for field in fields(row)
     )
-    typed = ", ".join(f"{field.name} {_sql_type(field.type)}" for field in fields(row))
     return (
-        f"INSERT INTO {row.table} ({listed}) SELECT {read} FROM jsonb_to_recordset(%s::jsonb) AS r({typed})"  # noqa: S608
+        f"INSERT INTO {row.table} ({listed}) SELECT {values} FROM jsonb_to_recordset(%s::jsonb) AS r({typed})"  # noqa: S608
         " ON CONFLICT DO NOTHING"  # with a conflict target the role would need SELECT
     )

@@ -60,7 +60,7 @@ class Committer(Protocol):
     @property
     def is_closing(self) -> bool: ...
 
-    async def commit(self, accepted: Accepted, /) -> bool | None:
+    async def commit(self, accepted: Accepted, /) -> bool:
         """False: an earlier call has the key, and nothing of this one was committed. Raises a RelayFault."""
 
 

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
+from relay_contract.credits import MICRO, units
 from relay_contract.ids import uuid7
 from relay_contract.intake import DeliveryRow, DeliveryState, shard_of
-from relay_contract.nouns import Target
+from relay_contract.nouns import DeliveryMode, Target
 from relay_edge.relay_call import RelayCall
 
-_PENDING = str(DeliveryState.PENDING)
+_PENDING = DeliveryState.PENDING.value
+_ASYNC = DeliveryMode.ASYNC.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,10 @@ class FanOut:
 
 def plan(call: RelayCall) -> FanOut:
     """One delivery for each enabled target."""
-    project_id, at = call.caller.project.id, call.received_at
+    caller, body_bytes = call.caller, len(call.body)
+    project_id, at, revision = caller.project.id, call.received_at, call.route.line.revision
+    key_mode, key_id = str(caller.mode), None if caller.key is None else caller.key.id
+    size = units(body_bytes)
     return FanOut(
         tuple(
             DeliveryRow(
@@ -44,9 +49,19 @@ def plan(call: RelayCall) -> FanOut:
                 project_id=project_id,
                 target_id=target.id,
                 shard=shard_of(target.id),
+                mode=_ASYNC,
+                is_shadow=False,
+                is_compared=False,
+                key_mode=key_mode,
                 state=_PENDING,
+                revision=revision,
                 created_at=at,
-                next_attempt_at=at,
+                expire_seconds=target.expire_seconds,
+                ordering_key=None,
+                body_bytes=body_bytes,
+                credits=size * MICRO,
+                relay_key_id=key_id,
+                units=size,
             )
             for target in call.route.targets
             if target.is_enabled

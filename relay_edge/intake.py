@@ -13,15 +13,26 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.types.numeric import Int8BinaryDumper
 
 from relay_contract.errors import AcceptUnavailable, InternalFault, RelayError, ShuttingDown
-from relay_contract.intake import INSERT_BATCH, DeliveryRow, PayloadRow, RequestRow
+from relay_contract.intake import (
+    INSERT_BATCH,
+    INSERT_BATCH_KEYED,
+    MAX_SHARDS,
+    DeliveryRow,
+    DeliveryState,
+    IdempotencyRow,
+    PayloadRow,
+    RequestRow,
+    arrays,
+)
 from relay_contract.logs import log_fields
 from relay_edge.ending import end
 from relay_edge.metrics import Metrics
@@ -61,11 +72,12 @@ class IntakeLimits:
 
 
 class Accepted(NamedTuple):
-    """The rows of one accepted request."""
+    """The rows of one accepted request. `key`: it exists only if no earlier one has the key."""
 
     request: RequestRow
     payload: PayloadRow
     deliveries: tuple[DeliveryRow, ...]
+    key: IdempotencyRow | None = None
 
     def size_bytes(self) -> int:
         """About what it holds in memory."""
@@ -75,30 +87,32 @@ class Accepted(NamedTuple):
 class _Item:
     __slots__ = ("accepted", "deadline", "done", "size_bytes")
 
-    def __init__(self, accepted: Accepted, deadline: float, done: asyncio.Future[None]) -> None:
+    def __init__(self, accepted: Accepted, deadline: float, done: asyncio.Future[bool]) -> None:
         self.accepted, self.deadline, self.done = accepted, deadline, done
         self.size_bytes = accepted.size_bytes()
 
-    def succeed(self) -> None:
+    def succeed(self, is_first: bool) -> None:
         if not self.done.done():  # the caller may have left
-            self.done.set_result(None)
+            self.done.set_result(is_first)
 
     def fail(self, error: RelayError) -> None:
         if not self.done.done():
             self.done.set_exception(error)
 
 
-def _columns(row: type[RequestRow | PayloadRow | DeliveryRow], rows: Sequence[Any]) -> list[list[Any]]:
-    return [[getattr(each, field.name) for each in rows] for field in fields(row)]
-
-
 def parameters(batch: Sequence[Accepted]) -> list[list[Any]]:
     """The parameters of INSERT_BATCH for these requests."""
     return [
-        *_columns(RequestRow, [accepted.request for accepted in batch]),
-        *_columns(PayloadRow, [accepted.payload for accepted in batch]),
-        *_columns(DeliveryRow, [delivery for accepted in batch for delivery in accepted.deliveries]),
+        *arrays(RequestRow, [accepted.request for accepted in batch]),
+        *arrays(PayloadRow, [accepted.payload for accepted in batch]),
+        *arrays(DeliveryRow, [delivery for accepted in batch for delivery in accepted.deliveries]),
     ]
+
+
+def keyed_parameters(batch: Sequence[Accepted]) -> list[list[Any]]:
+    """The parameters of INSERT_BATCH_KEYED for these requests, of which some have a key."""
+    keys = [accepted.key for accepted in batch if accepted.key is not None]
+    return [*arrays(IdempotencyRow, keys), *parameters(batch)]
 
 
 class Intake:
@@ -131,8 +145,8 @@ class Intake:
         """Whether the process takes nothing more."""
         return self._is_closing
 
-    async def commit(self, accepted: Accepted) -> None:
-        """Returns when the rows are committed.
+    async def commit(self, accepted: Accepted) -> bool:
+        """Returns when the rows are committed; False: an earlier request has the key, and nothing of this was stored.
 
         Raises AcceptUnavailable (full, Postgres away, too slow, outcome unknown), ShuttingDown, or InternalFault (the
         rows themselves were refused). Cancelling it does not take the rows back.
@@ -151,7 +165,7 @@ class Intake:
         self._queue.append(item)
         self._queued_bytes += item.size_bytes
         self._wake_writer()
-        await item.done
+        return await item.done
 
     async def run(self) -> None:
         """The writers, for the life of the process; ends by cancellation, best after `drain`."""
@@ -281,7 +295,7 @@ class Intake:
         try:
             with statement_deadline(connection, left_seconds + CANCEL_SECONDS):
                 async with asyncio.timeout(left_seconds):
-                    await connection.execute(INSERT_BATCH, parameters([item.accepted for item in batch]), prepare=True)
+                    second = await _insert(connection, [item.accepted for item in batch])
         except DATA_ERRORS as error:
             return await self._find_bad(connection, batch, error)
         except LOSSES as error:
@@ -291,7 +305,7 @@ class Intake:
         except BaseException:
             self._refuse(batch)
             raise
-        self._committed(batch, time.monotonic() - started)
+        self._committed(batch, second, time.monotonic() - started)
         return True
 
     async def _find_bad(self, connection: AsyncConnection[Any], batch: list[_Item], error: Exception) -> bool:
@@ -308,20 +322,32 @@ class Intake:
         self._refuse(batch[middle:])
         return False
 
-    def _committed(self, batch: list[_Item], seconds: float) -> None:
+    def _committed(self, batch: list[_Item], second: set[UUID], seconds: float) -> None:
         metrics = self._metrics
         metrics.intake_commit_seconds.observe(seconds)
         metrics.intake_batch_rows.observe(len(batch))
-        metrics.intake_requests.add(len(batch))
+        metrics.intake_requests.add(len(batch) - len(second))
         shards: set[int] = set()
         deliveries = 0
         for item in batch:
-            item.succeed()
-            deliveries += len(item.accepted.deliveries)
-            shards.update(delivery.shard for delivery in item.accepted.deliveries)
+            is_first = not second or item.accepted.request.id not in second
+            item.succeed(is_first)
+            if is_first:
+                deliveries += len(item.accepted.deliveries)
+                shards.update(each.shard for each in item.accepted.deliveries if each.state == DeliveryState.PENDING)
         metrics.intake_deliveries.add(deliveries)
         for shard in shards:
-            self._wakes.post(shard)
+            if shard < MAX_SHARDS:
+                self._wakes.post(shard)
+
+
+async def _insert(connection: AsyncConnection[Any], batch: list[Accepted]) -> set[UUID]:
+    """Commits; the ids of requests that came second with their key."""
+    if all(accepted.key is None for accepted in batch):
+        await connection.execute(INSERT_BATCH, parameters(batch), prepare=True)
+        return set()
+    cursor = await connection.execute(INSERT_BATCH_KEYED, keyed_parameters(batch), prepare=True)
+    return {request_id for (request_id,) in await cursor.fetchall()}
 
 
 def _wake(turn: asyncio.Future[None]) -> None:

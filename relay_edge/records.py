@@ -1,10 +1,11 @@
-"""Writes down what passed: calls, traces, captures, breakers that changed. Off the response path.
+"""Writes down what passed: calls, traces, captures, breakers that changed, ends of sync and stream calls, calls to
+relay endpoints that were refused. Off the response path.
 
 A call waits in memory and is encoded with its batch (`call_rows.py`): not at all on an idle edge, for GATHER_SECONDS or
-BATCH_ROWS on a busy one, plus the commit before it. Rows of calls and breaker events are never dropped: what Postgres
+BATCH_ROWS on a busy one, plus the commit before it. Rows of calls, ends and breakers are never dropped: what Postgres
 does not take goes to files (`spill.py`) within STATEMENT_SECONDS, at once while there is no connection, and comes back
 from there, also after the process was killed. When the files are full as well, `can_keep` is False and calls are
-refused before they begin. Traces and captures are dropped and counted instead.
+refused before they begin. The others are dropped and counted instead.
 
 So a kill loses the rows of the last GATHER_SECONDS and of one commit; while Postgres hangs, of STATEMENT_SECONDS.
 
@@ -28,6 +29,8 @@ from relay_contract.traffic import (
     BreakerEventRow,
     CallRow,
     CaptureRow,
+    RefusedRequestRow,
+    RequestEndRow,
     TraceRow,
     TrafficRow,
     insert_statement,
@@ -52,12 +55,12 @@ STATEMENT_SECONDS = 2.0
 QUEUED_BYTES = 16_777_216
 """Of rows that are never dropped; beyond it new calls are refused."""
 DROPPABLE_BYTES = 4_194_304
-"""Of traces and of captures, each; beyond it they are dropped."""
+"""Of traces, captures and refused calls, each; beyond it they are dropped."""
 SPILL_RETRY_SECONDS = 0.25
 RETURN_SECONDS = 2.0
 """How often a process looks for files to take back, its own and those of dead ones."""
 
-_KEPT: frozenset[type[TrafficRow]] = frozenset({CallRow, BreakerEventRow})
+_KEPT: frozenset[type[TrafficRow]] = frozenset({CallRow, BreakerEventRow, RequestEndRow})
 
 
 class _Lane:
@@ -172,6 +175,14 @@ class Records:
     def breaker_event(self, row: BreakerEventRow) -> None:
         """Keeps it."""
         self._add(self._lanes[BreakerEventRow], encode_row(row))
+
+    def request_end(self, row: RequestEndRow) -> None:
+        """Keeps what the caller of a sync or stream target got."""
+        self._add(self._lanes[RequestEndRow], encode_row(row))
+
+    def refused_request(self, row: RefusedRequestRow) -> None:
+        """Keeps a call that was refused, or drops it."""
+        self._add(self._lanes[RefusedRequestRow], encode_row(row))
 
     async def run(self) -> None:
         """For the life of the process; ends by cancellation, best after `drain`."""

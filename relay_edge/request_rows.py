@@ -2,20 +2,25 @@
 
 import json
 import re
+import time
 from collections.abc import Mapping
 
 from multidict import CIMultiDictProxy
 
 from relay_contract import headers
 from relay_contract.errors import BadHeader
-from relay_contract.intake import PayloadRow, RequestRow
+from relay_contract.intake import Origin, PayloadRow, RequestRow
 from relay_edge.fan_out import FanOut
 from relay_edge.intake import Accepted
 from relay_edge.relay_call import RelayCall
 from relay_edge.reply import MAX_REQUEST_ID_LENGTH
 
 MAX_CONTENT_TYPE_LENGTH = 255
+MAX_PATH_LENGTH = 512
+MAX_QUERY_LENGTH = 2_048
 CONTENT_TYPE = "content-type"
+_CALLER = Origin.CALLER.value
+_ACCEPTED = 202
 
 _VALUE = re.compile(r"[\t\x20-\x7e]*")
 """RFC 9110 section 5.5 without obs-text: targets do not agree how to decode it, so it is refused and not altered."""
@@ -75,19 +80,31 @@ def accepted(call: RelayCall, fan_out: FanOut) -> Accepted:
     """The rows of a call that is about to be committed."""
     caller = call.caller
     assert caller.key is not None
-    rows = fan_out.rows
+    rows, route, url = fan_out.rows, call.route, call.request.rel_url
     request = RequestRow(
         id=call.request_id,
         project_id=caller.project.id,
-        endpoint_id=call.route.endpoint.id,
+        line_id=route.line.id,
+        endpoint_id=route.endpoint.id,
         relay_key_id=caller.key.id,
         mode=str(caller.mode),
+        origin=_CALLER,
         received_at=call.received_at,
+        revision=route.line.revision,
+        method=call.request.method,
+        path=url.raw_path[:MAX_PATH_LENGTH],
+        query=url.raw_query_string[:MAX_QUERY_LENGTH],
+        event_type=call.event_type,
         caller_request_id=caller_request_id_of(call.request.headers),
         client_ip=call.client_ip,
         content_type=call.content_type,
         headers=json.dumps(call.headers),
         body_bytes=len(call.body),
         target_count=len(rows),
+        filtered_count=fan_out.filtered_count,
+        status=_ACCEPTED if fan_out.response is None else 0,
+        error="",
+        idempotency_key="",
+        accept_us=int((time.monotonic() - call.started) * 1_000_000),
     )
     return Accepted(request, PayloadRow(call.request_id, call.received_at, call.body), rows)

@@ -14,7 +14,7 @@ from relay_admin.control_api.permissions import requires
 from relay_admin.control_api.wire import CamelCaseSerializer
 from relay_admin.deliveries import services
 from relay_admin.deliveries.models import Attempt, Delivery, ReplayBatch, Request
-from relay_admin.deliveries.selectors import deliveries_with_names, requests_with_names
+from relay_admin.deliveries.selectors import deliveries_with_names, request_with_names
 from relay_contract.intake import DeliveryState
 
 MAX_PAGE = 200
@@ -99,6 +99,8 @@ class RequestJson(CamelCaseSerializer):
 class ReplayBatchJson(CamelCaseSerializer):
     """What a replay did. `refused` maps delivery ids to `{code, message}`."""
 
+    requested_count = serializers.IntegerField(source="matched_count")
+    delivery_ids = serializers.ListField()
     refused = serializers.SerializerMethodField()
 
     class Meta:
@@ -128,7 +130,7 @@ class RequestView(APIView):
 
     def get(self, _call: Call, request_id: UUID) -> Response:
         """404 for an id that is not known, or whose retention is over."""
-        row = get_object_or_404(requests_with_names(), pk=request_id)
+        row = get_object_or_404(request_with_names(request_id))
         return Response(RequestJson(row).data)
 
 

@@ -3,14 +3,15 @@ subqueries, which give null for what is gone; an inner join would hide those row
 """
 
 from datetime import datetime
+from uuid import UUID
 
 from django.db.models import OuterRef, Prefetch, QuerySet, Subquery, Value
 from django.db.models.functions import Concat
 
 from relay_admin.access.models import RelayKey
 from relay_admin.catalog.models import Endpoint, Project, Target
-from relay_admin.deliveries.models import Delivery, Request
-from relay_contract.intake import LIVE_STATES, SHARDS
+from relay_admin.deliveries.models import Attempt, Delivery, LiveDelivery, Request
+from relay_contract.intake import DUE_STATES, SHARDS, last_delivery_id
 
 _PROJECT = Subquery(Project.objects.filter(pk=OuterRef("project_id")).values("slug")[:1])
 _TARGET = Subquery(Target.objects.filter(pk=OuterRef("target_id")).order_by().values("name")[:1])
@@ -37,15 +38,18 @@ def deliveries_with_names() -> QuerySet[Delivery]:
     return name_deliveries(Delivery.objects.all())
 
 
-def deliveries_with_attempts() -> QuerySet[Delivery]:
-    """The same with each delivery's attempts, oldest first."""
-    return deliveries_with_names().prefetch_related("attempts")
+def deliveries_of(request_id: UUID) -> QuerySet[Delivery]:
+    """Those of a request with their attempts, in the order they were made: out of one or two days' partitions."""
+    bounds = {"id__gte": request_id, "id__lt": last_delivery_id(request_id)}
+    attempts = Attempt.objects.filter(delivery_id__gte=bounds["id__gte"], delivery_id__lt=bounds["id__lt"])
+    rows = deliveries_with_names().filter(request_id=request_id, **bounds).order_by("id")
+    return rows.prefetch_related(Prefetch("attempts", attempts))
 
 
-def requests_with_names() -> QuerySet[Request]:
-    """Every request, named, with its deliveries and their attempts."""
-    deliveries = deliveries_with_attempts().order_by("created_at", "id")
-    return name_requests(Request.objects.all()).prefetch_related(Prefetch("deliveries", deliveries))
+def request_with_names(request_id: UUID) -> QuerySet[Request]:
+    """One request or none, named, with its deliveries and their attempts."""
+    rows = name_requests(Request.objects.filter(pk=request_id))
+    return rows.prefetch_related(Prefetch("deliveries", deliveries_of(request_id)))
 
 
 def oldest_due_at() -> datetime | None:
@@ -53,6 +57,6 @@ def oldest_due_at() -> datetime | None:
 
     One probe of the index per shard: a backlog of any length costs the same.
     """
-    live = Delivery.objects.filter(state__in=LIVE_STATES).order_by("next_attempt_at").values_list("next_attempt_at")
+    live = LiveDelivery.objects.filter(state__in=DUE_STATES).order_by("next_attempt_at").values_list("next_attempt_at")
     first, *others = (live.filter(shard=shard)[:1] for shard in range(SHARDS))
     return min((due_at for (due_at,) in first.union(*others, all=True)), default=None)

@@ -12,6 +12,8 @@ cluster.
 | `idempotent` | hash | claim.lua, claim_renew.lua, claim_end.lua | with its lease, or when its answer is old enough |
 | `kept` | hash | claim.lua, claim_end.lua | two keeping times after the last answer kept |
 | `wake` | string | edge sets, worker renews and clears | 1 s |
+| `SYNC_WAKE`, `reply`, `REPLY_ALL` | channel | edge and the workers' sync lane | - |
+| `answer` | string | the sync lane sets, the edge reads | `ANSWER_TTL_MS` |
 
 To reset a breaker by hand: `HDEL {relay}:breakers <field>` and `DEL {relay}:health:<field>` (`breakers.py` has the
 fields). Every edge process asks Redis at each call, so it is closed from the next call on.
@@ -65,3 +67,19 @@ def wake(shard: int) -> str:
 
 
 WAKE_TTL_MS = 1000
+
+SYNC_WAKE = f"{TAG}:sync"
+"""Published after the commit of a sync delivery: `<edge> <request id>`. Latency only: the lane polls as well."""
+REPLY_ALL = f"{TAG}:reply:all"
+"""Every edge listens: for an answer whose edge the lane was not told."""
+ANSWER_TTL_MS = 120_000
+
+
+def reply(edge: str) -> str:
+    """The channel of one edge process, on which it is told the answers of its callers. `edge`: 16 random hex digits."""
+    return f"{TAG}:reply:{edge}"
+
+
+def answer(request_id: str) -> str:
+    """A sync answer that is too large for a message, which then points here."""
+    return f"{TAG}:answer:{request_id}"

@@ -26,10 +26,11 @@ from relay_admin.catalog.models import (
     RateLimit,
     Target,
 )
-from relay_admin.deliveries.models import Attempt, Delivery, Payload, Request
+from relay_admin.deliveries.models import Attempt, Delivery, FinishedDelivery, LiveDelivery, Payload, Request
+from relay_admin.ledger.models import Charge
 from relay_admin.traffic.models import Call
 from relay_contract.ids import uuid7
-from relay_contract.intake import DeliveryState, shard_of
+from relay_contract.intake import LIVE_STATES, DeliveryState, shard_of
 from relay_contract.traffic import CallRow, insert_statement
 from relay_contract.usage import METERS
 
@@ -122,10 +123,14 @@ def request_row(rows: Catalog, *, received_at: datetime | None = None, body: byt
     received_at = received_at or timezone.now()
     values = {
         "project": rows.project,
+        "line": rows.line,
         "endpoint": rows.endpoint,
         "relay_key": rows.relay_key,
         "mode": "live",
         "received_at": received_at,
+        "method": "POST",
+        "path": f"/r/{rows.endpoint}",
+        "status": 202,
         "caller_request_id": "",
         "client_ip": "192.0.2.7",
         "content_type": "application/json",
@@ -141,28 +146,46 @@ def request_row(rows: Catalog, *, received_at: datetime | None = None, body: byt
 def delivery_row(request: Request, target: Target, state: DeliveryState, **columns: Any) -> Delivery:
     """A delivery in a state that the workers could have left it in, with an attempt where there was one."""
     now = timezone.now()
-    is_live = state in (DeliveryState.PENDING, DeliveryState.SENDING)
+    is_live = state in LIVE_STATES
     values: dict[str, Any] = {
+        "id": uuid7(),
+        "request_id": request.pk,
+        "project_id": request.project_id,
+        "target_id": target.pk,
+        "shard": shard_of(target.pk),
+        "mode": "async",
+        "key_mode": request.mode,
+        "state": str(state),
+        "revision": 0,
         "created_at": now,
         "next_attempt_at": now + timedelta(hours=1) if is_live else None,
-        "finished_at": None if is_live else now,
+        "expires_at": now + timedelta(days=7),
+        "body_bytes": request.body_bytes,
+        "credits": 1_000_000,
         "attempt_count": 0 if state is DeliveryState.PENDING else 1,
-        "dead_reason": "attempts_exhausted" if state is DeliveryState.DEAD else "",
         "last_status": 500 if state is DeliveryState.DEAD else None,
-        "last_error": "",
-        "replay_count": 0,
     }
-    delivery = Delivery.objects.create(
-        id=uuid7(),
-        request=request,
-        project_id=request.project_id,
-        target=target,
-        shard=shard_of(target.pk),
-        state=str(state),
-        **{**values, **columns},
-    )
+    ended = {"finished_at": now, "dead_reason": "attempts_exhausted" if state is DeliveryState.DEAD else ""}
+    made = values | ({} if is_live else ended) | columns
+    (LiveDelivery if is_live else FinishedDelivery).objects.create(**made)
+    delivery = Delivery.objects.get(pk=made["id"])
+    for phase, kind in enumerate(["hold"] if is_live else ["hold", "settle"]):
+        Charge.objects.create(
+            delivery_id=delivery.pk,
+            replay=delivery.replay_count,
+            phase=phase,
+            kind=kind,
+            request_id=request.pk,
+            project_id=delivery.project_id,
+            relay_key_id=None if phase else request.relay_key_id,
+            target_id=delivery.target_id,
+            key_mode=request.mode,
+            micro_credits=delivery.credits,
+            units=1,
+        )
     if state is not DeliveryState.PENDING:
         Attempt.objects.create(
+            id=uuid7(),
             delivery=delivery,
             number=1,
             replay=0,

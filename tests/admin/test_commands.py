@@ -50,7 +50,7 @@ def test_the_groups_can_be_made_again_and_keep_what_was_added(db: None) -> None:
 
 def test_deliveries_are_stored_for_updates(db: None) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT reloptions FROM pg_class WHERE oid = 'deliveries_delivery'::regclass")
+        cursor.execute("SELECT reloptions FROM pg_class WHERE oid = 'deliveries_live'::regclass")
         (options,) = cursor.fetchone()
     assert {"fillfactor=80", "autovacuum_vacuum_cost_delay=0", "autovacuum_vacuum_scale_factor=0.01"} <= set(options)
 

@@ -214,7 +214,7 @@ def test_nothing_that_others_wrote_becomes_markup(client_of, catalog: rows.Catal
     dead = rows.delivery_row(request, catalog.target, DeliveryState.DEAD, last_error=NASTY[:64])
     dead.attempts.update(url=NASTY, error=NASTY[:64], response_body=NASTY.encode() + b"\0")
     ReplayBatch.objects.create(
-        requested_count=1, replayed_count=0, delivery_ids=[NASTY], refused={NASTY: NASTY}, created_by=None
+        matched_count=1, replayed_count=0, filter={"ids": [NASTY]}, refused={NASTY: NASTY}, created_by=None
     )
     client: Client = client_of("superuser")
     pages = [f"/admin/{page}/" for page in LISTS]

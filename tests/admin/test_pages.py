@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from relay_admin import start_page
 from relay_admin.catalog.models import HostBinding, Model, Pricing, Target, default_retry_schedule
-from relay_admin.deliveries.models import Delivery
+from relay_admin.deliveries.models import LiveDelivery
 from relay_admin.deliveries.selectors import oldest_due_at
 from relay_contract.intake import SHARDS, DeliveryState
 from tests.admin import rows
@@ -30,7 +30,7 @@ def test_the_start_page_says_what_waits(client_of, catalog: rows.Catalog) -> Non
     request = rows.request_row(catalog)
     rows.delivery_row(request, catalog.target, DeliveryState.DEAD)
     late = rows.delivery_row(request, catalog.target, DeliveryState.PENDING)
-    Delivery.objects.filter(pk=late.pk).update(next_attempt_at="2026-01-02T03:04:05Z")
+    LiveDelivery.objects.filter(pk=late.pk).update(next_attempt_at="2026-01-02T03:04:05Z")
     page = text_of(client.get("/admin/").content)
     assert "1 failed delivery in the failure queue" in page
     assert "The oldest due delivery has waited since 2026-01-02 03:04:05 UTC" in page
@@ -87,7 +87,7 @@ def test_the_oldest_due_delivery_is_found_in_any_shard(catalog: rows.Catalog) ->
     for shard in range(SHARDS):
         made = rows.delivery_row(request, catalog.target, DeliveryState.PENDING)
         due_at = now - timedelta(seconds=shard)
-        Delivery.objects.filter(pk=made.pk).update(shard=shard, next_attempt_at=due_at)
+        LiveDelivery.objects.filter(pk=made.pk).update(shard=shard, next_attempt_at=due_at)
         assert oldest_due_at() == due_at
     rows.delivery_row(request, catalog.target, DeliveryState.DEAD)
     assert oldest_due_at() == now - timedelta(seconds=SHARDS - 1)

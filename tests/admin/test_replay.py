@@ -33,7 +33,7 @@ def test_a_dead_delivery_is_due_at_once(catalog: rows.Catalog) -> None:
     }
     assert {name: got[name] for name in expected} == expected
     assert got["next_attempt_at"] <= timezone.now()
-    assert (batch.requested_count, batch.replayed_count, batch.refused) == (1, 1, {})
+    assert (batch.matched_count, batch.replayed_count, batch.refused) == (1, 1, {})
     assert batch.delivery_ids == [str(dead.pk)]
 
 
@@ -54,7 +54,7 @@ def test_what_is_not_dead_or_cannot_be_sent_is_refused_unchanged(catalog: rows.C
     batch = delivery_replay(delivery_ids=chosen, by=None)
 
     assert [rows.delivery_columns(other.pk) for other in others] == before
-    assert (batch.requested_count, batch.replayed_count) == (7, 1)
+    assert (batch.matched_count, batch.replayed_count) == (7, 1)
     assert batch.refused == {
         str(pending.pk): "not_dead",
         str(sending.pk): "not_dead",
@@ -88,7 +88,7 @@ def test_a_replay_costs_the_same_for_many_rows(catalog: rows.Catalog) -> None:
     ) as queries:
         delivery_replay(delivery_ids=dead, by=None)
     statements = [query["sql"] for query in queries if "SAVEPOINT" not in query["sql"]]
-    assert len(statements) == 2  # the update, the batch
+    assert len(statements) == 3  # the batch, the move, the batch's counts
     assert Delivery.objects.filter(state="pending").count() == 30
 
 

@@ -215,7 +215,7 @@ def test_the_edge_reads_exactly_its_columns(edge_database_url: str) -> None:
             "SELECT id FROM access_user",
             "SELECT token_hash FROM access_admintoken",
             "SELECT session_key FROM django_session",
-            "SELECT id FROM deliveries_request",
+            "SELECT headers FROM deliveries_request",
             "SELECT body FROM deliveries_payload",
             "SELECT id FROM deliveries_delivery",
             "CREATE TABLE mine (id int)",

@@ -12,7 +12,8 @@ import psycopg
 from psycopg.rows import dict_row
 
 from relay_contract import intake, nouns, sealing, signing
-from relay_contract.ids import uuid7
+from relay_contract.credits import MICRO, units
+from tests import intake_rows
 
 PROJECT_ID, ENDPOINT_ID = 1, 1
 BODY = b'{"type": "order.created",  "data": "\xc3\xa9"}'
@@ -43,9 +44,14 @@ class Queue:
         self._next_target_id = 0
 
     @classmethod
-    async def open(cls, url: str, master_keys: tuple[bytes, ...]) -> "Queue":
+    async def on(cls, url: str, master_keys: tuple[bytes, ...]) -> "Queue":
+        """As the database is."""
         connection = await psycopg.AsyncConnection.connect(url, autocommit=True, row_factory=dict_row)
-        queue = cls(connection, sealing.Sealer(*master_keys))
+        return cls(connection, sealing.Sealer(*master_keys))
+
+    @classmethod
+    async def open(cls, url: str, master_keys: tuple[bytes, ...]) -> "Queue":
+        queue = await cls.on(url, master_keys)
         for table, columns in (
             ("project", {"id": PROJECT_ID, "slug": "demo", "name": "", "is_archived": False}),
             ("line", {"id": 1, "project_id": PROJECT_ID, "slug": "v1", "is_enabled": True}),
@@ -83,8 +89,8 @@ class Queue:
         secret = signing.new_secret()
         await self.sql(
             "INSERT INTO catalog_target (id, endpoint_id, name, description, delivery_mode, is_enabled, url, headers,"
-            " timeout_seconds, retry_schedule_seconds, sealed_signing_secret, created_at, updated_at)"
-            " VALUES (%s, %s, %s, '', 'async', true, %s, %s, %s, %s, %s, now(), now())",
+            " timeout_seconds, retry_schedule_seconds, created_at, updated_at)"
+            " VALUES (%s, %s, %s, '', 'async', true, %s, %s, %s, %s, now(), now())",
             target_id,
             ENDPOINT_ID,
             f"target-{target_id}",
@@ -92,7 +98,13 @@ class Queue:
             json.dumps(dict(headers or {})),
             timeout_seconds,
             list(schedule),
-            sealed or self._sealer.seal(secret, nouns.signing_secret_binding(target_id)),
+        )
+        await self.sql(
+            "INSERT INTO catalog_targetsecret (id, target_id, kind, sealed_value, created_at)"
+            " VALUES (%s, %s, 'v1', %s, now())",
+            target_id,
+            target_id,
+            sealed or self._sealer.seal(secret, nouns.target_secret_binding(target_id)),
         )
         return Target(target_id, secret)
 
@@ -108,19 +120,36 @@ class Queue:
         now = datetime.now(UTC)
         requests, payloads, deliveries, accepted = [], [], [], []
         for _ in range(calls):
-            request_id, ids = uuid7(), [uuid7() for _ in targets]
-            text = json.dumps(dict(headers or {}))
-            sizes = (len(body), len(ids))
-            requests.append(
-                (request_id, PROJECT_ID, ENDPOINT_ID, 1, "live", now, "", "127.0.0.1", content_type, text, *sizes)
+            request = intake_rows.request_row(
+                project_id=PROJECT_ID,
+                endpoint_id=ENDPOINT_ID,
+                received_at=now,
+                content_type=content_type,
+                headers=json.dumps(dict(headers or {})),
+                body_bytes=len(body),
+                target_count=len(targets),
             )
-            payloads.append((request_id, now, body))
-            deliveries += [
-                (id_, request_id, PROJECT_ID, target.id, intake.shard_of(target.id), "pending", now, now)
-                for id_, target in zip(ids, targets, strict=True)
+            made = [
+                intake_rows.delivery_row(
+                    request_id=request.id,
+                    project_id=PROJECT_ID,
+                    target_id=target.id,
+                    created_at=now,
+                    body_bytes=len(body),
+                    credits=MICRO * units(len(body)),
+                    units=units(len(body)),
+                )
+                for target in targets
             ]
-            accepted.append(Accepted(request_id, tuple(ids)))
-        arrays = [list(column) for rows in (requests, payloads, deliveries) for column in zip(*rows, strict=True)]
+            requests.append(request)
+            payloads.append(intake.PayloadRow(request.id, now, body))
+            deliveries += made
+            accepted.append(Accepted(request.id, tuple(delivery.id for delivery in made)))
+        arrays = [
+            *intake.arrays(intake.RequestRow, requests),
+            *intake.arrays(intake.PayloadRow, payloads),
+            *intake.arrays(intake.DeliveryRow, deliveries),
+        ]
         await self._connection.execute(intake.INSERT_BATCH, arrays)
         return accepted
 
@@ -141,6 +170,23 @@ class Queue:
     async def attempts(self, delivery_id: UUID) -> list[dict[str, Any]]:
         """Its attempts, oldest first."""
         return await self.sql("SELECT * FROM deliveries_attempt WHERE delivery_id = %s ORDER BY id", delivery_id)
+
+    async def charges(self, delivery_id: UUID) -> list[tuple[int, str, int]]:
+        """The ledger's rows of a delivery in their order: replay, kind, micro-credits."""
+        rows = await self.sql(
+            "SELECT replay, kind, micro_credits FROM ledger_charge WHERE delivery_id = %s ORDER BY replay, phase",
+            delivery_id,
+        )
+        return [(row["replay"], row["kind"], row["micro_credits"]) for row in rows]
+
+    async def finish(self, state: str) -> None:
+        """Move everything that is live to history, without a close."""
+        names = ", ".join(intake.columns(intake.DeliveryRow)).replace("state, ", "")
+        await self.sql(
+            f"WITH gone AS (DELETE FROM deliveries_live RETURNING *) INSERT INTO deliveries_finished"
+            f" ({names}, state, finished_at) SELECT {names}, %s, now() FROM gone",
+            state,
+        )
 
     async def states(self) -> dict[str, int]:
         """State -> deliveries."""
@@ -167,7 +213,7 @@ class Queue:
 
     async def make_due(self, *delivery_ids: UUID) -> None:
         """As if the wait, or the lease, were over."""
-        await self.sql("UPDATE deliveries_delivery SET next_attempt_at = now() WHERE id = ANY(%s)", list(delivery_ids))
+        await self.sql("UPDATE deliveries_live SET next_attempt_at = now() WHERE id = ANY(%s)", list(delivery_ids))
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:

@@ -10,13 +10,14 @@ from delivery.attempt import Answer, Claim, Destination, Fault, request_headers
 from delivery.outcome import Again, Dead, Delivered, Verdict, judge
 from delivery.record import result_of
 from delivery.retry import MAX_RETRY_AFTER_SECONDS, retry_after_seconds, wait_seconds
-from relay_admin.deliveries.models import DeadReason
 from relay_contract import signing
+from relay_contract.intake import DeadReason
 from relay_contract.nouns import DEFAULT_RETRY_SCHEDULE_SECONDS
 
 NOW = datetime(2026, 11, 21, 10, 0, 0, tzinfo=UTC)
 PERMANENT = Dead(DeadReason.PERMANENT_FAILURE)
-DESTINATION = Destination(URL("http://t"), {"x-static": "s"}, 30, (5, 300), signing.parse_secret(signing.new_secret()))
+KEY = signing.parse_secret(signing.new_secret())
+DESTINATION = Destination(URL("http://t"), {"x-static": "s"}, 30, (5, 300), (signing.DatedKey(KEY, NOW, None),))
 
 
 def claim(number: int = 1, replay: int = 0, destination: Destination | Fault = DESTINATION) -> Claim:
@@ -33,6 +34,9 @@ def claim(number: int = 1, replay: int = 0, destination: Destination | Fault = D
         body=b"{}",
         url="http://t",
         destination=destination,
+        body_bytes=2,
+        revision=0,
+        target_version=0,
     )
 
 
@@ -137,7 +141,7 @@ def test_a_target_that_cannot_be_read_is_tried_again_by_the_default_schedule() -
 def test_our_headers_win_over_the_targets_and_those_over_the_callers() -> None:
     sent = request_headers(claim(number=3, replay=2), DESTINATION, b"{}", 1_700_000_000)
     signature = sent.pop("webhook-signature")
-    assert signature == DESTINATION.signing_key.signature(b"00000000-0000-0000-0000-000000000003.1700000000.{}")
+    assert signature == KEY.signature(b"00000000-0000-0000-0000-000000000003.1700000000.{}")
     assert sent == {
         "accept": "*/*",
         "user-agent": "Relay/1",

@@ -26,7 +26,7 @@ from relay_contract.netguard import Network
 from tests.delivery.receiver import Behaviour, Receiver, drip, flood, raw, reset, status, then_close
 
 LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
-KEY = signing.parse_secret(signing.new_secret())
+KEY = signing.DatedKey(signing.parse_secret(signing.new_secret()), datetime(2026, 11, 21, tzinfo=UTC), None)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -45,7 +45,10 @@ def claim(
         request_headers=headers or {},
         body=body,
         url=url,
-        destination=Destination(URL(url, encoded=True), {}, timeout_seconds, (), KEY),
+        destination=Destination(URL(url, encoded=True), {}, timeout_seconds, (), (KEY,)),
+        body_bytes=len(body),
+        revision=0,
+        target_version=0,
     )
 
 

@@ -80,17 +80,30 @@ async def test_accepts_stores_and_says_so(edge: InsideEdge, owner: AsyncConnecti
     assert request == RequestRow(
         id=request.id,
         project_id=1,
+        line_id=1,
         endpoint_id=1,
         relay_key_id=1,
         mode="live",
+        origin="caller",
         received_at=request.received_at,
+        revision=0,
+        method="POST",
+        path=PATH,
+        query="",
+        event_type="",
         caller_request_id="caller-7",
         client_ip=request.client_ip,
         content_type="application/x-custom; a=b",
         headers={"x-event": "created", "x-request-id": "caller-7", "relay-hops": "1"},
         body_bytes=256,
         target_count=2,
+        filtered_count=0,
+        status=202,
+        error="",
+        idempotency_key="",
+        accept_us=request.accept_us,
     )
+    assert 0 < request.accept_us < 10_000_000
     assert str(request.client_ip) == "127.0.0.1"
     assert await stored(owner, PayloadRow) == [PayloadRow(request.id, request.received_at, body)]
     deliveries = await stored(owner, DeliveryRow)
@@ -101,9 +114,19 @@ async def test_accepts_stores_and_says_so(edge: InsideEdge, owner: AsyncConnecti
             project_id=1,
             target_id=target_id,
             shard=target_id % 4,
+            mode="async",
+            is_shadow=False,
+            is_compared=False,
+            key_mode="live",
             state="pending",
+            revision=0,
             created_at=request.received_at,
-            next_attempt_at=request.received_at,
+            expire_seconds=604_800,
+            ordering_key=None,
+            body_bytes=256,
+            credits=1_000_000,
+            relay_key_id=1,
+            units=1,
         )
         for delivery, target_id in zip(deliveries, (1, 2), strict=True)
     ]
@@ -177,7 +200,7 @@ async def test_a_body_of_exactly_the_limit_passes_and_one_byte_more_does_not(
         async with edge.client.post(edge.url + PATH, data=body, headers=BEARER) as answer:
             assert answer.status == 202
     assert [row.body for row in await stored(owner, PayloadRow)] == [b"x" * 1000] * 2
-    await owner.execute("DELETE FROM deliveries_delivery")
+    await owner.execute("DELETE FROM deliveries_live")
     await owner.execute("DELETE FROM deliveries_payload")
     await owner.execute("DELETE FROM deliveries_request")
     for body in (b"x" * 1001, pieces(11)):

@@ -13,8 +13,7 @@ from psycopg import AsyncConnection
 from redis.asyncio import Redis
 
 from relay_contract.errors import AcceptUnavailable, InternalFault, ShuttingDown
-from relay_contract.ids import uuid7
-from relay_contract.intake import DeliveryRow, PayloadRow, RequestRow
+from relay_contract.intake import SYNC_SHARDS, DeliveryRow, IdempotencyRow, PayloadRow, RequestRow
 from relay_contract.messages import QUEUE
 from relay_contract.redis import keys
 from relay_edge import intake
@@ -22,6 +21,7 @@ from relay_edge.ending import end
 from relay_edge.intake import Accepted, Intake, IntakeLimits
 from relay_edge.metrics import Metrics
 from relay_edge.wakes import Wakes
+from tests import intake_rows
 from tests.edge.conftest import until
 from tests.edge.nouns import MOMENT
 from tests.edge.proxy import Proxy
@@ -29,40 +29,33 @@ from tests.edge.proxy import Proxy
 
 def accepted(body: bytes = b"{}", targets: int = 2, **changes: Any) -> Accepted:
     """The rows of a request to `targets` targets, numbered from 1."""
-    request = RequestRow(
-        id=uuid7(),
-        project_id=1,
-        endpoint_id=2,
+    request = intake_rows.request_row(
         relay_key_id=3_000_000_000_000,
-        mode="live",
         received_at=MOMENT,
-        caller_request_id="",
         client_ip="192.0.2.7",
-        content_type="application/json",
         headers='{"x-one": "1"}',
         body_bytes=len(body),
         target_count=targets,
     )
     request = replace(request, **changes)
     deliveries = tuple(
-        DeliveryRow(
-            id=uuid7(),
-            request_id=request.id,
-            project_id=1,
-            target_id=number,
-            shard=number % 4,
-            state="pending",
-            created_at=MOMENT,
-            next_attempt_at=MOMENT,
-        )
+        intake_rows.delivery_row(request_id=request.id, target_id=number, created_at=MOMENT, body_bytes=len(body))
         for number in range(1, targets + 1)
     )
     return Accepted(request, PayloadRow(request.id, MOMENT, body), deliveries)
 
 
+_READ_AS = {
+    "expire_seconds": "extract(epoch FROM expires_at - next_attempt_at)::int",
+    "relay_key_id": "(SELECT relay_key_id FROM ledger_charge WHERE delivery_id = deliveries_live.id)",
+    "units": "(SELECT units FROM ledger_charge WHERE delivery_id = deliveries_live.id)",
+}
+
+
 async def stored(owner: AsyncConnection[Any], row: type[Any]) -> list[Any]:
     """Every row of a table as the edge wrote it."""
-    names = ", ".join(field.name for field in fields(row))
+    read_as = _READ_AS if row is DeliveryRow else {}
+    names = ", ".join(read_as.get(field.name, field.name) for field in fields(row))
     cursor = await owner.execute(f"SELECT {names} FROM {row.table} ORDER BY 1")
     return [row(*values) for values in await cursor.fetchall()]
 
@@ -112,6 +105,43 @@ async def test_a_request_without_targets_is_stored(
         await edge.intake.commit(given)
     assert await stored(owner, PayloadRow) == [given.payload]
     assert await stored(owner, DeliveryRow) == []
+
+
+async def test_a_key_makes_one_of_many_requests(
+    owner: AsyncConnection[Any], edge_database_url: str, redis_url: str
+) -> None:
+    """Among others that have none, one of them bad, so that the batch is committed in parts."""
+
+    def keyed() -> Accepted:
+        given = accepted()
+        return given._replace(key=IdempotencyRow(2, "once", given.request.id, b"hash", 60))
+
+    given = [keyed() if number % 2 else accepted() for number in range(50)]
+    given[10] = accepted(client_ip="somewhere")
+    async with running(edge_database_url, redis_url) as edge:
+        answers = await asyncio.gather(*(edge.intake.commit(each) for each in given), return_exceptions=True)
+        again = await edge.intake.commit(keyed())
+        assert edge.metrics.intake_requests.value == 25
+        assert edge.metrics.intake_deliveries.value == 50
+    assert isinstance(answers[10], InternalFault)
+    assert again is False
+    first = [each.request.id for each, answer in zip(given, answers, strict=True) if each.key and answer is True]
+    plain = {each.request.id for number, each in enumerate(given) if not each.key and number != 10}
+    assert len(first) == 1
+    assert await stored_ids(owner) == plain | set(first)
+    assert [answer for each, answer in zip(given, answers, strict=True) if each.key].count(False) == 24
+
+
+async def test_only_what_the_async_lane_may_take_wakes_it(
+    edge_database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, posted = accepted(targets=3), list[int]()
+    held, sync, pending = given.deliveries
+    rows = (replace(held, state="held"), replace(sync, shard=SYNC_SHARDS[0], mode="sync"), pending)
+    async with running(edge_database_url, redis_url) as edge:
+        monkeypatch.setattr(edge.wakes, "post", posted.append)
+        assert await edge.intake.commit(given._replace(deliveries=rows)) is True
+    assert posted == [pending.shard]
 
 
 async def test_many_callers_share_transactions_and_each_is_stored_once(
@@ -177,7 +207,7 @@ async def test_a_bad_row_fails_alone(
         everyone = [*given[:17], culprit, *given[17:]]
         answers = await asyncio.gather(*(edge.intake.commit(each) for each in everyone), return_exceptions=True)
         assert edge.metrics.intake_bad_rows.value == 1
-    assert [type(answer) for answer in answers] == [type(None)] * 17 + [InternalFault] + [type(None)] * 23
+    assert [type(answer) for answer in answers] == [bool] * 17 + [InternalFault] + [bool] * 23
     assert await stored_ids(owner) == {each.request.id for each in given}
     refusal = next(record for record in caplog.records if record.getMessage() == "intake_row_refused")
     assert refusal.fields["request_id"] == str(culprit.request.id)  # type: ignore[attr-defined]  # extra
@@ -190,7 +220,7 @@ async def test_a_full_queue_refuses_and_stores_nothing_of_it(
     async with running(edge_database_url, redis_url, IntakeLimits(queue_requests=3)) as edge:
         answers = await asyncio.gather(*(edge.intake.commit(each) for each in given), return_exceptions=True)
         assert edge.metrics.intake_refusals.value == 2
-    assert [type(answer) for answer in answers] == [type(None)] * 3 + [AcceptUnavailable] * 2
+    assert [type(answer) for answer in answers] == [bool] * 3 + [AcceptUnavailable] * 2
     refused = answers[-1]
     assert isinstance(refused, AcceptUnavailable)
     assert refused.retry_after_seconds == 1.0
@@ -204,7 +234,7 @@ async def test_a_queue_full_of_bytes_refuses(edge_database_url: str, redis_url: 
             edge.intake.commit(accepted(bytes(90_000))),
             return_exceptions=True,
         )
-    assert [type(answer) for answer in answers] == [type(None), AcceptUnavailable]
+    assert [type(answer) for answer in answers] == [bool, AcceptUnavailable]
 
 
 async def test_a_commit_that_takes_too_long_is_refused(
@@ -343,7 +373,7 @@ async def test_draining_commits_what_was_taken(
         await asyncio.sleep(0)
         await edge.intake.drain(10)
         assert edge.intake.is_closing
-        assert await asyncio.gather(*waiting) == [None] * 300
+        assert await asyncio.gather(*waiting) == [True] * 300
     assert await stored_ids(owner) == {each.request.id for each in given}
 
 

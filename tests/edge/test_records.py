@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from relay_contract.traffic import (
     BreakerEventRow,
     CallRow,
     CaptureRow,
+    RefusedRequestRow,
+    RequestEndRow,
     TraceRow,
     TrafficRow,
     columns,
@@ -33,6 +36,7 @@ from tests.edge.conftest import until
 from tests.edge.nouns import MOMENT
 from tests.edge.proxy import Proxy
 from tests.edge.test_call_rows import record
+from tests.intake_rows import request_row
 
 MEGABYTE = 1_048_576
 
@@ -105,10 +109,34 @@ async def test_stores_rows_of_each_kind(owner: AsyncConnection[Any], edge_databa
         records.trace(encode_row(trace))
         records.capture(CaptureRow(trace.id, MOMENT, "a\0", "b\ud800", True))
         records.breaker_event(event)
+        end_of_call = RequestEndRow(uuid7(), None, MOMENT, 200, "", 200, 5, 9, 2, 0, "complete", True, "http://t/")
+        records.request_end(end_of_call)
+        refused = request_row(status=415, error="content_type_not_allowed", line_id=None, relay_key_id=None)
+        records.refused_request(RefusedRequestRow(*astuple(replace(refused, path="/a\0", headers='{"x-a": "b"}'))))
+    assert await stored(owner, RequestEndRow, "close_reason || bytes_out") == ["complete2"]
+    assert await stored(owner, RefusedRequestRow, "path || status || (headers ->> 'x-a')") == ["/a\ufffd415b"]
     assert await ids(owner) == {call_id}
     assert await stored(owner, TraceRow, "trace") == [{"tries": [{"host": "a\ufffdb"}]}]
     assert await stored(owner, CaptureRow, "request || response") == ["a\ufffdb\ufffd"]
     assert await stored(owner, BreakerEventRow) == [event.id]
+
+
+async def test_an_end_outlasts_postgres_and_a_refusal_does_not(
+    owner: AsyncConnection[Any], edge_database_url: str, tmp_path: Path
+) -> None:
+    proxy = await Proxy.start(edge_database_url)
+    await proxy.close()
+    async with running(proxy.url, tmp_path) as records:
+        records.request_end(
+            RequestEndRow(uuid7(), uuid7(), MOMENT, 499, "", None, None, 9, 0, 0, "caller_left", True, "")
+        )
+        records.refused_request(RefusedRequestRow(*astuple(request_row(status=403))))
+        await until(lambda: _is_settled(records), "the rows in files")
+    assert [name.split(".")[0] for name in files(tmp_path)] == ["deliveries_requestend"]
+    async with running(edge_database_url, tmp_path):
+        await until(lambda: not files(tmp_path), "the files taken back")
+    assert await stored(owner, RequestEndRow, "status") == [499]
+    assert await stored(owner, RefusedRequestRow) == []
 
 
 async def test_a_busy_edge_writes_batches(owner: AsyncConnection[Any], edge_database_url: str, tmp_path: Path) -> None:
@@ -300,7 +328,7 @@ async def test_the_edge_s_role_may_insert_and_nothing_else(edge_database_url: st
     async with await AsyncConnection.connect(edge_database_url, autocommit=True) as edge:
         for row in TRAFFIC_ROWS:
             for statement in (
-                f"SELECT id FROM {row.table}",
+                f"SELECT {columns(row)[-1]} FROM {row.table}",
                 f"DELETE FROM {row.table}",
                 f"UPDATE {row.table} SET id = id",
             ):

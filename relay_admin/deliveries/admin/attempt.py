@@ -33,7 +33,7 @@ class AttemptAdmin(pages.ReadOnlyAdmin):
     search_fields = ("id",)
     search_help_text = "A delivery id. Whole ids only."
     list_filter = ("outcome",)
-    ordering = ("-id",)
+    ordering = ("-delivery_id", "-id")  # as they are stored
     sortable_by: Sequence[str] = ()
     paginator = pages.InfinitePaginator
     shown = (

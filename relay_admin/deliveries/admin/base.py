@@ -1,6 +1,6 @@
 """What the traffic's pages share: ids in search boxes, links, and filters that read the catalog and not the traffic."""
 
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,9 +14,11 @@ from unfold.contrib.filters.admin import RangeDateTimeFilter
 from unfold.utils import parse_datetime_str
 
 from relay_admin.catalog.models import Project
+from relay_contract.ids import uuid7_bound
 
 VIEW_PAYLOAD = "deliveries.view_payload"
 MAX_CHOICES = 200
+CALL_SLACK = timedelta(hours=1)
 _MAX_DIGITS = 20  # of a bigint; Python itself refuses to read thousands
 
 
@@ -51,8 +53,22 @@ class TimeRangeFilter(RangeDateTimeFilter):
             day, hour = (self.used_parameters.get(f"{self.parameter_name}_{end}_{part}") for part in "01")
             moment = parse_datetime_str(f"{day} {hour}") if day and hour else None
             if moment is not None:
-                queryset = queryset.filter(**{f"{self.parameter_name}__{comparison}": moment.replace(tzinfo=UTC)})
+                queryset = self.bounded(queryset, comparison, moment.replace(tzinfo=UTC))
         return queryset
+
+    def bounded(self, queryset: QuerySet, comparison: str, moment: datetime) -> QuerySet:
+        """Those on one side (gte, lte) of a moment."""
+        return queryset.filter(**{f"{self.parameter_name}__{comparison}": moment})
+
+
+class PartitionedTimeRangeFilter(TimeRangeFilter):
+    """The same for what is partitioned by an id of about that time: says so, so that only those days are read."""
+
+    def bounded(self, queryset: QuerySet, comparison: str, moment: datetime) -> QuerySet:
+        """As above."""
+        slack = -CALL_SLACK if comparison == "gte" else CALL_SLACK
+        ms = max(0, int((moment + slack).timestamp() * 1000))
+        return super().bounded(queryset, comparison, moment).filter(**{f"id__{comparison}": uuid7_bound(ms)})
 
 
 class ProjectFilter(admin.SimpleListFilter):

@@ -26,13 +26,13 @@ from relay_admin.deliveries import selectors, services
 from relay_admin.deliveries.admin.base import (
     MAX_CHOICES,
     VIEW_PAYLOAD,
+    PartitionedTimeRangeFilter,
     ProjectFilter,
-    TimeRangeFilter,
     as_row_id,
     as_uuid,
     link,
 )
-from relay_admin.deliveries.models import Attempt, DeadDelivery, DeadReason, Delivery, ReplayBatch
+from relay_admin.deliveries.models import DEAD_REASONS, Attempt, DeadDelivery, Delivery, FinishedDelivery, ReplayBatch
 from relay_admin.deliveries.templatetags.relay_pages import state_badge
 from relay_contract.intake import DeliveryState
 
@@ -46,7 +46,7 @@ class TargetFilter(admin.SimpleListFilter):
     parameter_name = "target"
 
     def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
-        dead = Delivery.objects.filter(state=DeliveryState.DEAD).order_by().values("target_id").distinct()
+        dead = FinishedDelivery.objects.filter(state=DeliveryState.DEAD).order_by().values("target_id").distinct()
         targets = Target.objects.filter(pk__in=dead).select_related("endpoint__line__project")[:MAX_CHOICES]
         return [(str(target.pk), str(target)) for target in targets]
 
@@ -75,7 +75,7 @@ class ReasonFilter(admin.SimpleListFilter):
     parameter_name = "reason"
 
     def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
-        return [(str(value), str(label)) for value, label in DeadReason.choices]
+        return [(str(value), label) for value, label in DEAD_REASONS.items()]
 
     def queryset(self, _request: HttpRequest, queryset: QuerySet) -> QuerySet:
         return queryset.filter(dead_reason=self.value()) if self.value() else queryset
@@ -234,7 +234,7 @@ class DeliveryPages(pages.ReadOnlyAdmin):
             self.message_user(request, " ".join(error.messages), messages.ERROR)
             return None
         self.log_addition_of(request, batch)
-        level = messages.SUCCESS if batch.replayed_count == batch.requested_count else messages.WARNING
+        level = messages.SUCCESS if batch.replayed_count == batch.matched_count else messages.WARNING
         self.message_user(request, _result(request, batch), level)
         return None
 
@@ -264,7 +264,7 @@ class DeliveryPages(pages.ReadOnlyAdmin):
 
     def log_addition_of(self, request: HttpRequest, batch: ReplayBatch) -> None:
         """In the batch's own history."""
-        text = f"Replayed {batch.replayed_count} of {batch.requested_count} deliveries."
+        text = f"Replayed {batch.replayed_count} of {batch.matched_count} deliveries."
         admin.site.get_model_admin(ReplayBatch).log_addition(request, batch, text)
 
 
@@ -297,12 +297,12 @@ class DeliveryAdmin(DeliveryPages):
         "last_answer",
     )
     list_display_links = ("created_at",)
-    list_filter = (StateFilter, ProjectFilter, ("created_at", TimeRangeFilter))
+    list_filter = (StateFilter, ProjectFilter, ("created_at", PartitionedTimeRangeFilter))
     empty_text = (
         "A call to an endpoint makes one delivery for each of its targets. They appear here as they are accepted."
     )
     list_filter_submit = True
-    ordering = ("-created_at",)
+    ordering = ("-id",)
     paginator = pages.InfinitePaginator
 
 
@@ -328,7 +328,7 @@ class FailureQueueAdmin(DeliveryPages):
         "Deliveries that are out of attempts, or that a target refused for good, wait here until somebody replays them."
         " None does now."
     )
-    ordering = ("-finished_at",)
+    ordering = ("-finished_at", "-id")
     paginator = pages.CappedPaginator
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:

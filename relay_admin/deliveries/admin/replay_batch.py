@@ -17,7 +17,7 @@ from relay_admin.deliveries.models import ReplayBatch
 class ReplayBatchAdmin(pages.ReadOnlyAdmin):
     """Who replayed what."""
 
-    list_display = ("__str__", "created_at", "created_by", "requested_count", "replayed_count")
+    list_display = ("__str__", "created_at", "created_by", "matched_count", "replayed_count")
     list_filter = (("created_at", TimeRangeFilter),)
     list_filter_submit = True
     has_history = True
@@ -26,7 +26,7 @@ class ReplayBatchAdmin(pages.ReadOnlyAdmin):
     ordering = ("-created_at",)
     sortable_by: Sequence[str] = ()
     paginator = pages.InfinitePaginator
-    readonly_fields = ("created_at", "created_by", "requested_count", "replayed_count", "replayed", "refusals")
+    readonly_fields = ("created_at", "created_by", "matched_count", "replayed_count", "replayed", "refusals")
     fieldsets = ((None, {"fields": readonly_fields}),)
 
     @display(description="replayed deliveries")

@@ -12,7 +12,7 @@ from unfold.decorators import display
 
 from relay_admin import pages
 from relay_admin.deliveries import selectors
-from relay_admin.deliveries.admin.base import VIEW_PAYLOAD, ProjectFilter, TimeRangeFilter, as_uuid
+from relay_admin.deliveries.admin.base import VIEW_PAYLOAD, PartitionedTimeRangeFilter, ProjectFilter, as_uuid
 from relay_admin.deliveries.models import Delivery, Payload, Request
 from relay_admin.deliveries.preview import PREVIEW_BYTES
 from relay_admin.deliveries.templatetags.relay_pages import bytes_preview
@@ -33,14 +33,14 @@ class RequestAdmin(pages.ReadOnlyAdmin):
         "targets",
     )
     list_display_links = ("request_id",)
-    list_filter = (("received_at", TimeRangeFilter), ProjectFilter, "mode")
+    list_filter = (("received_at", PartitionedTimeRangeFilter), ProjectFilter, "mode")
     list_filter_submit = True
     empty_text = (
         "Calls to relay endpoints appear here as soon as they are accepted. Calls to models have a list of their own."
     )
     search_fields = ("id",)
     search_help_text = "A request id, or the x-request-id that the caller sent. Whole ids only."
-    ordering = ("-received_at",)
+    ordering = ("-id",)
     sortable_by: Sequence[str] = ()
     paginator = pages.InfinitePaginator
     change_form_outer_after_template = "relay/attempts.html"
@@ -87,7 +87,7 @@ class RequestAdmin(pages.ReadOnlyAdmin):
         deliveries: Sequence[Delivery] = ()
         key = as_uuid(object_id)
         if key and request.user.has_perms(["deliveries.view_delivery", "deliveries.view_attempt"]):
-            deliveries = list(selectors.deliveries_with_attempts().filter(request_id=key).order_by("id"))
+            deliveries = list(selectors.deliveries_of(key))
         extra = {"deliveries": deliveries, "shows_bodies": request.user.has_perm(VIEW_PAYLOAD)}
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **extra})
 
@@ -109,12 +109,12 @@ class RequestAdmin(pages.ReadOnlyAdmin):
     @display(description="endpoint")
     def endpoint_shown(self, row: Request) -> str:
         """Its path."""
-        return getattr(row, "endpoint_path", None) or f"(deleted, {row.endpoint_id})"
+        return getattr(row, "endpoint_path", None) or (f"(deleted, {row.endpoint_id})" if row.endpoint_id else "-")
 
     @display(description="relay key")
     def relay_key_shown(self, row: Request) -> str:
         """Its name."""
-        return getattr(row, "relay_key_name", None) or f"(deleted, {row.relay_key_id})"
+        return getattr(row, "relay_key_name", None) or (f"(deleted, {row.relay_key_id})" if row.relay_key_id else "-")
 
     @display(description="body")
     def size(self, row: Request) -> str:

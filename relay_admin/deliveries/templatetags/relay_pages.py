@@ -9,7 +9,15 @@ from relay_admin.deliveries.preview import preview
 
 register = template.Library()
 
-STATE_COLOURS = {"pending": "info", "sending": "warning", "delivered": "success", "dead": "danger"}
+STATE_COLOURS = {
+    "pending": "info",
+    "sending": "warning",
+    "waiting": "info",
+    "held": "warning",
+    "delivered": "success",
+    "dead": "danger",
+    "discarded": "info",
+}
 OUTCOME_COLOURS = {"delivered": "success", "retry": "warning", "dead": "danger", "lease_lost": "info"}
 _CLASSES = {
     "info": "bg-blue-100 text-blue-700 dark:bg-blue-500/20 dark:text-blue-400",

@@ -1,7 +1,7 @@
 """`manage.py edge_role`: the edge's database role, with exactly the columns that the contract names.
 
-Idempotent. The edge may read the nouns' columns and insert intake rows; Postgres itself refuses it everything else:
-password hashes, signing secrets, the ledger.
+Idempotent. The edge may read the nouns' columns and stored answers, and insert rows of traffic with their holds;
+Postgres itself refuses it everything else: password hashes, signing secrets, reading the ledger.
 """
 
 from typing import Any
@@ -14,7 +14,18 @@ from psycopg import sql
 
 from relay_contract import intake, nouns, traffic
 
-INTAKE_ROWS = (intake.RequestRow, intake.PayloadRow, intake.DeliveryRow)
+INSERTED = {
+    **{row.table: intake.columns(row) for row in intake.INTAKE_ROWS},
+    intake.CHARGE_TABLE: intake.CHARGE_COLUMNS,
+    **{row.table: traffic.columns(row) for row in traffic.TRAFFIC_ROWS},
+}
+"""Table -> the columns that the edge fills."""
+STORED_ANSWERS = {
+    "deliveries_idempotency": ("endpoint_id", "key", "request_id", "body_hash", "created_at", "expires_at"),
+    "deliveries_answer": ("delivery_id", "request_id", "status", "headers", "body", "is_cut", "at"),
+    "deliveries_request": ("id", "status", "received_at"),
+}
+"""What it reads of traffic: the answers that a caller with the same key gets again."""
 
 
 class Command(BaseCommand):
@@ -34,8 +45,7 @@ class Command(BaseCommand):
             self._role(cursor, role, unquote(url.password))
             self._grants(cursor, sql.Identifier(role))
         self.stdout.write(
-            f"role {role}: may read {len(nouns.NOUNS)} nouns and insert into"
-            f" {len(INTAKE_ROWS) + len(traffic.TRAFFIC_ROWS)} tables"
+            f"role {role}: may read {len(nouns.NOUNS)} nouns and stored answers, and insert into {len(INSERTED)} tables"
         )
 
     def _role(self, cursor: Any, role: str, password: str) -> None:
@@ -53,10 +63,10 @@ class Command(BaseCommand):
         cursor.execute(sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(role).as_string())
         for noun in nouns.NOUNS:
             self._grant(cursor, "SELECT", noun.table, nouns.columns(noun), role)
-        for row in INTAKE_ROWS:
-            self._grant(cursor, "INSERT", row.table, intake.columns(row), role)
-        for traffic_row in traffic.TRAFFIC_ROWS:
-            self._grant(cursor, "INSERT", traffic_row.table, traffic.columns(traffic_row), role)
+        for table, columns in INSERTED.items():
+            self._grant(cursor, "INSERT", table, columns, role)
+        for table, columns in STORED_ANSWERS.items():
+            self._grant(cursor, "SELECT", table, columns, role)
 
     def _grant(self, cursor: Any, verb: str, table: str, columns: tuple[str, ...], role: sql.Identifier) -> None:
         statement = sql.SQL("GRANT {verb} ({columns}) ON {table} TO {role}").format(

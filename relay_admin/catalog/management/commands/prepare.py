@@ -13,10 +13,11 @@ from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 
 from relay_admin.catalog.models import Host, Model, Policy, Project, RateLimit
+from relay_admin.deliveries import storage
 
 
 class Command(BaseCommand):
-    """Migrations where there are any, the edge's role, the first admin, and a document where the catalog is empty."""
+    """Migrations where there are any, partitions, the edge's role, the first admin, a document for an empty catalog."""
 
     help = "Migrate when needed, then edge_role and bootstrap; with --catalog FILE fill an empty catalog."
     requires_system_checks = ()  # `migrate` runs those of the database; the others cost a second here
@@ -28,6 +29,9 @@ class Command(BaseCommand):
         """Raises what the commands raise."""
         if self._is_behind():
             call_command("migrate", interactive=False, verbosity=1, stdout=self.stdout)
+        made = storage.partitions_ensure()
+        if made:
+            self.stdout.write(f"partitions: {made} made")
         if settings.EDGE_DATABASE_URL:
             call_command("edge_role", stdout=self.stdout)
         else:

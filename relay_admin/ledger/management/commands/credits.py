@@ -1,0 +1,38 @@
+"""`manage.py credits check`: whether every delivery is held and closed once, as it should be."""
+
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from relay_admin.ledger import reconcile
+from relay_contract.credits import MICRO
+from relay_contract.ids import uuid7_bound
+
+DAY_MS = 86_400_000
+
+
+class Command(BaseCommand):
+    """Compares the ledger with the deliveries."""
+
+    help = "Compare the ledger with the deliveries; fails where they disagree."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("action", choices=["check"])
+        parser.add_argument("--days", type=int, default=30, help="deliveries made in the last so many days")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Raises CommandError with the deliveries that are not accounted for."""
+        since = uuid7_bound(max(0, time.time_ns() // 1_000_000 - options["days"] * DAY_MS))
+        found = reconcile.problems(since)
+        sums = reconcile.totals(since)
+        self.stdout.write(
+            f"credits: {sums.held / MICRO:,.6f} held, {sums.settled / MICRO:,.6f} settled,"
+            f" {sums.released / MICRO:,.6f} released, {sums.open / MICRO:,.6f} open"
+        )
+        for problem in found:
+            self.stderr.write(f"{problem.delivery_id} replay {problem.replay}: {problem.code}")
+        if found:
+            more = " or more" if len(found) == reconcile.MAX_SHOWN else ""
+            raise CommandError(f"{len(found)}{more} deliveries are not accounted for.")
+        self.stdout.write("credits: every delivery is accounted for")
