@@ -1,10 +1,13 @@
 """What django-unfold shows around the admin's pages: name, look and the sidebar, grouped by what people come to do."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse_lazy
+
+if TYPE_CHECKING:
+    from relay_admin.access.models import User
 
 MOST_COUNTED_FAILURES = 1000
 """The badge stops counting here: it is on every page."""
@@ -15,8 +18,7 @@ def failure_count(request: HttpRequest) -> str:
     from relay_admin.deliveries.models import DeadDelivery  # noqa: PLC0415 (settings are read before models exist)
     from relay_contract.intake import DeliveryState  # noqa: PLC0415
 
-    user = request.user
-    if isinstance(user, AnonymousUser) or not user.has_perm("deliveries.view_delivery"):
+    if not cast("User", request.user).has_perm("deliveries.view_delivery"):
         return ""
     dead = DeadDelivery.objects.filter(state=DeliveryState.DEAD).order_by()
     count = dead[:MOST_COUNTED_FAILURES].count()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime, timedelta
+from itertools import product
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,6 +13,7 @@ from django.core.management import call_command
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
+from relay_admin.deliveries import storage
 from standalone import embedded
 
 pytest_plugins = ["tests.system.fixtures"]
@@ -20,6 +23,16 @@ pytest_plugins = ["tests.system.fixtures"]
 def django_db_keepdb() -> bool:
     """Leave the test database at the end: its whole server goes, and other processes may still be connected."""
     return True
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """With the partitions of today and tomorrow alone: after each test that commits, every table is emptied."""
+    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        for parent, day in product(storage.PARENTS, range(1, storage.AHEAD_DAYS + 1)):
+            name = storage.partition_name(parent.table, tomorrow + timedelta(days=day))
+            cursor.execute(f"DROP TABLE IF EXISTS {name}")
 
 
 def _in_test_database(url: str) -> str:

@@ -60,6 +60,7 @@ def test_a_day_is_a_range_of_ids() -> None:
 
 
 def test_every_partitioned_table_has_days_ahead_and_a_default(db: None) -> None:
+    assert storage.partitions_ensure() > 0
     with connection.cursor() as cursor:
         cursor.execute("SELECT relname FROM pg_class WHERE relkind = 'p'")
         assert {name for (name,) in cursor.fetchall()} == {parent.table for parent in storage.PARENTS}
@@ -68,6 +69,7 @@ def test_every_partitioned_table_has_days_ahead_and_a_default(db: None) -> None:
 
 
 def test_missing_days_are_made(db: None) -> None:
+    storage.partitions_ensure()
     tomorrow = timezone.now().date() + timedelta(days=1)
     for name in partitions_of(tomorrow):
         sql(f"DROP TABLE {name}")
