@@ -6,7 +6,8 @@ connects anew. A mistake of ours, such as a missing column, is raised as it is a
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
@@ -44,10 +45,21 @@ class Connection:
             async with asyncio.timeout(STATEMENT_SECONDS):
                 connection = self._connection or await self._connect()
                 cursor = await connection.execute(statement, parameters, prepare=True, binary=True)
-                return await cursor.fetchall()
+                return await cursor.fetchall() if cursor.description else []
         except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError, OSError) as error:
             await self.close()
             raise DatabaseAway(type(error).__name__) from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """What `rows` runs inside is committed together, or not at all. Raises DatabaseAway."""
+        await self.rows("BEGIN", ())
+        try:
+            yield
+            await self.rows("COMMIT", ())
+        except BaseException:
+            await self.close()  # also takes back what is open
+            raise
 
     async def close(self) -> None:
         """Drop the connection; the next statement opens another."""

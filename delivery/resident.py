@@ -91,7 +91,7 @@ class Resident:
 async def open_drainer(settings: Settings) -> AsyncIterator[Drainer]:
     """A drainer with its connections, and the metrics page if there is to be one. Raises OSError for a taken port."""
     async with AsyncExitStack() as stack:
-        connections = [Connection(settings.database_url, name) for name in ("claim", "record", "scan")]
+        connections = [Connection(settings.database_url, name) for name in ("claim", "record", "scan", "pace")]
         for connection in connections:
             stack.push_async_callback(connection.close)
         wakes = Wakes(settings.redis_url)
@@ -108,6 +108,7 @@ async def open_drainer(settings: Settings) -> AsyncIterator[Drainer]:
             wakes=wakes,
             record_connection=connections[1],
             scan_connection=connections[2],
+            pace_connection=connections[3],
             in_flight=settings.in_flight,
             in_flight_per_target=settings.in_flight_per_target,
         )

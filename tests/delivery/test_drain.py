@@ -142,20 +142,13 @@ async def test_what_cannot_be_sent_any_more_is_dead(queue: Queue, receiver: Rece
     deleted, kept = await queue.target(receiver.url), await queue.target(receiver.url)
     without_target = await queue.accept_one(deleted)
     [forgotten] = await queue.accept(kept)
+    await queue.sql("DELETE FROM catalog_targetsecret WHERE target_id = %s", deleted.id)
     await queue.sql("DELETE FROM catalog_target WHERE id = %s", deleted.id)
     await queue.sql("DELETE FROM deliveries_payload WHERE request_id = %s", forgotten.request_id)
     await work()
     assert (await queue.until(without_target, "dead"))["dead_reason"] == "target_deleted"
     assert (await queue.until(forgotten.deliveries[0], "dead"))["dead_reason"] == "payload_expired"
     assert receiver.calls == []
-
-
-async def test_a_disabled_target_gets_what_was_accepted_before(queue: Queue, receiver: Receiver, work: Work) -> None:
-    target = await queue.target(receiver.url + "/in")
-    delivery = await queue.accept_one(target)
-    await queue.sql("UPDATE catalog_target SET is_enabled = false")
-    await work()
-    await queue.until(delivery, "delivered")
 
 
 async def test_a_hanging_target_holds_its_own_slots_only(queue: Queue, receiver: Receiver, work: Work) -> None:

@@ -56,6 +56,7 @@ async def test_what_fails_on_our_side_costs_nothing(queue: Queue, work: Work) ->
 async def test_a_deleted_target_pays_if_it_was_called(queue: Queue, work: Work, was_contacted: bool, kind: str) -> None:
     delivery = await queue.accept_one(await queue.target(URL))
     await queue.sql("UPDATE deliveries_live SET was_contacted = %s", was_contacted)
+    await queue.sql("DELETE FROM catalog_targetsecret")
     await queue.sql("DELETE FROM catalog_target")
     await work()
     await queue.until(delivery, "dead")
