@@ -37,6 +37,10 @@ class Fault(StrEnum):
     SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 (a code): the signing secret does not open with our master key
     TARGET_DELETED = "target_deleted"
     PAYLOAD_EXPIRED = "payload_expired"
+    EXPIRED = "expired"  # its time was over before it could be sent
+    MAPPING_FAILED = "mapping_failed"
+    TOKEN_UNAVAILABLE = "token_unavailable"  # noqa: S105 (a code): the target's token endpoint gave none
+    CLIENT_CERTIFICATE_UNUSABLE = "client_certificate_unusable"
     LEASES_LOST = "leases_lost"  # worker after worker was lost while it sent this one
     WORKER_STOPPED = "worker_stopped"
     INTERNAL_ERROR = "internal_error"  # ours; the log has it under delivery_id
@@ -51,6 +55,7 @@ class Destination:
     timeout_seconds: int  # from the look-up of the name to the last byte of the answer
     retry_schedule_seconds: tuple[int, ...]
     signing_keys: tuple[signing.DatedKey, ...]  # at least one
+    retry_on: frozenset[str] | None = None  # what is tried again; None: all that is not known to be permanent
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,8 @@ class Claim:
     body_bytes: int  # what it counts for in memory
     revision: int  # of the line's configuration
     target_version: int
+    is_watched: bool = False  # a success would change the target's state
+    is_paced: bool = False  # others may wait for this one's end
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,15 +164,18 @@ def is_clean(state: TargetState) -> bool:
     )
 
 
-def after(state: TargetState, results: Tally, now: datetime) -> TargetState:
+def after(state: TargetState, results: Tally, now: datetime, *, has_breaker: bool = True) -> TargetState:
     """The state after results that were recorded at `now`; the same where they say nothing. Nothing shortens a pause of
-    the breaker: a result that comes during one was on its way when it began."""
+    the breaker: a result that comes during one was on its way when it began. Without a breaker only a Retry-After
+    pauses the target, and an open one of before counts no more."""
+    if not has_breaker and state.breaker is not BreakerState.CLOSED:
+        state = replace(state, breaker=BreakerState.CLOSED, opens=0, paused_until=None, pause_reason=PauseReason.NONE)
     if not results.count or as_of(state, now) is BreakerState.OPEN:
         return state
     counted = _counted(state, results, now)
     if state.breaker is not BreakerState.CLOSED:
         counted = _after_probe(counted, results, now)
-    elif results.failed and _is_too_much(counted, now):
+    elif has_breaker and results.failed and _is_too_much(counted, now):
         counted = _opened(counted, now)
     return _paused(counted, results.asked_seconds, now)
 

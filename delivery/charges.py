@@ -17,12 +17,21 @@ _OURS = frozenset(
         Fault.BAD_HEADER,
         Fault.SECRET_UNREADABLE,
         Fault.PAYLOAD_EXPIRED,
+        Fault.MAPPING_FAILED,
+        Fault.TOKEN_UNAVAILABLE,
+        Fault.CLIENT_CERTIFICATE_UNUSABLE,
         Fault.LEASES_LOST,
         Fault.WORKER_STOPPED,
         Fault.INTERNAL_ERROR,
     }
 )
-_NOT_CALLED = _OURS | {Fault.TARGET_DELETED, Fault.DNS_FAILURE, Fault.CONNECTION_REFUSED, Fault.CONNECT_FAILED}
+_NOT_CALLED = _OURS | {
+    Fault.TARGET_DELETED,
+    Fault.EXPIRED,
+    Fault.DNS_FAILURE,
+    Fault.CONNECTION_REFUSED,
+    Fault.CONNECT_FAILED,
+}
 
 
 def is_contact(answer: Answer) -> bool:
@@ -32,6 +41,6 @@ def is_contact(answer: Answer) -> bool:
 
 def closes_as(answer: Answer) -> str:
     """What the last answer of a delivery does to the credits that it holds: SETTLE, RELEASE or BY_CONTACT."""
-    if answer.fault is Fault.TARGET_DELETED:
+    if answer.fault in (Fault.TARGET_DELETED, Fault.EXPIRED):
         return BY_CONTACT
     return RELEASE if answer.fault in _OURS else SETTLE

@@ -5,19 +5,23 @@ Workers do not wait for each other (SKIP LOCKED), and each row that is taken get
 while the row still carries it. The lease is the target's timeout and a margin, computed in the statement, so it cannot
 be shorter than an attempt.
 
-A delivery to a target that was disabled after the request was accepted is still made: `is_enabled` decides about new
-requests. What nobody should receive any more is stopped by deleting the target.
+What its target has no room for leaves the due index in the same statement, so that nobody meets it again before
+`delivery/pacer.py` lets it back in: `waiting` where a limit, a pause or an ordering key stands before it, `held` where
+the target is disabled. That is a deferral and not an attempt. Where limits are to be counted over all workers, a claim
+is a transaction that locks the states of such targets first (`delivery/limits.py`).
 """
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
+from delivery import limits
 from delivery.attempt import Claim, Destination, Fault
 from delivery.contents import Content, Contents
 from delivery.database import Connection
-from delivery.destinations import TARGET_VERSION, Destinations
+from delivery.destinations import Destinations
 from relay_admin.deliveries.models import AttemptOutcome
 from relay_contract.ids import uuid7
 from relay_contract.intake import DUE_STATES, DeliveryState
@@ -28,23 +32,43 @@ LEASE_MARGIN_SECONDS = 15
 MAX_LOST_LEASES = 5
 """Attempts beyond the schedule that a delivery may lose to dying workers, before it is taken for their cause."""
 
-_DUE = ", ".join(f"'{state}'" for state in DUE_STATES)
+KNOWN_SECONDS = 10.0
+"""How long a target is locked in each claim after one met it and needed its lock."""
+MAX_KNOWN = 512
 
-REVISION = "due.revision"
-"""SQL of the configuration's revision that an attempt is made under, in the UPDATE of a claim."""
+_DUE = ", ".join(f"'{state}'" for state in DUE_STATES)
+_LEASE = f"make_interval(secs => {LEASE_MARGIN_SECONDS} + coalesce(timeout_seconds, 0))"
+_LOST = "id, attempt_count, replay_count, due_at, timeout_seconds, url, revision, version, old_state"
+_WAITING, _HELD, _SENDING = DeliveryState.WAITING, DeliveryState.HELD, DeliveryState.SENDING
+
+# What becomes of a candidate; beside the states, `take`, `later` (stays due: this process has no slot for it) and
+# `unlocked` (stays due: to be met again with its target's lock). A lost lease counts as sending already, so limits of
+# its target do not stop it. A target that is deleted and a delivery that is over its time are taken to be ended.
+_WHAT = f"""CASE
+            WHEN room.is_deleted OR candidate.expires_at <= now() THEN 'take'
+            WHEN NOT room.is_enabled THEN '{_HELD}'
+            WHEN room.needs_lock AND candidate.target_id <> ALL (%b::bigint[]) THEN 'unlocked'
+            WHEN candidate.old_state = '{_SENDING}' THEN 'take'
+            WHEN room.places = 0 THEN '{_WAITING}'
+            WHEN room.is_ordered AND candidate.ordering_key IS NOT NULL AND ({limits.is_behind("candidate")}
+                OR room.is_blocking AND {limits.is_blocked("candidate")}) THEN '{_WAITING}'
+            ELSE 'take'
+        END"""
 
 # 1. candidate: per shard the longest due, locked. One index range each: (shard, next_attempt_at) of due rows.
-# 2. fair: no target gets more than it has room for, however many of its deliveries are due.
-# 3. due: and no more bodies than fit in memory. The queue knows their sizes: nothing is joined.
-# 4. claimed: found again by place (ctid), which the lock keeps still. Only here an attempt is counted.
-# 5. lost: a row that was `sending` had a worker that never came back; its attempt is told as what it was, under an id
-#    of its time.
+# 2. room, judged: what each target takes at all. 3. turned: who is among the first of those that its target has room
+#    for, in all workers and in this one.
+# 4. due: and no more bodies than fit in memory. The queue knows their sizes: nothing is joined.
+# 5. claimed: found again by place (ctid), which the lock keeps still. Only here an attempt is counted.
+# 6. lost: a row that was `sending` had a worker that never came back; its attempt is told as what it was, under an id
+#    of its time. 7. parked: leaves the due index. 8. paid: what was taken counts against its target's rate.
 CLAIM = f"""
 WITH candidate AS MATERIALIZED (
     SELECT found.*
     FROM unnest(%b::smallint[]) AS active(shard)
     CROSS JOIN LATERAL (
-        SELECT ctid AS place, target_id, state AS old_state, next_attempt_at AS due_at, body_bytes, revision
+        SELECT ctid AS place, id, target_id, state AS old_state, next_attempt_at AS due_at, expires_at, ordering_key,
+            body_bytes, attempt_count, replay_count, revision AS accepted_under
         FROM deliveries_live
         WHERE shard = active.shard AND state IN ({_DUE}) AND next_attempt_at <= now()
             AND target_id <> ALL (%b::bigint[])
@@ -52,37 +76,64 @@ WITH candidate AS MATERIALIZED (
         LIMIT %b::bigint
         FOR UPDATE SKIP LOCKED
     ) AS found
-), fair AS (
-    SELECT *, row_number() OVER (PARTITION BY target_id ORDER BY due_at) AS turn FROM candidate
-), sized AS (
-    SELECT fair.*, sum(body_bytes) OVER (ORDER BY due_at, place) AS bytes_to_here
-    FROM fair LEFT JOIN unnest(%b::bigint[], %b::bigint[]) AS busy(target_id, room) USING (target_id)
-    WHERE fair.turn <= coalesce(busy.room, %b::bigint)
+), wanted AS (SELECT DISTINCT target_id FROM candidate),
+room AS MATERIALIZED (
+    SELECT asked.*, coalesce(own.places, %b::bigint) AS own_places, coalesce(own.is_stuck, false) AS is_stuck
+    FROM ({limits.ROOM}) AS asked
+    LEFT JOIN unnest(%b::bigint[], %b::bigint[], %b::boolean[]) AS own(target_id, places, is_stuck) USING (target_id)
+), judged AS (
+    SELECT candidate.*, room.places, room.own_places, room.is_stuck, room.version, room.url, room.timeout_seconds,
+        coalesce(room.revision, candidate.accepted_under) AS revision, room.is_watched, room.needs_lock,
+        room.rate, {_WHAT} AS what
+    FROM candidate JOIN room USING (target_id)
+), turned AS (
+    SELECT *, row_number() OVER (PARTITION BY target_id, what, old_state ORDER BY due_at, id) AS turn FROM judged
+), verdict AS MATERIALIZED (
+    SELECT *, CASE
+            WHEN what <> 'take' OR version IS NULL THEN what
+            WHEN old_state <> '{_SENDING}' AND turn > places THEN '{_WAITING}'
+            WHEN turn > own_places AND is_stuck AND old_state <> '{_SENDING}' THEN '{_WAITING}'
+            WHEN turn > own_places THEN 'later'
+            ELSE 'take'
+        END AS becomes
+    FROM turned
 ), due AS MATERIALIZED (
-    SELECT * FROM sized WHERE bytes_to_here <= %b::bigint
+    SELECT * FROM (
+        SELECT *, sum(body_bytes) OVER (ORDER BY due_at, place) AS bytes_to_here FROM verdict WHERE becomes = 'take'
+    ) AS sized WHERE bytes_to_here <= %b::bigint
 ), claimed AS (
     UPDATE deliveries_live AS delivery
-    SET state = '{DeliveryState.SENDING}', claim_id = %b::uuid, attempt_count = delivery.attempt_count + 1,
-        next_attempt_at = now() + make_interval(secs => {LEASE_MARGIN_SECONDS} + coalesce(target.timeout_seconds, 0))
-    FROM due LEFT JOIN catalog_target AS target ON target.id = due.target_id
-    WHERE delivery.ctid = due.place
+    SET state = '{_SENDING}', claim_id = %b::uuid, attempt_count = delivery.attempt_count + 1,
+        next_attempt_at = now() + {_LEASE}
+    FROM due WHERE delivery.ctid = due.place
     RETURNING delivery.id, delivery.request_id, delivery.target_id, delivery.shard, delivery.attempt_count,
-        delivery.replay_count, delivery.body_bytes, due.old_state, due.due_at, {REVISION} AS revision,
-        {TARGET_VERSION} AS target_version, target.url, target.timeout_seconds
+        delivery.replay_count, delivery.body_bytes, due.old_state = '{_SENDING}' AS is_lost, due.revision,
+        due.version, due.url, due.expires_at <= now() AS is_expired, due.is_watched,
+        due.needs_lock OR due.is_stuck AS is_paced
+), parked AS (
+    UPDATE deliveries_live AS delivery
+    SET state = verdict.becomes, claim_id = NULL, deferral_count = delivery.deferral_count + 1,
+        next_attempt_at = CASE verdict.becomes WHEN '{_HELD}' THEN now() ELSE verdict.due_at END
+    FROM verdict WHERE delivery.ctid = verdict.place AND verdict.becomes IN ('{_WAITING}', '{_HELD}')
 ), lost AS (
     INSERT INTO deliveries_attempt (id, delivery_id, number, replay, outcome, started_at, duration_ms, url, error,
         revision, target_version, response_body, is_response_cut)
     SELECT (lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint), 12, '0')
             || substr(replace(gen_random_uuid()::text, '-', ''), 13))::uuid,
-        id, attempt_count - 1, replay_count, '{AttemptOutcome.LEASE_LOST}',
-        due_at - make_interval(secs => {LEASE_MARGIN_SECONDS} + coalesce(timeout_seconds, 0)),
-        1000 * ({LEASE_MARGIN_SECONDS} + coalesce(timeout_seconds, 0)), coalesce(url, ''), '',
-        revision, coalesce(target_version, 0), '', false
-    FROM claimed WHERE old_state = '{DeliveryState.SENDING}'
-)
-SELECT id, request_id, target_id, shard, attempt_count, replay_count, body_bytes,
-    old_state = '{DeliveryState.SENDING}', revision, target_version, coalesce(url, '')
+        id, attempt_count, replay_count, '{AttemptOutcome.LEASE_LOST}', due_at - {_LEASE},
+        1000 * extract(epoch FROM {_LEASE}), coalesce(url, ''), '', revision, coalesce(version, 0), '', false
+    FROM (SELECT {_LOST} FROM due UNION ALL SELECT {_LOST} FROM verdict WHERE becomes = '{_HELD}') AS ended
+    WHERE old_state = '{_SENDING}'
+), paid AS (
+    SELECT target_id, count(*) AS count, min(rate) AS rate
+    FROM due WHERE rate IS NOT NULL AND old_state <> '{_SENDING}' GROUP BY target_id
+), charged AS ({limits.PAY})
+SELECT id, request_id, target_id, shard, attempt_count, replay_count, body_bytes, is_lost, revision, version,
+    coalesce(url, ''), is_expired, is_watched, is_paced, 'take' AS becomes, 1 AS count
 FROM claimed
+UNION ALL
+SELECT NULL, NULL, target_id, 0, 0, 0, 0, false, 0, NULL, '', false, false, false, becomes, count(*)
+FROM verdict WHERE becomes NOT IN ('take', 'later') GROUP BY target_id, becomes
 """  # noqa: S608 (constants of the contract)
 
 
@@ -94,6 +145,7 @@ class Room:
     body_bytes: int
     per_target: int  # the most that may be in flight to one target, what is in flight already included
     in_flight: Mapping[int, int]  # target id -> deliveries in flight, none of them 0
+    stuck: Collection[int] = ()  # targets that are full and do not answer: what is due to them leaves the due index
 
 
 class Claims:
@@ -103,32 +155,30 @@ class Claims:
         self._connection = connection
         self._destinations = destinations
         self._contents = contents
+        self._known: dict[int, float] = {}  # target that needs its lock -> when it was last met
+        self.deferred = 0  # deliveries that left the due index, since the process began
+        self.met = 0  # and those that the next claim may take, which has their target's lock
 
     async def take(self, shards: Sequence[int], room: Room) -> list[Claim]:
         """Due deliveries of `shards`, the longest due first, shards sharing evenly (and at least one each).
 
-        An empty list means that nothing is due, or only what there is no room for. Raises DatabaseAway; what was
-        claimed and could not be loaded is due again when its lease ends. `done` is to be called for each claim.
+        An empty list means that nothing is due, or only what there is no room for; `deferred` and `met` have grown
+        where another claim may find more. Raises DatabaseAway; what was claimed and could not be loaded is due again
+        when its lease ends. `done` is to be called for each claim.
         """
         claim_id = uuid7()
-        left = {target: room.per_target - count for target, count in room.in_flight.items()}
-        busy = [target for target, places in left.items() if places > 0]
-        rows = await self._connection.rows(
-            CLAIM,
-            (
-                list(shards),
-                [target for target, places in left.items() if places <= 0],
-                max(1, room.deliveries // len(shards)),
-                busy,
-                [left[target] for target in busy],
-                room.per_target,
-                room.body_bytes,
-                claim_id,
-            ),
-        )
-        if not rows:
+        rows = await self._rows(claim_id, shards, room)
+        claimed, unlocked = [], []
+        for row in map(_Claimed._make, rows):
+            if row.becomes == "take":
+                claimed.append(row)
+            elif row.becomes == "unlocked":
+                unlocked.append(row.target_id)
+            else:
+                self.deferred += row.deliveries
+        await self._meet(unlocked)
+        if not claimed:
             return []
-        claimed = [_Claimed(*row) for row in rows]
         destinations = await self._destinations.of(
             {(each.target_id, each.target_version) for each in claimed if each.target_version is not None}
         )
@@ -142,9 +192,54 @@ class Claims:
         """It is not in flight any more: its body may go."""
         self._contents.release(claim.request_id)
 
+    async def _rows(self, claim_id: UUID, shards: Sequence[int], room: Room) -> list[tuple[Any, ...]]:
+        known = self._still_known()
+        if not known:
+            return await self._connection.rows(CLAIM, _parameters(claim_id, shards, room, []))
+        async with self._connection.transaction():
+            locked = [target_id for (target_id,) in await self._connection.rows(limits.LOCK, (known,))]
+            return await self._connection.rows(CLAIM, _parameters(claim_id, shards, room, locked))
+
+    async def _meet(self, target_ids: Collection[int]) -> None:
+        """Have these locked from now on."""
+        if not target_ids:
+            return
+        strangers = [target_id for target_id in target_ids if target_id not in self._known]
+        if strangers:
+            await self._connection.rows(limits.ENSURE, (strangers,))
+        now = time.monotonic()
+        for target_id in target_ids:
+            if len(self._known) < MAX_KNOWN or target_id in self._known:
+                self._known[target_id] = now
+        self.met += len(target_ids)
+
+    def _still_known(self) -> list[int]:
+        """Forget those that were not met for a while."""
+        oldest = time.monotonic() - KNOWN_SECONDS
+        for target_id in [target_id for target_id, met_at in self._known.items() if met_at < oldest]:
+            del self._known[target_id]
+        return list(self._known)
+
+
+def _parameters(claim_id: UUID, shards: Sequence[int], room: Room, locked: Sequence[int]) -> tuple[object, ...]:
+    left = {target: room.per_target - count for target, count in room.in_flight.items()}
+    own = [target for target, places in left.items() if places > 0 or target in room.stuck]
+    return (
+        list(shards),
+        [target for target, places in left.items() if places <= 0 and target not in room.stuck],
+        max(1, room.deliveries // len(shards)),
+        room.per_target,
+        own,
+        [max(0, left[target]) for target in own],
+        [target in room.stuck for target in own],
+        list(locked),
+        room.body_bytes,
+        claim_id,
+    )
+
 
 class _Claimed(NamedTuple):
-    """A row of CLAIM."""
+    """A row of CLAIM: a delivery that was taken, or (without its id) how many of a target became something else."""
 
     delivery_id: UUID
     request_id: UUID
@@ -157,6 +252,11 @@ class _Claimed(NamedTuple):
     revision: int
     target_version: int | None  # None: the target was deleted
     url: str
+    is_expired: bool
+    is_watched: bool
+    is_paced: bool
+    becomes: str
+    deliveries: int
 
 
 def _claim(claim_id: UUID, row: _Claimed, destination: Destination | Fault, content: Content) -> Claim:
@@ -164,6 +264,8 @@ def _claim(claim_id: UUID, row: _Claimed, destination: Destination | Fault, cont
         destination = Fault.BAD_HEADER
     if row.is_lost and isinstance(destination, Destination) and row.number > _most_attempts(destination):
         destination = Fault.LEASES_LOST
+    if row.is_expired and row.target_version is not None:
+        destination = Fault.EXPIRED
     return Claim(
         delivery_id=row.delivery_id,
         claim_id=claim_id,
@@ -180,6 +282,8 @@ def _claim(claim_id: UUID, row: _Claimed, destination: Destination | Fault, cont
         destination=destination,
         revision=row.revision,
         target_version=row.target_version or 0,
+        is_watched=row.is_watched,
+        is_paced=row.is_paced,
     )
 
 

@@ -26,7 +26,7 @@ TARGET_VERSION = "target.version"
 
 LOAD = f"""
 SELECT target.id, {TARGET_VERSION}, target.url, target.headers::text, target.timeout_seconds,
-    to_json(target.retry_schedule_seconds)::text
+    to_json(target.retry_schedule_seconds)::text, to_json(target.retry_on)::text
 FROM catalog_target AS target WHERE target.id = ANY(%b::bigint[])
 """  # noqa: S608 (a constant)
 LOAD_SECRETS = """
@@ -48,6 +48,7 @@ class TargetRow:
     headers: str  # JSON
     timeout_seconds: int
     retry_schedule_seconds: str  # JSON
+    retry_on: str | None  # JSON
 
 
 class SecretRow(NamedTuple):
@@ -117,4 +118,5 @@ class Destinations:
             timeout_seconds=target.timeout_seconds,
             retry_schedule_seconds=msgspec.json.decode(target.retry_schedule_seconds, type=tuple[int, ...]),
             signing_keys=keys,
+            retry_on=msgspec.json.decode(target.retry_on or "null", type=frozenset[str] | None),
         )

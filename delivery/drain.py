@@ -13,16 +13,18 @@ Nothing here waits for Redis or Celery. Without Postgres the loops pause and go 
 import asyncio
 import logging
 import random
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from delivery import due_scan, outcome, retry
-from delivery.attempt import Answer, Claim, Fault
+from delivery import due_scan, outcome, retry, target_states
+from delivery.attempt import Answer, Claim, Destination, Fault
 from delivery.claims import Claims, Room
 from delivery.database import Connection, DatabaseAway, Outage
+from delivery.pacer import Pacer, until
 from delivery.record import Recorder, Result, given_back, result_of
 from delivery.sender import Sender
 from delivery.wakes import RENEW_SECONDS, Wakes
@@ -38,6 +40,10 @@ LOOK_AGAIN_SECONDS = (0.005, 0.010, 0.020, 0.040, 0.080)
 
 NO_ROOM_SECONDS = 0.05
 """Pause after a claim that found nothing while a target, or the memory for bodies, is full: that may be why."""
+
+STUCK_SECONDS = 1.0
+"""A target whose slots are all taken, and that answered none of them for so long, is stuck: what is due to it leaves
+the due index. One that is full and answers gets the next deliveries in a moment, and they stay where they are."""
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """Bodies in flight in one process. Above the largest body an endpoint may take (16 MiB), so each finds room."""
@@ -71,6 +77,7 @@ class Drainer:
         wakes: Wakes,
         record_connection: Connection,
         scan_connection: Connection,
+        pace_connection: Connection,
         in_flight: int,
         in_flight_per_target: int,
     ) -> None:
@@ -79,10 +86,12 @@ class Drainer:
         self._wakes = wakes
         self._scan_connection = scan_connection
         self._recorder = Recorder(record_connection, self._recorded)
+        self.pacer = Pacer(pace_connection, self._free, self.activate)
         self._slots = in_flight
         self._slots_per_target = in_flight_per_target
         self._enough_slots = max(1, in_flight // 4)
         self._by_target: Counter[int] = Counter()
+        self._answered: dict[int, float] = {}  # target -> when its last result was recorded, or its first was claimed
         self._by_shard: Counter[int] = Counter()
         self._body_bytes = 0
         self._sends: set[asyncio.Task[None]] = set()
@@ -100,6 +109,16 @@ class Drainer:
     def fences_lost(self) -> int:
         """Results that came after their lease had ended."""
         return self._recorder.fences_lost
+
+    @property
+    def deferred(self) -> int:
+        """Deliveries that had to wait for room at their target, or are held."""
+        return self._claims.deferred
+
+    @property
+    def targets(self) -> target_states.Figures:
+        """What became of targets in trouble."""
+        return self._recorder.targets
 
     @property
     def wake_failures(self) -> int:
@@ -138,6 +157,7 @@ class Drainer:
             loops = [
                 group.create_task(self._recorder.run(), name="record"),
                 group.create_task(self._scan(), name="due-scan"),
+                group.create_task(self.pacer.run(), name="pace"),
                 group.create_task(self._hold(), name="wake-keys"),
             ]
             await self._claim(group)
@@ -165,7 +185,7 @@ class Drainer:
                     if found < free // 2:
                         await self._pause(GATHER_SECONDS)
                 elif self._has_no_room():
-                    await _until(self._freed, NO_ROOM_SECONDS)
+                    await until(self._freed, NO_ROOM_SECONDS)
                     await self._pause(GATHER_SECONDS)
                 elif looks < len(LOOK_AGAIN_SECONDS):
                     await self._pause(LOOK_AGAIN_SECONDS[looks])
@@ -177,22 +197,42 @@ class Drainer:
                 await self._pause(outage.goes_on(away))
 
     async def _take(self, free: int, group: asyncio.TaskGroup) -> int:
-        """Claim once and start what was found; how many that were."""
+        """Claim once and start what was found; how many that were, with those that made room in the due index."""
         self._called.clear()
         self._call.clear()
         self._freed.clear()
-        room = Room(free, MAX_BODY_BYTES - self._body_bytes, self._slots_per_target, self._by_target)
+        room = Room(
+            free, MAX_BODY_BYTES - self._body_bytes, self._slots_per_target, self._by_target, self._stuck_targets()
+        )
+        deferred, met = self._claims.deferred, self._claims.met
         claims = await self._claims.take(sorted(self._active), room)
         self.figures.claims += 1
+        deferred, met = self._claims.deferred - deferred, self._claims.met - met
+        if deferred:
+            self.pacer.call()
+        now = time.monotonic()
         for claim in claims:
             self._by_target[claim.target_id] += 1
+            self._answered.setdefault(claim.target_id, now)
             self._by_shard[claim.shard] += 1
             self._body_bytes += claim.body_bytes
             self.figures.in_flight += 1
             task = group.create_task(self._deliver(claim))
             self._sends.add(task)
             task.add_done_callback(self._sends.discard)
-        return len(claims)
+        return len(claims) + deferred + met
+
+    def _stuck_targets(self) -> set[int]:
+        """Of the full targets those that do not answer."""
+        before = time.monotonic() - STUCK_SECONDS
+        full = (target for target, count in self._by_target.items() if count >= self._slots_per_target)
+        return {target for target in full if self._answered[target] <= before}
+
+    def _free(self) -> dict[int, int] | None:
+        """See Pacer."""
+        if self.figures.in_flight >= self._slots:
+            return None
+        return {target: max(0, self._slots_per_target - count) for target, count in self._by_target.items()}
 
     async def _free_slots(self) -> int:
         """Wait until a slot is free, and a moment longer for others that come free with it."""
@@ -209,7 +249,7 @@ class Drainer:
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not past a call."""
-        await _until(self._call, seconds)
+        await until(self._call, seconds)
 
     async def _rest(self, group: asyncio.TaskGroup) -> None:
         """Let the wake keys go, look once more for what came while they stood, and be idle if there is nothing."""
@@ -233,15 +273,21 @@ class Drainer:
             self._recorder.put(given_back(claim, answer))
             raise
         jitter = random.uniform(retry.MIN_JITTER, retry.MAX_JITTER)  # noqa: S311 (spreads load, guards nothing)
-        self._recorder.put(result_of(claim, answer, outcome.judge(answer), jitter))
+        destination = claim.destination
+        retry_on = destination.retry_on if isinstance(destination, Destination) else None
+        self._recorder.put(result_of(claim, answer, outcome.judge(answer, retry_on), jitter))
 
     def _recorded(self, results: Sequence[Result]) -> None:
         """Results are written: their slots are free. Only now, so that an outage bounds what waits in memory."""
+        now = time.monotonic()
+        makes_room = False
         for result in results:
             claim = result.claim
+            makes_room = makes_room or claim.is_paced or self._by_target[claim.target_id] >= self._slots_per_target
             self._by_target[claim.target_id] -= 1
+            self._answered[claim.target_id] = now
             if not self._by_target[claim.target_id]:
-                del self._by_target[claim.target_id]
+                del self._by_target[claim.target_id], self._answered[claim.target_id]
             self._by_shard[claim.shard] -= 1
             self._body_bytes -= claim.body_bytes
             self._claims.done(claim)
@@ -249,6 +295,8 @@ class Drainer:
             self.figures.outcomes[result.outcome] += 1
             if result.answer.fault is not None:
                 self.figures.faults[result.answer.fault] += 1
+        if makes_room:
+            self.pacer.call()
         self._freed.set()
         self._settle({result.claim.shard for result in results})
 
@@ -301,10 +349,3 @@ class Drainer:
             logger.error("results_unwritten", extra=logs.log_fields(deliveries=self.figures.in_flight))
         for idle in self._waiting.values():
             idle.set()
-
-
-async def _until(event: asyncio.Event, seconds: float) -> None:
-    """Wait for the event, `seconds` at most."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()

@@ -10,7 +10,7 @@ LOOPBACK = "127.0.0.1"  # the figures are for the machine's own collector
 
 def page(drainer: Drainer) -> str:
     """The page. Names end in their unit."""
-    figures = drainer.figures
+    figures, paced = drainer.figures, drainer.pacer.figures
     lines = [
         "# TYPE relay_delivery_attempts_total counter",
         *(f'relay_delivery_attempts_total{{outcome="{name}"}} {n}' for name, n in sorted(figures.outcomes.items())),
@@ -22,6 +22,20 @@ def page(drainer: Drainer) -> str:
         f"relay_delivery_fences_lost_total {drainer.fences_lost}",
         "# TYPE relay_delivery_wake_failures_total counter",
         f"relay_delivery_wake_failures_total {drainer.wake_failures}",
+        "# TYPE relay_delivery_deferrals_total counter",
+        f"relay_delivery_deferrals_total {drainer.deferred}",
+        "# TYPE relay_delivery_let_in_total counter",
+        f"relay_delivery_let_in_total {paced.let_in}",
+        "# TYPE relay_delivery_expired_waiting_total counter",
+        f"relay_delivery_expired_waiting_total {paced.expired}",
+        "# TYPE relay_delivery_breakers_opened_total counter",
+        f"relay_delivery_breakers_opened_total {drainer.targets.opened}",
+        "# TYPE relay_delivery_targets_paused_total counter",
+        f"relay_delivery_targets_paused_total {drainer.targets.paused}",
+        "# TYPE relay_delivery_targets_disabled_total counter",
+        f"relay_delivery_targets_disabled_total {drainer.targets.disabled}",
+        "# TYPE relay_delivery_kept_back gauge",
+        *(f'relay_delivery_kept_back{{state="{name}"}} {paced.kept_back[name]}' for name in ("waiting", "held")),
         "# TYPE relay_delivery_in_flight gauge",
         f"relay_delivery_in_flight {figures.in_flight}",
         "# TYPE relay_delivery_oldest_due_seconds gauge",

@@ -2,20 +2,23 @@
 
 The delivery changes only while it still carries the result's claim id. A worker that comes too late leaves its attempt
 in the history and changes nothing else. A delivery that is over moves from the queue to history in the same statement,
-and what it holds is settled or released.
+and what it holds is settled or released. What the results say about their targets is written in the same transaction
+(`delivery/target_states.py`).
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import assert_never
 
-from delivery import charges, retry
+from delivery import charges, retry, target_states
 from delivery.attempt import Answer, Claim, Destination
+from delivery.breaker import AttemptResult
 from delivery.database import Connection, DatabaseAway, Outage
 from delivery.outcome import Again, Dead, Delivered, Verdict
+from relay_admin.deliveries import endings
 from relay_admin.deliveries.models import AttemptOutcome
 from relay_contract import logs
 from relay_contract.credits import UNITS_SQL
@@ -54,10 +57,7 @@ _FIELDS = (
 _NAMES = ", ".join(name for name, _ in _FIELDS)
 _ARRAYS = ", ".join(f"%b::{kind}[]" for _, kind in _FIELDS)
 
-_MOVED = (
-    "id, request_id, project_id, target_id, shard, mode, is_shadow, is_compared, key_mode, revision, created_at,"
-    " expires_at, ordering_key, body_bytes, credits, attempt_count, deferral_count, replay_count, replay_batch_id"
-)
+_MOVED = endings.MOVED
 _LIVE = ", ".join(f"live.{name}" for name in _MOVED.split(", "))
 _ATTEMPT = (
     "id, delivery_id, number, replay, outcome, started_at, duration_ms, url, status, error, revision, target_version,"
@@ -65,15 +65,17 @@ _ATTEMPT = (
 )
 
 # Times to come are counted from the database's clock, which is the one that claims compare them with.
-# 1. again: stays in the queue. 2. gone, finished, closed: leaves it, for history and for the ledger.
+# 1. again: stays in the queue, and is met again when its time is over at the latest.
+# 2. gone, finished, closed: leaves it, for history and for the ledger.
 # 3. kept: each attempt once, also when the statement is repeated, since its id is ours. One whose fence was lost has
 #    decided nothing and says so.
 RECORD = f"""
 WITH result AS MATERIALIZED (SELECT * FROM unnest({_ARRAYS}) AS r({_NAMES})),
 again AS (
     UPDATE deliveries_live AS live
-    SET state = result.state, claim_id = NULL, next_attempt_at = now() + make_interval(secs => result.wait_seconds),
-        last_status = result.status, last_error = result.error, was_contacted = live.was_contacted OR result.is_contact
+    SET state = result.state, claim_id = NULL, last_status = result.status, last_error = result.error,
+        next_attempt_at = least(now() + make_interval(secs => result.wait_seconds), live.expires_at),
+        was_contacted = live.was_contacted OR result.is_contact
     FROM result
     WHERE live.id = result.delivery_id AND live.claim_id = result.claim_id AND result.wait_seconds IS NOT NULL
     RETURNING live.id, result.claim_id
@@ -158,6 +160,7 @@ class Recorder:
         self._has_some = asyncio.Event()
         self._has_many = asyncio.Event()
         self.fences_lost = 0
+        self.targets = target_states.Figures()
 
     def put(self, result: Result) -> None:
         """Hand over a result; `on_recorded` hears of it once it is written."""
@@ -183,9 +186,10 @@ class Recorder:
 
     async def _write(self, batch: Sequence[Result]) -> None:
         arrays = columns_of(batch)
+        noteworthy = target_states.noteworthy([_outcome(result) for result in batch])
         while True:
             try:
-                [(changed,)] = await self._connection.rows(RECORD, arrays)
+                changed = await self._write_once(arrays, noteworthy)
             except DatabaseAway as away:  # it may have been committed before it broke off: then fences are lost
                 await asyncio.sleep(self._outage.goes_on(away))
             else:
@@ -195,6 +199,30 @@ class Recorder:
             # Not a loss: after a break-off, or where a lease ended under a slow worker.
             self.fences_lost += len(batch) - changed
             logger.warning("fences_lost", extra=logs.log_fields(results=len(batch), lost=len(batch) - changed))
+
+    async def _write_once(
+        self, arrays: list[list[object]], noteworthy: Mapping[int, Sequence[target_states.Outcome]]
+    ) -> int:
+        """How many deliveries changed."""
+        if not noteworthy:
+            [(changed,)] = await self._connection.rows(RECORD, arrays)
+            return int(changed)
+        async with self._connection.transaction():
+            locked = await target_states.lock(self._connection, list(noteworthy))
+            [(changed,)] = await self._connection.rows(RECORD, arrays)
+            told = await target_states.tell(self._connection, noteworthy, locked)
+        self.targets.add(told)
+        return int(changed)
+
+
+def _outcome(result: Result) -> target_states.Outcome:
+    """What a result says about its target. Pure."""
+    claim, answer = result.claim, result.answer
+    asked = retry.retry_after_seconds(answer.retry_after, answer.started_at)
+    attempt = AttemptResult(answer.started_at, answer.status, answer.fault, asked)
+    return target_states.Outcome(
+        claim.target_id, attempt, result.dead_reason is DeadReason.TARGET_GONE, claim.is_watched
+    )
 
 
 def columns_of(batch: Sequence[Result]) -> list[list[object]]:

@@ -16,7 +16,7 @@ import uvloop
 
 from delivery.claims import Claims
 from delivery.contents import Contents
-from delivery.database import Connection
+from delivery.database import ONE_PLAN, Connection
 from delivery.destinations import Destinations
 from delivery.drain import RECORD_SECONDS, Drainer
 from delivery.metrics import serve
@@ -91,7 +91,9 @@ class Resident:
 async def open_drainer(settings: Settings) -> AsyncIterator[Drainer]:
     """A drainer with its connections, and the metrics page if there is to be one. Raises OSError for a taken port."""
     async with AsyncExitStack() as stack:
-        connections = [Connection(settings.database_url, name) for name in ("claim", "record", "scan")]
+        url, names = settings.database_url, ("contents", "record", "scan", "pace")
+        claim = Connection(url, "claim", ONE_PLAN)
+        connections = [claim, *(Connection(url, name) for name in names)]
         for connection in connections:
             stack.push_async_callback(connection.close)
         wakes = Wakes(settings.redis_url)
@@ -100,14 +102,13 @@ async def open_drainer(settings: Settings) -> AsyncIterator[Drainer]:
         stack.push_async_callback(sender.close)
         drainer = Drainer(
             claims=Claims(
-                connections[0],
-                Destinations(Sealer(*settings.master_keys), connections[0]),
-                Contents(connections[0]),
+                claim, Destinations(Sealer(*settings.master_keys), connections[1]), Contents(connections[1])
             ),
             sender=sender,
             wakes=wakes,
-            record_connection=connections[1],
-            scan_connection=connections[2],
+            record_connection=connections[2],
+            scan_connection=connections[3],
+            pace_connection=connections[4],
             in_flight=settings.in_flight,
             in_flight_per_target=settings.in_flight_per_target,
         )

@@ -82,8 +82,9 @@ class Queue:
         headers: Mapping[str, str] | None = None,
         sealed: bytes | None = None,
         shard_mate: Target | None = None,
+        **columns: object,
     ) -> Target:
-        """A target, in a shard of its own as long as there are some, or in that of another."""
+        """A target, in a shard of its own as long as there are some, or in that of another. `columns`: any others."""
         self._next_target_id += 1
         target_id = shard_mate.id + 100 * intake.SHARDS if shard_mate else self._next_target_id
         secret = signing.new_secret()
@@ -99,6 +100,8 @@ class Queue:
             timeout_seconds,
             list(schedule),
         )
+        for name, value in columns.items():
+            await self.sql(f"UPDATE catalog_target SET {name} = %s WHERE id = %s", value, target_id)
         await self.sql(
             "INSERT INTO catalog_targetsecret (id, target_id, kind, sealed_value, created_at)"
             " VALUES (%s, %s, 'v1', %s, now())",
@@ -121,8 +124,9 @@ class Queue:
         content_type: str = "application/json",
         headers: Mapping[str, str] | None = None,
         calls: int = 1,
+        **columns: object,
     ) -> list[Accepted]:
-        """What the edge writes for `calls` calls that fan out to these targets."""
+        """What the edge writes for `calls` calls that fan out to these targets. `columns`: any others of deliveries."""
         now = datetime.now(UTC)
         requests, payloads, deliveries, accepted = [], [], [], []
         for _ in range(calls):
@@ -144,6 +148,7 @@ class Queue:
                     body_bytes=len(body),
                     credits=MICRO * units(len(body)),
                     units=units(len(body)),
+                    **columns,
                 )
                 for target in targets
             ]

@@ -63,8 +63,37 @@ def test_verdict(status: int | None, fault: Fault | None, verdict: Verdict) -> N
 
 def test_every_other_fault_is_tried_again() -> None:
     final = {Fault.ADDRESS_REFUSED, Fault.TARGET_DELETED, Fault.PAYLOAD_EXPIRED, Fault.LEASES_LOST}
-    for fault in set(Fault) - final:
+    for fault in set(Fault) - final - {Fault.EXPIRED, Fault.MAPPING_FAILED}:
         assert judge(Answer(NOW, 1, None, fault)) == Again(), fault
+
+
+PERMANENT = Dead(DeadReason.PERMANENT_FAILURE)
+
+
+@pytest.mark.parametrize(
+    ("status", "fault", "retry_on", "verdict"),
+    [
+        (429, None, {"429"}, Again()),
+        (503, None, {"429"}, PERMANENT),
+        (503, None, {"5xx"}, Again()),
+        (404, None, {"4xx"}, Again()),
+        (302, None, {"3xx"}, Again()),
+        (302, None, {"5xx"}, PERMANENT),
+        (503, None, set(), PERMANENT),
+        (410, None, {"410", "4xx"}, Dead(DeadReason.TARGET_GONE)),
+        (204, None, set(), Delivered()),
+        (None, Fault.TIMEOUT, {"timeout"}, Again()),
+        (None, Fault.TIMEOUT, {"network"}, PERMANENT),
+        (None, Fault.DNS_FAILURE, {"network"}, Again()),
+        (None, Fault.CONNECTION_REFUSED, {"5xx", "timeout"}, PERMANENT),
+        (None, Fault.SECRET_UNREADABLE, {"429"}, Again()),  # ours: the list is about the target
+        (None, Fault.EXPIRED, {"429"}, Dead(DeadReason.EXPIRED)),
+    ],
+)
+def test_a_target_says_what_is_tried_again(
+    status: int | None, fault: Fault | None, retry_on: set[str], verdict: Verdict
+) -> None:
+    assert judge(Answer(NOW, 1, status, fault), retry_on) == verdict
 
 
 def test_an_answer_of_nothing_is_a_mistake_of_ours() -> None:
