@@ -36,6 +36,8 @@ class Fault(StrEnum):
     BAD_HEADER = "bad_header"
     SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 (a code): the signing secret does not open with our master key
     TARGET_DELETED = "target_deleted"
+    NO_ROOM = "no_room"  # of a sync delivery whose target takes nothing at the moment
+    ANSWER_TOO_LARGE = "answer_too_large"  # of a sync delivery: the caller would get a part of it
     PAYLOAD_EXPIRED = "payload_expired"
     LEASES_LOST = "leases_lost"  # worker after worker was lost while it sent this one
     WORKER_STOPPED = "worker_stopped"
@@ -51,6 +53,26 @@ class Destination:
     timeout_seconds: int  # from the look-up of the name to the last byte of the answer
     retry_schedule_seconds: tuple[int, ...]
     signing_keys: tuple[signing.DatedKey, ...]  # at least one
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a request is put, and how much of its answer is read."""
+
+    method: str = "POST"
+    query: str = ""  # raw, added to that of the target's URL
+    max_answer_bytes: int = MAX_RESPONSE_BYTES
+    keeps_answer: bool = False
+
+    def url(self, target: URL) -> URL:
+        """Where the request goes. Raises ValueError for a query that no URL takes."""
+        if not self.query:
+            return target
+        return URL(f"{target}{'&' if target.raw_query_string else '?'}{self.query}", encoded=True)
+
+
+POSTED = Manner()
+"""Of deliveries that nobody waits for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +94,15 @@ class Claim:
     body_bytes: int  # what it counts for in memory
     revision: int  # of the line's configuration
     target_version: int
+    manner: Manner = POSTED
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """All of an answer."""
+
+    headers: tuple[tuple[bytes, bytes], ...]  # as sent
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +116,7 @@ class Answer:
     retry_after: str | None = None  # the header's text
     excerpt: bytes = b""  # at most MAX_EXCERPT_BYTES
     is_cut: bool = False  # the excerpt is not the whole answer
+    whole: Whole | None = None  # where the claim's manner keeps it, and it is not too large
 
 
 def request_headers(claim: Claim, destination: Destination, body: bytes, timestamp: int) -> dict[str, str]:

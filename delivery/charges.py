@@ -19,6 +19,7 @@ _OURS = frozenset(
         Fault.PAYLOAD_EXPIRED,
         Fault.LEASES_LOST,
         Fault.WORKER_STOPPED,
+        Fault.NO_ROOM,
         Fault.INTERNAL_ERROR,
     }
 )
