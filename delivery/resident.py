@@ -89,16 +89,9 @@ class Resident:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolver"))
-        settings = self._settings
-        async with AsyncExitStack() as stack:
-            lanes = Lanes(
-                await stack.enter_async_context(open_drainer(settings)) if ASYNC in settings.lanes else None,
-                await stack.enter_async_context(open_sync_lane(settings)) if SYNC in settings.lanes else None,
-            )
-            if settings.metrics_port:
-                await stack.enter_async_context(await serve(settings.metrics_port, lanes.page))
+        async with open_lanes(self._settings) as lanes:
             self._ready.set_result((loop, lanes))
-            await lanes.run(settings.grace_seconds)
+            await lanes.run(self._settings.grace_seconds)
 
 
 class Lanes(NamedTuple):
@@ -125,6 +118,19 @@ class Lanes(NamedTuple):
         """Their figures."""
         drained = metrics.page(self.drainer) if self.drainer is not None else ""
         return drained + (metrics.sync_page(self.sync) if self.sync is not None else "")
+
+
+@asynccontextmanager
+async def open_lanes(settings: Settings) -> AsyncIterator[Lanes]:
+    """What the process is to deliver, and the metrics page if there is to be one. Raises OSError for a taken port."""
+    async with AsyncExitStack() as stack:
+        lanes = Lanes(
+            await stack.enter_async_context(open_drainer(settings)) if ASYNC in settings.lanes else None,
+            await stack.enter_async_context(open_sync_lane(settings)) if SYNC in settings.lanes else None,
+        )
+        if settings.metrics_port:
+            await stack.enter_async_context(await serve(settings.metrics_port, lanes.page))
+        yield lanes
 
 
 @asynccontextmanager

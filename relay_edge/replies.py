@@ -110,6 +110,11 @@ class Replies:
     def _waiting(self) -> float:
         return len(self._expected)
 
+    @property
+    def is_subscribed(self) -> bool:
+        """Whether what workers publish is heard."""
+        return self._link is not None
+
     # --- who waits ---
 
     def expect(self, request_id: UUID) -> Expected:
