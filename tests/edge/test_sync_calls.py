@@ -22,7 +22,7 @@ from relay_edge.addresses import by_path
 from relay_edge.admission import Admission
 from relay_edge.auth import Authenticator
 from relay_edge.catalog.holder import Catalog
-from relay_edge.catalog.snapshot import Snapshot
+from relay_edge.catalog.snapshot import EndpointRoute, Snapshot
 from relay_edge.client_ip import ClientIps
 from relay_edge.deadlines import DeadlineWheel
 from relay_edge.door import Door
@@ -31,19 +31,18 @@ from relay_edge.endpoints import Endpoints
 from relay_edge.fan_out import plan
 from relay_edge.intake import Accepted
 from relay_edge.metrics import Metrics
-from relay_edge.prepared import PreparedEndpoints
+from relay_edge.prepared import Prepared, PreparedEndpoints
 from relay_edge.relay_callers import RelayCallers
 from relay_edge.replies import Replies
 from relay_edge.shield import Shield
 from relay_edge.sync_call import SyncCalls
 from tests.edge.conftest import until
-from tests.edge.nouns import ENDPOINT, EVERYTHING, TARGET, TOKEN, numbered
+from tests.edge.nouns import EVERYTHING, TARGET, TOKEN, numbered
 from tests.edge.plane import SEALER, Answer, Caller
 
 PATH = "/r/demo/v1/events"
 OWN = f"Authorization: Bearer {TOKEN.token}"
 LOOKUP = numbered(TARGET, 2, name="lookup", delivery_mode=nouns.DeliveryMode.SYNC, timeout_seconds=20)
-METHODS = replace(ENDPOINT, methods=("POST", "GET", "HEAD"))
 NOWHERE = "redis://127.0.0.1:1/0"
 
 
@@ -92,6 +91,13 @@ class Relay:
         return float(sum(family.values()))
 
 
+class AnyMethod(PreparedEndpoints):
+    """What an endpoint takes is another part's rule."""
+
+    def of(self, snapshot: Snapshot, route: EndpointRoute) -> Prepared:
+        return replace(super().of(snapshot, route), methods=frozenset({"POST", "GET", "HEAD"}))
+
+
 @asynccontextmanager
 async def running(
     redis_url: str, database_url: str = "postgresql://nobody@127.0.0.1:1/none", *, hears: bool = True, **target: Any
@@ -99,7 +105,7 @@ async def running(
     """At its end nobody may be waiting."""
     loop = asyncio.get_running_loop()
     wheel, metrics, catalog = DeadlineWheel(loop), Metrics(), Catalog(SEALER)
-    catalog.swap(Snapshot.build((*EVERYTHING, METHODS, replace(LOOKUP, **target))))
+    catalog.swap(Snapshot.build((*EVERYTHING, replace(LOOKUP, **target))))
     admission = Admission(redis_url, wheel, metrics)
     await admission.start()
     waiting = Replies(redis_url if hears else NOWHERE, database_url, wheel, metrics)
@@ -110,7 +116,7 @@ async def running(
     relay = Relay(0, waiting, metrics, catalog, client, channel)
     endpoints = Endpoints(
         catalog, admission, relay, metrics, callers=RelayCallers(Authenticator()), shield=Shield(), plan=plan,
-        client_ips=ClientIps(()), prepared=PreparedEndpoints(),
+        client_ips=ClientIps(()), prepared=AnyMethod(),
         responders={"sync": SyncCalls(waiting, admission.queue, relay.ends.append)},
     )  # fmt: skip
 
