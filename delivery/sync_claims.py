@@ -30,9 +30,13 @@ SWEPT_AT_ONCE = 500
 _SHARDS = ", ".join(str(shard) for shard in SYNC_SHARDS)
 _LEASE = f"make_interval(secs => {LATE_SECONDS + LEASE_MARGIN_SECONDS} + coalesce(target.timeout_seconds, 0))"
 
+_IS_PAUSED = "state.paused_until > now() AND (target.has_breaker OR state.pause_reason <> 'breaker')"
+_IS_TRIPPED = "state.breaker <> 'closed' AND target.has_breaker"
+_RATE = "target.rate_amount::float8 / target.rate_window_seconds"
+
 # 1. candidate: the longest due of each shard, locked, as long as their callers wait.
 # 2. room: what each of their targets takes besides what is under way, NULL for any number.
-# 3. claimed: found again by place (ctid), which the lock keeps still.
+# 3. claimed: found again by place (ctid), which the lock keeps still. What is sent counts for the target's rate (GCRA).
 CLAIM = f"""
 WITH candidate AS MATERIALIZED (
     SELECT found.*
@@ -46,20 +50,24 @@ WITH candidate AS MATERIALIZED (
         LIMIT %b::bigint
         FOR UPDATE SKIP LOCKED
     ) AS found
+), wanted AS (
+    SELECT DISTINCT target_id FROM candidate
 ), room AS MATERIALIZED (
-    SELECT target.id AS target_id, CASE
-        WHEN NOT target.is_enabled OR state.paused_until > now() THEN 0
+    SELECT target.id AS target_id, {_RATE} AS rate, CASE
+        WHEN NOT target.is_enabled OR {_IS_PAUSED} THEN 0
         ELSE least(
-            CASE WHEN state.breaker <> 'closed' THEN 1 END - busy.sends,
-            target.max_in_flight - busy.sends
+            CASE WHEN {_IS_TRIPPED} THEN 1 END - busy.sends,
+            target.max_in_flight - busy.sends,
+            floor(1e-6 + greatest(1, target.rate_amount / target.rate_window_seconds)
+                - extract(epoch FROM greatest(state.tat - now(), interval '0'))::float8 * {_RATE})
         ) END AS places
-    FROM (SELECT DISTINCT target_id FROM candidate) AS wanted
+    FROM wanted
     JOIN catalog_target AS target ON target.id = wanted.target_id
     LEFT JOIN deliveries_targetstate AS state ON state.target_id = target.id
     CROSS JOIN LATERAL (
         SELECT count(*) AS sends FROM deliveries_live
         WHERE deliveries_live.target_id = target.id AND deliveries_live.state = '{DeliveryState.SENDING}'
-            AND (target.max_in_flight IS NOT NULL OR state.breaker <> 'closed')
+            AND (target.max_in_flight IS NOT NULL OR {_IS_TRIPPED})
     ) AS busy
 ), sized AS (
     SELECT candidate.*, row_number() OVER (ORDER BY due_at, id) AS place_in_line,
@@ -79,6 +87,14 @@ WITH candidate AS MATERIALIZED (
     RETURNING delivery.id, delivery.request_id, delivery.target_id, delivery.shard, delivery.attempt_count,
         delivery.replay_count, delivery.body_bytes, delivery.revision, {TARGET_VERSION} AS target_version, target.url,
         due.has_room
+), paid AS (
+    UPDATE deliveries_targetstate AS state
+    SET tat = greatest(state.tat, now()) + taken.count * make_interval(secs => 1 / taken.rate)
+    FROM (
+        SELECT target_id, rate, count(*) FROM claimed JOIN room USING (target_id)
+        WHERE has_room AND rate IS NOT NULL GROUP BY target_id, rate
+    ) AS taken
+    WHERE state.target_id = taken.target_id
 )
 SELECT claimed.id, claimed.request_id, claimed.target_id, claimed.shard, claimed.attempt_count, claimed.replay_count,
     claimed.body_bytes, claimed.revision, claimed.target_version, coalesce(claimed.url, ''), claimed.has_room,

@@ -247,6 +247,20 @@ async def test_as_many_at_once_as_the_target_takes(
     assert len(receiver.calls) == 2
 
 
+async def test_as_many_a_second_as_the_target_takes(
+    queue: Queue, receiver: Receiver, answer: WorkSync, heard: Heard
+) -> None:
+    target = await queue.target(f"{receiver.url}/in")
+    await queue.sql("UPDATE catalog_target SET rate_amount = 2, rate_window_seconds = 1000")
+    await queue.sql("INSERT INTO deliveries_targetstate (target_id) VALUES (%s) ON CONFLICT DO NOTHING", target.id)
+    await answer()
+    for expected in (200, 0):  # the window is long: the next place comes in 500 s
+        await accept(queue, target)
+        reply = await heard()
+        assert (reply.status, reply.fault) == (expected, "" if expected else replies.NO_ROOM)
+    assert len(receiver.calls) == 1
+
+
 async def test_what_nobody_took_in_time_is_never_sent(queue: Queue, receiver: Receiver, answer: WorkSync) -> None:
     target = await queue.target(f"{receiver.url}/in")
     accepted = await accept(queue, target)
