@@ -18,6 +18,7 @@ from celery.platforms import SecurityWarning
 from celery.schedules import crontab
 
 from delivery import settings as delivery_settings
+from delivery.settings import ASYNC
 from relay_contract import logs
 from relay_contract.env import ConfigurationError
 from relay_contract.messages import QUEUE
@@ -48,7 +49,8 @@ app.conf.update(
         "health_check_interval": 10,
         "socket_connect_timeout": 5,
     },
-    task_default_queue=QUEUE,
+    # A process of other lanes hears of no wake-up: nobody posts to that queue.
+    task_default_queue=QUEUE if ASYNC in settings.lanes else f"{QUEUE}-none",
     task_serializer="json",
     accept_content=["json"],
     task_ignore_result=True,

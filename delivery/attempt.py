@@ -36,6 +36,8 @@ class Fault(StrEnum):
     BAD_HEADER = "bad_header"
     SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 (a code): the signing secret does not open with our master key
     TARGET_DELETED = "target_deleted"
+    NO_ROOM = "no_room"  # of a sync delivery whose target takes nothing at the moment
+    ANSWER_TOO_LARGE = "answer_too_large"  # of a sync delivery: the caller would get a part of it
     PAYLOAD_EXPIRED = "payload_expired"
     EXPIRED = "expired"  # its time was over before it could be sent
     MAPPING_FAILED = "mapping_failed"
@@ -59,6 +61,26 @@ class Destination:
 
 
 @dataclass(frozen=True, slots=True)
+class Manner:
+    """How a request is put, and how much of its answer is read."""
+
+    method: str = "POST"
+    query: str = ""  # raw, added to that of the target's URL
+    max_answer_bytes: int = MAX_RESPONSE_BYTES
+    keeps_answer: bool = False
+
+    def url(self, target: URL) -> URL:
+        """Where the request goes. Raises ValueError for a query that no URL takes."""
+        if not self.query:
+            return target
+        return URL(f"{target}{'&' if target.raw_query_string else '?'}{self.query}", encoded=True)
+
+
+POSTED = Manner()
+"""Of deliveries that nobody waits for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A delivery that this process may send until its lease ends. `claim_id` is the fence for the result."""
 
@@ -79,6 +101,15 @@ class Claim:
     target_version: int
     is_watched: bool = False  # a success would change the target's state
     is_paced: bool = False  # others may wait for this one's end
+    manner: Manner = POSTED
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """All of an answer."""
+
+    headers: tuple[tuple[bytes, bytes], ...]  # as sent
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +123,7 @@ class Answer:
     retry_after: str | None = None  # the header's text
     excerpt: bytes = b""  # at most MAX_EXCERPT_BYTES
     is_cut: bool = False  # the excerpt is not the whole answer
+    whole: Whole | None = None  # where the claim's manner keeps it, and it is not too large
 
 
 def request_headers(claim: Claim, destination: Destination, body: bytes, timestamp: int) -> dict[str, str]:

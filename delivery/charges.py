@@ -22,6 +22,7 @@ _OURS = frozenset(
         Fault.CLIENT_CERTIFICATE_UNUSABLE,
         Fault.LEASES_LOST,
         Fault.WORKER_STOPPED,
+        Fault.NO_ROOM,
         Fault.INTERNAL_ERROR,
     }
 )

@@ -1,8 +1,10 @@
 """The worker's figures as a page of Prometheus text (exposition format 0.0.4). Reads counters, keeps none."""
 
 import asyncio
+from collections.abc import Callable
 
 from delivery.drain import Drainer
+from delivery.sync_lane import SyncLane
 
 READ_SECONDS = 5.0
 LOOPBACK = "127.0.0.1"  # the figures are for the machine's own collector
@@ -44,14 +46,38 @@ def page(drainer: Drainer) -> str:
     return "\n".join(lines) + "\n"
 
 
-async def serve(port: int, drainer: Drainer) -> asyncio.Server:
+def sync_page(lane: SyncLane) -> str:
+    """The same of the sync lane."""
+    figures = lane.figures
+    lines = [
+        "# TYPE relay_delivery_sync_attempts_total counter",
+        *(f'relay_delivery_sync_attempts_total{{outcome="{key}"}} {n}' for key, n in sorted(figures.outcomes.items())),
+        "# TYPE relay_delivery_sync_faults_total counter",
+        *(f'relay_delivery_sync_faults_total{{fault="{key}"}} {n}' for key, n in sorted(figures.faults.items())),
+        "# TYPE relay_delivery_sync_claims_total counter",
+        f"relay_delivery_sync_claims_total {figures.claims}",
+        "# TYPE relay_delivery_sync_fences_lost_total counter",
+        f"relay_delivery_sync_fences_lost_total {lane.fences_lost}",
+        "# TYPE relay_delivery_sync_unheard_total counter",
+        f"relay_delivery_sync_unheard_total {figures.unheard}",
+        "# TYPE relay_delivery_sync_swept_total counter",
+        *(f'relay_delivery_sync_swept_total{{reason="{key}"}} {n}' for key, n in sorted(figures.swept.items())),
+        "# TYPE relay_delivery_sync_channel_failures_total counter",
+        f"relay_delivery_sync_channel_failures_total {lane.channel_failures}",
+        "# TYPE relay_delivery_sync_in_flight gauge",
+        f"relay_delivery_sync_in_flight {figures.in_flight}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+async def serve(port: int, read: Callable[[], str]) -> asyncio.Server:
     """Answer every request on the loopback port with the page, and close. Raises OSError when the port is taken."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(READ_SECONDS):
                 await reader.readuntil(b"\r\n\r\n")
-                body = page(drainer).encode()
+                body = read().encode()
                 writer.write(
                     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
                     b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)

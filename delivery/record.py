@@ -152,9 +152,15 @@ def given_back(claim: Claim, answer: Answer) -> Result:
 class Recorder:
     """Gathers results and writes them. What waits here is bounded by what the drainer lets be in flight."""
 
-    def __init__(self, connection: Connection, on_recorded: Callable[[Sequence[Result]], None]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        on_recorded: Callable[[Sequence[Result]], None],
+        linger_seconds: float = LINGER_SECONDS,
+    ) -> None:
         self._connection = connection
         self._on_recorded = on_recorded
+        self._linger_seconds = linger_seconds
         self._outage = Outage("record")
         self._waiting: list[Result] = []
         self._has_some = asyncio.Event()
@@ -173,9 +179,10 @@ class Recorder:
         """Write until cancelled. While Postgres is away results wait, and are written when it is back."""
         while True:
             await self._has_some.wait()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LINGER_SECONDS):
-                    await self._has_many.wait()
+            if self._linger_seconds:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._linger_seconds):
+                        await self._has_many.wait()
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
             if not self._waiting:
                 self._has_some.clear()

@@ -11,17 +11,23 @@ import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
 
 import uvloop
 
+from delivery import metrics
 from delivery.claims import Claims
 from delivery.contents import Contents
 from delivery.database import ONE_PLAN, Connection
 from delivery.destinations import Destinations
 from delivery.drain import RECORD_SECONDS, Drainer
 from delivery.metrics import serve
+from delivery.reply_channel import ReplyChannel
 from delivery.sender import Sender
-from delivery.settings import Settings
+from delivery.settings import ASYNC, SYNC, Settings
+from delivery.sync_answers import Answers
+from delivery.sync_claims import SyncClaims
+from delivery.sync_lane import SyncLane
 from delivery.wakes import Wakes
 from relay_contract.sealing import Sealer
 
@@ -40,7 +46,7 @@ class Resident:
         self._settings = settings
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._ready: Future[tuple[asyncio.AbstractEventLoop, Drainer]] = Future()
+        self._ready: Future[tuple[asyncio.AbstractEventLoop, Lanes]] = Future()
 
     def start(self) -> None:
         """Start the thread, unless it runs."""
@@ -53,16 +59,17 @@ class Resident:
     def drain(self, shard: int) -> None:
         """Have the shard drained, and return when nothing of it is due or in flight, or at shutdown."""
         self.start()
-        loop, drainer = self._ready.result(START_SECONDS)
-        if not loop.is_closed():  # as at the very end of a shutdown: what is due is another worker's now
-            asyncio.run_coroutine_threadsafe(drainer.drain(shard), loop).result()
+        loop, lanes = self._ready.result(START_SECONDS)
+        # A closed one is that of the very end of a shutdown: what is due is another worker's now.
+        if lanes.drainer is not None and not loop.is_closed():
+            asyncio.run_coroutine_threadsafe(lanes.drainer.drain(shard), loop).result()
 
     def stop(self) -> None:
         """Ask for the end: nothing more is claimed. Returns at once, so a signal handler may call it."""
         if self._ready.done() and not self._ready.exception():
-            loop, drainer = self._ready.result()
+            loop, lanes = self._ready.result()
             if not loop.is_closed():
-                loop.call_soon_threadsafe(drainer.stop)
+                loop.call_soon_threadsafe(lanes.stop)
 
     def join(self) -> None:
         """Wait for the end asked for by `stop`: the grace for what is in flight, and a little to record it."""
@@ -82,14 +89,53 @@ class Resident:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolver"))
-        async with open_drainer(self._settings) as drainer:
-            self._ready.set_result((loop, drainer))
-            await drainer.run(self._settings.grace_seconds)
+        async with open_lanes(self._settings) as lanes:
+            self._ready.set_result((loop, lanes))
+            await lanes.run(self._settings.grace_seconds)
+
+
+class Lanes(NamedTuple):
+    """What a process delivers; at least one of them."""
+
+    drainer: Drainer | None
+    sync: SyncLane | None
+
+    async def run(self, grace_seconds: float) -> None:
+        """All of them until `stop`. Raises when one died: the others end as well."""
+        async with asyncio.TaskGroup() as group:
+            for lane in self._lanes():
+                group.create_task(lane.run(grace_seconds))
+
+    def stop(self) -> None:
+        """Ask all of them to end."""
+        for lane in self._lanes():
+            lane.stop()
+
+    def _lanes(self) -> list[Drainer | SyncLane]:
+        return [lane for lane in self if lane is not None]
+
+    def page(self) -> str:
+        """Their figures."""
+        drained = metrics.page(self.drainer) if self.drainer is not None else ""
+        return drained + (metrics.sync_page(self.sync) if self.sync is not None else "")
+
+
+@asynccontextmanager
+async def open_lanes(settings: Settings) -> AsyncIterator[Lanes]:
+    """What the process is to deliver, and the metrics page if there is to be one. Raises OSError for a taken port."""
+    async with AsyncExitStack() as stack:
+        lanes = Lanes(
+            await stack.enter_async_context(open_drainer(settings)) if ASYNC in settings.lanes else None,
+            await stack.enter_async_context(open_sync_lane(settings)) if SYNC in settings.lanes else None,
+        )
+        if settings.metrics_port:
+            await stack.enter_async_context(await serve(settings.metrics_port, lanes.page))
+        yield lanes
 
 
 @asynccontextmanager
 async def open_drainer(settings: Settings) -> AsyncIterator[Drainer]:
-    """A drainer with its connections, and the metrics page if there is to be one. Raises OSError for a taken port."""
+    """A drainer with its connections."""
     async with AsyncExitStack() as stack:
         url, names = settings.database_url, ("contents", "record", "scan", "pace")
         claim = Connection(url, "claim", ONE_PLAN)
@@ -112,6 +158,27 @@ async def open_drainer(settings: Settings) -> AsyncIterator[Drainer]:
             in_flight=settings.in_flight,
             in_flight_per_target=settings.in_flight_per_target,
         )
-        if settings.metrics_port:
-            await stack.enter_async_context(await serve(settings.metrics_port, drainer))
         yield drainer
+
+
+@asynccontextmanager
+async def open_sync_lane(settings: Settings) -> AsyncIterator[SyncLane]:
+    """The lane of sync deliveries with connections of its own, so that no backlog of others is before it."""
+    async with AsyncExitStack() as stack:
+        names = ("sync-claim", "sync-record", "sync-answers", "sync-sweep")
+        claim, record, answers, sweep = [Connection(settings.database_url, name) for name in names]
+        for connection in (claim, record, answers, sweep):
+            stack.push_async_callback(connection.close)
+        channel = ReplyChannel(settings.redis_url)
+        stack.push_async_callback(channel.close)
+        sender = Sender(settings.egress_allow)
+        stack.push_async_callback(sender.close)
+        yield SyncLane(
+            claims=SyncClaims(claim, Destinations(Sealer(*settings.master_keys), claim), Contents(claim)),
+            sender=sender,
+            answers=Answers(answers),
+            channel=channel,
+            record_connection=record,
+            sweep_connection=sweep,
+            in_flight=settings.sync_in_flight,
+        )

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import aiohttp
 
 from delivery import attempt, faults
-from delivery.attempt import MAX_EXCERPT_BYTES, MAX_RESPONSE_BYTES, Answer, Claim, Destination, Fault
+from delivery.attempt import MAX_EXCERPT_BYTES, Answer, Claim, Destination, Fault, Manner, Whole
 from relay_contract import headers, logs, netguard
 
 logger = logging.getLogger(__name__)
@@ -48,14 +48,14 @@ class Sender:
         await self._session.close()
 
     async def send(self, claim: Claim) -> Answer:
-        """Post the request to its target once. Never raises but for cancellation: what goes wrong is in the answer."""
+        """Put the request to its target once. Never raises but for cancellation: what goes wrong is in the answer."""
         started_at, clock = datetime.now(UTC), time.perf_counter()
         destination, body = claim.destination, claim.body
         if isinstance(destination, Fault):
             return Answer(started_at, 0, None, destination)
         if body is None:
             return Answer(started_at, 0, None, Fault.PAYLOAD_EXPIRED)
-        reading = _Reading()
+        reading = _Reading(claim.manner)
         fault: Fault | None = None
         try:
             async with asyncio.timeout(destination.timeout_seconds):
@@ -73,17 +73,22 @@ class Sender:
             retry_after=reading.retry_after,
             excerpt=bytes(reading.body[:MAX_EXCERPT_BYTES]),
             is_cut=reading.has_more or len(reading.body) > MAX_EXCERPT_BYTES,
+            whole=reading.whole(),
         )
 
     async def _post(self, destination: Destination, sent: dict[str, str], body: bytes, reading: "_Reading") -> None:
         data = body if len(body) <= MAX_IN_ONE_WRITE_BYTES else io.BytesIO(body)
-        async with self._session.post(destination.url, data=data, headers=sent, allow_redirects=False) as response:
+        manner = reading.manner
+        async with self._session.request(
+            manner.method, manner.url(destination.url), data=data, headers=sent, allow_redirects=False
+        ) as response:
             reading.status = response.status
             reading.has_more = True
+            reading.headers = response.raw_headers
             reading.retry_after = response.headers.get(headers.RETRY_AFTER)
             while chunk := await response.content.readany():
                 reading.body += chunk
-                if len(reading.body) > MAX_RESPONSE_BYTES:
+                if len(reading.body) > manner.max_answer_bytes:
                     response.close()  # not released: the rest of the answer would have to be read first
                     return
             reading.has_more = False
@@ -92,10 +97,18 @@ class Sender:
 class _Reading:
     """What has been read of an answer so far; it outlives a deadline that strikes in the middle."""
 
-    __slots__ = ("body", "has_more", "retry_after", "status")
+    __slots__ = ("body", "has_more", "headers", "manner", "retry_after", "status")
 
-    def __init__(self) -> None:
+    def __init__(self, manner: Manner) -> None:
+        self.manner = manner
+        self.headers: tuple[tuple[bytes, bytes], ...] = ()
         self.status: int | None = None
         self.retry_after: str | None = None
         self.body = bytearray()
         self.has_more = False
+
+    def whole(self) -> Whole | None:
+        """All of it, where somebody wants that."""
+        if not self.manner.keeps_answer or self.status is None or self.has_more:
+            return None
+        return Whole(self.headers, bytes(self.body))

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from relay_contract.env import Env
 from relay_contract.netguard import Network
 
+ASYNC, SYNC = "async", "sync"
+LANES = (ASYNC, SYNC)
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -17,6 +19,8 @@ class Settings:
     redis_url: str = field(repr=False)
     master_keys: tuple[bytes, ...] = field(repr=False)  # of 32 bytes; open the targets' signing secrets
     egress_allow: tuple[Network, ...]  # networks that targets may be in although they are not public
+    lanes: frozenset[str]  # of LANES: what this process delivers
+    sync_in_flight: int  # sync deliveries at once in one worker process
     in_flight: int  # deliveries at once in one worker process, from claim to recorded result
     in_flight_per_target: int  # of them, to one target
     grace_seconds: float  # what sends in flight get at shutdown before they are given back to the queue
@@ -38,6 +42,8 @@ def read(environ: Mapping[str, str]) -> Settings:
         redis_url=env.url("REDIS_URL", ("redis", "rediss", "unix")),
         master_keys=env.master_keys(),
         egress_allow=env.networks("RELAY_EGRESS_ALLOW"),
+        lanes=frozenset(env.texts("RELAY_DELIVERY_LANES", LANES, LANES)),
+        sync_in_flight=env.integer("RELAY_SYNC_IN_FLIGHT", 128, 1, 4096),
         in_flight=env.integer("RELAY_DELIVERY_IN_FLIGHT", 256, 1, 4096),
         in_flight_per_target=env.integer("RELAY_DELIVERY_IN_FLIGHT_PER_TARGET", 64, 1, 4096),
         grace_seconds=env.seconds("RELAY_DELIVERY_GRACE_SECONDS", 10, 0, 120),

@@ -20,7 +20,7 @@ import ipaddress
 import os
 import re
 import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -71,6 +71,16 @@ class Env:
         if not raw.isprintable():
             return self._wrong(name, raw, "text without control characters", "")
         return raw
+
+    def texts(self, name: str, default: Sequence[str], choices: Sequence[str]) -> tuple[str, ...]:
+        """One or several of `choices`, separated by commas or spaces."""
+        raw = self._raw(name)
+        if raw is None:
+            return tuple(default)
+        parts = tuple(_parts(raw))
+        if not parts or any(part not in choices for part in parts):
+            return self._wrong(name, raw, f"one or several of {', '.join(choices)}", tuple(default))
+        return parts
 
     def integer(self, name: str, default: int | None, minimum: int, maximum: int) -> int:
         """A whole number in decimal digits, `minimum` and `maximum` included."""

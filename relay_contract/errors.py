@@ -312,7 +312,7 @@ class UpstreamTimeout(UpstreamError):
 
 
 class SyncTimeout(UpstreamTimeout):
-    code = "sync_timeout"
+    code, retryable = "sync_timeout", False
     text = "The target did not answer in time. It may still do what was asked: the request id finds what became of it."
 
 

@@ -17,6 +17,7 @@ from aiohttp import web
 from relay_contract.errors import NotFound
 from relay_contract.internal_token import InternalTokens
 from relay_contract.logs import LogStream, log_fields
+from relay_contract.nouns import DeliveryMode
 from relay_contract.sealing import Sealer
 from relay_edge import fan_out
 from relay_edge.access_log import AccessLog
@@ -43,12 +44,14 @@ from relay_edge.prepared import PreparedEndpoints
 from relay_edge.protocols.anthropic_messages import AllowedBetas
 from relay_edge.records import Records
 from relay_edge.relay_callers import RelayCallers
+from relay_edge.replies import Replies
 from relay_edge.reply import request_id_of, send_error
 from relay_edge.resolve import Resolver
 from relay_edge.secret_sources import SecretSources
 from relay_edge.settings import EdgeSettings
 from relay_edge.shield import Shield
 from relay_edge.spill import Spill
+from relay_edge.sync_call import SyncCalls
 from relay_edge.traces import Sampling
 from relay_edge.upstream_pool import UpstreamPool, client_tls
 from relay_edge.vault import Vault
@@ -144,6 +147,7 @@ class Edge:
         )
         self._wakes = Wakes(settings.redis_url, self.metrics)
         self._intake = Intake(settings.database_url, self._wakes, self.metrics)
+        self._replies = Replies(settings.redis_url, settings.database_url, self._wheel, self.metrics)
         access_log = AccessLog(log, self.metrics) if settings.has_access_log else None
         self._call_end = CallEnd(
             self.records,
@@ -196,7 +200,9 @@ class Edge:
             plan=fan_out.plan,
             client_ips=ClientIps(settings.trusted_proxies),
             prepared=PreparedEndpoints(),
-            responders={},
+            responders={
+                DeliveryMode.SYNC.value: SyncCalls(self._replies, self._admission.queue, self.records.request_end)
+            },
             on_ended=access_log,
             body_seconds=settings.body_timeout_seconds,
         )
@@ -243,6 +249,7 @@ class Edge:
             self.records.run(),
             self._sources.run(),
             self._wakes.run(),
+            self._replies.run(),
             self._door.sweep(),
             self._publish_metrics(),
         ]

@@ -3,13 +3,18 @@
 from dataclasses import dataclass
 
 from relay_contract.credits import MICRO, units
+from relay_contract.errors import TargetHeld
 from relay_contract.ids import uuid7
-from relay_contract.intake import DeliveryRow, DeliveryState, shard_of
-from relay_contract.nouns import DeliveryMode, Target
+from relay_contract.intake import STREAM_SHARD, DeliveryRow, DeliveryState, shard_of, sync_shard_of
+from relay_contract.nouns import RESPONSE_MODES, DeliveryMode, Target
+from relay_edge.catalog.snapshot import EndpointRoute
 from relay_edge.relay_call import RelayCall
 
+STREAM_GRACE_SECONDS = 60
+"""What a stream's end gets to be recorded after its last byte."""
+
 _PENDING = DeliveryState.PENDING.value
-_ASYNC = DeliveryMode.ASYNC.value
+_SENDING = DeliveryState.SENDING.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +41,59 @@ class FanOut:
 
 
 def plan(call: RelayCall) -> FanOut:
-    """One delivery for each enabled target."""
-    caller, body_bytes = call.caller, len(call.body)
-    project_id, at, revision = caller.project.id, call.received_at, call.route.line.revision
-    key_mode, key_id = str(caller.mode), None if caller.key is None else caller.key.id
-    size = units(body_bytes)
+    """One delivery for each enabled target. Raises TargetHeld where the one that answers callers is disabled."""
+    answering = response_target(call.route)
     return FanOut(
-        tuple(
-            DeliveryRow(
-                id=uuid7(),
-                request_id=call.request_id,
-                project_id=project_id,
-                target_id=target.id,
-                shard=shard_of(target.id),
-                mode=_ASYNC,
-                is_shadow=False,
-                is_compared=False,
-                key_mode=key_mode,
-                state=_PENDING,
-                revision=revision,
-                created_at=at,
-                expire_seconds=target.expire_seconds,
-                ordering_key=None,
-                body_bytes=body_bytes,
-                credits=size * MICRO,
-                relay_key_id=key_id,
-                units=size,
-            )
-            for target in call.route.targets
-            if target.is_enabled
-        )
+        tuple(_queued(call, target) for target in call.route.targets if target.delivery_mode is DeliveryMode.ASYNC),
+        None if answering is None else _response(call, answering),
+    )
+
+
+def response_target(route: EndpointRoute) -> Target | None:
+    """The enabled target that answers callers; the database allows one. None where nobody is to. Raises TargetHeld
+    where the only one is disabled: an endpoint that answers does not become one that queues by a switch."""
+    for target in route.targets:
+        if target.delivery_mode in RESPONSE_MODES:
+            return target
+    if any(target.delivery_mode in RESPONSE_MODES for target in route.every_target):
+        raise TargetHeld
+    return None
+
+
+def _queued(call: RelayCall, target: Target) -> DeliveryRow:
+    return _row(call, target, shard_of(target.id), _PENDING, target.expire_seconds)
+
+
+def _response(call: RelayCall, target: Target) -> Response:
+    """A sync row expires at the caller's deadline. A stream's is the edge's own from the first, and is nobody's once
+    it has expired: its edge died."""
+    if target.delivery_mode is DeliveryMode.SYNC:
+        row = _row(call, target, sync_shard_of(call.request_id), _PENDING, target.timeout_seconds)
+    else:
+        row = _row(call, target, STREAM_SHARD, _SENDING, target.stream_total_seconds + STREAM_GRACE_SECONDS)
+    return Response(row.mode, target, row)
+
+
+def _row(call: RelayCall, target: Target, shard: int, state: str, expire_seconds: int) -> DeliveryRow:
+    caller, body_bytes = call.caller, len(call.body)
+    size = units(body_bytes)
+    return DeliveryRow(
+        id=uuid7(),
+        request_id=call.request_id,
+        project_id=caller.project.id,
+        target_id=target.id,
+        shard=shard,
+        mode=target.delivery_mode.value,
+        is_shadow=False,
+        is_compared=False,
+        key_mode=caller.mode.value,
+        state=state,
+        revision=call.route.line.revision,
+        created_at=call.received_at,
+        expire_seconds=expire_seconds,
+        ordering_key=None,
+        body_bytes=body_bytes,
+        credits=size * MICRO,
+        relay_key_id=None if caller.key is None else caller.key.id,
+        units=size,
     )

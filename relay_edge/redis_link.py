@@ -31,10 +31,17 @@ class RedisLost(ConnectionError):
 
 
 class RedisLink(asyncio.Protocol):
-    """An open connection. `on_read` is called after each portion of replies, `on_lost` once."""
+    """An open connection. `on_read` is called after each portion of replies, `on_lost` once, `on_message` with what is
+    published on a channel that the connection is subscribed to."""
 
-    def __init__(self, on_read: Callable[[], None], on_lost: Callable[["RedisLink"], None]) -> None:
+    def __init__(
+        self,
+        on_read: Callable[[], None],
+        on_lost: Callable[["RedisLink"], None],
+        on_message: Callable[[bytes], None] | None = None,
+    ) -> None:
         self._on_read = on_read
+        self._on_message = on_message
         self._on_lost = on_lost
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
         self._expected: deque[Callable[[Reply], None] | None] = deque()
@@ -88,6 +95,9 @@ class RedisLink(asyncio.Protocol):
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not _NOTHING:
+                if self._on_message is not None and isinstance(reply, list) and reply[:1] == [b"message"]:
+                    self._on_message(reply[2])
+                    continue
                 resolve = self._expected.popleft()
                 if resolve is not None:
                     resolve(reply)
@@ -106,11 +116,16 @@ class RedisLink(asyncio.Protocol):
         self._on_lost(self)
 
 
-async def connect(url: str, on_read: Callable[[], None], on_lost: Callable[[RedisLink], None]) -> RedisLink:
+async def connect(
+    url: str,
+    on_read: Callable[[], None],
+    on_lost: Callable[[RedisLink], None],
+    on_message: Callable[[bytes], None] | None = None,
+) -> RedisLink:
     """Opens, authenticates and selects the database. Raises OSError (RedisLost included), TimeoutError, ReplyError."""
     options = cast("dict[str, Any]", parse_url(url))  # values of a URL's query are of any type
     async with asyncio.timeout(CONNECT_SECONDS):
-        link = await _open(options, url, on_read, on_lost)
+        link = await _open(options, url, lambda: RedisLink(on_read, on_lost, on_message))
         try:
             await _greet(link, options)
         except BaseException:
@@ -119,14 +134,8 @@ async def connect(url: str, on_read: Callable[[], None], on_lost: Callable[[Redi
     return link
 
 
-async def _open(
-    options: dict[str, Any], url: str, on_read: Callable[[], None], on_lost: Callable[[RedisLink], None]
-) -> RedisLink:
+async def _open(options: dict[str, Any], url: str, make: Callable[[], RedisLink]) -> RedisLink:
     loop = asyncio.get_running_loop()
-
-    def make() -> RedisLink:
-        return RedisLink(on_read, on_lost)
-
     if "path" in options:
         _, link = await loop.create_unix_connection(make, str(options["path"]))
         return link

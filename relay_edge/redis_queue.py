@@ -169,6 +169,11 @@ class RedisQueue:
             self._told.popleft()[1](RedisLost("too many"))
         self.flush_soon()
 
+    def publish(self, channel: bytes, message: bytes) -> None:
+        """Tells whoever listens, where Redis is in charge; else nobody, who then has to look by himself."""
+        if self.is_in_charge:
+            self.tell(command(b"PUBLISH", channel, message), _drop)
+
     def flush_soon(self) -> None:
         """Writes at the end of this loop turn."""
         if not self._is_flush_due:
@@ -321,6 +326,10 @@ class RedisQueue:
         self.problem = None
         self.flush_soon()  # settlements that the last connection left
         return True
+
+
+def _drop(_reply: Reply) -> None:
+    """For what is as good as done when it is written."""
 
 
 def _both(first: Callable[[Reply], None], second: Callable[[Reply], None]) -> Callable[[Reply], None]:

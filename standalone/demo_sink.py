@@ -1,4 +1,4 @@
-"""The demo's receiver of webhooks: shows what arrived, checks its signature, and fails on request.
+"""The demo's receiver of webhooks: shows what arrived, checks its signature, fails or answers on request.
 
 It keeps the last 500 deliveries in memory, 64 KiB of each body; nothing is written. Everything on the page came from
 outside and is escaped. The name `flaky` fails with 500 until it is told to recover, so that the failure queue has
@@ -7,6 +7,7 @@ something to show.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import html
 import re
@@ -27,7 +28,9 @@ SHOWN_BODY_CHARACTERS = 2000
 CLOCK_TOLERANCE_SECONDS = 300  # Standard Webhooks: refuse what is older, it may be a replayed capture
 FAILING_AT_START = frozenset({"flaky"})
 MAX_NAMES = 100  # switches and counters of so many names; more names are shown, not switched
+MAX_DELAY_SECONDS = 120
 
+_SECONDS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3})?", re.ASCII)
 _UNIX_SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 NAME = "{name:[A-Za-z0-9][A-Za-z0-9_.-]{0,62}}"
 
@@ -59,10 +62,27 @@ class Sink:
 
     async def receive(self, request: web.Request) -> web.Response:
         """POST /hooks/{name}: 204 for a good delivery, 401 for a bad signature, 500 while the name fails."""
+        signature, status, _ = await self._take(request, 204)
+        text = {204: None, 500: "told to fail\n"}.get(status, f"{signature}\n")
+        return web.Response(status=status, text=text)
+
+    async def look_up(self, request: web.Request) -> web.Response:
+        """/lookups/{name}: the same, with an answer for whoever waits; `?delay=` says for how many seconds it does."""
+        signature, status, body = await self._take(request, 200)
+        delay = request.query.get("delay", "0")
+        if _SECONDS.fullmatch(delay):
+            await asyncio.sleep(min(float(delay), MAX_DELAY_SECONDS))
+        if status != 200:
+            return web.json_response({"error": "told to fail" if status == 500 else signature}, status=status)
+        found = {"found": request.match_info["name"], "asked": body.decode(errors="replace"), "method": request.method}
+        return web.json_response(found, headers={"X-Sink-Lookup": request.match_info["name"]})
+
+    async def _take(self, request: web.Request, good_status: int) -> tuple[str, int, bytes]:
+        """Keep what arrived; what its signature is worth, what to answer, and its body."""
         name, body = request.match_info["name"], await request.read()
         signature = self._check(request, body)
         is_good = signature in {"verified", "unchecked"}
-        status = (500 if name in self._failing else 204) if is_good else 401
+        status = (500 if name in self._failing else good_status) if is_good else 401
         if name in self._received or len(self._received) < MAX_NAMES:
             self._received[name] += 1
         self._deliveries.append(
@@ -79,8 +99,7 @@ class Sink:
                 body=body[:KEPT_BODY_BYTES].decode(errors="replace"),
             )
         )
-        text = {204: None, 500: "told to fail\n"}.get(status, f"{signature}\n")
-        return web.Response(status=status, text=text)
+        return signature, status, body
 
     async def fail(self, request: web.Request) -> web.StreamResponse:
         """POST /hooks/{name}/fail: answer this name's deliveries with 500 from now on."""
@@ -145,6 +164,7 @@ def application(secret: str | None) -> web.Application:
     app.router.add_get("/", sink.page)
     app.router.add_get("/deliveries", sink.deliveries)
     app.router.add_post(f"/hooks/{NAME}", sink.receive)
+    app.router.add_route("*", f"/lookups/{NAME}", sink.look_up)
     app.router.add_post(f"/hooks/{NAME}/fail", sink.fail)
     app.router.add_post(f"/hooks/{NAME}/recover", sink.recover)
     app.router.add_get("/healthz", _healthz)

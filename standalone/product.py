@@ -217,11 +217,21 @@ def programs(base: Mapping[str, str], options: Options) -> list[Program]:
         Program("edge", [sys.executable, "-m", "relay_edge"], edge_environment, CHECKOUT, edge_grace_seconds),
         Program("control", control, base, CHECKOUT),
         *(
-            Program(name, [*worker, "--hostname", f"{name}@%h"], base, CHECKOUT, worker_grace_seconds)
-            for name in numbered
+            Program(name, [*worker, "--hostname", f"{name}@%h"], _with_lane(base, lane), CHECKOUT, worker_grace_seconds)
+            for name, lane in (*((name, "async") for name in numbered), ("worker-sync", "sync"))
         ),
         Program("schedule", [*celery, "beat", "--loglevel", "WARNING"], base, CHECKOUT),
     ]
+
+
+def _with_lane(base: Mapping[str, str], lane: str) -> dict[str, str]:
+    """A worker of one lane, so that no backlog is before callers who wait. Two of them cannot share a metrics port:
+    that of the sync lane is the next one."""
+    port = base.get("RELAY_WORKER_METRICS_PORT", "").strip()
+    own = {"RELAY_DELIVERY_LANES": lane}
+    if lane == "sync" and port.isdigit() and int(port):
+        own["RELAY_WORKER_METRICS_PORT"] = str(int(port) + 1)
+    return {**base, **own}
 
 
 def credentials(options: Options, secrets: Secrets) -> Credentials:
@@ -260,6 +270,10 @@ Relay is ready.
   # one call, delivered to three targets; one of them fails, is retried, and ends in the failure queue
   curl {options.edge_url}/r/{DEMO_PROJECT}/v1/events -H "Authorization: Bearer $RELAY_KEY" \\
     -H 'Content-Type: application/json' -d '{{"type":"order.created","order":42}}'
+
+  # the same, and the answer of one target is the caller's
+  curl -i {options.edge_url}/r/{DEMO_PROJECT}/v1/lookup -H "Authorization: Bearer $RELAY_KEY" \\
+    -H 'Content-Type: application/json' -d '{{"customer":42}}'
 
 Ctrl-C stops everything; the data stays in {_relative(options.home)}.
 """

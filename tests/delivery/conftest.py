@@ -10,12 +10,14 @@ import pytest_asyncio
 
 from delivery import settings as delivery_settings
 from delivery.drain import Drainer
-from delivery.resident import open_drainer
+from delivery.resident import Lanes, open_lanes
 from delivery.settings import Settings
+from delivery.sync_lane import SyncLane
 from tests.delivery.queue import Queue
 from tests.delivery.receiver import Receiver
 
 Work = Callable[..., Awaitable[Drainer]]
+WorkSync = Callable[..., Awaitable[SyncLane]]
 
 
 def settings_for(database_url: str, redis_url: str, **changes: str) -> Settings:
@@ -43,15 +45,37 @@ async def work(database_url: str, redis_url: str) -> AsyncIterator[Work]:
     async with AsyncExitStack() as stack:
 
         async def start(grace_seconds: float = 0, **changes: Any) -> Drainer:
-            settings = settings_for(database_url, changes.pop("redis_url", redis_url), **changes)
-            drainer = await stack.enter_async_context(open_drainer(settings))
-            running = asyncio.create_task(drainer.run(grace_seconds))
-
-            async def end() -> None:
-                drainer.stop()
-                await running
-
-            stack.push_async_callback(end)
-            return drainer
+            url = changes.pop("redis_url", redis_url)
+            settings = settings_for(database_url, url, RELAY_DELIVERY_LANES="async", **changes)
+            lanes = await _started(stack, settings, grace_seconds)
+            assert lanes.drainer is not None
+            return lanes.drainer
 
         yield start
+
+
+@pytest_asyncio.fixture
+async def answer(database_url: str, redis_url: str) -> AsyncIterator[WorkSync]:
+    """The same with a sync lane."""
+    async with AsyncExitStack() as stack:
+
+        async def start(grace_seconds: float = 0, **changes: Any) -> SyncLane:
+            url = changes.pop("redis_url", redis_url)
+            settings = settings_for(database_url, url, RELAY_DELIVERY_LANES="sync", **changes)
+            lanes = await _started(stack, settings, grace_seconds)
+            assert lanes.sync is not None
+            return lanes.sync
+
+        yield start
+
+
+async def _started(stack: AsyncExitStack, settings: Settings, grace_seconds: float) -> Lanes:
+    lanes = await stack.enter_async_context(open_lanes(settings))
+    running = asyncio.create_task(lanes.run(grace_seconds))
+
+    async def end() -> None:
+        lanes.stop()
+        await running
+
+    stack.push_async_callback(end)
+    return lanes

@@ -161,8 +161,12 @@ class Queue:
             *intake.arrays(intake.PayloadRow, payloads),
             *intake.arrays(intake.DeliveryRow, deliveries),
         ]
-        await self._connection.execute(intake.INSERT_BATCH, arrays)
+        await self.insert(arrays)
         return accepted
+
+    async def insert(self, arrays: list[Any]) -> None:
+        """Rows as the edge commits them."""
+        await self._connection.execute(intake.INSERT_BATCH, arrays)
 
     async def accept_one(self, target: Target, **keywords: Any) -> UUID:
         """One call for one target; the delivery's id."""

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -128,3 +129,22 @@ def test_root_is_not_warned_of_pickles_that_nobody_takes() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "superuser" not in done.stderr
+
+
+def test_a_process_of_the_sync_lane_alone_hears_of_no_wake_ups() -> None:
+    both = delivery_settings.read(REQUIRED)
+    assert (both.lanes, both.sync_in_flight) == ({"async", "sync"}, 128)
+    sync = delivery_settings.read(REQUIRED | {"RELAY_DELIVERY_LANES": "sync"})
+    assert sync.lanes == {"sync"}
+    ask = "from delivery.app import app; print(app.conf.task_default_queue)"
+    done = subprocess.run(
+        [sys.executable, "-c", ask], capture_output=True, text=True, check=True, timeout=60,
+        env={**os.environ, "RELAY_DELIVERY_LANES": "sync"},
+    )  # fmt: skip
+    assert done.stdout.strip() not in {"", QUEUE}
+
+
+@pytest.mark.parametrize("wrong", [{"RELAY_DELIVERY_LANES": "sync,fast"}, {"RELAY_SYNC_IN_FLIGHT": "0"}])
+def test_a_lane_that_could_deliver_nothing_is_refused(wrong: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError):
+        delivery_settings.read(REQUIRED | wrong)

@@ -150,14 +150,6 @@ async def test_what_cannot_be_sent_any_more_is_dead(queue: Queue, receiver: Rece
     assert receiver.calls == []
 
 
-async def test_a_disabled_target_gets_what_was_accepted_before(queue: Queue, receiver: Receiver, work: Work) -> None:
-    target = await queue.target(receiver.url + "/in")
-    delivery = await queue.accept_one(target)
-    await queue.sql("UPDATE catalog_target SET is_enabled = false")
-    await work()
-    await queue.until(delivery, "delivered")
-
-
 async def test_a_hanging_target_holds_its_own_slots_only(queue: Queue, receiver: Receiver, work: Work) -> None:
     receiver.hold("/hung")
     hung = await queue.target(f"{receiver.url}/hung")

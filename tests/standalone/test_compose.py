@@ -10,7 +10,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent.parent
 TEXT = (ROOT / "compose.yaml").read_text(encoding="utf-8")
 SERVICES: dict[str, Any] = yaml.safe_load(TEXT)["services"]
-OURS = {"migrate", "control", "edge", "worker", "schedule"}
+OURS = {"migrate", "control", "edge", "worker", "worker-sync", "schedule"}
 
 
 def test_it_has_every_process_of_the_product() -> None:

@@ -136,10 +136,10 @@ def check(product: Product, receiver: Receiver, slug: str, ids: set[str]) -> Non
 
 def test_kill_9_of_a_worker(product: Product, receiver: Receiver) -> None:
     prepare(product, receiver, "worker")
-    victim = one(product, "delivery.app worker")
+    victim = one(product, "--hostname worker1@")
     ids = asyncio.run(call_steadily(product, "worker", 16, lambda: os.kill(victim, signal.SIGKILL)))
     check(product, receiver, "worker", ids)
-    wait_for(lambda: len(product.processes("delivery.app worker")) == 2, "the worker to be restarted")
+    wait_for(lambda: len(product.processes("--hostname worker1@")) == 1, "the worker to be restarted")
 
 
 def test_kill_9_of_an_edge_process(product: Product, receiver: Receiver) -> None:

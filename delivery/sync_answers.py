@@ -1,0 +1,89 @@
+"""What an answer means for a sync delivery and for its caller, and where answers are kept. The meaning is pure.
+
+An answer is an answer: whatever its status says, the caller has it and knows what to make of it. Only 5xx count as a
+target's failure. No answer is no reason to ask again, since nobody knows what the first call did.
+"""
+
+import asyncio
+import json
+
+from delivery import outcome
+from delivery.attempt import Answer, Claim, Fault
+from delivery.database import Connection
+from delivery.outcome import Dead, Delivered
+from relay_contract.intake import DeadReason
+from relay_contract.replies import Reply, as_object, passed
+
+KEEP = """
+INSERT INTO deliveries_answer (delivery_id, request_id, status, headers, body, is_cut, duration_ms, at)
+VALUES (%b, %b, %b::int, %t::jsonb, %b, false, %b::int, now()) ON CONFLICT DO NOTHING
+RETURNING delivery_id
+"""
+
+_REASONS = {
+    **outcome.DEAD_AT_ONCE,
+    Fault.NO_ROOM: DeadReason.NO_ROOM,
+    Fault.WORKER_STOPPED: DeadReason.UNKNOWN_OUTCOME,
+}
+
+
+def checked(answer: Answer) -> Answer:
+    """The answer, with a fault where the caller cannot be given all of it."""
+    if answer.fault is not None:
+        return answer
+    if answer.whole is None:
+        return _failed(answer, Fault.ANSWER_TOO_LARGE)
+    if passed(answer.whole.headers) is None:
+        return _failed(answer, Fault.RESPONSE_HEADER_TOO_LARGE)
+    return answer
+
+
+def judge(answer: Answer) -> Delivered | Dead:
+    """What becomes of the delivery."""
+    if answer.fault is not None:
+        return Dead(_REASONS.get(answer.fault, DeadReason.ATTEMPTS_EXHAUSTED))
+    if answer.status is None:
+        raise ValueError("an answer has a status or a fault")
+    return Delivered() if answer.status < 500 else Dead(DeadReason.ATTEMPTS_EXHAUSTED)
+
+
+def reply_of(claim: Claim, answer: Answer) -> Reply:
+    """What the caller is told of a checked answer."""
+    if answer.fault is not None or answer.whole is None or answer.status is None:
+        return Reply(claim.request_id, 0, fault=str(answer.fault))
+    return Reply(claim.request_id, answer.status, passed(answer.whole.headers) or (), answer.whole.body)
+
+
+def _failed(answer: Answer, fault: Fault) -> Answer:
+    return Answer(
+        answer.started_at,
+        answer.duration_ms,
+        answer.status,
+        fault,
+        answer.retry_after,
+        answer.excerpt,
+        answer.is_cut,
+    )
+
+
+class Answers:
+    """Keeps answers through its own connection; for any number of tasks."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._turn = asyncio.Lock()
+
+    async def keep(self, claim: Claim, reply: Reply, duration_ms: int) -> None:
+        """Once for each delivery, for whoever asks for it later. Raises DatabaseAway."""
+        async with self._turn:
+            await self._connection.rows(
+                KEEP,
+                (
+                    claim.delivery_id,
+                    claim.request_id,
+                    reply.status,
+                    json.dumps(as_object(reply.lines)),
+                    reply.body,
+                    duration_ms,
+                ),
+            )

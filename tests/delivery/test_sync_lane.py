@@ -1,0 +1,342 @@
+"""Deliveries whose callers wait: sent once, recorded, and told to the edge that waits."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+import redis.asyncio
+
+from delivery.attempt import Answer, Fault
+from delivery.outcome import Dead, Delivered
+from delivery.sync_answers import judge
+from relay_contract import intake, replies
+from relay_contract.credits import MICRO
+from relay_contract.intake import DeadReason
+from relay_contract.redis import keys
+from relay_contract.replies import Reply
+from tests import intake_rows
+from tests.delivery.conftest import Work, WorkSync
+from tests.delivery.queue import ENDPOINT_ID, PROJECT_ID, Accepted, Queue, Target, until
+from tests.delivery.receiver import Receiver, drip, reset, status, then_close
+
+EDGE = "0123456789abcdef"
+HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
+BROKEN = {"connection_reset": reset, "response_broken_off": then_close(HALF)}
+PAUSE = """INSERT INTO deliveries_targetstate (target_id, paused_until)
+    SELECT id, now() + interval '1 min' FROM catalog_target
+    ON CONFLICT (target_id) DO UPDATE SET paused_until = excluded.paused_until"""
+
+Heard = Callable[[], Awaitable[Reply]]
+
+
+async def accept(
+    queue: Queue, target: Target, *, expire_seconds: int = 30, body: bytes = b"{}", **request: Any
+) -> Accepted:
+    """What the edge commits for a sync target alone."""
+    row = intake_rows.request_row(project_id=PROJECT_ID, endpoint_id=ENDPOINT_ID, body_bytes=len(body), **request)
+    delivery = intake_rows.delivery_row(
+        request_id=row.id, project_id=PROJECT_ID, target_id=target.id, mode="sync", body_bytes=len(body),
+        shard=intake.sync_shard_of(row.id), expire_seconds=expire_seconds, credits=MICRO, units=1,
+    )  # fmt: skip
+    arrays = [
+        *intake.arrays(intake.RequestRow, [row]),
+        *intake.arrays(intake.PayloadRow, [intake.PayloadRow(row.id, row.received_at, body)]),
+        *intake.arrays(intake.DeliveryRow, [delivery]),
+    ]
+    await queue.insert(arrays)
+    return Accepted(row.id, (delivery.id,))
+
+
+@pytest_asyncio.fixture
+async def heard(redis_url: str) -> AsyncIterator[Heard]:
+    """What an edge hears on its channels, message by message."""
+    client = redis.asyncio.Redis.from_url(redis_url)
+    async with client, client.pubsub(ignore_subscribe_messages=True) as channel:
+        await channel.subscribe(keys.reply(EDGE), keys.REPLY_ALL)
+        await channel.get_message(timeout=5)  # the subscription is confirmed
+
+        async def next_one() -> Reply:
+            async with asyncio.timeout(20):
+                while True:
+                    message = await channel.get_message(ignore_subscribe_messages=True, timeout=1)
+                    if message is not None:
+                        return replies.decode(message["data"])
+
+        yield next_one
+
+
+async def announce(redis_url: str, request_id: UUID) -> None:
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        await client.publish(keys.SYNC_WAKE, replies.encode_call(EDGE, request_id))
+
+
+async def test_the_targets_own_answer_is_told_and_recorded(
+    queue: Queue, receiver: Receiver, answer: WorkSync, heard: Heard, redis_url: str
+) -> None:
+    receiver.plans["/in?b=2&a=%20x"] = [status(418, "X-Own: yes", "Set-Cookie: a=b", body=b"\0\xffshort")]
+    target = await queue.target(f"{receiver.url}/in", headers={"X-Static": "1"})
+    lane = await answer()
+    accepted = await accept(queue, target, query="b=2&a=%20x", headers=json.dumps({"x-caller": "me"}), body=b"ask")
+    await announce(redis_url, accepted.request_id)
+    reply = await heard()
+    assert (reply.request_id, reply.status, reply.body) == (accepted.request_id, 418, b"\0\xffshort")
+    assert ("X-Own", "yes") in reply.lines
+    assert "set-cookie" not in {name.lower() for name, _ in reply.lines}
+    [call] = receiver.calls
+    assert (call.body, call.headers["x-static"], call.headers["x-caller"]) == (b"ask", "1", "me")
+    assert call.headers["webhook-signature"].startswith("v1,")
+    [delivery_id] = accepted.deliveries
+    row = await queue.until(delivery_id, "delivered")
+    assert (row["last_status"], row["attempt_count"], row["mode"]) == (418, 1, "sync")
+    assert await queue.charges(delivery_id) == [(0, "hold", MICRO), (0, "settle", MICRO)]
+    assert await queue.sql("SELECT 1 FROM deliveries_answer") == []
+    assert lane.figures.outcomes["delivered"] == 1
+
+
+@pytest.mark.parametrize("fault", list(BROKEN))
+async def test_a_target_that_gives_no_answer_is_not_asked_again(
+    queue: Queue, receiver: Receiver, answer: WorkSync, heard: Heard, fault: str
+) -> None:
+    receiver.plans["/in"] = [BROKEN[fault]]
+    target = await queue.target(f"{receiver.url}/in", schedule=(0, 0, 0))
+    await answer()
+    accepted = await accept(queue, target)
+    reply = await heard()
+    assert (reply.status, reply.fault) == (0, fault)
+    row = await queue.until(accepted.deliveries[0], "dead")
+    assert (row["dead_reason"], row["last_error"]) == ("attempts_exhausted", fault)
+    assert len(receiver.calls) == 1
+    assert (await queue.charges(accepted.deliveries[0]))[1][1] == "settle"
+
+
+async def test_an_answer_that_is_too_large_is_none(
+    queue: Queue, receiver: Receiver, answer: WorkSync, heard: Heard, redis_url: str
+) -> None:
+    largest = status(200, body=b"x" * replies.MAX_ANSWER_BYTES)
+    receiver.plans["/in"] = [largest, status(200, body=b"x" * (replies.MAX_ANSWER_BYTES + 1))]
+    target = await queue.target(f"{receiver.url}/in")
+    await answer()
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        accepted = await accept(queue, target)
+        reply = await heard()
+        assert (reply.status, reply.is_elsewhere, reply.body) == (200, True, b"")
+        stored = await client.get(keys.answer(str(accepted.request_id)))
+        assert stored == b"x" * replies.MAX_ANSWER_BYTES
+        assert 0 < await client.pttl(keys.answer(str(accepted.request_id))) <= keys.ANSWER_TTL_MS
+        await accept(queue, target)
+        reply = await heard()
+        assert (reply.status, reply.fault) == (0, "answer_too_large")
+
+
+async def test_three_hundred_headers_are_no_answer(
+    queue: Queue, receiver: Receiver, answer: WorkSync, heard: Heard
+) -> None:
+    many, large = (f"X-{n}: y" for n in range(300)), (f"X-{n}: {'y' * 8000}" for n in range(5))
+    receiver.plans["/in"] = [status(200, *many), status(200, *large)]
+    target = await queue.target(f"{receiver.url}/in")
+    await answer()
+    await accept(queue, target)
+    assert (await heard()).fault == "invalid_response"  # the client's own limit
+    await accept(queue, target)
+    assert (await heard()).fault == "response_header_too_large"
+
+
+async def test_a_dripping_answer_ends_a_little_after_its_caller_left(
+    queue: Queue, receiver: Receiver, answer: WorkSync, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("delivery.sync_claims.LATE_SECONDS", 0)
+    receiver.plans["/in"] = [drip]
+    target = await queue.target(f"{receiver.url}/in", timeout_seconds=1)
+    await answer()
+    accepted = await accept(queue, target, expire_seconds=1)
+    assert (await heard()).fault == "timeout"
+    row = await queue.until(accepted.deliveries[0], "dead")
+    assert (row["last_error"], row["last_status"]) == ("timeout", 200)
+
+
+async def test_an_answer_that_comes_late_is_on_record(
+    queue: Queue, receiver: Receiver, answer: WorkSync, redis_url: str
+) -> None:
+    receiver.hold("/in")
+    target = await queue.target(f"{receiver.url}/in", timeout_seconds=1)
+    await answer()
+    accepted = await accept(queue, target, expire_seconds=1)
+    await receiver.until("/in", 1)
+
+    async def has_expired() -> bool:
+        [row] = await queue.sql("SELECT expires_at < now() AS late FROM deliveries_live")
+        return bool(row["late"])
+
+    await until(has_expired)
+    receiver.release("/in")
+    row = await queue.until(accepted.deliveries[0], "delivered")
+    assert row["last_status"] == 200
+    assert len(receiver.calls) == 1
+
+
+async def test_an_answer_that_nobody_hears_lies_in_postgres(queue: Queue, receiver: Receiver, answer: WorkSync) -> None:
+    receiver.plans["/in"] = [status(201, "X-Two: a", "x-two: b", body=b"kept")]
+    target = await queue.target(f"{receiver.url}/in")
+    lane = await answer(redis_url="redis://127.0.0.1:1/0")  # nobody listens there
+    accepted = await accept(queue, target)
+
+    async def is_kept() -> bool:
+        return bool(await queue.sql("SELECT 1 FROM deliveries_answer"))
+
+    await until(is_kept)
+    [row] = await queue.sql("SELECT * FROM deliveries_answer")
+    assert (row["request_id"], row["delivery_id"]) == (accepted.request_id, accepted.deliveries[0])
+    assert (row["status"], bytes(row["body"]), row["is_cut"]) == (201, b"kept", False)
+    assert row["headers"]["x-two"] == "a, b"
+    assert lane.figures.unheard == 1
+
+
+@pytest.mark.parametrize("over", [0, 1])
+async def test_a_key_keeps_the_answer_for_whoever_sends_it_again(
+    queue: Queue, receiver: Receiver, answer: WorkSync, heard: Heard, over: int
+) -> None:
+    size = replies.MAX_KEPT_BYTES + over
+    receiver.plans["/in"] = [status(200, body=b"x" * size)]
+    target = await queue.target(f"{receiver.url}/in")
+    await answer()
+    await accept(queue, target, idempotency_key="once")
+    assert (await heard()).status == 200
+    rows = await queue.sql("SELECT length(body) AS size FROM deliveries_answer")
+    assert [row["size"] for row in rows] == ([] if over else [size])
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        "UPDATE catalog_target SET is_enabled = false",
+        PAUSE,
+    ],
+)
+async def test_a_target_without_room_is_not_waited_for(
+    queue: Queue, receiver: Receiver, answer: WorkSync, heard: Heard, trouble: str
+) -> None:
+    target = await queue.target(f"{receiver.url}/in")
+    await queue.sql(trouble)
+    await answer()
+    accepted = await accept(queue, target)
+    assert (await heard()).fault == replies.NO_ROOM
+    row = await queue.until(accepted.deliveries[0], "dead")
+    assert row["dead_reason"] == "no_room"
+    assert await queue.charges(accepted.deliveries[0]) == [(0, "hold", MICRO), (0, "release", MICRO)]
+    assert receiver.calls == []
+
+
+async def test_as_many_at_once_as_the_target_takes(
+    queue: Queue, receiver: Receiver, answer: WorkSync, heard: Heard
+) -> None:
+    receiver.hold("/in")
+    target = await queue.target(f"{receiver.url}/in")
+    await queue.sql("UPDATE catalog_target SET max_in_flight = 2")
+    for _ in range(3):
+        await accept(queue, target)
+    await answer()
+    assert (await heard()).fault == replies.NO_ROOM
+    await receiver.until("/in", 2)
+    receiver.release("/in")
+    assert {(await heard()).status, (await heard()).status} == {200}
+    assert len(receiver.calls) == 2
+
+
+async def test_as_many_a_second_as_the_target_takes(
+    queue: Queue, receiver: Receiver, answer: WorkSync, heard: Heard
+) -> None:
+    target = await queue.target(f"{receiver.url}/in")
+    await queue.sql("UPDATE catalog_target SET rate_amount = 2, rate_window_seconds = 1000")
+    await queue.sql("INSERT INTO deliveries_targetstate (target_id) VALUES (%s) ON CONFLICT DO NOTHING", target.id)
+    await answer()
+    for expected in (200, 0):  # the window is long: the next place comes in 500 s
+        await accept(queue, target)
+        reply = await heard()
+        assert (reply.status, reply.fault) == (expected, "" if expected else replies.NO_ROOM)
+    assert len(receiver.calls) == 1
+
+
+async def test_what_nobody_took_in_time_is_never_sent(queue: Queue, receiver: Receiver, answer: WorkSync) -> None:
+    target = await queue.target(f"{receiver.url}/in")
+    accepted = await accept(queue, target)
+    await queue.sql("UPDATE deliveries_live SET expires_at = now() - interval '1 ms'")
+    lane = await answer()
+    row = await queue.until(accepted.deliveries[0], "dead", attempts=0)
+    assert row["dead_reason"] == "no_answer_in_time"
+    assert await queue.charges(accepted.deliveries[0]) == [(0, "hold", MICRO), (0, "release", MICRO)]
+    assert receiver.calls == []
+    assert lane.figures.swept["no_answer_in_time"] == 1
+
+
+async def test_what_a_worker_died_with_is_never_sent_again(queue: Queue, receiver: Receiver, answer: WorkSync) -> None:
+    target = await queue.target(f"{receiver.url}/in")
+    accepted = await accept(queue, target)
+    [delivery_id] = accepted.deliveries
+    await queue.sql(
+        "UPDATE deliveries_live SET state = 'sending', claim_id = %s, attempt_count = 1,"
+        " next_attempt_at = now() - interval '1 ms'", accepted.request_id,
+    )  # fmt: skip
+    lane = await answer()
+    row = await queue.until(delivery_id, "dead")
+    assert (row["dead_reason"], row["attempt_count"]) == ("unknown_outcome", 1)
+    [attempt] = await queue.attempts(delivery_id)
+    assert (attempt["outcome"], attempt["number"], attempt["url"]) == ("lease_lost", 1, f"{receiver.url}/in")
+    assert await queue.charges(delivery_id) == [(0, "hold", MICRO), (0, "release", MICRO)]
+    assert receiver.calls == []
+    assert lane.figures.swept["unknown_outcome"] == 1
+
+
+async def test_a_worker_that_ends_gives_up_what_it_sends_and_says_so(
+    queue: Queue, receiver: Receiver, answer: WorkSync, heard: Heard
+) -> None:
+    receiver.hold("/in")
+    target = await queue.target(f"{receiver.url}/in")
+    lane = await answer(grace_seconds=0)
+    accepted = await accept(queue, target)
+    await receiver.until("/in", 1)
+    lane.stop()
+    assert (await heard()).fault == "worker_stopped"
+    row = await queue.until(accepted.deliveries[0], "dead")
+    assert row["dead_reason"] == "unknown_outcome"
+
+
+async def test_neither_lane_takes_the_others(
+    queue: Queue, receiver: Receiver, answer: WorkSync, work: Work, heard: Heard
+) -> None:
+    receiver.hold("/async")
+    slow, quick = await queue.target(f"{receiver.url}/async"), await queue.target(f"{receiver.url}/sync")
+    await queue.accept(slow, calls=300)
+    await work(RELAY_DELIVERY_IN_FLIGHT="4")
+    await receiver.until("/async", 4)
+    await answer()
+    await accept(queue, quick)
+    assert (await heard()).status == 200
+    assert len(receiver.at("/sync")) == 1
+    receiver.release("/async")
+
+
+async def test_a_deleted_target_answers_at_once(
+    queue: Queue, receiver: Receiver, answer: WorkSync, heard: Heard
+) -> None:
+    target = await queue.target(f"{receiver.url}/in")
+    await accept(queue, target)
+    await queue.sql("DELETE FROM catalog_targetsecret")
+    await queue.sql("DELETE FROM catalog_target")
+    await answer()
+    assert (await heard()).fault == "target_deleted"
+
+
+def test_any_answer_is_one_but_for_the_targets_own_failures() -> None:
+    base = Answer(intake_rows.request_row().received_at, 1, 200, None)
+    for code in (200, 204, 302, 404, 410, 429, 499):
+        assert judge(replace(base, status=code)) == Delivered()
+    for code in (500, 503, 599):
+        assert judge(replace(base, status=code)) == Dead(DeadReason.ATTEMPTS_EXHAUSTED)
+    assert judge(replace(base, fault=Fault.TIMEOUT)) == Dead(DeadReason.ATTEMPTS_EXHAUSTED)
+    assert judge(replace(base, fault=Fault.NO_ROOM)) == Dead(DeadReason.NO_ROOM)
+    assert judge(replace(base, fault=Fault.ADDRESS_REFUSED)) == Dead(DeadReason.ADDRESS_REFUSED)
