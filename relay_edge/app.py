@@ -17,6 +17,7 @@ from aiohttp import web
 from relay_contract.errors import NotFound
 from relay_contract.internal_token import InternalTokens
 from relay_contract.logs import LogStream, log_fields
+from relay_contract.nouns import DeliveryMode
 from relay_contract.sealing import Sealer
 from relay_edge import fan_out
 from relay_edge.access_log import AccessLog
@@ -39,6 +40,7 @@ from relay_edge.idempotency import Idempotency
 from relay_edge.inference import Inference
 from relay_edge.intake import Intake
 from relay_edge.metrics import Metrics, SharedFiles, resident_bytes
+from relay_edge.pings import Pings
 from relay_edge.prepared import PreparedEndpoints
 from relay_edge.protocols.anthropic_messages import AllowedBetas
 from relay_edge.records import Records
@@ -49,6 +51,8 @@ from relay_edge.secret_sources import SecretSources
 from relay_edge.settings import EdgeSettings
 from relay_edge.shield import Shield
 from relay_edge.spill import Spill
+from relay_edge.stream_call import StreamCalls
+from relay_edge.target_requests import TargetRequests
 from relay_edge.traces import Sampling
 from relay_edge.upstream_pool import UpstreamPool, client_tls
 from relay_edge.vault import Vault
@@ -196,7 +200,11 @@ class Edge:
             plan=fan_out.plan,
             client_ips=ClientIps(settings.trusted_proxies),
             prepared=PreparedEndpoints(),
-            responders={},
+            responders={
+                DeliveryMode.STREAM.value: StreamCalls(
+                    TargetRequests(self._pool, sealer), Pings(self._wheel), self.records.request_end
+                ),
+            },
             on_ended=access_log,
             body_seconds=settings.body_timeout_seconds,
         )
