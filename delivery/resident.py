@@ -14,12 +14,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import uvloop
 
+from delivery import stream_ends
 from delivery.claims import Claims
 from delivery.contents import Contents
 from delivery.database import Connection
 from delivery.destinations import Destinations
 from delivery.drain import RECORD_SECONDS, Drainer
 from delivery.metrics import serve
+from delivery.rounds import rounds
 from delivery.sender import Sender
 from delivery.settings import Settings
 from delivery.wakes import Wakes
@@ -111,6 +113,9 @@ async def open_drainer(settings: Settings) -> AsyncIterator[Drainer]:
             in_flight=settings.in_flight,
             in_flight_per_target=settings.in_flight_per_target,
         )
+        beside = Connection(settings.database_url, "rounds")
+        stack.push_async_callback(beside.close)
+        await stack.enter_async_context(rounds(beside, (stream_ends.fold,)))
         if settings.metrics_port:
             await stack.enter_async_context(await serve(settings.metrics_port, drainer))
         yield drainer

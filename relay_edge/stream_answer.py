@@ -5,7 +5,6 @@ from inside the connection's read callback.
 """
 
 import time
-from enum import StrEnum
 
 from aiohttp import web
 
@@ -16,27 +15,11 @@ from relay_contract.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from relay_contract.traffic import CloseReason
 from relay_edge.streaming import CallerStream
 from relay_edge.upstream import Failure, Head, UpstreamConnection
 
 FIRST_REFUSAL = 400
-
-
-class CloseReason(StrEnum):
-    """Why there is no more of a stream."""
-
-    COMPLETE = "complete"
-    REFUSED = "refused"  # complete too, with a 4xx or 5xx of the target's
-    CALLER_LEFT = "caller_left"
-    TARGET_CUT = "target_cut"  # the target's connection ended before its answer did, or it spoke no HTTP
-    TARGET_TIMEOUT = "target_timeout"  # no head in time
-    IDLE_TIMEOUT = "idle_timeout"
-    TOTAL_TIMEOUT = "total_timeout"
-    BYTE_CAP = "byte_cap"
-    UNREACHABLE = "unreachable"
-    ADDRESS_REFUSED = "address_refused"
-    SHUTDOWN = "shutdown"  # of the relay's process
-    RELAY_ERROR = "relay_error"
 
 
 _TEXTS = {

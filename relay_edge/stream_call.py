@@ -17,13 +17,13 @@ from aiohttp import web
 
 from relay_contract.errors import EndpointMisconfigured, RelayError
 from relay_contract.logs import log_fields
-from relay_contract.traffic import RequestEndRow
+from relay_contract.traffic import CloseReason, RequestEndRow
 from relay_edge.fan_out import FanOut, Response
 from relay_edge.passed_headers import TARGET_NAMES
 from relay_edge.pings import Pings
 from relay_edge.relay_call import RelayCall
 from relay_edge.reservation import Reservation
-from relay_edge.stream_answer import CloseReason, StreamAnswer
+from relay_edge.stream_answer import StreamAnswer
 from relay_edge.streaming import RELAYED, CallerStream
 from relay_edge.target_requests import PreparedTarget, TargetRequests, TargetUnusableError, packed
 
