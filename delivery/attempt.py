@@ -72,6 +72,8 @@ class Claim:
     body_bytes: int  # what it counts for in memory
     revision: int  # of the line's configuration
     target_version: int
+    is_shadow: bool = False
+    is_compared: bool = False  # its answer is kept, for `delivery/compare.py`
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ class Answer:
     retry_after: str | None = None  # the header's text
     excerpt: bytes = b""  # at most MAX_EXCERPT_BYTES
     is_cut: bool = False  # the excerpt is not the whole answer
+    kept: bytes = b""  # of a delivery that is compared: at most MAX_RESPONSE_BYTES
+    is_kept_cut: bool = False  # and it is not the whole answer
 
 
 def request_headers(claim: Claim, destination: Destination, body: bytes, timestamp: int) -> dict[str, str]:
@@ -100,6 +104,8 @@ def request_headers(claim: Claim, destination: Destination, body: bytes, timesta
     sent.update(signing.signature_headers(keys, str(claim.request_id), timestamp, body))
     sent[headers.DELIVERY_ID] = str(claim.delivery_id)
     sent[headers.ATTEMPT] = str(claim.number)
+    if claim.is_shadow:
+        sent[headers.SHADOW] = "1"
     if claim.replay:
         sent[headers.REPLAY] = str(claim.replay)
     return sent

@@ -68,7 +68,8 @@ WITH candidate AS MATERIALIZED (
     WHERE delivery.ctid = due.place
     RETURNING delivery.id, delivery.request_id, delivery.target_id, delivery.shard, delivery.attempt_count,
         delivery.replay_count, delivery.body_bytes, due.old_state, due.due_at, {REVISION} AS revision,
-        {TARGET_VERSION} AS target_version, target.url, target.timeout_seconds
+        {TARGET_VERSION} AS target_version, target.url, target.timeout_seconds, delivery.is_shadow,
+        delivery.is_compared
 ), lost AS (
     INSERT INTO deliveries_attempt (id, delivery_id, number, replay, outcome, started_at, duration_ms, url, error,
         revision, target_version, response_body, is_response_cut)
@@ -81,7 +82,8 @@ WITH candidate AS MATERIALIZED (
     FROM claimed WHERE old_state = '{DeliveryState.SENDING}'
 )
 SELECT id, request_id, target_id, shard, attempt_count, replay_count, body_bytes,
-    old_state = '{DeliveryState.SENDING}', revision, target_version, coalesce(url, '')
+    old_state = '{DeliveryState.SENDING}', revision, target_version, coalesce(url, ''), is_shadow,
+    is_compared
 FROM claimed
 """  # noqa: S608 (constants of the contract)
 
@@ -157,6 +159,8 @@ class _Claimed(NamedTuple):
     revision: int
     target_version: int | None  # None: the target was deleted
     url: str
+    is_shadow: bool
+    is_compared: bool
 
 
 def _claim(claim_id: UUID, row: _Claimed, destination: Destination | Fault, content: Content) -> Claim:
@@ -180,6 +184,8 @@ def _claim(claim_id: UUID, row: _Claimed, destination: Destination | Fault, cont
         destination=destination,
         revision=row.revision,
         target_version=row.target_version or 0,
+        is_shadow=row.is_shadow,
+        is_compared=row.is_compared,
     )
 
 

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import uvloop
 
-from delivery import stream_ends
+from delivery import compare, stream_ends
 from delivery.claims import Claims
 from delivery.contents import Contents
 from delivery.database import Connection
@@ -115,7 +115,7 @@ async def open_drainer(settings: Settings) -> AsyncIterator[Drainer]:
         )
         beside = Connection(settings.database_url, "rounds")
         stack.push_async_callback(beside.close)
-        await stack.enter_async_context(rounds(beside, (stream_ends.fold,)))
+        await stack.enter_async_context(rounds(beside, (stream_ends.fold, compare.compare_due)))
         if settings.metrics_port:
             await stack.enter_async_context(await serve(settings.metrics_port, drainer))
         yield drainer

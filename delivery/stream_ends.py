@@ -80,6 +80,13 @@ closed AS (
     FROM gone
     ON CONFLICT DO NOTHING
 ),
+compared AS (
+    INSERT INTO deliveries_comparedanswer
+        (delivery_id, request_id, target_id, is_shadow, revision, status, body, is_cut, duration_ms, at)
+    SELECT id, request_id, target_id, is_shadow, revision, status, NULL, false, duration_ms, now()
+    FROM gone WHERE is_compared
+    ON CONFLICT DO NOTHING
+),
 kept AS (
     INSERT INTO deliveries_attempt (id, delivery_id, number, replay, outcome, started_at, duration_ms, first_byte_ms,
         url, status, error, revision, target_version, response_body, is_response_cut)

@@ -27,10 +27,6 @@ NOT_OFFERED: dict[type[models.Model], frozenset[str]] = {
     ),
     Target: frozenset(
         {
-            "role",
-            "sample_permyriad",
-            "compares_with",
-            "compare_ignore",
             "conditions",
             "mapping",
             "answer_mapping",
