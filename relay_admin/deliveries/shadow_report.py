@@ -1,6 +1,6 @@
 """How a shadow's answers compare with its sibling's, over a window: figures, never rows of other projects.
 
-Bounded: MAX_WINDOW back, MOST comparisons, the newest ones; differences of the newest MOST_LOOKED_INTO. One index range.
+Bounded: MAX_WINDOW back, the newest MOST comparisons, differences of the newest MOST_LOOKED_INTO. One index range.
 """
 
 from dataclasses import dataclass
