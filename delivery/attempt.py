@@ -101,6 +101,8 @@ class Claim:
     target_version: int
     is_watched: bool = False  # a success would change the target's state
     is_paced: bool = False  # others may wait for this one's end
+    is_shadow: bool = False
+    is_compared: bool = False  # its answer is kept, for `delivery/compare.py`
     manner: Manner = POSTED
 
 
@@ -124,6 +126,8 @@ class Answer:
     excerpt: bytes = b""  # at most MAX_EXCERPT_BYTES
     is_cut: bool = False  # the excerpt is not the whole answer
     whole: Whole | None = None  # where the claim's manner keeps it, and it is not too large
+    kept: bytes = b""  # of a delivery that is compared: at most MAX_RESPONSE_BYTES
+    is_kept_cut: bool = False  # and it is not the whole answer
 
 
 def request_headers(claim: Claim, destination: Destination, body: bytes, timestamp: int) -> dict[str, str]:
@@ -139,6 +143,8 @@ def request_headers(claim: Claim, destination: Destination, body: bytes, timesta
     sent.update(signing.signature_headers(keys, str(claim.request_id), timestamp, body))
     sent[headers.DELIVERY_ID] = str(claim.delivery_id)
     sent[headers.ATTEMPT] = str(claim.number)
+    if claim.is_shadow:
+        sent[headers.SHADOW] = "1"
     if claim.replay:
         sent[headers.REPLAY] = str(claim.replay)
     return sent

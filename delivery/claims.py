@@ -109,7 +109,7 @@ room AS MATERIALIZED (
     RETURNING delivery.id, delivery.request_id, delivery.target_id, delivery.shard, delivery.attempt_count,
         delivery.replay_count, delivery.body_bytes, due.old_state = '{_SENDING}' AS is_lost, due.revision,
         due.version, due.url, due.expires_at <= now() AS is_expired, due.is_watched,
-        due.needs_lock OR due.is_stuck AS is_paced
+        due.needs_lock OR due.is_stuck AS is_paced, delivery.is_shadow, delivery.is_compared
 ), parked AS (
     UPDATE deliveries_live AS delivery
     SET state = verdict.becomes, claim_id = NULL, deferral_count = delivery.deferral_count + 1,
@@ -129,10 +129,10 @@ room AS MATERIALIZED (
     FROM due WHERE rate IS NOT NULL AND old_state <> '{_SENDING}' GROUP BY target_id
 ), charged AS ({limits.PAY})
 SELECT id, request_id, target_id, shard, attempt_count, replay_count, body_bytes, is_lost, revision, version,
-    coalesce(url, ''), is_expired, is_watched, is_paced, 'take' AS becomes, 1 AS count
+    coalesce(url, ''), is_expired, is_watched, is_paced, is_shadow, is_compared, 'take' AS becomes, 1 AS count
 FROM claimed
 UNION ALL
-SELECT NULL, NULL, target_id, 0, 0, 0, 0, false, 0, NULL, '', false, false, false, becomes, count(*)
+SELECT NULL, NULL, target_id, 0, 0, 0, 0, false, 0, NULL, '', false, false, false, false, false, becomes, count(*)
 FROM verdict WHERE becomes NOT IN ('take', 'later') GROUP BY target_id, becomes
 """  # noqa: S608 (constants of the contract)
 
@@ -255,6 +255,8 @@ class _Claimed(NamedTuple):
     is_expired: bool
     is_watched: bool
     is_paced: bool
+    is_shadow: bool
+    is_compared: bool
     becomes: str
     deliveries: int
 
@@ -284,6 +286,8 @@ def _claim(claim_id: UUID, row: _Claimed, destination: Destination | Fault, cont
         target_version=row.target_version or 0,
         is_watched=row.is_watched,
         is_paced=row.is_paced,
+        is_shadow=row.is_shadow,
+        is_compared=row.is_compared,
     )
 
 

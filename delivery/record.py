@@ -53,6 +53,8 @@ _FIELDS = (
     ("dead_reason", "text"),
     ("is_contact", "boolean"),
     ("closes_as", "text"),
+    ("kept", "bytea"),
+    ("is_kept_cut", "boolean"),
 )
 _NAMES = ", ".join(name for name, _ in _FIELDS)
 _ARRAYS = ", ".join(f"%b::{kind}[]" for _, kind in _FIELDS)
@@ -85,7 +87,7 @@ gone AS (
     WHERE live.id = result.delivery_id AND live.claim_id = result.claim_id AND result.wait_seconds IS NULL
     RETURNING {_LIVE}, result.state, result.status AS last_status, result.error AS last_error, result.dead_reason,
         result.duration_ms, live.was_contacted OR result.is_contact AS was_contacted, result.closes_as,
-        result.claim_id
+        result.claim_id, result.kept, result.is_kept_cut
 ),
 finished AS (
     INSERT INTO deliveries_finished ({_MOVED}, state, last_status, last_error, dead_reason, duration_ms, was_contacted,
@@ -100,6 +102,13 @@ closed AS (
             ELSE '{charges.RELEASE}' END,
         request_id, project_id, target_id, key_mode, credits, {UNITS_SQL}
     FROM gone
+    ON CONFLICT DO NOTHING
+),
+compared AS (
+    INSERT INTO deliveries_comparedanswer
+        (delivery_id, request_id, target_id, is_shadow, revision, status, body, is_cut, duration_ms, at)
+    SELECT id, request_id, target_id, is_shadow, revision, last_status, kept, is_kept_cut, duration_ms, now()
+    FROM gone WHERE is_compared
     ON CONFLICT DO NOTHING
 ),
 kept AS (
@@ -256,6 +265,8 @@ def columns_of(batch: Sequence[Result]) -> list[list[object]]:
             result.dead_reason or "",
             charges.is_contact(result.answer),
             charges.closes_as(result.answer),
+            result.answer.kept,
+            result.answer.is_kept_cut,
         )
         for result in batch
     ]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import uvloop
 
-from delivery import metrics
+from delivery import compare, metrics, stream_ends
 from delivery.claims import Claims
 from delivery.contents import Contents
 from delivery.database import ONE_PLAN, Connection
@@ -23,6 +23,7 @@ from delivery.destinations import Destinations
 from delivery.drain import RECORD_SECONDS, Drainer
 from delivery.metrics import serve
 from delivery.reply_channel import ReplyChannel
+from delivery.rounds import rounds
 from delivery.sender import Sender
 from delivery.settings import ASYNC, SYNC, Settings
 from delivery.sync_answers import Answers
@@ -158,6 +159,9 @@ async def open_drainer(settings: Settings) -> AsyncIterator[Drainer]:
             in_flight=settings.in_flight,
             in_flight_per_target=settings.in_flight_per_target,
         )
+        beside = Connection(settings.database_url, "rounds")
+        stack.push_async_callback(beside.close)
+        await stack.enter_async_context(rounds(beside, (stream_ends.fold, compare.compare_due)))
         yield drainer
 
 

@@ -74,6 +74,8 @@ class Sender:
             excerpt=bytes(reading.body[:MAX_EXCERPT_BYTES]),
             is_cut=reading.has_more or len(reading.body) > MAX_EXCERPT_BYTES,
             whole=reading.whole(),
+            kept=bytes(reading.body[:MAX_RESPONSE_BYTES]) if claim.is_compared else b"",
+            is_kept_cut=reading.has_more,
         )
 
     async def _post(self, destination: Destination, sent: dict[str, str], body: bytes, reading: "_Reading") -> None:

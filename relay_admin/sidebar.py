@@ -135,6 +135,13 @@ UNFOLD: dict[str, Any] = {
                     "catalog.target",
                     "Where an endpoint's calls are delivered, how often they are tried, and how they are signed.",
                 ),
+                _page(
+                    "Shadow report",
+                    "compare_arrows",
+                    "shadows",
+                    "How the answers of shadow targets compare with those of the targets they copy.",
+                    "deliveries.view_delivery",
+                ),
             ),
             _group(
                 "Inference",

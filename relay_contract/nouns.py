@@ -52,7 +52,7 @@ class DeliveryMode(StrEnum):
 RESPONSE_MODES = (DeliveryMode.SYNC, DeliveryMode.STREAM)
 """Modes in which the target's answer is the caller's. One enabled target of an endpoint may have one of them."""
 
-OFFERED_MODES: tuple[DeliveryMode, ...] = (DeliveryMode.ASYNC, DeliveryMode.SYNC)
+OFFERED_MODES: tuple[DeliveryMode, ...] = (DeliveryMode.ASYNC, DeliveryMode.SYNC, DeliveryMode.STREAM)
 """What forms and catalog documents let an operator choose. Storage and edges know every mode."""
 
 

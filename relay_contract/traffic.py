@@ -153,6 +153,23 @@ class BreakerEventRow:
     open_ms: int  # until it is tried again; 0 where that is not the matter
 
 
+class CloseReason(StrEnum):
+    """Why there is no more of a stream (`RequestEndRow.close_reason`)."""
+
+    COMPLETE = "complete"
+    REFUSED = "refused"  # complete too, with a 4xx or 5xx of the target's
+    CALLER_LEFT = "caller_left"
+    TARGET_CUT = "target_cut"  # the target's connection ended before its answer did, or it spoke no HTTP
+    TARGET_TIMEOUT = "target_timeout"  # no head in time
+    IDLE_TIMEOUT = "idle_timeout"
+    TOTAL_TIMEOUT = "total_timeout"
+    BYTE_CAP = "byte_cap"
+    UNREACHABLE = "unreachable"
+    ADDRESS_REFUSED = "address_refused"
+    SHUTDOWN = "shutdown"  # of the relay's process
+    RELAY_ERROR = "relay_error"
+
+
 @dataclass(frozen=True, slots=True)
 class RequestEndRow:
     """What the caller of a sync or stream target got in the end. Never dropped: streams are settled by it."""

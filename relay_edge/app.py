@@ -40,6 +40,7 @@ from relay_edge.idempotency import Idempotency
 from relay_edge.inference import Inference
 from relay_edge.intake import Intake
 from relay_edge.metrics import Metrics, SharedFiles, resident_bytes
+from relay_edge.pings import Pings
 from relay_edge.prepared import PreparedEndpoints
 from relay_edge.protocols.anthropic_messages import AllowedBetas
 from relay_edge.records import Records
@@ -52,6 +53,8 @@ from relay_edge.settings import EdgeSettings
 from relay_edge.shield import Shield
 from relay_edge.spill import Spill
 from relay_edge.sync_call import SyncCalls
+from relay_edge.stream_call import StreamCalls
+from relay_edge.target_requests import TargetRequests
 from relay_edge.traces import Sampling
 from relay_edge.upstream_pool import UpstreamPool, client_tls
 from relay_edge.vault import Vault
@@ -201,7 +204,10 @@ class Edge:
             client_ips=ClientIps(settings.trusted_proxies),
             prepared=PreparedEndpoints(),
             responders={
-                DeliveryMode.SYNC.value: SyncCalls(self._replies, self._admission.queue, self.records.request_end)
+                DeliveryMode.SYNC.value: SyncCalls(self._replies, self._admission.queue, self.records.request_end),
+                DeliveryMode.STREAM.value: StreamCalls(
+                    TargetRequests(self._pool, sealer), Pings(self._wheel), self.records.request_end
+                ),
             },
             on_ended=access_log,
             body_seconds=settings.body_timeout_seconds,

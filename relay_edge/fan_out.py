@@ -6,9 +6,10 @@ from relay_contract.credits import MICRO, units
 from relay_contract.errors import TargetHeld
 from relay_contract.ids import uuid7
 from relay_contract.intake import STREAM_SHARD, DeliveryRow, DeliveryState, shard_of, sync_shard_of
-from relay_contract.nouns import RESPONSE_MODES, DeliveryMode, Target
+from relay_contract.nouns import RESPONSE_MODES, DeliveryMode, Target, TargetRole
 from relay_edge.catalog.snapshot import EndpointRoute
 from relay_edge.relay_call import RelayCall
+from relay_edge.shadows import compared, is_sampled
 
 STREAM_GRACE_SECONDS = 60
 """What a stream's end gets to be recorded after its last byte."""
@@ -41,11 +42,14 @@ class FanOut:
 
 
 def plan(call: RelayCall) -> FanOut:
-    """One delivery for each enabled target. Raises TargetHeld where the one that answers callers is disabled."""
+    """One delivery for each enabled target, of shadows for those that are to have a copy of this call. Raises
+    TargetHeld where the one that answers callers is disabled."""
     answering = response_target(call.route)
+    chosen = [target for target in call.route.targets if is_sampled(target, call.request_id)]
+    compares = compared(chosen)
     return FanOut(
-        tuple(_queued(call, target) for target in call.route.targets if target.delivery_mode is DeliveryMode.ASYNC),
-        None if answering is None else _response(call, answering),
+        tuple(_queued(call, target, compares) for target in chosen if target.delivery_mode is DeliveryMode.ASYNC),
+        None if answering is None else _response(call, answering, compares),
     )
 
 
@@ -60,21 +64,24 @@ def response_target(route: EndpointRoute) -> Target | None:
     return None
 
 
-def _queued(call: RelayCall, target: Target) -> DeliveryRow:
-    return _row(call, target, shard_of(target.id), _PENDING, target.expire_seconds)
+def _queued(call: RelayCall, target: Target, compares: frozenset[str]) -> DeliveryRow:
+    return _row(call, target, compares, shard_of(target.id), _PENDING, target.expire_seconds)
 
 
-def _response(call: RelayCall, target: Target) -> Response:
+def _response(call: RelayCall, target: Target, compares: frozenset[str]) -> Response:
     """A sync row expires at the caller's deadline. A stream's is the edge's own from the first, and is nobody's once
     it has expired: its edge died."""
     if target.delivery_mode is DeliveryMode.SYNC:
-        row = _row(call, target, sync_shard_of(call.request_id), _PENDING, target.timeout_seconds)
+        row = _row(call, target, compares, sync_shard_of(call.request_id), _PENDING, target.timeout_seconds)
     else:
-        row = _row(call, target, STREAM_SHARD, _SENDING, target.stream_total_seconds + STREAM_GRACE_SECONDS)
+        seconds = target.stream_total_seconds + STREAM_GRACE_SECONDS
+        row = _row(call, target, compares, STREAM_SHARD, _SENDING, seconds)
     return Response(row.mode, target, row)
 
 
-def _row(call: RelayCall, target: Target, shard: int, state: str, expire_seconds: int) -> DeliveryRow:
+def _row(  # noqa: PLR0917
+    call: RelayCall, target: Target, compares: frozenset[str], shard: int, state: str, expire_seconds: int
+) -> DeliveryRow:
     caller, body_bytes = call.caller, len(call.body)
     size = units(body_bytes)
     return DeliveryRow(
@@ -84,8 +91,8 @@ def _row(call: RelayCall, target: Target, shard: int, state: str, expire_seconds
         target_id=target.id,
         shard=shard,
         mode=target.delivery_mode.value,
-        is_shadow=False,
-        is_compared=False,
+        is_shadow=target.role is TargetRole.SHADOW,
+        is_compared=target.name in compares,
         key_mode=caller.mode.value,
         state=state,
         revision=call.route.line.revision,

@@ -135,6 +135,11 @@ class CallerStream:
         """Whether the caller has a head, were it only a ping's: from then on no status and no header can be told."""
         return bool(self._framing)
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether the caller's connection is full, so that the host is not read on."""
+        return self._drain is not None
+
     # --- the host's side ---
 
     def on_start(self, connection: UpstreamConnection) -> None:

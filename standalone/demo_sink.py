@@ -27,10 +27,13 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 SHOWN_BODY_CHARACTERS = 2000
 CLOCK_TOLERANCE_SECONDS = 300  # Standard Webhooks: refuse what is older, it may be a replayed capture
 FAILING_AT_START = frozenset({"flaky"})
+STREAM_PAUSE_SECONDS = 0.2
+MAX_EVENTS = 1_000
 MAX_NAMES = 100  # switches and counters of so many names; more names are shown, not switched
 MAX_DELAY_SECONDS = 120
 
 _SECONDS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3})?", re.ASCII)
+_COUNT = re.compile(r"[0-9]{1,6}", re.ASCII)
 _UNIX_SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 NAME = "{name:[A-Za-z0-9][A-Za-z0-9_.-]{0,62}}"
 
@@ -101,6 +104,22 @@ class Sink:
         )
         return signature, status, body
 
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """POST /streams/{name}: an event each STREAM_PAUSE_SECONDS, `?events=` of them; 401 for a bad signature."""
+        body = await request.read()
+        signature = self._check(request, body)
+        if signature not in {"verified", "unchecked"}:
+            return web.Response(status=401, text=f"{signature}\n")
+        events = request.query.get("events", "5")
+        last = min(int(events), MAX_EVENTS) if _COUNT.fullmatch(events) else 5
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+        await response.prepare(request)
+        for number in range(1, last + 1):
+            await response.write(b'id: %d\ndata: {"number":%d,"of":%d}\n\n' % (number, number, last))
+            await asyncio.sleep(STREAM_PAUSE_SECONDS)
+        await response.write(b"event: done\ndata: {}\n\n")
+        return response
+
     async def fail(self, request: web.Request) -> web.StreamResponse:
         """POST /hooks/{name}/fail: answer this name's deliveries with 500 from now on."""
         if len(self._failing) >= MAX_NAMES:
@@ -167,6 +186,7 @@ def application(secret: str | None) -> web.Application:
     app.router.add_route("*", f"/lookups/{NAME}", sink.look_up)
     app.router.add_post(f"/hooks/{NAME}/fail", sink.fail)
     app.router.add_post(f"/hooks/{NAME}/recover", sink.recover)
+    app.router.add_post(f"/streams/{NAME}", sink.stream)
     app.router.add_get("/healthz", _healthz)
     return app
 

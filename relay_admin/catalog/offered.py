@@ -27,10 +27,6 @@ NOT_OFFERED: dict[type[models.Model], frozenset[str]] = {
     ),
     Target: frozenset(
         {
-            "role",
-            "sample_permyriad",
-            "compares_with",
-            "compare_ignore",
             "conditions",
             "mapping",
             "answer_mapping",
@@ -43,10 +39,6 @@ NOT_OFFERED: dict[type[models.Model], frozenset[str]] = {
             "max_in_flight",
             "has_breaker",
             "disable_after_hours",
-            "stream_total_seconds",
-            "stream_idle_seconds",
-            "stream_max_bytes",
-            "heartbeat_seconds",
             "auth_kind",
             "auth_config",
             "client_certificate",

@@ -340,6 +340,32 @@ class TargetState(models.Model):
         return f"state of target {self.target_id}"
 
 
+class ComparedAnswer(models.Model):
+    """An answer that waits to be compared with a sibling's. `delivery/compare.py` empties this queue."""
+
+    delivery_id = models.UUIDField(primary_key=True)
+    request_id = models.UUIDField()
+    target_id = models.BigIntegerField()
+    is_shadow = models.BooleanField()
+    revision = models.IntegerField()
+    status = models.IntegerField(null=True)  # NULL: there was no answer
+    body = models.BinaryField(null=True)  # NULL: not kept, as of streams
+    is_cut = models.BooleanField()
+    duration_ms = models.IntegerField(null=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        db_table = "deliveries_comparedanswer"
+        default_permissions = ()
+        indexes = [
+            models.Index(fields=["request_id", "target_id"], name="deliveries_compared_of"),
+            models.Index(fields=["at"], name="deliveries_compared_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"answer to compare of {self.delivery_id}"
+
+
 class Comparison(models.Model):
     """How a shadow target's answer differs from its sibling's."""
 

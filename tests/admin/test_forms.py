@@ -106,6 +106,13 @@ def test_targets_are_added_inside_their_endpoint(client_of, catalog: rows.Catalo
                 "rate_limit": "", "description": ""}  # fmt: skip
     target = {"name": "a", "url": "http://127.0.0.1:9/", "delivery_mode": "async", "is_enabled": "on",
               "headers": "x-a: b", "timeout_seconds": "5", "retry_schedule_seconds": "1\n2"}  # fmt: skip
+    target |= {
+        "stream_total_seconds": "60",
+        "stream_idle_seconds": "5",
+        "stream_max_bytes": "9",
+        "heartbeat_seconds": "0",
+    }
+    target |= {"role": "live", "sample_permyriad": "10000"}
     private = {**endpoint, **target_forms({**target, "url": "http://10.0.0.1/"})}
     refused = client.post("/admin/catalog/endpoint/add/", private)
     assert refused.status_code == 200

@@ -96,6 +96,15 @@ def test_one_enabled_target_of_an_endpoint_answers_its_callers(catalog: rows.Cat
     [
         ({"role": "shadow", "delivery_mode": "stream"}, "delivery_mode"),
         ({"delivery_mode": "stream", "mapping": {"whole": True}}, "mapping"),
+        ({"delivery_mode": "stream", "client_certificate": "PEM"}, "client_certificate"),
+        (
+            {
+                "delivery_mode": "stream",
+                "auth_kind": "oauth2",
+                "auth_config": {"client_id": "a", "token_url": "https://id.example.com/token"},
+            },
+            "auth_kind",
+        ),
         ({"answer_mapping": {"whole": True}}, "answer_mapping"),
         ({"compares_with": "billing"}, "compares_with"),
         ({"role": "shadow", "compares_with": "nobody"}, "compares_with"),

@@ -1,0 +1,77 @@
+"""Mirrored calls against the real processes: the lines of `docs/mirror.md`, and a model behind an endpoint."""
+
+import json
+import re
+import shlex
+import subprocess
+import urllib.request
+from typing import Any
+
+import pytest
+
+from tests.system.product import ROOT, Product, wait_for
+
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("system")]
+
+PAGE = (ROOT / "docs" / "mirror.md").read_text(encoding="utf-8")
+[LINES] = re.findall(r"```\n(curl .*?)```", PAGE, re.DOTALL)
+TARGET = "from relay_admin.catalog.models import Target; print(Target.objects.get(name={!r}).pk)"
+
+
+def report_of(product: Product, name: str) -> Any:
+    target_id = product.manage("shell", "-c", TARGET.format(name)).split()[-1]
+    return lambda: product.api(f"/api/v1/shadows/{target_id}/report")
+
+
+def test_the_documented_calls(product: Product) -> None:
+    report = report_of(product, "orders-next")
+    before = report()["verdicts"]
+    calls = 0
+    for line in LINES.splitlines():
+        call = line.replace("http://127.0.0.1:8080", product.edge_url).replace(
+            "http://127.0.0.1:8091", product.sink_url
+        )
+        script = f"RELAY_KEY={shlex.quote(product.relay_key)}; {call.replace('curl', 'curl -sf', 1)}"
+        subprocess.run(["bash", "-c", script], capture_output=True, timeout=30, check=True)
+        if "mirror" in line:  # its copy must be through before the shadow is told to fail or to recover
+            calls += 1
+            wanted = sum(before.values()) + calls
+            wait_for(lambda wanted=wanted: report()["compared"] == wanted, "the pair to be compared")  # type: ignore[misc]
+    verdicts = report()["verdicts"]
+    assert (verdicts["same"], verdicts["both"]) == (before["same"] + 1, before["both"] + 1)
+
+
+def test_a_model_behind_an_endpoint_with_a_shadow(product: Product) -> None:
+    url = f"{product.edge_url}/v1/chat/completions"
+    headers = f'headers: {{authorization: "Bearer {product.relay_key}"}}'
+    product.apply(
+        f"""
+version: 1
+projects:
+  - slug: demo
+    name: Demo
+    lines:
+      - slug: v1
+        endpoints:
+          - slug: ask
+            targets:
+              - {{name: model, url: "{url}", delivery_mode: stream, {headers}}}
+              - name: copy-of-model
+                url: {url}
+                role: shadow
+                compares_with: model
+                retry_schedule_seconds: []
+                {headers}
+"""
+    )
+    body = {"model": "demo-gpt", "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
+    request = urllib.request.Request(f"{product.edge_url}/r/demo/v1/ask", data=json.dumps(body).encode(), method="POST")
+    request.add_header("Authorization", f"Bearer {product.relay_key}")
+    request.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.read().endswith(b"data: [DONE]\n\n")
+    report = report_of(product, "copy-of-model")
+    found = wait_for(lambda: report()["compared"] and report(), "the pair to be compared")
+    assert found["statuses"] == [{"baseline": 200, "shadow": 200, "count": 1}]
+    assert found["verdicts"]["same"] == 1
