@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import aiohttp
 
 from delivery import attempt, faults
-from delivery.attempt import MAX_EXCERPT_BYTES, Answer, Claim, Destination, Fault, Manner, Whole
+from delivery.attempt import MAX_EXCERPT_BYTES, MAX_RESPONSE_BYTES, Answer, Claim, Destination, Fault, Manner, Whole
 from relay_contract import headers, logs, netguard
 
 logger = logging.getLogger(__name__)

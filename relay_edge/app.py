@@ -52,8 +52,8 @@ from relay_edge.secret_sources import SecretSources
 from relay_edge.settings import EdgeSettings
 from relay_edge.shield import Shield
 from relay_edge.spill import Spill
-from relay_edge.sync_call import SyncCalls
 from relay_edge.stream_call import StreamCalls
+from relay_edge.sync_call import SyncCalls
 from relay_edge.target_requests import TargetRequests
 from relay_edge.traces import Sampling
 from relay_edge.upstream_pool import UpstreamPool, client_tls
