@@ -195,7 +195,7 @@ class Edge:
             shield=Shield(),
             plan=fan_out.plan,
             client_ips=ClientIps(settings.trusted_proxies),
-            prepared=PreparedEndpoints(),
+            prepared=PreparedEndpoints(sealer),
             responders={},
             on_ended=access_log,
             body_seconds=settings.body_timeout_seconds,
