@@ -44,10 +44,11 @@ class Shield:
         guard = prepared.guard
         if guard is not None:
             _check_address(call, guard)
-        if call.request.method not in prepared.methods:
+        request = call.request
+        if request.method not in prepared.methods:
             raise MethodNotAllowed(allow=prepared.allow)
-        if HOPS in call.request.headers:
-            call.hops = read_hops(call.request.headers.getall(HOPS))
+        if HOPS in request.headers:
+            call.hops = read_hops(request.headers.getall(HOPS))
         if guard is not None:
             _check_content_type(call, guard)
 
