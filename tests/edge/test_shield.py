@@ -338,30 +338,29 @@ async def test_an_old_signature_is_shown_to_its_owner(redis_url: str, preset: st
         assert_refused(relay, answer, 401, "signature_expired")
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        {"signature_preset": "moon"},
-        {"signature_preset": ""},
-        {"signature_preset": "GITHUB"},
-        {"sealed_signature_secret": b""},
-        {"sealed_signature_secret": b"\x01nothing of ours"},
-        {"sealed_signature_secret": SEALER.seal(OLD, nouns.endpoint_signature_binding(2))},
-        {"sealed_signature_secret": SEALER.seal(OLD, nouns.endpoint_previous_signature_binding(1))},
-        {"sealed_signature_secret": SEALER.seal("", nouns.endpoint_signature_binding(1))},
-        {"signature_preset": "standard_webhooks"},  # whose secrets have another form
-        {"signature_preset": "twilio"},  # without its URL
-        {"signature_preset": "hmac"},
-        {"allowed_networks": ("127.0.0.1/33",)},
-        {"event_type_from": "nowhere:at all"},
-        {"event_type_from": "request:path"},
-    ],
-    ids=lambda each: "-".join(map(str, each.items()))[:60],
-)
+BROKEN: dict[str, dict[str, Any]] = {
+    "unknown preset": {"signature_preset": "moon"},
+    "no preset": {"signature_preset": ""},
+    "preset in capitals": {"signature_preset": "GITHUB"},
+    "no secret": {"sealed_signature_secret": b""},
+    "not sealed": {"sealed_signature_secret": b"\x01nothing of ours"},
+    "of another row": {"sealed_signature_secret": SEALER.seal(OLD, nouns.endpoint_signature_binding(2))},
+    "of another column": {"sealed_signature_secret": SEALER.seal(OLD, nouns.endpoint_previous_signature_binding(1))},
+    "empty secret": {"sealed_signature_secret": SEALER.seal("", nouns.endpoint_signature_binding(1))},
+    "secret of another form": {"signature_preset": "standard_webhooks"},
+    "twilio without its URL": {"signature_preset": "twilio"},
+    "hmac without a header": {"signature_preset": "hmac"},
+    "no network": {"allowed_networks": ("127.0.0.1/33",)},
+    "no place of an event type": {"event_type_from": "nowhere:at all"},
+    "place that is no caller's": {"event_type_from": "request:path"},
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)  # by name: what is sealed differs in every process
 @pytest.mark.parametrize("auth", [nouns.EndpointAuth.SIGNATURE, nouns.EndpointAuth.BOTH])
-async def test_what_cannot_be_checked_lets_nobody_in(redis_url: str, broken: dict[str, Any], auth: Any) -> None:
+async def test_what_cannot_be_checked_lets_nobody_in(redis_url: str, broken: str, auth: Any) -> None:
     """And is kept for the project's people, also where the caller is nobody."""
-    async with shielded(redis_url, signing("github", auth=auth, **broken)) as relay:
+    async with shielded(redis_url, signing("github", auth=auth, **BROKEN[broken])) as relay:
         for sent in (lines("github"), [FORM]):
             answer = await relay.post(OWN, *sent, body=BODY)
             assert_refused(relay, answer, 500, "endpoint_misconfigured")
