@@ -34,11 +34,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
+from relay_contract.nouns import MAX_TOLERANCE_SECONDS, SIGNATURE_WORDS, SignatureConfig, signature_config_from_json
 from relay_contract.signing_keys import PUBLIC_PREFIX, SECRET_PREFIX, SigningSecretError, parse_public_key
 
 TOLERANCE_SECONDS = 300
 """How far a signed timestamp may be from our clock, before or after; what each of these providers recommends."""
-MAX_TOLERANCE_SECONDS = 86_400
 MAX_HEADER_LENGTH = 4096
 MAX_SIGNATURES = 8
 """Of one call. A provider in the middle of a roll sends two."""
@@ -58,20 +58,6 @@ class Verdict(StrEnum):
 
 class ConfigError(ValueError):
     """Settings of a check that cannot be used. The text is one sentence for the person who typed them."""
-
-
-@dataclass(frozen=True, slots=True)
-class SignatureConfig:
-    """What a preset needs to know besides the secret: `twilio` the public URL, `hmac` all the others."""
-
-    public_url: str = ""  # as the provider was told it, without query
-    header: str = ""
-    prefix: str = ""  # before the digest in the header, as `sha256=`
-    algorithm: str = "sha256"  # sha256, sha1, sha512
-    encoding: str = "hex"  # hex, base64
-    template: str = "{body}"  # what is signed; may hold {timestamp} once, and holds {body} once
-    timestamp_header: str = ""  # Unix seconds
-    tolerance_seconds: int = TOLERANCE_SECONDS
 
 
 Headers = Mapping[str, str]
@@ -94,7 +80,6 @@ _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 _HEADER_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _PLACEHOLDER = re.compile(r"\{(\w*)\}")
 _ENCODINGS: Final[Mapping[str, Callable[[bytes], bytes]]] = {"hex": binascii.hexlify, "base64": base64.b64encode}
-_ALGORITHMS = ("sha256", "sha1", "sha512")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _BODY_HASH = "bodySHA256"
 
@@ -131,8 +116,8 @@ def read_config(preset: str, document: Mapping[str, object]) -> SignatureConfig:
         known = ", ".join(sorted(wanted)) or "no settings"
         raise ConfigError(f"{foreign[0][:64]!a} is no setting of {preset}, which knows {known}.")
     try:
-        config = msgspec.convert(document, SignatureConfig)
-    except msgspec.ValidationError as error:
+        config = signature_config_from_json(document)
+    except ValueError as error:
         raise ConfigError(f"The signature settings cannot be read: {error}.") from None
     check_config(preset, config)
     return config
@@ -388,8 +373,8 @@ def _check_public_url(url: str) -> None:
 
 def _check_generic(config: SignatureConfig) -> None:
     _check_header_name("header", config.header)
-    if config.algorithm not in _ALGORITHMS:
-        raise ConfigError(f"The algorithm is one of {', '.join(_ALGORITHMS)}.")
+    if config.algorithm not in SIGNATURE_WORDS["algorithm"]:
+        raise ConfigError(f"The algorithm is one of {', '.join(SIGNATURE_WORDS['algorithm'])}.")
     if config.encoding not in _ENCODINGS:
         raise ConfigError(f"The encoding is one of {', '.join(_ENCODINGS)}.")
     if not 1 <= config.tolerance_seconds <= MAX_TOLERANCE_SECONDS:

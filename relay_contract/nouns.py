@@ -284,8 +284,8 @@ class SignatureConfig:
     algorithm: str = "sha256"
     encoding: str = "hex"
     prefix: str = ""  # before the digest, e.g. "sha256="
-    template: str = "{body}"  # what is signed
-    timestamp_header: str = ""
+    template: str = "{body}"  # what is signed: {body} once, {timestamp} where it is signed too
+    timestamp_header: str = ""  # Unix seconds
     tolerance_seconds: int = 300  # how old or early a timestamp may be
     public_url: str = ""  # twilio: where callers believe to call, which is part of what they sign
 
@@ -293,7 +293,6 @@ class SignatureConfig:
 SIGNATURE_WORDS: dict[str, tuple[str, ...]] = {
     "algorithm": ("sha256", "sha1", "sha512"),
     "encoding": ("hex", "base64"),
-    "template": ("{body}", "{timestamp}.{body}"),
 }
 """What the parts of a signature config that are words may be."""
 

@@ -50,7 +50,6 @@ _INSIDE_NAMED = ("properties", "patternProperties")
 _NOT_OFFERED = ("$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$recursiveAnchor")
 
 _SAYINGS: Final[Mapping[str, str]] = {  # of keywords whose own value may be shown: it is the schema's
-    "type": "is not of type {}",
     "required": "lacks the property {}",
     "pattern": "does not match the pattern {}",
     "format": "is not in the format {}",
@@ -312,6 +311,8 @@ def _complaint(error: ValidationError) -> str:
 
 def _saying(error: ValidationError) -> str:
     name = error.kind.name
+    if name == "type":
+        return f"is not of type {' or '.join(error.kind.value)}"[:_MAX_TEXT]
     if name in _SAYINGS:
         return _SAYINGS[name].format(json.dumps(error.kind.value, ensure_ascii=False))[:_MAX_TEXT]
     return _PLAIN_SAYINGS.get(name, f"is refused by {name}")

@@ -202,7 +202,7 @@ class Edge:
             shield=Shield(),
             plan=fan_out.plan,
             client_ips=ClientIps(settings.trusted_proxies),
-            prepared=PreparedEndpoints(),
+            prepared=PreparedEndpoints(sealer),
             responders={
                 DeliveryMode.SYNC.value: SyncCalls(self._replies, self._admission.queue, self.records.request_end),
                 DeliveryMode.STREAM.value: StreamCalls(

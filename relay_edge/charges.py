@@ -20,13 +20,14 @@ _OWNERS = {
     "user": "user",
     "project": "project",
     "endpoint": "endpoint",
+    "test_pool": "project's test keys",
     "host_key": "host key",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A rate limit as it counts for one owner. `scope`: key, policy, user, project, endpoint or host_key."""
+    """A rate limit as it counts for one owner. `scope`: key, policy, user, project, endpoint, test_pool or host_key."""
 
     scope: str
     owner_id: int

@@ -79,14 +79,13 @@ def read_headers(call: RelayCall) -> None:
 def accepted(call: RelayCall, fan_out: FanOut) -> Accepted:
     """The rows of a call that is about to be committed."""
     caller = call.caller
-    assert caller.key is not None
     rows, route, url = fan_out.rows, call.route, call.request.rel_url
     request = RequestRow(
         id=call.request_id,
         project_id=caller.project.id,
         line_id=route.line.id,
         endpoint_id=route.endpoint.id,
-        relay_key_id=caller.key.id,
+        relay_key_id=None if caller.key is None else caller.key.id,
         mode=str(caller.mode),
         origin=_CALLER,
         received_at=call.received_at,

@@ -1,5 +1,6 @@
 """Form fields for columns that hold lists and objects, so that nobody has to write JSON."""
 
+import json
 from typing import Any
 
 from django import forms
@@ -29,6 +30,30 @@ class OptionalLinesField(LinesField):
     def clean(self, value: Any) -> Any:
         """Text or a list -> a list, or None."""
         return super().clean(value) or None
+
+
+class JsonField(forms.JSONField):
+    """JSON as people read it; an empty field is `empty_value`."""
+
+    def __init__(self, *, empty_value: Any = None, **kwargs: Any) -> None:
+        self._empty_value = empty_value
+        super().__init__(**kwargs)
+
+    def prepare_value(self, value: Any) -> Any:
+        """Stored JSON -> indented text, and nothing where nothing is stored."""
+        if value is None or value == self._empty_value:
+            return ""
+        shown = super().prepare_value(value)
+        return shown if value is shown else json.dumps(value, indent=2, ensure_ascii=False)
+
+    def clean(self, value: Any) -> Any:
+        """Text -> JSON."""
+        found = super().clean(value)
+        return self._empty_value if found is None else found
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Nothing and `empty_value` are one."""
+        return bool(super().has_changed(None if initial == self._empty_value else initial, data))
 
 
 class HeadersField(forms.CharField):

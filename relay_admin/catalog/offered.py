@@ -6,23 +6,14 @@ from typing import Any
 
 from django.db import models
 
-from relay_admin.catalog.models import Endpoint, Project, Target
+from relay_admin.catalog.models import Endpoint, Target
 
 NOT_OFFERED: dict[type[models.Model], frozenset[str]] = {
-    Project: frozenset({"test_rate_limit"}),
     Endpoint: frozenset(
         {
-            "methods",
-            "content_types",
-            "auth",
-            "allowed_networks",
-            "signature_preset",
-            "signature_config",
-            "json_schema",
             "idempotency_seconds",
             "keeps_body",
             "redactions",
-            "event_type_from",
         }
     ),
     Target: frozenset(

@@ -292,6 +292,8 @@ class _Planner:
             return services.host_key_value_clean(value)
         if entry.section.model is Target:
             return services.signing_secret_clean(value)
+        if entry.section.model is Endpoint:
+            return services.signature_secret_clean(entry.values["signature_preset"], value)
         token = value.strip()
         mode = access_services.relay_key_token_parse(token).mode
         if mode != entry.values["mode"]:
@@ -308,13 +310,10 @@ class _Planner:
                     step.fields["value_env"] = _quoted(row.value_env), _quoted(entry.secret_env)
                 if row.value_fingerprint != fingerprint or not services.host_key_opens(host_key=row):
                     step.fields["value"] = f"fingerprint {row.value_fingerprint}", f"fingerprint {fingerprint}"
-            case Target() if step.secret is not None:
-                try:
-                    is_same = services.target_signing_secret_reveal(target=row) == step.secret
-                except SealingError:  # sealed with a master key that is lost: what the document is kept for
-                    is_same = False
-                if not is_same:
-                    step.fields["signing secret"] = "(secret)", "(secret)"
+            case Target() if step.secret is not None and _signing_secret(row) != step.secret:
+                step.fields["signing secret"] = "(secret)", "(secret)"
+            case Endpoint() if step.secret not in (None, services.endpoint_signature_secret(endpoint=row)):
+                step.fields["signature secret"] = "(secret)", "(secret)"
             case RelayKey():
                 if step.secret is not None and bytes(row.token_hash) != tokens.hash_token(step.secret):
                     step.fields["token"] = tokens_shown(row.mode, row.key_id), tokens.display(step.secret)
@@ -342,6 +341,14 @@ class _Planner:
         order = list(SECTIONS)
         removed.sort(key=lambda step: (-order.index(step.section.name), step.path))
         yield from removed
+
+
+def _signing_secret(target: Target) -> str | None:
+    """None where it was sealed with a master key that is lost: what the document is kept for."""
+    try:
+        return services.target_signing_secret_reveal(target=target)
+    except SealingError:
+        return None
 
 
 def _stops_answering(step: Step) -> bool:
@@ -452,6 +459,8 @@ class _Writer:
             case _:
                 row.full_clean()
                 row.save(force_insert=True)
+                if isinstance(row, Endpoint) and step.secret is not None:
+                    services.endpoint_signature_secret_set(endpoint=row, secret=step.secret)
                 return row
 
     def change(self, step: Step, entry: Entry, row: models.Model) -> None:
@@ -471,6 +480,9 @@ class _Writer:
             case Target() if "signing secret" in step.fields:
                 assert step.secret is not None
                 services.target_signing_secret_set(target=row, signing_secret=step.secret)
+            case Endpoint() if "signature secret" in step.fields:
+                assert step.secret is not None
+                services.endpoint_signature_secret_rotate(endpoint=row, secret=step.secret)
             case RelayKey() if "token" in step.fields:
                 assert step.secret is not None
                 access_services.relay_key_set_token(relay_key=row, token=step.secret)

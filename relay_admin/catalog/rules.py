@@ -8,26 +8,46 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from relay_contract import nouns
-from relay_contract.nouns import DeliveryMode, EndpointAuth, SignaturePreset, TargetAuth, TargetRole
+from relay_contract import inbound_signatures, nouns
+from relay_contract.nouns import DeliveryMode, EndpointAuth, TargetAuth, TargetRole
+from relay_contract.schemas import SchemaError, compile_schema
+from relay_contract.shaping.paths import PathError, parse_reference
 
 if TYPE_CHECKING:
     from relay_admin.catalog.models import Endpoint, Target
 
 
 def endpoint_refusals(endpoint: Endpoint) -> dict[str, str]:
-    """What of this endpoint does not go together."""
-    refusals = {}
-    preset, config = endpoint.signature_preset, endpoint.signature_config
-    if endpoint.auth != EndpointAuth.RELAY_KEY and not preset:
-        refusals["signature_preset"] = "Choose whose signature the callers carry."
-    if preset == SignaturePreset.HMAC and not config.get("header"):
-        refusals["signature_config"] = "hmac needs `header`, the name of the header that carries the signature."
-    if preset == SignaturePreset.TWILIO and not config.get("public_url"):
-        refusals["signature_config"] = (
-            "twilio needs `public_url`: the address callers post to is part of the signature."
-        )
+    """What of this endpoint does not go together, or no edge could check calls by."""
+    refusals = _signature_refusals(endpoint)
+    if endpoint.json_schema is not None:
+        try:
+            compile_schema(endpoint.json_schema)
+        except SchemaError as refused:
+            refusals["json_schema"] = str(refused)
+    if endpoint.event_type_from:
+        try:
+            parse_reference(endpoint.event_type_from)
+        except PathError as refused:
+            refusals["event_type_from"] = f"{str(refused)[0].upper()}{str(refused)[1:]}."
     return refusals
+
+
+def _signature_refusals(endpoint: Endpoint) -> dict[str, str]:
+    preset, config = endpoint.signature_preset, endpoint.signature_config
+    if not isinstance(config, dict):  # Django asks no validator about an empty list
+        return {"signature_config": "Write an object."}
+    if not preset:
+        if endpoint.auth != EndpointAuth.RELAY_KEY:
+            return {"signature_preset": "Choose whose signature the callers carry."}
+        return {"signature_config": "These settings belong to a preset: choose one."} if config else {}
+    if preset not in inbound_signatures.PRESETS:
+        return {}  # the field's own validator says so
+    try:
+        inbound_signatures.read_config(preset, config)
+    except inbound_signatures.ConfigError as refused:
+        return {"signature_config": str(refused)}
+    return {}
 
 
 def target_refusals(target: Target, siblings: Iterable[Target]) -> dict[str, str]:

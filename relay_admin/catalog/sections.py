@@ -183,6 +183,7 @@ SECTIONS: dict[str, Section] = {
             ),
             "lines",
             "line",
+            "signature_secret_env",
         ),
         Section(
             "targets",

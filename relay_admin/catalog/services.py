@@ -6,18 +6,24 @@ id; other transactions never see it without its secret.
 
 import hashlib
 import re
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils import timezone
 
 from relay_admin.catalog.models import Endpoint, Host, HostKey, Target, TargetSecret
-from relay_contract import nouns, signing
+from relay_contract import inbound_signatures, nouns, signing
 from relay_contract.sealing import Sealer, SealFault, SealingError
 
 FINGERPRINT_LENGTH = 12
+OVERLAP_SECONDS = 86_400
+MAX_OVERLAP_SECONDS = 604_800
+"""How long two secrets may count: the old one is to be gone, and not forgotten."""
+_SIGNATURE_SECRET = re.compile(r"[ -~]{1,4096}")
 _HOST_KEY_VALUE = re.compile(r"[!-~]{1,4096}")
 
 
@@ -138,3 +144,86 @@ def target_signing_secret_reveal(*, target: Target) -> str:
     if row is None:
         raise SealingError(SealFault.NOT_SEALED, "not there: the target has no signing secret")
     return sealer().unseal(row.sealed_value, nouns.target_secret_binding(row.pk))
+
+
+def signature_secret_clean(preset: str, secret: str) -> str:
+    """The secret as it is sealed. ValidationError unless an edge could check signatures of this preset by it."""
+    secret = secret.strip()
+    if preset not in inbound_signatures.PRESETS:
+        raise ValidationError("Choose the signature preset first: it says what a secret looks like.")
+    if not _SIGNATURE_SECRET.fullmatch(secret):
+        raise ValidationError("A signature secret is 1 to 4096 printable ASCII characters. Was it copied whole?")
+    try:
+        inbound_signatures.check_secret(preset, secret)
+    except inbound_signatures.ConfigError as refused:
+        raise ValidationError(str(refused)) from None
+    return secret
+
+
+@transaction.atomic
+def endpoint_signature_secret_set(*, endpoint: Endpoint, secret: str) -> Endpoint:
+    """Replace every secret that callers sign with: from now on only this one counts. Raises ValidationError."""
+    return _signature_secrets_write(endpoint, signature_secret_clean(endpoint.signature_preset, secret))
+
+
+@transaction.atomic
+def endpoint_signature_secret_rotate(
+    *, endpoint: Endpoint, secret: str, overlap_seconds: int = OVERLAP_SECONDS
+) -> Endpoint:
+    """Set a new secret and let the one before it count for a while, until the provider signs with the new one.
+
+    Nothing changes where this is the secret already, so that a repeated call ends no overlap. Raises ValidationError.
+    """
+    if not 1 <= overlap_seconds <= MAX_OVERLAP_SECONDS:
+        raise ValidationError(f"Two secrets overlap for 1 to {MAX_OVERLAP_SECONDS} seconds.")
+    secret = signature_secret_clean(endpoint.signature_preset, secret)
+    # Two at once would each take the same secret for the one before theirs.
+    stored = Endpoint.objects.select_for_update().get(pk=endpoint.pk)
+    before = endpoint_signature_secret(endpoint=stored)
+    if before == secret:
+        return endpoint
+    return _signature_secrets_write(endpoint, secret, before, overlap_seconds)
+
+
+def _signature_secrets_write(endpoint: Endpoint, secret: str, before: str = "", overlap_seconds: int = 0) -> Endpoint:
+    endpoint.sealed_signature_secret = sealer().seal(secret, nouns.endpoint_signature_binding(endpoint.pk))
+    endpoint.sealed_previous_signature_secret = (
+        sealer().seal(before, nouns.endpoint_previous_signature_binding(endpoint.pk)) if before else b""
+    )
+    endpoint.previous_signature_until = timezone.now() + timedelta(seconds=overlap_seconds) if before else None
+    endpoint.save(
+        update_fields=[
+            "sealed_signature_secret",
+            "sealed_previous_signature_secret",
+            "previous_signature_until",
+            "updated_at",
+        ]
+    )
+    return endpoint
+
+
+@transaction.atomic
+def endpoint_signature_overlap_end(*, endpoint: Endpoint) -> Endpoint:
+    """The secret before the current one stops counting."""
+    endpoint.sealed_previous_signature_secret, endpoint.previous_signature_until = b"", None
+    endpoint.save(update_fields=["sealed_previous_signature_secret", "previous_signature_until", "updated_at"])
+    return endpoint
+
+
+def endpoint_signature_secret(*, endpoint: Endpoint) -> str:
+    """The current secret, to compare with; it is shown to nobody. "" where there is none, or none that opens."""
+    if not endpoint.sealed_signature_secret:
+        return ""
+    try:
+        return sealer().unseal(endpoint.sealed_signature_secret, nouns.endpoint_signature_binding(endpoint.pk))
+    except SealingError:
+        return ""
+
+
+def endpoint_can_check_signatures(*, endpoint: Endpoint) -> bool:
+    """Whether an edge could let a signed call in: its secret opens and is one of its preset."""
+    try:
+        signature_secret_clean(endpoint.signature_preset, endpoint_signature_secret(endpoint=endpoint))
+    except ValidationError:
+        return False
+    return True

@@ -18,6 +18,9 @@ NOUNS = ("ratelimit", "policy", "project", "line", "endpoint", "target", "host",
 # A target's static headers are part of the document and often a credential, so reading it takes a right to edit them.
 PERMISSIONS = (*(f"catalog.view_{noun}" for noun in NOUNS), "access.view_relaykey", "catalog.change_target")
 
+DATA = frozenset({"headers", "json_schema", "signature_config"})
+"""Fields whose values an operator wrote as JSON of its own form."""
+
 
 class YamlRenderer(BaseRenderer):
     """The document as `manage.py catalog apply` reads it."""
@@ -44,12 +47,12 @@ class CatalogView(APIView):
 
 def renamed(value: Any) -> Any:
     """The document with its field names in camelCase, and prices as text: most readers of JSON make a number a float.
-    Names of headers are data and stay."""
+    Names inside DATA stay."""
     match value:
         case Decimal():
             return f"{value:f}"
         case dict():
-            return {camel_case(name): one if name == "headers" else renamed(one) for name, one in value.items()}
+            return {camel_case(name): one if name in DATA else renamed(one) for name, one in value.items()}
         case list():
             return [renamed(one) for one in value]
         case _:

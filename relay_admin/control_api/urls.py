@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from relay_admin.control_api import calls, catalog, deliveries, resolve, session, shadows
+from relay_admin.control_api import calls, catalog, deliveries, resolve, session, shadows, signature_secrets
 
 urlpatterns = [
     path("auth/login", session.Login.as_view()),
@@ -15,5 +15,9 @@ urlpatterns = [
     path("api/v1/calls/<uuid:call_id>", calls.CallView.as_view()),
     path("api/v1/catalog", catalog.CatalogView.as_view()),
     path("api/v1/shadows/<int:target_id>/report", shadows.ShadowReportView.as_view()),
+    path(
+        "api/v1/endpoints/<str:project>/<str:line>/<str:endpoint>/signature-secret",
+        signature_secrets.SignatureSecretView.as_view(),
+    ),
     path("api/v1/resolve", resolve.ResolveView.as_view()),
 ]

@@ -103,7 +103,7 @@ def target_forms(*targets: dict[str, object]) -> dict[str, object]:
 def test_targets_are_added_inside_their_endpoint(client_of, catalog: rows.Catalog) -> None:
     client: Client = client_of("operators")
     endpoint = {"line": catalog.line.pk, "slug": "returns", "is_enabled": "on", "max_body_bytes": "100",
-                "rate_limit": "", "description": ""}  # fmt: skip
+                "methods": "POST", "auth": "relay_key", "rate_limit": "", "description": ""}  # fmt: skip
     target = {"name": "a", "url": "http://127.0.0.1:9/", "delivery_mode": "async", "is_enabled": "on",
               "headers": "x-a: b", "timeout_seconds": "5", "retry_schedule_seconds": "1\n2"}  # fmt: skip
     target |= {

@@ -14,13 +14,13 @@ from standardwebhooks.webhooks import Webhook
 from relay_contract.inbound_signatures import (
     PRESETS,
     ConfigError,
-    SignatureConfig,
     Verdict,
     check_secret,
     read_config,
     slack_challenge,
     verify,
 )
+from relay_contract.nouns import SignatureConfig, SignaturePreset
 from relay_contract.signing import Scheme, new_secret, signature_headers
 from relay_contract.signing_keys import Ed25519Key, parse_secret
 
@@ -252,19 +252,21 @@ GENERIC = SignatureConfig(
 )  # fmt: skip
 
 
-def signed(preset: str, secret: str, body: bytes) -> tuple[dict[str, str], SignatureConfig]:  # noqa: PLR0911 (a case a provider)
-    """A call as the provider makes it at NOW, by none of our code but the standard's headers."""
+def signed(  # noqa: PLR0911 (a case a provider)
+    preset: str, secret: str, body: bytes, now: float = NOW
+) -> tuple[dict[str, str], SignatureConfig]:
+    """A call as the provider makes it, by none of our code but the standard's headers."""
 
     def digest(content: bytes, algorithm: str = "sha256") -> bytes:
         return hmac.new(secret.encode(), content, algorithm).digest()
 
-    at = str(int(NOW))
+    at = str(int(now))
     match preset:
         case "standard_webhooks":
             key = base64.b64encode(secret.encode()).decode()
-            return signature_headers(["whsec_" + key], "msg_1", int(NOW), body), PLAIN
+            return signature_headers(["whsec_" + key], "msg_1", int(now), body), PLAIN
         case "stripe":
-            return {"stripe-signature": stripe_header(secret, int(NOW), body)}, PLAIN
+            return {"stripe-signature": stripe_header(secret, int(now), body)}, PLAIN
         case "github":
             return {"x-hub-signature-256": "sha256=" + digest(body).hex()}, PLAIN
         case "shopify":
@@ -381,7 +383,7 @@ def test_a_generic_timestamp_is_signed_and_expires() -> None:
         ("twilio", {"public_url": "https://a.example/?b=1"}, "without a query"),
         ("twilio", {"public_url": "ftp://a.example/"}, "public_url is that URL"),
         ("twilio", {"public_url": "https://a.example:99999/"}, "public_url is that URL"),
-        ("twilio", {"public_url": 3}, "Expected `str`, got `int`"),
+        ("twilio", {"public_url": 3}, "public_url is text"),
         ("hmac", {}, "header is the name of a header"),
         ("hmac", {"header": "a b"}, "header is the name of a header"),
         ("hmac", {"header": "x", "algorithm": "md5"}, "one of sha256, sha1, sha512"),
@@ -409,6 +411,10 @@ def test_settings_that_cannot_be_used_are_explained(preset: str, document: dict[
 def test_settings_that_slipped_past_the_form_let_nobody_in(preset: str, config: SignatureConfig) -> None:
     headers, _ = signed("hmac", OLD, BODY)
     assert judged(preset, headers | {"x": "y"}, BODY, OLD, config=config) is Verdict.UNKNOWN
+
+
+def test_every_preset_of_the_catalog_is_checked() -> None:
+    assert set(PRESETS) == set(SignaturePreset)
 
 
 def test_secrets_are_checked_when_they_are_set() -> None:

@@ -171,10 +171,10 @@ class Relay:
 
 @asynccontextmanager
 async def running_relay(redis_url: str, **parts: Any) -> AsyncIterator[Relay]:
-    """At its end nothing may be left in flight."""
+    """At its end nothing may be left in flight. `rows`, `shield`, `prepared`: other ones than usual."""
     loop, book = asyncio.get_running_loop(), Book()
     wheel, metrics, catalog = DeadlineWheel(loop), Metrics(), Catalog(SEALER)
-    catalog.swap(Snapshot.build(ROWS))
+    catalog.swap(Snapshot.build(parts.pop("rows", ROWS)))
     admission = Admission(redis_url, wheel, metrics)
     await admission.start()
 
@@ -195,10 +195,10 @@ async def running_relay(redis_url: str, **parts: Any) -> AsyncIterator[Relay]:
         Rows(book),
         metrics,
         callers=RelayCallers(Authenticator()),
-        shield=Challenge(),
+        shield=parts.pop("shield", None) or Challenge(),
         plan=to_lookup,
         client_ips=ClientIps((ip_network("127.0.0.0/8"),)),
-        prepared=PreparedEndpoints(),
+        prepared=parts.pop("prepared", None) or PreparedEndpoints(),
         responders={"sync": Lookup(book)},
         on_refused=refused,
         on_ended=book.ended.append,

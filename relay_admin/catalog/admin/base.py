@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from relay_admin import pages
-from relay_admin.catalog.fields import LinesField, OptionalLinesField
+from relay_admin.catalog.fields import JsonField, LinesField, OptionalLinesField
 from relay_contract.nouns import OFFERED_MODES
 
 DATES = ("created_at", "updated_at")
@@ -30,6 +30,8 @@ class RelayFields:
             kwargs.setdefault("rows", 3)
         elif isinstance(db_field, models.JSONField):
             kwargs.setdefault("widget", UnfoldAdminTextareaWidget(attrs={"rows": 6}))
+            kwargs.setdefault("form_class", JsonField)
+            kwargs.setdefault("empty_value", None if db_field.null else {})
         return super().formfield_for_dbfield(db_field, request, **kwargs)  # type: ignore[misc]  # of the admin class
 
     def formfield_for_choice_field(self, db_field: models.Field, request: HttpRequest, **kwargs: Any) -> Any:

@@ -10,6 +10,7 @@ from unfold.decorators import display
 
 from relay_admin.catalog import services
 from relay_admin.catalog.admin.base import DATES, CatalogAdmin, RelayFields
+from relay_admin.catalog.admin.signature_secret import SignatureSecretPage
 from relay_admin.catalog.admin.target import TargetInline
 from relay_admin.catalog.models import Endpoint
 from relay_admin.catalog.offered import offered_fieldsets
@@ -17,7 +18,7 @@ from relay_admin.guard import save_editable
 
 
 @admin.register(Endpoint)
-class EndpointAdmin(RelayFields, CatalogAdmin):
+class EndpointAdmin(SignatureSecretPage, RelayFields, CatalogAdmin):
     """What a caller posts to."""
 
     list_display = ("__str__", "line", "is_enabled", "target_count", "max_body_bytes", "rate_limit")
@@ -26,12 +27,15 @@ class EndpointAdmin(RelayFields, CatalogAdmin):
     search_fields = ("slug", "line__slug", "line__project__slug", "description")
     autocomplete_fields = ("line", "rate_limit")
     list_select_related = ("line__project", "rate_limit")
-    readonly_fields = ("address", *DATES)
+    readonly_fields = ("address", "signature_secret", *DATES)
     fieldsets = offered_fieldsets(
         Endpoint,
         (
             (None, ("line", "slug", "address", "is_enabled", "max_body_bytes", "rate_limit")),
-            ("Who may call", ("auth", "allowed_networks", "signature_preset", "signature_config")),
+            (
+                "Who may call",
+                ("auth", "allowed_networks", "signature_preset", "signature_config", "signature_secret"),
+            ),
             ("What it takes", ("methods", "content_types", "json_schema", "event_type_from", "idempotency_seconds")),
             ("What is kept and shown", ("keeps_body", "redactions")),
         ),
@@ -52,7 +56,7 @@ class EndpointAdmin(RelayFields, CatalogAdmin):
         """Where callers post to."""
         if endpoint._state.adding:
             return f"{settings.EDGE_URL}/r/{{project}}/{{line}}/{{endpoint}}"
-        return f"POST {settings.EDGE_URL}/r/{endpoint}"
+        return f"{' '.join(endpoint.methods)} {settings.EDGE_URL}/r/{endpoint}"
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:  # noqa: ARG002
         """New targets get their secret."""

@@ -1,0 +1,62 @@
+"""`/api/v1/endpoints/{project}/{line}/{endpoint}/signature-secret`: setting what callers sign with.
+No answer holds it."""
+
+from typing import Any
+
+from django.shortcuts import get_object_or_404
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from relay_admin.catalog import services
+from relay_admin.catalog.models import Endpoint
+from relay_admin.control_api.permissions import requires
+
+
+class SecretBody(serializers.Serializer):
+    """Body of a PUT. `overlapSeconds`: how long the secret before counts too; 0: not at all."""
+
+    secret = serializers.CharField(max_length=4096)
+    overlapSeconds = serializers.IntegerField(  # noqa: N815 (the wire's name)
+        min_value=0, max_value=services.MAX_OVERLAP_SECONDS, default=services.OVERLAP_SECONDS
+    )
+
+
+class SignatureSecretView(APIView):
+    """GET its state; PUT a new one; DELETE ends an overlap."""
+
+    permission_classes = [requires("catalog.change_endpoint")]
+
+    def get(self, _call: Request, project: str, line: str, endpoint: str) -> Response:
+        """`{"preset", "isUsable", "previousUntil"}`; 404 where there is no such endpoint."""
+        return Response(_state(_endpoint(project, line, endpoint)))
+
+    def put(self, call: Request, project: str, line: str, endpoint: str) -> Response:
+        """400 for a secret that the endpoint's preset could not use."""
+        body = SecretBody(data=call.data)
+        body.is_valid(raise_exception=True)
+        row, seconds = _endpoint(project, line, endpoint), body.validated_data["overlapSeconds"]
+        secret = body.validated_data["secret"]
+        if seconds:
+            services.endpoint_signature_secret_rotate(endpoint=row, secret=secret, overlap_seconds=seconds)
+        else:
+            services.endpoint_signature_secret_set(endpoint=row, secret=secret)
+        return Response(_state(_endpoint(project, line, endpoint)))
+
+    def delete(self, _call: Request, project: str, line: str, endpoint: str) -> Response:
+        """The secret before the current one stops counting."""
+        return Response(_state(services.endpoint_signature_overlap_end(endpoint=_endpoint(project, line, endpoint))))
+
+
+def _endpoint(project: str, line: str, endpoint: str) -> Endpoint:
+    return get_object_or_404(Endpoint, line__project__slug=project, line__slug=line, slug=endpoint)
+
+
+def _state(endpoint: Endpoint) -> dict[str, Any]:
+    until = endpoint.previous_signature_until
+    return {
+        "preset": endpoint.signature_preset,
+        "isUsable": services.endpoint_can_check_signatures(endpoint=endpoint),
+        "previousUntil": None if until is None else until.isoformat(),
+    }
