@@ -24,6 +24,7 @@ from relay_edge.addresses import PATH_PREFIX, by_host, by_path, project_by_host
 from relay_edge.admission import Admission
 from relay_edge.auth import Authenticator
 from relay_edge.call_end import CallEnd, Told
+from relay_edge.call_keys import CallKeys
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.listen import CatalogListener
 from relay_edge.claims import Claims
@@ -49,6 +50,7 @@ from relay_edge.secret_sources import SecretSources
 from relay_edge.settings import EdgeSettings
 from relay_edge.shield import Shield
 from relay_edge.spill import Spill
+from relay_edge.stored import StoredCalls
 from relay_edge.traces import Sampling
 from relay_edge.upstream_pool import UpstreamPool, client_tls
 from relay_edge.vault import Vault
@@ -144,6 +146,7 @@ class Edge:
         )
         self._wakes = Wakes(settings.redis_url, self.metrics)
         self._intake = Intake(settings.database_url, self._wakes, self.metrics)
+        self._stored = StoredCalls(settings.database_url)
         access_log = AccessLog(log, self.metrics) if settings.has_access_log else None
         self._call_end = CallEnd(
             self.records,
@@ -197,6 +200,7 @@ class Edge:
             client_ips=ClientIps(settings.trusted_proxies),
             prepared=PreparedEndpoints(),
             responders={},
+            idempotency=CallKeys(self._stored),
             on_ended=access_log,
             body_seconds=settings.body_timeout_seconds,
         )
@@ -240,6 +244,7 @@ class Edge:
         work: list[Coroutine[Any, Any, None]] = [
             self._listener.run(),
             self._intake.run(),
+            self._stored.run(),
             self.records.run(),
             self._sources.run(),
             self._wakes.run(),

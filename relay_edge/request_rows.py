@@ -9,7 +9,7 @@ from multidict import CIMultiDictProxy
 
 from relay_contract import headers
 from relay_contract.errors import BadHeader
-from relay_contract.intake import Origin, PayloadRow, RequestRow
+from relay_contract.intake import IdempotencyRow, Origin, PayloadRow, RequestRow
 from relay_edge.fan_out import FanOut
 from relay_edge.intake import Accepted
 from relay_edge.relay_call import RelayCall
@@ -104,7 +104,14 @@ def accepted(call: RelayCall, fan_out: FanOut) -> Accepted:
         filtered_count=fan_out.filtered_count,
         status=_ACCEPTED if fan_out.response is None else 0,
         error="",
-        idempotency_key="",
+        idempotency_key="" if call.key is None else call.key.key,
         accept_us=int((time.monotonic() - call.started) * 1_000_000),
     )
-    return Accepted(request, PayloadRow(call.request_id, call.received_at, call.body), rows)
+    return Accepted(request, PayloadRow(call.request_id, call.received_at, call.body), rows, _key(call))
+
+
+def _key(call: RelayCall) -> IdempotencyRow | None:
+    if call.key is None:
+        return None
+    endpoint = call.route.endpoint
+    return IdempotencyRow(endpoint.id, call.key.key, call.request_id, call.key.body_hash, endpoint.idempotency_seconds)
