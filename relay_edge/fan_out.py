@@ -1,14 +1,17 @@
 """Which deliveries a call becomes, and whether one of its targets answers the caller. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay_contract.credits import MICRO, units
 from relay_contract.errors import TargetHeld
 from relay_contract.ids import uuid7
 from relay_contract.intake import STREAM_SHARD, DeliveryRow, DeliveryState, shard_of, sync_shard_of
-from relay_contract.nouns import RESPONSE_MODES, DeliveryMode, Target
+from relay_contract.nouns import RESPONSE_MODES, DeliveryMode, Target, TargetRole
+from relay_edge.call_facts import CallFacts
 from relay_edge.catalog.snapshot import EndpointRoute
+from relay_edge.fan_out_rules import Wanted
 from relay_edge.relay_call import RelayCall
+from relay_edge.shadows import compared, is_sampled
 
 STREAM_GRACE_SECONDS = 60
 """What a stream's end gets to be recorded after its last byte."""
@@ -41,11 +44,17 @@ class FanOut:
 
 
 def plan(call: RelayCall) -> FanOut:
-    """One delivery for each enabled target. Raises TargetHeld where the one that answers callers is disabled."""
-    answering = response_target(call.route)
+    """One delivery for each target that the call is for, of shadows for those that are to have a copy of it. Raises
+    TargetHeld where the one that answers callers is disabled, EndpointMisconfigured where a rule cannot be read."""
+    answering, rules = response_target(call.route), call.prepared.rules
+    choice = rules.plain or rules.choose(CallFacts(call))
+    chosen = [each for each in choice.wanted if is_sampled(each.target, call.request_id)]
+    targets = [each.target for each in chosen if each.target.is_enabled]  # who gets it later is compared with nobody
+    compares = compared(targets if answering is None else [*targets, answering])
     return FanOut(
-        tuple(_queued(call, target) for target in call.route.targets if target.delivery_mode is DeliveryMode.ASYNC),
-        None if answering is None else _response(call, answering),
+        tuple(_queued(call, each, compares) for each in chosen),
+        None if answering is None else _response(call, answering, compares),
+        choice.filtered_count,
     )
 
 
@@ -60,21 +69,26 @@ def response_target(route: EndpointRoute) -> Target | None:
     return None
 
 
-def _queued(call: RelayCall, target: Target) -> DeliveryRow:
-    return _row(call, target, shard_of(target.id), _PENDING, target.expire_seconds)
+def _queued(call: RelayCall, wanted: Wanted, compares: frozenset[str]) -> DeliveryRow:
+    target = wanted.target
+    row = _row(call, target, compares, shard_of(target.id), wanted.state, target.expire_seconds)
+    return row if wanted.ordering_key is None else replace(row, ordering_key=wanted.ordering_key)
 
 
-def _response(call: RelayCall, target: Target) -> Response:
+def _response(call: RelayCall, target: Target, compares: frozenset[str]) -> Response:
     """A sync row expires at the caller's deadline. A stream's is the edge's own from the first, and is nobody's once
     it has expired: its edge died."""
     if target.delivery_mode is DeliveryMode.SYNC:
-        row = _row(call, target, sync_shard_of(call.request_id), _PENDING, target.timeout_seconds)
+        row = _row(call, target, compares, sync_shard_of(call.request_id), _PENDING, target.timeout_seconds)
     else:
-        row = _row(call, target, STREAM_SHARD, _SENDING, target.stream_total_seconds + STREAM_GRACE_SECONDS)
+        seconds = target.stream_total_seconds + STREAM_GRACE_SECONDS
+        row = _row(call, target, compares, STREAM_SHARD, _SENDING, seconds)
     return Response(row.mode, target, row)
 
 
-def _row(call: RelayCall, target: Target, shard: int, state: str, expire_seconds: int) -> DeliveryRow:
+def _row(  # noqa: PLR0917
+    call: RelayCall, target: Target, compares: frozenset[str], shard: int, state: str, expire_seconds: int
+) -> DeliveryRow:
     caller, body_bytes = call.caller, len(call.body)
     size = units(body_bytes)
     return DeliveryRow(
@@ -84,8 +98,8 @@ def _row(call: RelayCall, target: Target, shard: int, state: str, expire_seconds
         target_id=target.id,
         shard=shard,
         mode=target.delivery_mode.value,
-        is_shadow=False,
-        is_compared=False,
+        is_shadow=target.role is TargetRole.SHADOW,
+        is_compared=target.name in compares,
         key_mode=caller.mode.value,
         state=state,
         revision=call.route.line.revision,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from relay_contract.nouns import EndpointId
 from relay_edge.catalog.snapshot import EndpointRoute, Snapshot
 from relay_edge.charges import Charge
+from relay_edge.fan_out_rules import FanOutRules, read_rules
 
 MOST_ENDPOINTS = 10_000
 
@@ -19,6 +20,7 @@ class Prepared:
     charges: tuple[Charge, ...]  # the endpoint's own limit, beside those of the caller
     methods: frozenset[str]
     allow: str  # the same, for a 405
+    rules: FanOutRules  # which async targets get a call
 
 
 class PreparedEndpoints:
@@ -42,7 +44,7 @@ class PreparedEndpoints:
 
 def _prepare(snapshot: Snapshot, route: EndpointRoute) -> Prepared:
     methods = ("POST",)
-    return Prepared(_charges(snapshot, route), frozenset(methods), ", ".join(methods))
+    return Prepared(_charges(snapshot, route), frozenset(methods), ", ".join(methods), read_rules(route.every_target))
 
 
 def _charges(snapshot: Snapshot, route: EndpointRoute) -> tuple[Charge, ...]:
