@@ -43,6 +43,7 @@ from relay_edge.metrics import Metrics, SharedFiles, resident_bytes
 from relay_edge.prepared import PreparedEndpoints
 from relay_edge.protocols.anthropic_messages import AllowedBetas
 from relay_edge.records import Records
+from relay_edge.refused_calls import RefusedCalls
 from relay_edge.relay_callers import RelayCallers
 from relay_edge.reply import request_id_of, send_error
 from relay_edge.resolve import Resolver
@@ -201,6 +202,7 @@ class Edge:
             prepared=PreparedEndpoints(),
             responders={},
             idempotency=CallKeys(self._stored),
+            on_refused=RefusedCalls(self.records),
             on_ended=access_log,
             body_seconds=settings.body_timeout_seconds,
         )
