@@ -6,7 +6,7 @@ connects anew. A mistake of ours, such as a missing column, is raised as it is a
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import psycopg
@@ -45,6 +45,17 @@ class Connection:
                 connection = self._connection or await self._connect()
                 cursor = await connection.execute(statement, parameters, prepare=True, binary=True)
                 return await cursor.fetchall()
+        except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError, OSError) as error:
+            await self.close()
+            raise DatabaseAway(type(error).__name__) from error
+
+    async def transaction(self, work: Callable[[psycopg.AsyncConnection[TupleRow]], Awaitable[None]]) -> None:
+        """Run several statements in one transaction. Raises DatabaseAway."""
+        try:
+            async with asyncio.timeout(STATEMENT_SECONDS):
+                connection = self._connection or await self._connect()
+                async with connection.transaction():
+                    await work(connection)
         except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError, OSError) as error:
             await self.close()
             raise DatabaseAway(type(error).__name__) from error

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import uvloop
 
+from delivery.alerts import open_alerts
 from delivery.claims import Claims
 from delivery.contents import Contents
 from delivery.database import Connection
@@ -82,7 +83,7 @@ class Resident:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolver"))
-        async with open_drainer(self._settings) as drainer:
+        async with open_drainer(self._settings) as drainer, open_alerts(self._settings.database_url):
             self._ready.set_result((loop, drainer))
             await drainer.run(self._settings.grace_seconds)
 
