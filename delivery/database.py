@@ -6,7 +6,7 @@ connects anew. A mistake of ours, such as a missing column, is raised as it is a
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -65,6 +65,17 @@ class Connection:
         except BaseException:
             await self.close()  # also takes back what is open
             raise
+
+    async def run_in_transaction(self, work: Callable[[psycopg.AsyncConnection[TupleRow]], Awaitable[None]]) -> None:
+        """Run several statements in one transaction. Raises DatabaseAway."""
+        try:
+            async with asyncio.timeout(STATEMENT_SECONDS):
+                connection = self._connection or await self._connect()
+                async with connection.transaction():
+                    await work(connection)
+        except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError, OSError) as error:
+            await self.close()
+            raise DatabaseAway(type(error).__name__) from error
 
     async def close(self) -> None:
         """Drop the connection; the next statement opens another."""

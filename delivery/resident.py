@@ -16,6 +16,7 @@ from typing import NamedTuple
 import uvloop
 
 from delivery import compare, metrics, stream_ends
+from delivery.alerts import open_alerts
 from delivery.claims import Claims
 from delivery.contents import Contents
 from delivery.database import ONE_PLAN, Connection
@@ -160,6 +161,7 @@ async def open_drainer(settings: Settings) -> AsyncIterator[Drainer]:
         beside = Connection(settings.database_url, "rounds")
         stack.push_async_callback(beside.close)
         await stack.enter_async_context(rounds(beside, (stream_ends.fold, compare.compare_due)))
+        await stack.enter_async_context(open_alerts(settings.database_url))
         yield drainer
 
 

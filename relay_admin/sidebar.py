@@ -118,6 +118,8 @@ UNFOLD: dict[str, Any] = {
                     "Every call to a model: who made it, which host answered, what it used and what it cost.",
                 ),
                 _item("Replay batches", "replay", "deliveries.replaybatch", "Who replayed what, and what was refused."),
+                _item("Alerts", "notifications", "deliveries.alertevent", "What is or was wrong, and since when."),
+                _item("Alert rules", "rule", "deliveries.alertrule", "What your operators are told of, and where."),
             ),
             _group(
                 "Relay endpoints",

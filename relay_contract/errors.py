@@ -28,6 +28,7 @@ RelayError
 │   ├── MethodNotAllowed        405 method_not_allowed
 │   ├── BodyTimeout             408 body_timeout
 │   ├── CallInProgress          409 idempotency_in_progress
+│   ├── AnswerNotKept           409 answer_not_kept
 │   ├── BodyTooLarge            413 body_too_large
 │   ├── ContentTypeNotAllowed   415 content_type_not_allowed
 │   ├── IdempotencyKeyReused    422 idempotency_key_reused
@@ -229,6 +230,13 @@ class BodyTimeout(CallerError):
 class CallInProgress(CallerError):
     code, status, retryable = "idempotency_in_progress", 409, True
     text = "A call with this Idempotency-Key is being made. Try again after the time in Retry-After for its answer."
+
+
+class AnswerNotKept(CallerError):
+    """The call was made under its Idempotency-Key, and sending it again brings nothing new."""
+
+    code, status = "answer_not_kept", 409
+    text = "The call with this Idempotency-Key was made, but its answer is not kept."
 
 
 class BodyTooLarge(CallerError):

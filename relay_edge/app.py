@@ -25,6 +25,7 @@ from relay_edge.addresses import PATH_PREFIX, by_host, by_path, project_by_host
 from relay_edge.admission import Admission
 from relay_edge.auth import Authenticator
 from relay_edge.call_end import CallEnd, Told
+from relay_edge.call_keys import CallKeys
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.listen import CatalogListener
 from relay_edge.claims import Claims
@@ -44,6 +45,7 @@ from relay_edge.pings import Pings
 from relay_edge.prepared import PreparedEndpoints
 from relay_edge.protocols.anthropic_messages import AllowedBetas
 from relay_edge.records import Records
+from relay_edge.refused_calls import RefusedCalls
 from relay_edge.relay_callers import RelayCallers
 from relay_edge.replies import Replies
 from relay_edge.reply import request_id_of, send_error
@@ -52,6 +54,7 @@ from relay_edge.secret_sources import SecretSources
 from relay_edge.settings import EdgeSettings
 from relay_edge.shield import Shield
 from relay_edge.spill import Spill
+from relay_edge.stored import StoredCalls
 from relay_edge.stream_call import StreamCalls
 from relay_edge.sync_call import SyncCalls
 from relay_edge.target_requests import TargetRequests
@@ -151,6 +154,7 @@ class Edge:
         self._wakes = Wakes(settings.redis_url, self.metrics)
         self._intake = Intake(settings.database_url, self._wakes, self.metrics)
         self._replies = Replies(settings.redis_url, settings.database_url, self._wheel, self.metrics)
+        self._stored = StoredCalls(settings.database_url)
         access_log = AccessLog(log, self.metrics) if settings.has_access_log else None
         self._call_end = CallEnd(
             self.records,
@@ -209,6 +213,8 @@ class Edge:
                     TargetRequests(self._pool, sealer), Pings(self._wheel), self.records.request_end
                 ),
             },
+            idempotency=CallKeys(self._stored),
+            on_refused=RefusedCalls(self.records),
             on_ended=access_log,
             body_seconds=settings.body_timeout_seconds,
         )
@@ -252,6 +258,7 @@ class Edge:
         work: list[Coroutine[Any, Any, None]] = [
             self._listener.run(),
             self._intake.run(),
+            self._stored.run(),
             self.records.run(),
             self._sources.run(),
             self._wakes.run(),

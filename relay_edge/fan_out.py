@@ -1,13 +1,15 @@
 """Which deliveries a call becomes, and whether one of its targets answers the caller. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay_contract.credits import MICRO, units
 from relay_contract.errors import TargetHeld
 from relay_contract.ids import uuid7
 from relay_contract.intake import STREAM_SHARD, DeliveryRow, DeliveryState, shard_of, sync_shard_of
 from relay_contract.nouns import RESPONSE_MODES, DeliveryMode, Target, TargetRole
+from relay_edge.call_facts import CallFacts
 from relay_edge.catalog.snapshot import EndpointRoute
+from relay_edge.fan_out_rules import Wanted
 from relay_edge.relay_call import RelayCall
 from relay_edge.shadows import compared, is_sampled
 
@@ -42,14 +44,17 @@ class FanOut:
 
 
 def plan(call: RelayCall) -> FanOut:
-    """One delivery for each enabled target, of shadows for those that are to have a copy of this call. Raises
-    TargetHeld where the one that answers callers is disabled."""
-    answering = response_target(call.route)
-    chosen = [target for target in call.route.targets if is_sampled(target, call.request_id)]
-    compares = compared(chosen)
+    """One delivery for each target that the call is for, of shadows for those that are to have a copy of it. Raises
+    TargetHeld where the one that answers callers is disabled, EndpointMisconfigured where a rule cannot be read."""
+    answering, rules = response_target(call.route), call.prepared.rules
+    choice = rules.plain or rules.choose(CallFacts(call))
+    chosen = [each for each in choice.wanted if is_sampled(each.target, call.request_id)]
+    targets = [each.target for each in chosen if each.target.is_enabled]  # who gets it later is compared with nobody
+    compares = compared(targets if answering is None else [*targets, answering])
     return FanOut(
-        tuple(_queued(call, target, compares) for target in chosen if target.delivery_mode is DeliveryMode.ASYNC),
+        tuple(_queued(call, each, compares) for each in chosen),
         None if answering is None else _response(call, answering, compares),
+        choice.filtered_count,
     )
 
 
@@ -64,8 +69,10 @@ def response_target(route: EndpointRoute) -> Target | None:
     return None
 
 
-def _queued(call: RelayCall, target: Target, compares: frozenset[str]) -> DeliveryRow:
-    return _row(call, target, compares, shard_of(target.id), _PENDING, target.expire_seconds)
+def _queued(call: RelayCall, wanted: Wanted, compares: frozenset[str]) -> DeliveryRow:
+    target = wanted.target
+    row = _row(call, target, compares, shard_of(target.id), wanted.state, target.expire_seconds)
+    return row if wanted.ordering_key is None else replace(row, ordering_key=wanted.ordering_key)
 
 
 def _response(call: RelayCall, target: Target, compares: frozenset[str]) -> Response:

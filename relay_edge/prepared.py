@@ -9,6 +9,7 @@ from relay_contract.nouns import RESPONSE_MODES, Endpoint, EndpointAuth, Endpoin
 from relay_contract.sealing import Sealer
 from relay_edge.catalog.snapshot import EndpointRoute, Snapshot
 from relay_edge.charges import NO_CHARGES, Charge, ChargeSet, charge_set
+from relay_edge.fan_out_rules import FanOutRules, read_rules
 from relay_edge.guards import Guard, guard_of
 
 MOST_ENDPOINTS = 10_000
@@ -25,6 +26,7 @@ class Prepared:
     allow: str  # the same, for a 405
     guard: Guard | None  # what it asks of calls beyond a relay key; None: nothing
     signed_charges: ChargeSet  # of a caller that shows a signature and no key
+    rules: FanOutRules  # which async targets get a call
 
 
 class PreparedEndpoints:
@@ -63,7 +65,8 @@ def _prepare(snapshot: Snapshot, route: EndpointRoute, guard: Guard | None) -> P
     methods = _methods(route)
     is_signed = route.endpoint.auth is EndpointAuth.SIGNATURE
     signed_charges = _signed_charges(snapshot, route) if is_signed else NO_CHARGES
-    return Prepared(_charges(snapshot, route), frozenset(methods), ", ".join(methods), guard, signed_charges)
+    rules = read_rules(route.every_target)
+    return Prepared(_charges(snapshot, route), frozenset(methods), ", ".join(methods), guard, signed_charges, rules)
 
 
 def _methods(route: EndpointRoute) -> tuple[str, ...]:

@@ -156,6 +156,11 @@ class Records:
         """For whoever drops one before it came here."""
         return self._lanes[CaptureRow].dropped
 
+    @property
+    def dropped_refusals(self) -> Counter:
+        """For whoever drops one before it came here."""
+        return self._lanes[RefusedRequestRow].dropped
+
     def call(self, record: CallRecord) -> str | None:
         """Keeps a finished call; the id of its row, for its trace and capture. None for a call of nobody."""
         if not is_kept(record):

@@ -4,18 +4,21 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from multidict import CIMultiDictProxy
 
 from relay_contract import headers
 from relay_contract.errors import BadHeader
-from relay_contract.intake import Origin, PayloadRow, RequestRow
+from relay_contract.intake import IdempotencyRow, Origin, PayloadRow, RequestRow
+from relay_contract.traffic import RefusedRequestRow
 from relay_edge.fan_out import FanOut
 from relay_edge.intake import Accepted
 from relay_edge.relay_call import RelayCall
 from relay_edge.reply import MAX_REQUEST_ID_LENGTH
 
 MAX_CONTENT_TYPE_LENGTH = 255
+MAX_METHOD_LENGTH = 8
 MAX_PATH_LENGTH = 512
 MAX_QUERY_LENGTH = 2_048
 CONTENT_TYPE = "content-type"
@@ -78,32 +81,51 @@ def read_headers(call: RelayCall) -> None:
 
 def accepted(call: RelayCall, fan_out: FanOut) -> Accepted:
     """The rows of a call that is about to be committed."""
-    caller = call.caller
-    rows, route, url = fan_out.rows, call.route, call.request.rel_url
+    rows = fan_out.rows
     request = RequestRow(
-        id=call.request_id,
-        project_id=caller.project.id,
-        line_id=route.line.id,
-        endpoint_id=route.endpoint.id,
-        relay_key_id=None if caller.key is None else caller.key.id,
-        mode=str(caller.mode),
-        origin=_CALLER,
-        received_at=call.received_at,
-        revision=route.line.revision,
-        method=call.request.method,
-        path=url.raw_path[:MAX_PATH_LENGTH],
-        query=url.raw_query_string[:MAX_QUERY_LENGTH],
-        event_type=call.event_type,
-        caller_request_id=caller_request_id_of(call.request.headers),
-        client_ip=call.client_ip,
-        content_type=call.content_type,
-        headers=json.dumps(call.headers),
-        body_bytes=len(call.body),
+        **_known(call),
         target_count=len(rows),
         filtered_count=fan_out.filtered_count,
         status=_ACCEPTED if fan_out.response is None else 0,
         error="",
-        idempotency_key="",
-        accept_us=int((time.monotonic() - call.started) * 1_000_000),
     )
-    return Accepted(request, PayloadRow(call.request_id, call.received_at, call.body), rows)
+    return Accepted(request, PayloadRow(call.request_id, call.received_at, call.body), rows, _key(call))
+
+
+def refused(call: RelayCall) -> RefusedRequestRow:
+    """The row of a call whose caller was known and is answered by now. Its body is kept nowhere."""
+    return RefusedRequestRow(**_known(call), target_count=0, filtered_count=0, status=call.status, error=call.error)
+
+
+def _known(call: RelayCall) -> dict[str, Any]:
+    """What both rows say, as far as the call came. What was not read yet was not checked either, and is left out."""
+    caller, found, url = call.caller, call.found, call.request.rel_url
+    return {
+        "id": call.request_id,
+        "project_id": caller.project.id,
+        "line_id": None if found is None else found.line.id,
+        "endpoint_id": None if found is None else found.endpoint.id,
+        "relay_key_id": None if caller.key is None else caller.key.id,
+        "mode": str(caller.mode),
+        "origin": _CALLER,
+        "received_at": call.received_at,
+        "revision": 0 if found is None else found.line.revision,
+        "method": call.request.method[:MAX_METHOD_LENGTH],
+        "path": url.raw_path[:MAX_PATH_LENGTH],
+        "query": url.raw_query_string[:MAX_QUERY_LENGTH],
+        "event_type": call.event_type,
+        "caller_request_id": caller_request_id_of(call.request.headers),
+        "client_ip": call.client_ip,
+        "content_type": call.content_type,
+        "headers": json.dumps(call.headers),
+        "body_bytes": len(call.body),
+        "idempotency_key": "" if call.key is None else call.key.key,
+        "accept_us": int((time.monotonic() - call.started) * 1_000_000),
+    }
+
+
+def _key(call: RelayCall) -> IdempotencyRow | None:
+    if call.key is None:
+        return None
+    endpoint = call.route.endpoint
+    return IdempotencyRow(endpoint.id, call.key.key, call.request_id, call.key.body_hash, endpoint.idempotency_seconds)

@@ -11,17 +11,14 @@ from relay_admin.catalog.models import Endpoint, Target
 NOT_OFFERED: dict[type[models.Model], frozenset[str]] = {
     Endpoint: frozenset(
         {
-            "idempotency_seconds",
             "keeps_body",
             "redactions",
         }
     ),
     Target: frozenset(
         {
-            "conditions",
             "mapping",
             "answer_mapping",
-            "ordering_key",
             "ordering_policy",
             "retry_on",
             "expire_seconds",

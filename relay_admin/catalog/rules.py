@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING
 from relay_contract import inbound_signatures, nouns
 from relay_contract.nouns import DeliveryMode, EndpointAuth, TargetAuth, TargetRole
 from relay_contract.schemas import SchemaError, compile_schema
+from relay_contract.shaping.conditions import check_conditions
 from relay_contract.shaping.paths import PathError, parse_reference
 
 if TYPE_CHECKING:
     from relay_admin.catalog.models import Endpoint, Target
+
+MOST_FAULTS = 5
+"""Told at once."""
 
 
 def endpoint_refusals(endpoint: Endpoint) -> dict[str, str]:
@@ -53,7 +57,7 @@ def _signature_refusals(endpoint: Endpoint) -> dict[str, str]:
 def target_refusals(target: Target, siblings: Iterable[Target]) -> dict[str, str]:
     """What of this target does not go together, or not with the other targets of its endpoint."""
     others = list(siblings)
-    refusals = _mode_refusals(target) | _auth_refusals(target)
+    refusals = _mode_refusals(target) | _auth_refusals(target) | _call_refusals(target)
     if target.compares_with:
         if target.role != TargetRole.SHADOW:
             refusals["compares_with"] = "Only a shadow is compared."
@@ -101,3 +105,16 @@ def _auth_refusals(target: Target) -> dict[str, str]:
     if kind == TargetAuth.OAUTH2 and not (config.get("token_url") and config.get("client_id")):
         return {"auth_config": "oauth2 needs `token_url` and `client_id`."}
     return {}
+
+
+def _call_refusals(target: Target) -> dict[str, str]:
+    """What no edge could read: it would take no calls at all for the endpoint."""
+    refusals = {}
+    if target.conditions is not None and (faults := check_conditions(target.conditions)):
+        refusals["conditions"] = "; ".join(str(fault) for fault in faults[:MOST_FAULTS])
+    if target.ordering_key:
+        try:
+            parse_reference(target.ordering_key)
+        except PathError as mistake:
+            refusals["ordering_key"] = str(mistake)
+    return refusals

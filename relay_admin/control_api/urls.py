@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from relay_admin.control_api import calls, catalog, deliveries, resolve, session, shadows, signature_secrets
+from relay_admin.control_api import alerts, calls, catalog, deliveries, resolve, session, shadows, signature_secrets
 
 urlpatterns = [
     path("auth/login", session.Login.as_view()),
@@ -19,5 +19,8 @@ urlpatterns = [
         "api/v1/endpoints/<str:project>/<str:line>/<str:endpoint>/signature-secret",
         signature_secrets.SignatureSecretView.as_view(),
     ),
+    path("api/v1/alerts/rules", alerts.RulesView.as_view()),
+    path("api/v1/alerts/rules/<int:rule_id>", alerts.RuleView.as_view()),
+    path("api/v1/alerts/events", alerts.EventsView.as_view()),
     path("api/v1/resolve", resolve.ResolveView.as_view()),
 ]

@@ -14,6 +14,7 @@ keeps two index look-ups and a row lock out of every insert. Partitions are drop
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -441,6 +442,9 @@ class AlertKind(models.TextChoices):
     PARTITION_MISSING = "partition_missing"
 
 
+MAX_ALERT_WINDOW_SECONDS = 86_400
+
+
 class AlertRule(models.Model):
     """When which endpoint is sent an alert, as a delivery like any other."""
 
@@ -457,6 +461,16 @@ class AlertRule(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} to {self.endpoint}"
+
+    def clean(self) -> None:
+        """Raises ValidationError by field."""
+        refusals = {}
+        if isinstance(self.threshold, int) and self.threshold < 0:
+            refusals["threshold"] = "From 0."
+        if isinstance(self.window_seconds, int) and not 1 <= self.window_seconds <= MAX_ALERT_WINDOW_SECONDS:
+            refusals["window_seconds"] = f"From 1 to {MAX_ALERT_WINDOW_SECONDS}."
+        if refusals:
+            raise ValidationError(refusals)
 
 
 class AlertEvent(models.Model):

@@ -96,7 +96,7 @@ async def test_accepts_stores_and_says_so(edge: InsideEdge, owner: AsyncConnecti
         content_type="application/x-custom; a=b",
         headers={"x-event": "created", "x-request-id": "caller-7", "relay-hops": "1"},
         body_bytes=256,
-        target_count=2,
+        target_count=3,
         filtered_count=0,
         status=202,
         error="",
@@ -118,7 +118,7 @@ async def test_accepts_stores_and_says_so(edge: InsideEdge, owner: AsyncConnecti
             is_shadow=False,
             is_compared=False,
             key_mode="live",
-            state="pending",
+            state=state,
             revision=1,
             created_at=request.received_at,
             expire_seconds=604_800,
@@ -128,7 +128,7 @@ async def test_accepts_stores_and_says_so(edge: InsideEdge, owner: AsyncConnecti
             relay_key_id=1,
             units=1,
         )
-        for delivery, target_id in zip(deliveries, (1, 2), strict=True)
+        for delivery, target_id, state in zip(deliveries, (1, 2, 3), ("pending", "pending", "held"), strict=True)
     ]
 
 
@@ -356,7 +356,7 @@ async def test_a_line_in_the_access_log_with_the_callers_address(
     assert accepted == {
         "ts": accepted["ts"], "level": "info", "event": "relayed", "process": "edge", "request_id": request_id,
         "relay_key_id": 1, "project": "demo", "line": "v1", "endpoint": "events", "mode": "async", "status": 202,
-        "error": "", "targets": 2, "bytes_in": 5, "bytes_out": 0, "client_ip": "203.0.113.7", "ms": accepted["ms"],
+        "error": "", "targets": 3, "bytes_in": 5, "bytes_out": 0, "client_ip": "203.0.113.7", "ms": accepted["ms"],
     }  # fmt: skip
     assert (refused["status"], refused["error"], refused["mode"], refused["client_ip"], refused["relay_key_id"]) == (
         401, "missing_key", "", "127.0.0.1", None,

@@ -6,14 +6,16 @@ from typing import Any, cast
 from uuid import UUID
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
 from relay_contract.errors import TargetHeld
 from relay_contract.ids import uuid7
 from relay_contract.intake import STREAM_SHARD, SYNC_SHARDS
 from relay_contract.nouns import DeliveryMode, Target, TargetRole
-from relay_edge.catalog.snapshot import EndpointRoute
+from relay_edge.catalog.snapshot import EndpointRoute, Snapshot
 from relay_edge.charges import ChargeSet
 from relay_edge.fan_out import STREAM_GRACE_SECONDS, plan
+from relay_edge.prepared import PreparedEndpoints
 from relay_edge.relay_call import RelayCall, RelayCaller
 from relay_edge.shadows import is_sampled
 from tests.edge.nouns import ENDPOINT, LINE, PROJECT, RELAY_KEY, TARGET, numbered
@@ -23,8 +25,10 @@ SYNC, STREAM = DeliveryMode.SYNC, DeliveryMode.STREAM
 
 def call_to(*targets: Target) -> RelayCall:
     route = EndpointRoute(PROJECT, LINE, ENDPOINT, tuple(each for each in targets if each.is_enabled), targets)
-    nothing = cast("Any", None)  # the plan looks neither at the request nor at the catalog
-    call = RelayCall(uuid7(), nothing, nothing, None, route, "127.0.0.1", 0.0, datetime.now(UTC), body=b"{}")
+    nothing = cast("Any", None)
+    request = cast("Any", make_mocked_request("POST", "/r/demo/v1/events"))
+    call = RelayCall(uuid7(), request, nothing, None, route, "127.0.0.1", 0.0, datetime.now(UTC), body=b"{}")
+    call.prepared = PreparedEndpoints().of(Snapshot.build(()), route)
     call.identified = RelayCaller(PROJECT, RELAY_KEY, RELAY_KEY.mode, cast("ChargeSet", nothing))
     return call
 
@@ -106,5 +110,5 @@ def test_a_stream_is_compared_too_and_nothing_with_who_gets_no_call() -> None:
     assert planned.response is not None
     assert planned.response.row.is_compared
     assert planned.queued[0].is_compared
-    [row] = plan(call_to(replace(TARGET, is_enabled=False), compares)).queued
-    assert (row.is_shadow, row.is_compared) == (True, False)
+    held, row = plan(call_to(replace(TARGET, is_enabled=False), compares)).queued
+    assert (held.is_compared, row.is_shadow, row.is_compared) == (False, True, False)

@@ -45,7 +45,6 @@ ROWS = (
     TIGHT,
     replace(ENDPOINT, rate_limit_id=TIGHT.id),
     numbered(TARGET, 2, name="lookup"),
-    numbered(TARGET, 3, name="disabled", is_enabled=False),
     numbered(PROJECT, 2, slug="other"),
     numbered(LINE, 2, slug="v1", project_id=nouns.ProjectId(2)),
     numbered(RELAY_KEY, 2, project_id=nouns.ProjectId(2), token_hash=OTHERS.hash),

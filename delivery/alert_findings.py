@@ -1,0 +1,115 @@
+"""What alert rules look for: one statement a kind, run only where somebody has a rule of it.
+
+Each gives (rule, endpoint to tell, subject, details) for everything that is wrong at the moment, at most MOST_FINDINGS.
+Targets of endpoints that alerts go to are looked at by none of them: an alert that fails must not raise another.
+Reads are bounded: index ranges of the queue, of the dead, of refused calls, and nothing of what went well.
+"""
+
+from relay_admin.deliveries.storage import PARENTS
+from relay_contract.intake import SYNC_SHARDS
+
+MOST_FINDINGS = 200
+OLDEST_ROWS = 2_000
+"""Of the queue are looked at for its age."""
+MOST_COUNTED = 10_000
+"""Dead deliveries and refused calls are counted up to here."""
+ENOUGH_AHEAD_DAYS = 3
+
+_RULES = "deliveries_alertrule r"
+_WINDOW = "make_interval(secs => least(greatest(r.window_seconds, 1), 86400))"
+_OF_ALERTS = "EXISTS (SELECT 1 FROM deliveries_alertrule own WHERE own.endpoint_id = {})"
+_TARGET = f"""
+    JOIN catalog_endpoint e ON e.id = t.endpoint_id AND NOT {_OF_ALERTS.format("e.id")}
+    JOIN catalog_line l ON l.id = e.line_id
+    JOIN catalog_project p ON p.id = l.project_id AND p.id = coalesce(r.project_id, p.id)
+"""
+_NAMES = "'project', p.slug, 'line', l.slug, 'endpoint', e.slug, 'target', t.name, 'targetId', t.id"
+
+
+def _of_target(kind: str, source: str, details: str, condition: str) -> str:
+    return f"""
+SELECT r.id, r.endpoint_id, 'target:' || t.id, jsonb_build_object({_NAMES}, {details})
+FROM {_RULES} JOIN catalog_target t ON t.id = coalesce(r.target_id, t.id) {_TARGET} {source}
+WHERE r.is_enabled AND r.kind = '{kind}' AND {condition}
+ORDER BY t.id LIMIT {MOST_FINDINGS}
+"""  # noqa: S608 (constants)
+
+
+_FAILING = _of_target(
+    "target_failing",
+    "JOIN deliveries_targetstate s ON s.target_id = t.id",
+    "'failingSince', s.failing_since, 'consecutiveFailures', s.consecutive_failures",
+    f"s.failing_since <= now() - {_WINDOW} AND s.consecutive_failures >= r.threshold",
+)
+_DISABLED = _of_target(
+    "target_disabled", "", "'reason', t.disabled_reason", "NOT t.is_enabled AND t.disabled_reason NOT IN ('', 'gone')"
+)
+_GONE = _of_target("target_gone", "", "'goneAt', t.gone_at", "NOT t.is_enabled AND t.gone_at IS NOT NULL")
+_BACKLOG = _of_target(
+    "backlog_age",
+    f"""JOIN (
+        SELECT target_id, min(next_attempt_at) AS due_at FROM (
+            SELECT target_id, next_attempt_at FROM deliveries_live
+            WHERE state = 'pending' AND shard < {SYNC_SHARDS[0]} AND next_attempt_at < now()
+            ORDER BY next_attempt_at LIMIT {OLDEST_ROWS}
+        ) AS oldest GROUP BY target_id
+    ) AS due ON due.target_id = t.id""",  # noqa: S608 (constants)
+    "'ageSeconds', extract(epoch FROM now() - due.due_at)::int",
+    "due.due_at < now() - make_interval(secs => greatest(r.threshold, 1))",
+)
+_GROWTH = f"""
+SELECT r.id, r.endpoint_id, 'project:' || p.id,
+    jsonb_build_object(
+        'project', p.slug, 'targetId', r.target_id, 'dead', dead.count, 'windowSeconds', r.window_seconds
+    )
+FROM {_RULES} JOIN catalog_project p ON p.id = coalesce(r.project_id, p.id)
+CROSS JOIN LATERAL (
+    SELECT count(*) FROM (
+        SELECT 1 FROM deliveries_finished f JOIN catalog_target t ON t.id = f.target_id
+        WHERE f.project_id = p.id AND f.state = 'dead' AND f.finished_at > now() - {_WINDOW}
+            AND f.target_id = coalesce(r.target_id, f.target_id) AND NOT {_OF_ALERTS.format("t.endpoint_id")}
+        LIMIT {MOST_COUNTED}
+    ) AS counted
+) AS dead
+WHERE r.is_enabled AND r.kind = 'failure_queue_growth' AND dead.count >= greatest(r.threshold, 1)
+ORDER BY p.id LIMIT {MOST_FINDINGS}
+"""  # noqa: S608 (constants)
+# Refused calls stand beside few others in their index; the bound of the id prunes to a day or two.
+_MISCONFIGURED = f"""
+SELECT r.id, r.endpoint_id, 'endpoint:' || e.id,
+    jsonb_build_object('project', p.slug, 'line', l.slug, 'endpoint', e.slug, 'refusedCalls', refused.count)
+FROM {_RULES} JOIN catalog_project p ON p.id = coalesce(r.project_id, p.id)
+CROSS JOIN LATERAL (
+    SELECT endpoint_id, count(*) FROM (
+        SELECT endpoint_id FROM deliveries_request
+        WHERE project_id = p.id AND status = 500 AND error = 'endpoint_misconfigured'
+            AND id >= %b AND received_at > now() - {_WINDOW}
+        LIMIT {MOST_COUNTED}
+    ) AS counted GROUP BY endpoint_id
+) AS refused
+JOIN catalog_endpoint e ON e.id = refused.endpoint_id AND NOT {_OF_ALERTS.format("e.id")}
+JOIN catalog_line l ON l.id = e.line_id
+WHERE r.is_enabled AND r.kind = 'signature_misconfigured' AND refused.count >= greatest(r.threshold, 1)
+ORDER BY e.id LIMIT {MOST_FINDINGS}
+"""  # noqa: S608 (constants)
+_TABLES = ", ".join(f"'{parent.table}'" for parent in PARENTS)
+_PARTITIONS = f"""
+SELECT r.id, r.endpoint_id, 'storage', jsonb_build_object('tables', missing.tables)
+FROM {_RULES} CROSS JOIN (
+    SELECT jsonb_agg(DISTINCT name) AS tables
+    FROM unnest(ARRAY[{_TABLES}]) AS name, generate_series(0, {ENOUGH_AHEAD_DAYS - 1}) AS ahead
+    WHERE to_regclass(name || '_' || to_char((now() AT TIME ZONE 'UTC')::date + ahead, 'YYYYMMDD')) IS NULL
+) AS missing
+WHERE r.is_enabled AND r.kind = 'partition_missing' AND missing.tables IS NOT NULL
+"""  # noqa: S608 (constants)
+
+STATEMENTS = {
+    "target_failing": _FAILING,
+    "target_disabled": _DISABLED,
+    "target_gone": _GONE,
+    "backlog_age": _BACKLOG,
+    "failure_queue_growth": _GROWTH,
+    "signature_misconfigured": _MISCONFIGURED,
+    "partition_missing": _PARTITIONS,
+}
+"""By kind. `signature_misconfigured` takes the least id of the last day."""

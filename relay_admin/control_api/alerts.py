@@ -1,0 +1,105 @@
+"""`/api/v1/alerts`: the rules of alerts, and what was told by them."""
+
+from typing import Any
+
+from django.shortcuts import get_object_or_404
+from rest_framework import serializers
+from rest_framework.request import Request as Call
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.wire import CamelCaseSerializer
+from relay_admin.deliveries.models import MAX_ALERT_WINDOW_SECONDS, AlertEvent, AlertRule
+
+MAX_EVENTS = 200
+
+
+class RuleJson(CamelCaseSerializer):
+    """A rule. `project` and `endpoint` are ids."""
+
+    class Meta:
+        model = AlertRule
+        fields = ["id", "kind", "project", "target_id", "threshold", "window_seconds", "endpoint", "is_enabled"]
+
+
+class RuleInput(serializers.ModelSerializer):
+    """What makes or changes a rule."""
+
+    targetId = serializers.IntegerField(  # noqa: N815 - as on the wire
+        source="target_id", min_value=1, max_value=2**63 - 1, allow_null=True, required=False
+    )
+    threshold = serializers.IntegerField(min_value=0, max_value=2**31 - 1, default=0)
+    windowSeconds = serializers.IntegerField(  # noqa: N815 - as on the wire
+        source="window_seconds", min_value=1, max_value=MAX_ALERT_WINDOW_SECONDS, default=300
+    )
+    isEnabled = serializers.BooleanField(source="is_enabled", default=True)  # noqa: N815 - as on the wire
+
+    class Meta:
+        model = AlertRule
+        fields = ["kind", "project", "targetId", "threshold", "windowSeconds", "endpoint", "isEnabled"]
+
+
+class EventJson(CamelCaseSerializer):
+    """Something that is or was wrong. `closedAt` null: it still is."""
+
+    kind = serializers.CharField(source="rule.kind")
+
+    class Meta:
+        model = AlertEvent
+        fields = ["id", "rule", "kind", "subject", "opened_at", "last_seen_at", "closed_at", "request_id", "details"]
+
+
+class RulesView(APIView):
+    """All rules, and making one."""
+
+    def get_permissions(self) -> list[Any]:
+        """By what is asked."""
+        return [requires(f"deliveries.{'view' if self.request.method == 'GET' else 'add'}_alertrule")()]
+
+    def get(self, _call: Call) -> Response:
+        """The rules, by id."""
+        return Response({"items": RuleJson(AlertRule.objects.order_by("id"), many=True).data})
+
+    def post(self, call: Call) -> Response:
+        """A new rule."""
+        rule = RuleInput(data=call.data)
+        rule.is_valid(raise_exception=True)
+        return Response(RuleJson(rule.save()).data, status=201)
+
+
+class RuleView(APIView):
+    """One rule."""
+
+    def get_permissions(self) -> list[Any]:
+        """By what is asked."""
+        verb = {"GET": "view", "DELETE": "delete"}.get(str(self.request.method), "change")
+        return [requires(f"deliveries.{verb}_alertrule")()]
+
+    def get(self, _call: Call, rule_id: int) -> Response:
+        """As it is."""
+        return Response(RuleJson(get_object_or_404(AlertRule, pk=rule_id)).data)
+
+    def patch(self, call: Call, rule_id: int) -> Response:
+        """With these fields changed."""
+        rule = RuleInput(get_object_or_404(AlertRule, pk=rule_id), data=call.data, partial=True)
+        rule.is_valid(raise_exception=True)
+        return Response(RuleJson(rule.save()).data)
+
+    def delete(self, _call: Call, rule_id: int) -> Response:
+        """Gone with its events; nothing is told of that."""
+        get_object_or_404(AlertRule, pk=rule_id).delete()
+        return Response(status=204)
+
+
+class EventsView(APIView):
+    """The newest events; `?open=true`: what is wrong now."""
+
+    permission_classes = [requires("deliveries.view_alertevent")]
+
+    def get(self, call: Call) -> Response:
+        """At most MAX_EVENTS."""
+        events = AlertEvent.objects.select_related("rule").order_by("-opened_at", "-id")
+        if call.query_params.get("open") == "true":
+            events = events.filter(closed_at=None)
+        return Response({"items": EventJson(events[:MAX_EVENTS], many=True).data})

@@ -1,0 +1,231 @@
+"""Alerts over real Postgres: told once when they open and once when they close, by deliveries like any other."""
+
+import asyncio
+import json
+from typing import Any
+
+import psycopg
+import pytest
+
+from delivery.alert_findings import STATEMENTS
+from delivery.alerts import Alerts
+from delivery.database import Connection
+from relay_admin.deliveries.models import AlertKind
+from tests.delivery.queue import Queue, Target
+from tests.intake_rows import request_row
+
+OPERATORS = 2
+
+
+@pytest.fixture
+async def alerts(queue: Queue, database_url: str) -> Any:
+    """With an endpoint of its own for alerts, which has one target."""
+    await queue.sql(
+        "INSERT INTO catalog_endpoint (id, line_id, slug, is_enabled, max_body_bytes, description, created_at,"
+        " updated_at) VALUES (2, 1, 'operators', true, 1000, '', now(), now())"
+    )
+    connection = Connection(database_url, "alerts")
+    yield Alerts(connection)
+    await connection.close()
+
+
+async def watched(queue: Queue) -> tuple[int, int]:
+    """The target that is looked at, and the one that is told."""
+    first, second = await queue.target("http://127.0.0.1:9/"), await queue.target("http://127.0.0.1:9/")
+    await queue.sql("UPDATE catalog_target SET endpoint_id = %s WHERE id = %s", OPERATORS, second.id)
+    return first.id, second.id
+
+
+async def rule(queue: Queue, kind: str, **columns: Any) -> None:
+    values = {
+        "kind": kind,
+        "endpoint_id": OPERATORS,
+        "threshold": 1,
+        "window_seconds": 60,
+        "is_enabled": True,
+    } | columns
+    await queue.sql(
+        f"INSERT INTO deliveries_alertrule ({', '.join(values)}) VALUES ({', '.join(['%s'] * len(values))})",
+        *values.values(),
+    )
+
+
+async def told(queue: Queue) -> list[tuple[str, dict[str, Any], int]]:
+    """Event type, data and target of every alert, in order."""
+    rows = await queue.sql(
+        "SELECT r.event_type, r.origin, r.relay_key_id, p.body, d.target_id, d.credits, d.state"
+        " FROM deliveries_request r JOIN deliveries_payload p ON p.request_id = r.id"
+        " JOIN deliveries_live d ON d.request_id = r.id WHERE r.origin = 'alert' ORDER BY r.id"
+    )
+    assert all((row["relay_key_id"], row["credits"], row["state"]) == (None, 0, "pending") for row in rows)
+    documents = [json.loads(row["body"]) for row in rows]
+    assert [document["type"] for document in documents] == [row["event_type"] for row in rows]
+    return [
+        (row["event_type"], document["data"], row["target_id"]) for row, document in zip(rows, documents, strict=True)
+    ]
+
+
+async def break_failing(queue: Queue, target_id: int) -> None:
+    await queue.sql(
+        "INSERT INTO deliveries_targetstate (target_id, failing_since, consecutive_failures)"
+        " VALUES (%s, now() - interval '2 minutes', 7) ON CONFLICT (target_id) DO UPDATE"
+        " SET failing_since = EXCLUDED.failing_since", target_id,
+    )  # fmt: skip
+
+
+async def break_disabled(queue: Queue, target_id: int) -> None:
+    await queue.sql(
+        "UPDATE catalog_target SET is_enabled = false, disabled_reason = 'failing' WHERE id = %s", target_id
+    )
+
+
+async def break_gone(queue: Queue, target_id: int) -> None:
+    await queue.sql(
+        "UPDATE catalog_target SET is_enabled = false, disabled_reason = 'gone', gone_at = now() WHERE id = %s",
+        target_id,
+    )
+
+
+async def break_backlog(queue: Queue, target_id: int) -> None:
+    [accepted] = await queue.accept(Target(target_id, ""))
+    await queue.sql(
+        "UPDATE deliveries_live SET next_attempt_at = now() - interval '1 hour' WHERE request_id = %s",
+        accepted.request_id,
+    )
+
+
+async def mend(queue: Queue) -> None:
+    await queue.sql("UPDATE deliveries_targetstate SET failing_since = NULL")
+    await queue.sql("UPDATE catalog_target SET is_enabled = true, disabled_reason = '', gone_at = NULL")
+    await queue.sql("UPDATE deliveries_live SET next_attempt_at = now() WHERE next_attempt_at < now() - interval '1 m'")
+
+
+@pytest.mark.parametrize(
+    ("kind", "break_", "event_type"),
+    [
+        ("target_failing", break_failing, "relay.target.failing"),
+        ("target_disabled", break_disabled, "relay.target.disabled"),
+        ("target_gone", break_gone, "relay.target.gone"),
+        ("backlog_age", break_backlog, "relay.backlog.age"),
+    ],
+)
+async def test_a_target_in_trouble_is_told_once_and_its_recovery_once(
+    queue: Queue, alerts: Alerts, kind: str, break_: Any, event_type: str
+) -> None:
+    target_id, operators_id = await watched(queue)
+    await rule(queue, kind, threshold=5 if kind == "target_failing" else 60)
+    await alerts.look()
+    assert await told(queue) == []
+    await break_(queue, target_id)
+    for _ in range(3):
+        await alerts.look()
+    [(told_type, data, told_target)] = await told(queue)
+    assert (told_type, told_target) == (event_type, operators_id)
+    assert (data["kind"], data["subject"], data["project"], data["endpoint"], data["targetId"]) == (
+        kind, f"target:{target_id}", "demo", "in", target_id,
+    )  # fmt: skip
+    await mend(queue)
+    for _ in range(2):
+        await alerts.look()
+    assert [each for each, _, _ in await told(queue)] == [event_type, f"{event_type}.recovered"]
+    await break_(queue, target_id)
+    await alerts.look()
+    assert [each for each, _, _ in await told(queue)][2:] == [event_type]
+
+
+async def test_alerts_raise_no_alerts(queue: Queue, alerts: Alerts) -> None:
+    _, operators_id = await watched(queue)
+    for kind in ("target_failing", "target_gone", "backlog_age"):
+        await rule(queue, kind)
+    for break_ in (break_failing, break_gone, break_backlog):
+        await break_(queue, operators_id)
+    await alerts.look()
+    assert await queue.sql("SELECT 1 FROM deliveries_alertevent") == []
+
+
+async def test_a_rule_of_one_target_or_switched_off(queue: Queue, alerts: Alerts) -> None:
+    target_id, _ = await watched(queue)
+    await rule(queue, "target_gone", target_id=target_id + 1)
+    await rule(queue, "target_gone", is_enabled=False)
+    await break_gone(queue, target_id)
+    await alerts.look()
+    assert await told(queue) == []
+    await queue.sql("UPDATE deliveries_alertrule SET is_enabled = true")
+    await alerts.look()
+    assert len(await told(queue)) == 1
+
+
+async def test_many_workers_open_one_event(queue: Queue, alerts: Alerts, database_url: str) -> None:
+    target_id, _ = await watched(queue)
+    await rule(queue, "target_gone")
+    await break_gone(queue, target_id)
+    connections = [Connection(database_url, f"alerts-{number}") for number in range(5)]
+    await asyncio.gather(*(Alerts(connection).look() for connection in connections))
+    assert len(await told(queue)) == 1
+    await mend(queue)
+    await asyncio.gather(*(Alerts(connection).look() for connection in connections))
+    assert len(await told(queue)) == 2
+    for connection in connections:
+        await connection.close()
+
+
+async def test_a_growing_failure_queue(queue: Queue, alerts: Alerts) -> None:
+    target_id, _ = await watched(queue)
+    await rule(queue, "failure_queue_growth", threshold=3)
+    for _ in range(3):
+        await alerts.look()
+        assert await told(queue) == []
+        await queue.sql(
+            "INSERT INTO deliveries_finished (id, request_id, project_id, target_id, shard, mode, key_mode, state,"
+            " revision, created_at, expires_at, body_bytes, credits, finished_at, dead_reason)"
+            " SELECT (%s)::uuid, gen_random_uuid(), 1, %s, 0, 'async', 'live', 'dead', 1, now(), now(), 0, 0, now(),"
+            " 'expired'",
+            str(request_row().id), target_id,
+        )  # fmt: skip
+    await alerts.look()
+    [(event_type, data, _)] = await told(queue)
+    assert (event_type, data["subject"], data["dead"]) == ("relay.failure.queue_growth", "project:1", 3)
+
+
+async def test_an_endpoint_that_cannot_check_its_callers(queue: Queue, alerts: Alerts) -> None:
+    await watched(queue)
+    await rule(queue, "signature_misconfigured")
+    row = request_row()
+    await queue.sql(
+        "INSERT INTO deliveries_request (id, project_id, endpoint_id, mode, received_at, method, path,"
+        " caller_request_id, client_ip, content_type, headers, body_bytes, target_count, status, error)"
+        " VALUES (%s, 1, 1, 'live', now(), 'POST', '/', '', '127.0.0.1', '', '{}', 0, 0, 500,"
+        " 'endpoint_misconfigured')", row.id,
+    )  # fmt: skip
+    await alerts.look()
+    [(event_type, data, _)] = await told(queue)
+    assert (event_type, data["subject"], data["refusedCalls"]) == (
+        "relay.signature.misconfigured", "endpoint:1", 1,
+    )  # fmt: skip
+
+
+async def test_days_without_a_partition(queue: Queue, alerts: Alerts, database_url: str) -> None:
+    await watched(queue)
+    await rule(queue, "partition_missing")
+    await alerts.look()
+    [row] = await queue.sql("SELECT details FROM deliveries_alertevent")  # the test database has two days of them
+    assert "deliveries_request" in row["details"]["tables"]
+
+
+def test_every_kind_has_a_source() -> None:
+    assert set(STATEMENTS) == set(AlertKind.values)
+
+
+async def test_a_statement_that_fails_opens_nothing(queue: Queue, alerts: Alerts) -> None:
+    target_id, operators_id = await watched(queue)
+    await rule(queue, "target_gone")
+    await break_gone(queue, target_id)
+    await queue.sql("ALTER TABLE deliveries_payload ADD CONSTRAINT none CHECK (false) NOT VALID")
+    try:
+        with pytest.raises(psycopg.errors.CheckViolation):
+            await alerts.look()
+    finally:
+        await queue.sql("ALTER TABLE deliveries_payload DROP CONSTRAINT none")
+    assert await queue.sql("SELECT 1 FROM deliveries_alertevent") == []
+    await alerts.look()
+    assert [target for _, _, target in await told(queue)] == [operators_id]
