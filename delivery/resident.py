@@ -101,9 +101,7 @@ async def open_drainer(settings: Settings) -> AsyncIterator[Drainer]:
         sender = Sender(settings.egress_allow)
         stack.push_async_callback(sender.close)
         drainer = Drainer(
-            claims=Claims(
-                claim, Destinations(Sealer(*settings.master_keys), connections[1]), Contents(connections[1])
-            ),
+            claims=Claims(claim, Destinations(Sealer(*settings.master_keys), connections[1]), Contents(connections[1])),
             sender=sender,
             wakes=wakes,
             record_connection=connections[2],
