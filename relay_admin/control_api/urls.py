@@ -2,7 +2,17 @@
 
 from django.urls import path
 
-from relay_admin.control_api import alerts, calls, catalog, deliveries, resolve, session, shadows, signature_secrets
+from relay_admin.control_api import (
+    alerts,
+    calls,
+    catalog,
+    deliveries,
+    resolve,
+    session,
+    shadows,
+    signature_secrets,
+    target_switch,
+)
 
 urlpatterns = [
     path("auth/login", session.Login.as_view()),
@@ -11,6 +21,8 @@ urlpatterns = [
     path("api/v1/requests/<uuid:request_id>", deliveries.RequestView.as_view()),
     path("api/v1/deliveries", deliveries.DeliveriesView.as_view()),
     path("api/v1/deliveries/replay", deliveries.ReplayView.as_view()),
+    path("api/v1/targets/<int:target_id>/enable", target_switch.EnableTargetView.as_view()),
+    path("api/v1/targets/<int:target_id>/disable", target_switch.DisableTargetView.as_view()),
     path("api/v1/calls", calls.CallsView.as_view()),
     path("api/v1/calls/<uuid:call_id>", calls.CallView.as_view()),
     path("api/v1/catalog", catalog.CatalogView.as_view()),

@@ -465,9 +465,11 @@ class AlertRule(models.Model):
     def clean(self) -> None:
         """Raises ValidationError by field."""
         refusals = {}
-        if isinstance(self.threshold, int) and self.threshold < 0:
+        given: dict[str, int | None] = {"threshold": self.threshold, "window_seconds": self.window_seconds}
+        threshold, window_seconds = given.values()  # None where the form could not read one
+        if threshold is not None and threshold < 0:
             refusals["threshold"] = "From 0."
-        if isinstance(self.window_seconds, int) and not 1 <= self.window_seconds <= MAX_ALERT_WINDOW_SECONDS:
+        if window_seconds is not None and not 1 <= window_seconds <= MAX_ALERT_WINDOW_SECONDS:
             refusals["window_seconds"] = f"From 1 to {MAX_ALERT_WINDOW_SECONDS}."
         if refusals:
             raise ValidationError(refusals)

@@ -115,6 +115,7 @@ CALLS = {
     ("GET", "/api/v1/deliveries"): (200, 200, 200, 200),
     ("POST", "/api/v1/deliveries/replay"): (403, 200, 200, 200),
     ("GET", "/api/v1/catalog"): (403, 403, 200, 200),
+    ("POST", "/api/v1/targets/{target}/disable"): (403, 403, 200, 200),
 }
 
 
@@ -124,7 +125,7 @@ def test_who_may_call_what(who: str, api: Client, token_of, catalog: rows.Catalo
     dead = rows.delivery_row(request, catalog.target, DeliveryState.DEAD)
     header = token_of(who)
     for (method, path), expected in CALLS.items():
-        url = path.format(request=request.pk)
+        url = path.format(request=request.pk, target=catalog.target.pk)
         body = {"ids": [str(dead.pk)]} if method == "POST" else None
         answer = api.generic(method, url, "" if body is None else str(body).replace("'", '"'), JSON, headers=header)
         assert answer.status_code == expected[WHO.index(who)], url
@@ -137,7 +138,9 @@ def test_who_may_call_what(who: str, api: Client, token_of, catalog: rows.Catalo
 def test_nobody_may_call_anything(method: str, api: Client, catalog: rows.Catalog) -> None:
     dead = rows.delivery_row(rows.request_row(catalog), catalog.target, DeliveryState.DEAD)
     for _, path in CALLS:
-        answer = api.generic(method, path.format(request=dead.request_id), f'{{"ids": ["{dead.pk}"]}}', JSON)
+        answer = api.generic(
+            method, path.format(request=dead.request_id, target=catalog.target.pk), f'{{"ids": ["{dead.pk}"]}}', JSON
+        )
         assert code(answer) == (401, "missing_token")
     dead.refresh_from_db()
     assert dead.state == "dead"
