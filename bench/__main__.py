@@ -96,9 +96,7 @@ def run(options: argparse.Namespace, sizes: Sizes | None = None) -> Report:
             if ours is not None:
                 _inference(found, ours, wanted, sizes, rounds=rounds, minutes=options.minutes)
         if ours is not None:
-            for part, measured in (("deliveries", _deliveries), ("sync", _sync)):
-                if part in wanted:
-                    measured(found, ours, sink, sizes, rounds)
+            _relayed(found, ours, sink, sizes, rounds=rounds, wanted=wanted)
             _peaks(found, ours)
     if "processes" in wanted and not options.bare:
         _processes(found, options.folder, sizes, rounds)
@@ -171,6 +169,13 @@ def _processes(found: Report, folder: Path, sizes: Sizes, rounds: int) -> None:
             taken.append(measure.requests([measure.product_contender(ours)], sizes, rounds))
     found.figures += report.process_figures(*taken)
     found.raw["processes"] = taken
+
+
+def _relayed(found: Report, ours: Product, sink: Part, sizes: Sizes, *, rounds: int, wanted: Sequence[str]) -> None:
+    """Calls to endpoints, whose targets are the sink's."""
+    for part, measured in (("deliveries", _deliveries), ("sync", _sync)):
+        if part in wanted:
+            measured(found, ours, sink, sizes, rounds)
 
 
 def _deliveries(found: Report, ours: Product, sink: Part, sizes: Sizes, rounds: int) -> None:
