@@ -22,7 +22,7 @@ from bench.product import Product
 from bench.report import Aim, Figure, Report
 
 RESULTS = ROOT / "bench" / "results"
-PARTS = ("memory", "requests", "streams", "cross", "outage", "processes", "deliveries", "catalog")
+PARTS = ("memory", "requests", "streams", "cross", "outage", "processes", "deliveries", "sync", "catalog")
 ON_REQUEST = ("soak",)
 DEFAULT_FOLDER = Path("/var/tmp")  # on a disk, unlike /tmp on many systems, whose fsync would cost nothing
 STREAMS_OF_THE_AIM = 25
@@ -96,8 +96,7 @@ def run(options: argparse.Namespace, sizes: Sizes | None = None) -> Report:
             if ours is not None:
                 _inference(found, ours, wanted, sizes, rounds=rounds, minutes=options.minutes)
         if ours is not None:
-            if "deliveries" in wanted:
-                _deliveries(found, ours, sink, sizes, rounds)
+            _relayed(found, ours, sink, sizes, rounds=rounds, wanted=wanted)
             _peaks(found, ours)
     if "processes" in wanted and not options.bare:
         _processes(found, options.folder, sizes, rounds)
@@ -172,6 +171,13 @@ def _processes(found: Report, folder: Path, sizes: Sizes, rounds: int) -> None:
     found.raw["processes"] = taken
 
 
+def _relayed(found: Report, ours: Product, sink: Part, sizes: Sizes, *, rounds: int, wanted: Sequence[str]) -> None:
+    """Calls to endpoints, whose targets are the sink's."""
+    for part, measured in (("deliveries", _deliveries), ("sync", _sync)):
+        if part in wanted:
+            measured(found, ours, sink, sizes, rounds)
+
+
 def _deliveries(found: Report, ours: Product, sink: Part, sizes: Sizes, rounds: int) -> None:
     _say(f"{sizes.posts:,} posts to {len(product.TARGET_PATHS)} targets each, {rounds} rounds")
     with ours.database() as database:
@@ -185,6 +191,13 @@ def _deliveries(found: Report, ours: Product, sink: Part, sizes: Sizes, rounds: 
     for one in taken:
         one.accepted.collected.clear()  # checked; thousands of ids are no result
     found.raw["deliveries"] = taken
+
+
+def _sync(found: Report, ours: Product, sink: Part, sizes: Sizes, rounds: int) -> None:
+    _say(f"{sizes.sync_calls:,} calls that a sync target answers, one at a time, {rounds} rounds")
+    taken = measure.sync_calls(ours, sink, sizes, rounds)
+    found.figures += report.sync_figures(taken)
+    found.raw["sync"] = taken
 
 
 def _peaks(found: Report, ours: Product) -> None:

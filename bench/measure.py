@@ -21,6 +21,8 @@ from bench.product import (
     CROSS_MODEL,
     ENDPOINT_PATH,
     IDLE_MODEL,
+    SYNC_PATH,
+    SYNC_TARGET_PATH,
     TARGET_PATHS,
     TICKING_MODEL,
     Product,
@@ -53,9 +55,10 @@ class Sizes:
     posts: int = 3_000
     posts_in_flight: int = 64
     idle_streams: int = 2_000
+    sync_calls: int = 1_000
 
 
-QUICK = Sizes(2_000, 32, 128, 1.0, 300, ((25, 50), (200, 200)), 300, 64, 200)
+QUICK = Sizes(2_000, 32, 128, 1.0, 300, ((25, 50), (200, 200)), 300, 64, 200, 200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +305,33 @@ def _check_ids(sink: Part, accepted: set[str]) -> int:
                 f"missing {len(accepted - seen.get(path, set()))}, strange {len(seen.get(path, set()) - accepted)}"
             )
     return sum(counts["calls"] - counts["distinct"] for counts in fetch(f"{sink.url}/seen").values())
+
+
+@dataclass(frozen=True, slots=True)
+class SyncCalls:
+    """One round of one caller, one call after the other: to a target itself, and to an endpoint that it answers."""
+
+    direct: Outcome
+    relayed: Outcome
+
+
+def sync_calls(product: Product, sink: Part, sizes: Sizes, rounds: int) -> list[SyncCalls]:
+    """In turns, each after a warm-up. BenchError when a call is not answered by the target."""
+    body = chat_body("no-model-but-1-KB-of-JSON")
+    plain = {"content-type": "application/json"}
+
+    def once(url: str, headers: dict[str, str], count: int) -> Outcome:
+        with Load(Plan(url, plain | headers, body, connections=1, count=count, expected_status=204)) as load:
+            return load.run()
+
+    def one_round(count: int) -> SyncCalls:
+        return SyncCalls(
+            once(sink.url + SYNC_TARGET_PATH, {"webhook-id": "direct"}, count),
+            once(product.edge_url + SYNC_PATH, {"authorization": f"Bearer {product.relay_key}"}, count),
+        )
+
+    one_round(max(20, sizes.sync_calls // 10))
+    return [one_round(sizes.sync_calls) for _ in range(rounds)]
 
 
 def redis_stopped(product: Product, sizes: Sizes) -> Sample:

@@ -35,6 +35,8 @@ IDLE_MODEL = "bench-idle"
 TICKING_MODEL = "bench-ticking"
 TARGET_PATHS = ("/a", "/b", "/c")
 ENDPOINT_PATH = f"/r/{PROJECT}/v1/events"
+SYNC_PATH = f"/r/{PROJECT}/v1/lookup"
+SYNC_TARGET_PATH = "/lookup"
 CHAT_PATH = "/v1/chat/completions"
 
 _READY_SECONDS = 120.0
@@ -174,6 +176,12 @@ projects:
         endpoints:
           - slug: events
             targets:{targets}
+          - slug: lookup
+            targets:
+              - name: lookup
+                url: {sink_url}{SYNC_TARGET_PATH}
+                delivery_mode: sync
+                signing_secret_env: BENCH_SIGNING_SECRET
 """
 
 
@@ -248,7 +256,7 @@ def _wait_until_ready(supervisor: subprocess.Popen[bytes], home: Path, log_path:
 def _wait_until_live(product: Product) -> None:
     """Until the edge knows the bench's key, model and endpoint."""
     body = json.dumps({"model": CHAT_MODEL, "messages": [{"role": "user", "content": "ping"}]}).encode()
-    for path, expected in ((CHAT_PATH, 200), (ENDPOINT_PATH, 202)):
+    for path, expected in ((CHAT_PATH, 200), (ENDPOINT_PATH, 202), (SYNC_PATH, 204)):
         deadline = time.monotonic() + _LIVE_SECONDS
         while (said := _post(product, path, body))[0] != expected:
             if time.monotonic() > deadline:

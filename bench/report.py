@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Contender, Deliveries, IdleStreams, Sample, Sizes
+from bench.measure import Contender, Deliveries, IdleStreams, Sample, Sizes, SyncCalls
 from bench.processes import Memory
 
 _PACKAGES = ("aiohttp", "uvloop", "httptools", "psycopg", "redis", "celery", "django")
@@ -330,6 +330,18 @@ def delivery_figures(rounds: Sequence[Deliveries]) -> list[Figure]:
             for role, spent in by_role
             if (_median(spent) or 0) >= 0.001
         ),
+    ]
+
+
+def sync_figures(rounds: Sequence[SyncCalls]) -> list[Figure]:
+    """How much later than from the target itself its answer comes through the queue and a worker."""
+
+    def added(at: str) -> tuple[float, ...]:
+        return tuple(round(one.relayed.total_ms[at] - one.direct.total_ms[at], 6) for one in rounds)
+
+    return [
+        Figure("added p50, a sync target", "ms", _median(added("p50")), None, Aim(15, is_upper=True), added("p50")),
+        Figure("added p99, a sync target", "ms", _median(added("p99")), rounds=added("p99")),
     ]
 
 
