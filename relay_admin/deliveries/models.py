@@ -439,9 +439,11 @@ class AlertRule(models.Model):
     def clean(self) -> None:
         """Raises ValidationError by field."""
         refusals = {}
-        if isinstance(self.threshold, int) and self.threshold < 0:
+        threshold: Any = self.threshold  # of a new row, the database's default: no number yet
+        window_seconds: Any = self.window_seconds
+        if isinstance(threshold, int) and threshold < 0:
             refusals["threshold"] = "From 0."
-        if isinstance(self.window_seconds, int) and not 1 <= self.window_seconds <= MAX_ALERT_WINDOW_SECONDS:
+        if isinstance(window_seconds, int) and not 1 <= window_seconds <= MAX_ALERT_WINDOW_SECONDS:
             refusals["window_seconds"] = f"From 1 to {MAX_ALERT_WINDOW_SECONDS}."
         if refusals:
             raise ValidationError(refusals)
