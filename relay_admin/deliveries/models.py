@@ -465,11 +465,11 @@ class AlertRule(models.Model):
     def clean(self) -> None:
         """Raises ValidationError by field."""
         refusals = {}
-        given: dict[str, int | None] = {"threshold": self.threshold, "window_seconds": self.window_seconds}
-        threshold, window_seconds = given.values()  # None where the form could not read one
-        if threshold is not None and threshold < 0:
+        threshold: Any = self.threshold  # of a new row, the database's default: no number yet
+        window_seconds: Any = self.window_seconds
+        if isinstance(threshold, int) and threshold < 0:
             refusals["threshold"] = "From 0."
-        if window_seconds is not None and not 1 <= window_seconds <= MAX_ALERT_WINDOW_SECONDS:
+        if isinstance(window_seconds, int) and not 1 <= window_seconds <= MAX_ALERT_WINDOW_SECONDS:
             refusals["window_seconds"] = f"From 1 to {MAX_ALERT_WINDOW_SECONDS}."
         if refusals:
             raise ValidationError(refusals)
