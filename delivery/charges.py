@@ -19,6 +19,9 @@ _OURS = frozenset(
         Fault.PAYLOAD_EXPIRED,
         Fault.LEASES_LOST,
         Fault.WORKER_STOPPED,
+        Fault.MAPPING_FAILED,
+        Fault.TOKEN_UNAVAILABLE,
+        Fault.CLIENT_CERTIFICATE_UNUSABLE,
         Fault.INTERNAL_ERROR,
     }
 )

@@ -180,6 +180,7 @@ def _claim(claim_id: UUID, row: _Claimed, destination: Destination | Fault, cont
         destination=destination,
         revision=row.revision,
         target_version=row.target_version or 0,
+        call=content.call,
     )
 
 

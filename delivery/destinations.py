@@ -7,7 +7,7 @@ look-up.
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple
@@ -15,7 +15,8 @@ from typing import NamedTuple
 import msgspec
 from yarl import URL
 
-from delivery.attempt import Destination, Fault
+from delivery import needs
+from delivery.attempt import Destination, Fault, Needs
 from delivery.database import Connection
 from relay_contract import netguard, nouns, sealing, signing
 
@@ -74,18 +75,26 @@ class Destinations:
         found = {key[0]: self._kept[key] for key in wanted if key in self._kept}
         missing = [target_id for target_id, _ in wanted if target_id not in found]
         if missing:
+            # The versions first: what is read after them is at least as new, so nothing old is kept under a new one.
+            targets = [TargetRow(*row) for row in await self._connection.rows(LOAD, (missing,))]
             secrets: defaultdict[int, list[SecretRow]] = defaultdict(list)
             for row in await self._connection.rows(LOAD_SECRETS, (missing,)):
                 secrets[row[0]].append(SecretRow(*row))
-            for row in await self._connection.rows(LOAD, (missing,)):
-                target = TargetRow(*row)
-                found[target.id] = self._keep(target, secrets[target.id])
+            wanted_besides = await needs.load(self._connection, missing)
+            for target in targets:
+                found[target.id] = await self._keep(target, secrets[target.id], wanted_besides.get(target.id))
         return found | {target_id: Fault.TARGET_DELETED for target_id in missing if target_id not in found}
 
-    def _keep(self, target: TargetRow, secrets: Sequence[SecretRow]) -> Destination | Fault:
+    async def _keep(
+        self, target: TargetRow, secrets: Sequence[SecretRow], besides: needs.NeedsRow | None
+    ) -> Destination | Fault:
+        decoded = self._decode(target, secrets)
+        if besides is not None and isinstance(decoded, Destination):
+            found = await needs.decode(besides, self._sealer)
+            decoded = replace(decoded, needs=found) if isinstance(found, Needs) else found
         while len(self._kept) >= MAX_KEPT:
             del self._kept[next(iter(self._kept))]
-        decoded = self._kept[target.id, target.version] = self._decode(target, secrets)
+        self._kept[target.id, target.version] = decoded
         return decoded
 
     def _signing_key(self, secret: SecretRow) -> signing.DatedKey:
