@@ -32,7 +32,6 @@ NOT_OFFERED: dict[type[models.Model], frozenset[str]] = {
             "compares_with",
             "compare_ignore",
             "conditions",
-            "mapping",
             "answer_mapping",
             "ordering_key",
             "ordering_policy",
@@ -47,9 +46,6 @@ NOT_OFFERED: dict[type[models.Model], frozenset[str]] = {
             "stream_idle_seconds",
             "stream_max_bytes",
             "heartbeat_seconds",
-            "auth_kind",
-            "auth_config",
-            "client_certificate",
         }
     ),
 }

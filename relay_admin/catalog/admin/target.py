@@ -15,16 +15,19 @@ from unfold.admin import StackedInline
 from unfold.decorators import display
 
 from relay_admin import pages
-from relay_admin.catalog import services
+from relay_admin.catalog import services, target_credentials
 from relay_admin.catalog.admin.base import DATES, CatalogAdmin, RelayFields, about
-from relay_admin.catalog.fields import HeadersField, LinesField
+from relay_admin.catalog.fields import HeadersField, LinesField, PemField, SecretField
 from relay_admin.catalog.models import Target, default_retry_schedule
 from relay_admin.catalog.offered import offered_fieldsets
 from relay_contract.sealing import SealingError
 
+WRITE_ONLY = ("auth_secret", "client_key")
+_OF_CREDENTIALS = frozenset({"auth_kind", "client_certificate", *WRITE_ONLY})
+
 
 class TargetForm(forms.ModelForm):
-    """Headers and waits as lines."""
+    """Headers and waits as lines; credentials are typed in and never shown."""
 
     headers = HeadersField(
         help_text="Sent with every delivery, one “Name: value” a line. Credentials of the receiver go here."
@@ -37,6 +40,45 @@ class TargetForm(forms.ModelForm):
         help_text="Seconds to wait before each further attempt, one a line. The default ends after about three days."
         " Empty: one attempt only.",
     )
+    auth_secret = SecretField(
+        required=False,
+        label="Authentication secret",
+        help_text="The token, password or client secret. It is sealed at once and cannot be read again. Empty: the one"
+        " that is there stays.",
+    )
+    client_key = PemField(
+        required=False,
+        label="Client key",
+        help_text="The certificate's private key in PEM, without a password. Sealed at once. Empty: the one that is"
+        " there stays.",
+    )
+
+    def clean_auth_secret(self) -> str:
+        """Checked here, so that a mistake is shown at its field."""
+        value = str(self.cleaned_data["auth_secret"])
+        return target_credentials.auth_secret_clean(value) if value else ""
+
+    def clean_client_key(self) -> str:
+        """The same."""
+        value = str(self.cleaned_data["client_key"])
+        return target_credentials.client_key_clean(value) if value else ""
+
+    def _post_clean(self) -> None:
+        """What is shown to the target has its secret. Here, where the row is filled and not yet saved."""
+        super()._post_clean()  # type: ignore[misc]  # Django's, called by full_clean
+        is_asked = self.instance._state.adding or _OF_CREDENTIALS & set(self.changed_data)
+        if not is_asked or _OF_CREDENTIALS & set(self.errors):
+            return
+        secrets = {name: self.cleaned_data.get(name, "") for name in WRITE_ONLY}
+        for name, text in target_credentials.refusals(self.instance, **secrets).items():
+            self.add_error(name if name in self.fields else None, text)
+
+    def keep_secrets(self) -> None:
+        """Seals what was typed in; the row is saved already."""
+        if secret := self.cleaned_data.get("auth_secret"):
+            target_credentials.target_auth_secret_set(target=self.instance, value=secret)
+        if key := self.cleaned_data.get("client_key"):
+            target_credentials.target_client_key_set(target=self.instance, value=key)
 
 
 TARGET_FIELDSETS = offered_fieldsets(
@@ -48,17 +90,17 @@ TARGET_FIELDSETS = offered_fieldsets(
             "How it is sent",
             (
                 "headers",
-                "mapping",
-                "answer_mapping",
-                "auth_kind",
-                "auth_config",
-                "client_certificate",
                 "timeout_seconds",
                 "retry_schedule_seconds",
                 "retry_on",
                 "expire_seconds",
                 "disable_after_hours",
             ),
+        ),
+        ("What it becomes on the way", ("mapping", "answer_mapping")),
+        (
+            "What it wants to see",
+            ("auth_kind", "auth_config", "auth_secret", "client_certificate", "client_key"),
         ),
         ("Pace", ("rate_amount", "rate_window_seconds", "max_in_flight", "has_breaker")),
         ("Order", ("ordering_key", "ordering_policy")),
@@ -80,8 +122,10 @@ class HidesHeaders:
         return ", ".join(sorted(target.headers)) or "none"
 
     def visible(self, fields: tuple[str, ...], *, may_edit: bool) -> tuple[str, ...]:
-        """The fields with `headers` shown in the form that the reader may see."""
-        return fields if may_edit else tuple("header_names" if name == "headers" else name for name in fields)
+        """The fields with `headers` shown in the form that the reader may see, and without what nobody may read."""
+        if may_edit:
+            return fields
+        return tuple("header_names" if name == "headers" else name for name in fields if name not in WRITE_ONLY)
 
 
 class TargetInline(RelayFields, HidesHeaders, StackedInline):
@@ -154,6 +198,7 @@ class TargetAdmin(RelayFields, HidesHeaders, CatalogAdmin):
             super().save_model(request, obj, form, change)
         else:
             services.target_insert(target=obj)
+        form.keep_secrets()
 
     def get_urls(self) -> list[URLPattern]:
         """And the page of the secret."""
