@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from relay_admin.control_api import calls, catalog, deliveries, resolve, session
+from relay_admin.control_api import calls, catalog, deliveries, resolve, session, targets
 
 urlpatterns = [
     path("auth/login", session.Login.as_view()),
@@ -14,5 +14,7 @@ urlpatterns = [
     path("api/v1/calls", calls.CallsView.as_view()),
     path("api/v1/calls/<uuid:call_id>", calls.CallView.as_view()),
     path("api/v1/catalog", catalog.CatalogView.as_view()),
+    path("api/v1/targets/<int:target_id>/secrets", targets.SecretsView.as_view()),
+    path("api/v1/targets/<int:target_id>/secrets/<int:secret_id>", targets.SecretView.as_view()),
     path("api/v1/resolve", resolve.ResolveView.as_view()),
 ]

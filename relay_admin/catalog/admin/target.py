@@ -1,26 +1,20 @@
-"""Pages of targets, the form that an endpoint's page shows too, and the page of a signing secret."""
+"""Pages of targets, and the form that an endpoint's page shows too."""
 
 from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.admin import StackedInline
 from unfold.decorators import display
 
-from relay_admin import pages
 from relay_admin.catalog import services, target_credentials
 from relay_admin.catalog.admin.base import DATES, CatalogAdmin, RelayFields, about
+from relay_admin.catalog.admin.target_secrets import SigningSecretPages, signing_secret_link
 from relay_admin.catalog.fields import HeadersField, LinesField, PemField, SecretField
 from relay_admin.catalog.models import Target, default_retry_schedule
 from relay_admin.catalog.offered import offered_fieldsets
-from relay_contract.sealing import SealingError
 
 WRITE_ONLY = ("auth_secret", "client_key")
 _OF_CREDENTIALS = frozenset({"auth_kind", "client_certificate", *WRITE_ONLY})
@@ -154,16 +148,8 @@ def secret_fields(request: HttpRequest) -> tuple[str, ...]:
     return ("signing_secret",) if request.user.has_perm("catalog.reveal_signing_secret") else ()
 
 
-def signing_secret_link(target: Target) -> str | SafeString:
-    """To the page that reveals or replaces a target's secret."""
-    if target._state.adding:
-        return "made when the target is saved"
-    url = reverse("admin:catalog_target_signing_secret", args=[target.pk])
-    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">Reveal or replace…</a>', url)
-
-
 @admin.register(Target)
-class TargetAdmin(RelayFields, HidesHeaders, CatalogAdmin):
+class TargetAdmin(SigningSecretPages, RelayFields, HidesHeaders, CatalogAdmin):
     """One destination."""
 
     form = TargetForm
@@ -199,66 +185,3 @@ class TargetAdmin(RelayFields, HidesHeaders, CatalogAdmin):
         else:
             services.target_insert(target=obj)
         form.keep_secrets()
-
-    def get_urls(self) -> list[URLPattern]:
-        """And the page of the secret."""
-        own = path(
-            "<int:target_id>/signing-secret/",
-            self.admin_site.admin_view(self.signing_secret_view),
-            name="catalog_target_signing_secret",
-        )
-        return [own, *super().get_urls()]
-
-    def signing_secret_view(self, request: HttpRequest, target_id: int) -> HttpResponse:
-        """GET offers to reveal or replace it; a POST does, and is written to the history."""
-        target = get_object_or_404(Target.objects.select_related("endpoint__line__project"), pk=target_id)
-        may = self.has_view_permission(request, target) and request.user.has_perm("catalog.reveal_signing_secret")
-        if not may:
-            raise PermissionDenied
-        if request.method != "POST":
-            context = {
-                **self.admin_site.each_context(request),
-                "title": f"Signing secret of {target}",
-                "page_title": "Signing secret",
-                "opts": self.opts,
-                "target": target,
-            }
-            return TemplateResponse(request, "relay/signing_secret.html", context)
-        try:
-            secret, said = self._do(request.POST.get("do", ""), target)
-        except SealingError as error:
-            return TemplateResponse(
-                request,
-                "relay/confirm.html",
-                {
-                    **self.admin_site.each_context(request),
-                    "title": "The secret does not open",
-                    "page_title": "The secret does not open",
-                    "opts": self.opts,
-                    "text": f"It is {error}. Replacing it makes a new one.",
-                    "button": "Replace by a new secret",
-                    "hidden": [("do", "rotate")],
-                    "variant": "danger",
-                    "back": ".",
-                },
-                status=409,
-            )
-        self.log_change(request, target, said)
-        return pages.show_once(
-            request,
-            self,
-            title=f"Signing secret of {target}",
-            text="Whoever has this secret can sign deliveries as this relay. Give it to the target's owner only.",
-            label="Signing secret",
-            secret=secret,
-            next_url=reverse("admin:catalog_target_change", args=[target.pk]),
-        )
-
-    def _do(self, wanted: str, target: Target) -> tuple[str, str]:
-        match wanted:
-            case "reveal":
-                return services.target_signing_secret_reveal(target=target), "Revealed the signing secret."
-            case "rotate":
-                return services.target_signing_secret_rotate(target=target), "Replaced the signing secret."
-            case _:
-                raise PermissionDenied
