@@ -62,6 +62,11 @@ def _mode_refusals(target: Target) -> dict[str, str]:
         refusals["delivery_mode"] = "A shadow is async: it never touches the caller."
     if mode == DeliveryMode.STREAM and target.mapping is not None:
         refusals["mapping"] = "A stream is passed on as it comes."
+    # Streams are called by an edge, which neither fetches tokens nor shows certificates.
+    if mode == DeliveryMode.STREAM and target.auth_kind == TargetAuth.OAUTH2:
+        refusals["auth_kind"] = "A stream target takes bearer or basic."
+    if mode == DeliveryMode.STREAM and target.client_certificate:
+        refusals["client_certificate"] = "A stream target is shown no certificate."
     if target.answer_mapping is not None and mode != DeliveryMode.SYNC:
         refusals["answer_mapping"] = "Only a sync target has an answer to map."
     if target.ordering_key and (mode != DeliveryMode.ASYNC or target.role != TargetRole.LIVE):

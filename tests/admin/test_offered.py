@@ -107,6 +107,14 @@ def test_one_enabled_target_of_an_endpoint_answers_its_callers(catalog: rows.Cat
         ({"role": "shadow", "compares_with": "nobody"}, "compares_with"),
         ({"role": "shadow", "ordering_key": "header:x-order"}, "ordering_key"),
         ({"auth_kind": "basic"}, "auth_config"),
+        (
+            {
+                "auth_kind": "oauth2",
+                "auth_config": {"token_url": "http://127.0.0.1:9/", "client_id": "a"},
+                "delivery_mode": "stream",
+            },
+            "auth_kind",
+        ),
         ({"auth_kind": "oauth2", "auth_config": {"client_id": "a"}}, "auth_config"),
         ({"auth_config": {"password": "a"}}, "auth_config"),
         ({"ordering_key": "order.id"}, "ordering_key"),
