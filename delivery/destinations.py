@@ -5,7 +5,7 @@ version: an edited target has another version and is loaded and decoded anew. Wh
 look-up.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,6 +21,8 @@ from delivery.database import Connection
 from relay_contract import netguard, nouns, sealing, signing
 
 MAX_KEPT = 4096
+MAX_KEPT_TLS = 128
+"""Of them, with a TLS context of their own, which takes 0.8 MB. One more is loaded anew when it is next sent to."""
 
 TARGET_VERSION = "target.version"
 """SQL of a number that grows with every change of a target's row and of its secrets."""
@@ -68,6 +70,7 @@ class Destinations:
         self._sealer = sealer
         self._connection = connection
         self._kept: dict[tuple[int, int], Destination | Fault] = {}
+        self._kept_tls: deque[tuple[int, int]] = deque()  # the oldest first
 
     async def of(self, wanted: Collection[tuple[int, int]]) -> Mapping[int, Destination | Fault]:
         """By id, for targets given as (id, version): the destination, or why it cannot be sent to, which an operator
@@ -92,10 +95,17 @@ class Destinations:
         if besides is not None and isinstance(decoded, Destination):
             found = await needs.decode(besides, self._sealer)
             decoded = replace(decoded, needs=found) if isinstance(found, Needs) else found
+            if isinstance(found, Needs) and found.tls is not None:
+                self._make_room_for_tls((target.id, target.version))
         while len(self._kept) >= MAX_KEPT:
             del self._kept[next(iter(self._kept))]
         self._kept[target.id, target.version] = decoded
         return decoded
+
+    def _make_room_for_tls(self, key: tuple[int, int]) -> None:
+        while len(self._kept_tls) >= MAX_KEPT_TLS:
+            self._kept.pop(self._kept_tls.popleft(), None)
+        self._kept_tls.append(key)
 
     def _signing_key(self, secret: SecretRow) -> signing.DatedKey:
         """Raises SealingError or SigningSecretError."""
