@@ -288,6 +288,7 @@ def _claim(claim_id: UUID, row: _Claimed, destination: Destination | Fault, cont
         is_paced=row.is_paced,
         is_shadow=row.is_shadow,
         is_compared=row.is_compared,
+        call=content.call,
     )
 
 

@@ -6,14 +6,18 @@ at the days' partitions between those and at no others.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
 
+from delivery.attempt import CallFacts
 from delivery.database import Connection
 
 LOAD = """
-SELECT wanted.id, request.content_type, request.headers::text, request.event_type, payload.body
+SELECT wanted.id, request.content_type, request.headers::text, request.event_type, request.method, request.path,
+    request.received_at, payload.body
 FROM unnest(%b::uuid[]) AS wanted(id)
 LEFT JOIN deliveries_request AS request ON request.id = wanted.id AND request.id BETWEEN %b AND %b
 LEFT JOIN deliveries_payload AS payload
@@ -27,7 +31,7 @@ class Content:
 
     content_type: str
     headers: Mapping[str, str] | None  # None: not what an edge writes
-    event_type: str
+    call: CallFacts
     body: bytes | None  # None: past its retention
 
 
@@ -76,14 +80,29 @@ class Contents:
             return {}
         first, last = min(missing), max(missing)
         rows = await self._connection.rows(LOAD, (list(missing), first, last, first, last))
-        return {row[0]: _content(*row[1:]) for row in rows}
+        return {row[0]: _content(_Row(*row)) for row in rows}
 
 
-def _content(content_type: str | None, headers: str | None, event_type: str | None, body: bytes | None) -> Content:
-    decoded: dict[str, str] | None = {}
-    if headers is not None:
-        try:
-            decoded = msgspec.json.decode(headers, type=dict[str, str])
-        except msgspec.DecodeError:  # a row that no edge of ours wrote must not end the worker, and the next, ...
-            decoded = None
-    return Content(content_type or "", decoded, event_type or "", None if headers is None else body)
+class _Row(NamedTuple):
+    """A row of LOAD. All but `body` are None for a request that is gone."""
+
+    request_id: UUID
+    content_type: str | None
+    headers: str | None
+    event_type: str | None
+    method: str | None
+    path: str | None
+    received_at: datetime | None
+    body: bytes | None
+
+
+def _content(row: _Row) -> Content:
+    if row.headers is None:
+        return Content("", {}, CallFacts(), None)
+    decoded: dict[str, str] | None
+    try:
+        decoded = msgspec.json.decode(row.headers, type=dict[str, str])
+    except msgspec.DecodeError:  # a row that no edge of ours wrote must not end the worker, and the next, ...
+        decoded = None
+    call = CallFacts(row.event_type or "", row.method or "", row.path or "", row.received_at)
+    return Content(row.content_type or "", decoded, call, row.body)

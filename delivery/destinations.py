@@ -5,9 +5,9 @@ version: an edited target has another version and is loaded and decoded anew. Wh
 look-up.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple
@@ -15,11 +15,14 @@ from typing import NamedTuple
 import msgspec
 from yarl import URL
 
-from delivery.attempt import Destination, Fault
+from delivery import needs
+from delivery.attempt import Destination, Fault, Needs
 from delivery.database import Connection
 from relay_contract import netguard, nouns, sealing, signing
 
 MAX_KEPT = 4096
+MAX_KEPT_TLS = 128
+"""Of them, with a TLS context of their own, which takes 0.8 MB. One more is loaded anew when it is next sent to."""
 
 TARGET_VERSION = "target.version"
 """SQL of a number that grows with every change of a target's row and of its secrets."""
@@ -68,6 +71,7 @@ class Destinations:
         self._sealer = sealer
         self._connection = connection
         self._kept: dict[tuple[int, int], Destination | Fault] = {}
+        self._kept_tls: deque[tuple[int, int]] = deque()  # the oldest first
 
     async def of(self, wanted: Collection[tuple[int, int]]) -> Mapping[int, Destination | Fault]:
         """By id, for targets given as (id, version): the destination, or why it cannot be sent to, which an operator
@@ -75,19 +79,34 @@ class Destinations:
         found = {key[0]: self._kept[key] for key in wanted if key in self._kept}
         missing = [target_id for target_id, _ in wanted if target_id not in found]
         if missing:
+            # The versions first: what is read after them is at least as new, so nothing old is kept under a new one.
+            targets = [TargetRow(*row) for row in await self._connection.rows(LOAD, (missing,))]
             secrets: defaultdict[int, list[SecretRow]] = defaultdict(list)
             for row in await self._connection.rows(LOAD_SECRETS, (missing,)):
                 secrets[row[0]].append(SecretRow(*row))
-            for row in await self._connection.rows(LOAD, (missing,)):
-                target = TargetRow(*row)
-                found[target.id] = self._keep(target, secrets[target.id])
+            wanted_besides = await needs.load(self._connection, missing)
+            for target in targets:
+                found[target.id] = await self._keep(target, secrets[target.id], wanted_besides.get(target.id))
         return found | {target_id: Fault.TARGET_DELETED for target_id in missing if target_id not in found}
 
-    def _keep(self, target: TargetRow, secrets: Sequence[SecretRow]) -> Destination | Fault:
+    async def _keep(
+        self, target: TargetRow, secrets: Sequence[SecretRow], besides: needs.NeedsRow | None
+    ) -> Destination | Fault:
+        decoded = self._decode(target, secrets)
+        if besides is not None and isinstance(decoded, Destination):
+            found = await needs.decode(besides, self._sealer)
+            decoded = replace(decoded, needs=found) if isinstance(found, Needs) else found
+            if isinstance(found, Needs) and found.tls is not None:
+                self._make_room_for_tls((target.id, target.version))
         while len(self._kept) >= MAX_KEPT:
             del self._kept[next(iter(self._kept))]
-        decoded = self._kept[target.id, target.version] = self._decode(target, secrets)
+        self._kept[target.id, target.version] = decoded
         return decoded
+
+    def _make_room_for_tls(self, key: tuple[int, int]) -> None:
+        while len(self._kept_tls) >= MAX_KEPT_TLS:
+            self._kept.pop(self._kept_tls.popleft(), None)
+        self._kept_tls.append(key)
 
     def _signing_key(self, secret: SecretRow) -> signing.DatedKey:
         """Raises SealingError or SigningSecretError."""

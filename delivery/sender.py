@@ -1,4 +1,4 @@
-"""Sends one attempt over HTTP: the only file here that talks to targets.
+"""Sends one attempt over HTTP: the only file here that talks to targets (target_auth.py asks their token endpoints).
 
 One session for the life of a process, with keep-alive. Every connection passes the address guard; redirects, cookies,
 proxies of the environment and decompression are off. One deadline covers everything from the look-up of the name to
@@ -8,13 +8,26 @@ the last byte of the answer, and an answer is read up to a cap. Costs about 130 
 import asyncio
 import io
 import logging
+import ssl
 import time
 from datetime import UTC, datetime
+from http import HTTPStatus
 
 import aiohttp
 
-from delivery import attempt, faults
-from delivery.attempt import MAX_EXCERPT_BYTES, MAX_RESPONSE_BYTES, Answer, Claim, Destination, Fault, Manner, Whole
+from delivery import attempt, faults, outfit
+from delivery.attempt import (
+    MAX_EXCERPT_BYTES,
+    MAX_RESPONSE_BYTES,
+    Answer,
+    Claim,
+    Destination,
+    Fault,
+    Manner,
+    Needs,
+    Whole,
+)
+from delivery.target_auth import TargetTokens
 from relay_contract import headers, logs, netguard
 
 logger = logging.getLogger(__name__)
@@ -42,9 +55,11 @@ class Sender:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # ours covers more: see send
             skip_auto_headers=_WRITTEN_BY_US,
         )
+        self._tokens = TargetTokens(self._session)
 
     async def close(self) -> None:
         """Close idle connections. Sends in flight must have ended."""
+        await self._tokens.close()
         await self._session.close()
 
     async def send(self, claim: Claim) -> Answer:
@@ -58,9 +73,14 @@ class Sender:
         reading = _Reading(claim.manner)
         fault: Fault | None = None
         try:
-            async with asyncio.timeout(destination.timeout_seconds):
-                sent = attempt.request_headers(claim, destination, body, int(started_at.timestamp()))
-                await self._post(destination, sent, body, reading)
+            if destination.needs is None:
+                async with asyncio.timeout(destination.timeout_seconds):
+                    sent = attempt.request_headers(claim, destination, body, int(started_at.timestamp()))
+                    await self._post(destination, sent, body, reading)
+            else:
+                fault = await self._send_with(destination.needs, claim, destination, body, reading)
+        except outfit.NotSendable as why:
+            fault, reading.body, reading.has_more = why.fault, bytearray(why.text, "utf-8"), False
         except Exception as error:  # whatever a target provokes ends this attempt, and no other
             fault = faults.fault_of(error)
             if fault is Fault.INTERNAL_ERROR:
@@ -78,11 +98,41 @@ class Sender:
             is_kept_cut=reading.has_more,
         )
 
-    async def _post(self, destination: Destination, sent: dict[str, str], body: bytes, reading: "_Reading") -> None:
+    async def _send_with(
+        self, needs: Needs, claim: Claim, destination: Destination, body: bytes, reading: "_Reading"
+    ) -> Fault | None:
+        """One attempt with what its target needs, under one deadline. Raises NotSendable, and what `_post` does."""
+        deadline = asyncio.get_running_loop().time() + destination.timeout_seconds
+        wears = await outfit.make(claim, needs, body, self._tokens, deadline)
+        if wears.shaped is not None and wears.shaped.body is not None:
+            body = wears.shaped.body
+        async with asyncio.timeout_at(deadline):
+            sent = attempt.request_headers(
+                claim, destination, body, int(time.time()), shaped=wears.shaped, authorization=wears.authorization
+            )
+            await self._post(destination, sent, body, reading, needs.tls)
+        if wears.token is not None and reading.status == HTTPStatus.UNAUTHORIZED:
+            self._tokens.drop((claim.target_id, claim.target_version), wears.token)
+            return Fault.TOKEN_REFUSED
+        return None
+
+    async def _post(
+        self,
+        destination: Destination,
+        sent: dict[str, str],
+        body: bytes,
+        reading: "_Reading",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         data = body if len(body) <= MAX_IN_ONE_WRITE_BYTES else io.BytesIO(body)
         manner = reading.manner
         async with self._session.request(
-            manner.method, manner.url(destination.url), data=data, headers=sent, allow_redirects=False
+            manner.method,
+            manner.url(destination.url),
+            data=data,
+            headers=sent,
+            allow_redirects=False,
+            ssl=tls or True,
         ) as response:
             reading.status = response.status
             reading.has_more = True

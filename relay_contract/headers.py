@@ -74,6 +74,9 @@ CREDENTIALS = frozenset(
 )
 """Never leave the process that received them, towards any side, log or table."""
 
+OF_A_BODY = frozenset({"content-encoding", "content-length", "content-md5", "content-digest", "digest", "repr-digest"})
+"""Say something of the very bytes beside them, so they do not survive a body that is made anew."""
+
 NOT_STORED = (
     HOP_BY_HOP
     | CREDENTIALS

@@ -58,6 +58,7 @@ class DeadReason(StrEnum):
     TARGET_DELETED = "target_deleted"
     ADDRESS_REFUSED = "address_refused"
     PAYLOAD_EXPIRED = "payload_expired"
+    MAPPING_FAILED = "mapping_failed"
     EXPIRED = "expired"
     UNKNOWN_OUTCOME = "unknown_outcome"  # of a sync or stream delivery whose worker or edge died with it
     NO_ANSWER_IN_TIME = "no_answer_in_time"  # of a sync delivery that no worker took before its caller's deadline

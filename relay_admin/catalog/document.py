@@ -76,7 +76,7 @@ class Entry:
     line: int
     values: dict[str, Any]
     lines: dict[str, int]
-    secret_env: str | None = None  # None: not given
+    secret_envs: dict[str, str] = field(default_factory=dict)  # those that were given: field -> variable
     children: dict[str, list["Entry"]] = field(default_factory=dict)  # only parts that were given, also empty ones
     unreadable: set[str] = field(default_factory=set)  # fields that were complained about already
 
@@ -193,8 +193,7 @@ class _Reader:
         if section.is_short and isinstance(node, yaml.ScalarNode):
             return self.short_entry(section, node, parent)
         nested = {child.name: child for child in children(section)}
-        secret = (section.secret_env,) if section.secret_env else ()
-        given = self.mapping(node, (*section.fields, *secret, *nested), f"a {section.noun}")
+        given = self.mapping(node, (*section.fields, *section.secret_envs, *nested), f"a {section.noun}")
         if given is None:
             return None
         found = len(self.problems)
@@ -217,11 +216,13 @@ class _Reader:
             lines={name: value.start_mark.line + 1 for name, value in given.items()},
             unreadable=unreadable,
         )
-        if section.secret_env and section.secret_env in given:
-            before = len(self.problems)
-            entry.secret_env = self.env_name(given[section.secret_env])
-            if len(self.problems) > before:
-                entry.unreadable.add(section.secret_env)
+        for name in section.secret_envs:
+            if name in given:
+                variable = self.env_name(given[name])
+                if variable is None:
+                    entry.unreadable.add(name)
+                else:
+                    entry.secret_envs[name] = variable
         entry.children = {
             name: self.entries(child, given[name], path) for name, child in nested.items() if name in given
         }

@@ -97,3 +97,17 @@ class SecretField(forms.CharField):
     def __init__(self, **kwargs: Any) -> None:
         widget = UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}, render_value=False)
         super().__init__(widget=widget, max_length=8192, **kwargs)
+
+
+class PemField(forms.CharField):
+    """A private key over several lines, as write-only as a `SecretField`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        widget = _WriteOnlyTextarea(attrs={"rows": 4, "autocomplete": "off", "spellcheck": "false"})
+        super().__init__(widget=widget, max_length=65_536, **kwargs)
+
+
+class _WriteOnlyTextarea(UnfoldAdminTextareaWidget):
+    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:  # noqa: ARG002
+        """Without what was typed in, after an error too."""
+        return super().get_context(name, None, attrs)

@@ -17,12 +17,8 @@ NOT_OFFERED: dict[type[models.Model], frozenset[str]] = {
     ),
     Target: frozenset(
         {
-            "mapping",
             "answer_mapping",
             "ordering_policy",
-            "auth_kind",
-            "auth_config",
-            "client_certificate",
         }
     ),
 }

@@ -15,7 +15,7 @@ from django.db.models import ProtectedError, RestrictedError
 
 from relay_admin.access import services as access_services
 from relay_admin.access.models import RelayKey, User
-from relay_admin.catalog import prices, rules, services
+from relay_admin.catalog import prices, rules, services, target_credentials
 from relay_admin.catalog.document import Document, DocumentError, Entry, Problem
 from relay_admin.catalog.models import Endpoint, HostKey, Model, ModelAlias, Target
 from relay_admin.catalog.sections import (
@@ -33,12 +33,13 @@ from relay_admin.catalog.sections import (
     refers,
     values_of,
 )
+from relay_admin.catalog.written_secrets import WRITTEN_SECRETS
 from relay_contract import tokens
 from relay_contract.nouns import OFFERED_MODES, TargetRole
-from relay_contract.sealing import SealingError
 
 APPLY_LOCK = "SELECT pg_advisory_xact_lock(hashtext('relay catalog apply'))"
 _MAX_SHOWN = 80
+_CREDENTIALS = {"auth_kind", "client_certificate", "auth secret", "client key"}
 
 
 @dataclass(slots=True)
@@ -50,7 +51,7 @@ class Step:
     entry: Entry | None = None
     row: models.Model | None = None
     fields: dict[str, tuple[str, str]] = field(default_factory=dict)  # name -> old and new, as shown
-    secret: str | None = field(default=None, repr=False)  # a value to set
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)  # values to set, by the field that names them
 
     def __str__(self) -> str:
         name = f"{self.section.noun} {'/'.join(self.path)}"
@@ -250,49 +251,52 @@ class _Planner:
     def step(self, entry: Entry) -> Step | None:
         row = self.rows[entry.section.name].get(entry.path)
         step = Step(entry.section, entry.path, entry, row)
-        step.secret = self.secret(entry)
+        step.secrets = self.secrets(entry)
         if row is None:
             if entry.section.model is HostKey and self.is_without_value(entry):
                 advice = "`value_env`, the variable that holds its value, or a `reference` to where it is kept"
                 self.refuse(entry, "value_env", f"A new host key needs {advice}.")
+            self.check_credentials(step, entry)
             return step
         for name, old in values_of(entry.section, row).items():
             if not is_same(kind(entry.section, name), old, entry.values[name]):
                 step.fields[name] = _shown(entry.section, name, old), _shown(entry.section, name, entry.values[name])
         if isinstance(row, HostKey) and not row.sealed_value and self.is_without_value(entry):
             self.refuse(entry, "reference", "The key has no value without its `reference`: name one in `value_env`.")
-        self.compare_secret(entry, row, step)
+        self.compare_secrets(entry, row, step)
+        self.check_credentials(step, entry)
         return step if step.fields else None
 
     def is_without_value(self, entry: Entry) -> bool:
         is_readable = not entry.unreadable & {"value_env", "reference"}
-        return is_readable and entry.secret_env is None and not entry.values["reference"]
+        return is_readable and "value_env" not in entry.secret_envs and not entry.values["reference"]
 
-    def secret(self, entry: Entry) -> str | None:
-        """The value of the variable that the entry names, checked."""
-        if entry.secret_env is None:
-            return None
-        name = entry.section.secret_env
+    def secrets(self, entry: Entry) -> dict[str, str]:
+        """The values of the variables that the entry names, checked."""
+        found = {name: self.secret(entry, name, variable) for name, variable in entry.secret_envs.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def secret(self, entry: Entry, name: str, variable: str) -> str | None:
         try:
-            value = self.environment.get(entry.secret_env, "")
+            value = self.environment.get(variable, "")
         except (OSError, ValueError):  # of the file that NAME_FILE names
-            self.refuse(entry, name, f"The file that {entry.secret_env}_FILE names cannot be read.")
+            self.refuse(entry, name, f"The file that {variable}_FILE names cannot be read.")
             return None
         if not value:
-            self.refuse(entry, name, f"The environment variable {entry.secret_env} is not set.")
+            self.refuse(entry, name, f"The environment variable {variable} is not set.")
             return None
         try:
-            return self.clean_secret(entry, value)
+            return self.clean_secret(entry, name, value)
         except ValidationError as error:
-            self.refuse(entry, name, f"{entry.secret_env}: {' '.join(error.messages)}")
+            self.refuse(entry, name, f"{variable}: {' '.join(error.messages)}")
             return None
 
-    def clean_secret(self, entry: Entry, value: str) -> str:
+    def clean_secret(self, entry: Entry, name: str, value: str) -> str:
+        if name in WRITTEN_SECRETS:
+            return WRITTEN_SECRETS[name].clean(value)
         if entry.section.model is HostKey:
             return services.host_key_value_clean(value)
-        if entry.section.model is Target:
-            return services.signing_secret_clean(value)
-        if entry.section.model is Endpoint:
+        if name == "signature_secret_env":  # what is one depends on whose signature it checks
             return services.signature_secret_clean(entry.values["signature_preset"], value)
         token = value.strip()
         mode = access_services.relay_key_token_parse(token).mode
@@ -302,23 +306,44 @@ class _Planner:
             raise ValidationError(f"The key on line {other.line} has the same token.")
         return token
 
-    def compare_secret(self, entry: Entry, row: models.Model, step: Step) -> None:
+    def compare_secrets(self, entry: Entry, row: models.Model, step: Step) -> None:
+        for name, value in step.secrets.items():
+            if name in WRITTEN_SECRETS and not WRITTEN_SECRETS[name].is_kept(row, value):
+                step.fields[entry.section.secret_envs[name]] = "(secret)", "(secret)"
         match row:
-            case HostKey() if step.secret is not None:
-                fingerprint = services.fingerprint(step.secret)
-                if row.value_env != entry.secret_env:
-                    step.fields["value_env"] = _quoted(row.value_env), _quoted(entry.secret_env)
+            case HostKey() if (value := step.secrets.get("value_env")) is not None:
+                fingerprint, variable = services.fingerprint(value), entry.secret_envs["value_env"]
+                if row.value_env != variable:
+                    step.fields["value_env"] = _quoted(row.value_env), _quoted(variable)
                 if row.value_fingerprint != fingerprint or not services.host_key_opens(host_key=row):
                     step.fields["value"] = f"fingerprint {row.value_fingerprint}", f"fingerprint {fingerprint}"
-            case Target() if step.secret is not None and _signing_secret(row) != step.secret:
-                step.fields["signing secret"] = "(secret)", "(secret)"
-            case Endpoint() if step.secret not in (None, services.endpoint_signature_secret(endpoint=row)):
-                step.fields["signature secret"] = "(secret)", "(secret)"
             case RelayKey():
-                if step.secret is not None and bytes(row.token_hash) != tokens.hash_token(step.secret):
-                    step.fields["token"] = tokens_shown(row.mode, row.key_id), tokens.display(step.secret)
-                elif "mode" in step.fields and entry.secret_env is None:
+                token = step.secrets.get("token_env")
+                if token is not None and bytes(row.token_hash) != tokens.hash_token(token):
+                    step.fields["token"] = tokens_shown(row.mode, row.key_id), tokens.display(token)
+                elif "mode" in step.fields and "token_env" not in entry.secret_envs:
                     self.refuse(entry, "mode", "A key keeps its mode: it is part of its token. Write a new key.")
+
+    def check_credentials(self, step: Step, entry: Entry) -> None:
+        """What a target shows beside its signature has its secret, and a certificate its key. A certificate that has
+        expired since it was written is no reason to refuse what else a document changes."""
+        if entry.section.model is not Target or entry.unreadable or self.problems:
+            return
+        if step.row is not None and not _CREDENTIALS & set(step.fields):
+            return
+        target = Target(**_own_columns(entry))
+        if isinstance(step.row, Target):
+            target.pk = step.row.pk
+            target.sealed_auth_secret, target.sealed_client_key = (
+                step.row.sealed_auth_secret,
+                step.row.sealed_client_key,
+            )
+        new = {name: step.secrets.get(f"{name}_env", "") for name in ("auth_secret", "client_key")}
+        if entry.secret_envs.keys() - step.secrets.keys():
+            return
+        for name, text in target_credentials.refusals(target, **new).items():
+            field_name = f"{name}_env" if name in new else name
+            self.refuse(entry, field_name, f"{field_name}: {text}")
 
     def removals(self, document: Document) -> Iterator[Step]:
         """Rows of the parts that the document gives and does not name. Children go with their parents."""
@@ -341,14 +366,6 @@ class _Planner:
         order = list(SECTIONS)
         removed.sort(key=lambda step: (-order.index(step.section.name), step.path))
         yield from removed
-
-
-def _signing_secret(target: Target) -> str | None:
-    """None where it was sealed with a master key that is lost: what the document is kept for."""
-    try:
-        return services.target_signing_secret_reveal(target=target)
-    except SealingError:
-        return None
 
 
 def _stops_answering(step: Step) -> bool:
@@ -445,23 +462,25 @@ class _Writer:
         if section.parent:
             columns[section.parent_column] = self.rows[section.parent][step.path[: -len(section.key)]]
         if section.model is RelayKey:
-            minted = access_services.relay_key_mint(**columns, token=step.secret)
-            if step.secret is None:
+            token = step.secrets.get("token_env")
+            minted = access_services.relay_key_mint(**columns, token=token)
+            if token is None:
                 self.minted.append(MintedToken(step.path, minted.token))
             return minted.relay_key
         row = section.model(**columns)
         match row:
             case HostKey():
-                row.value_env = entry.secret_env or ""
-                return services.host_key_insert(host_key=row, value=step.secret or "")
+                row.value_env = entry.secret_envs.get("value_env", "")
+                return services.host_key_insert(host_key=row, value=step.secrets.get("value_env", ""))
             case Target():
-                return services.target_insert(target=row, signing_secret=step.secret)
+                services.target_insert(target=row, signing_secret=step.secrets.get("signing_secret_env"))
             case _:
                 row.full_clean()
                 row.save(force_insert=True)
-                if isinstance(row, Endpoint) and step.secret is not None:
-                    services.endpoint_signature_secret_set(endpoint=row, secret=step.secret)
-                return row
+        for name, value in step.secrets.items():
+            if name != "signing_secret_env":  # which a target is inserted with
+                WRITTEN_SECRETS[name].keep(row, value)
+        return row
 
     def change(self, step: Step, entry: Entry, row: models.Model) -> None:
         names = tuple(name for name in step.fields if name in step.section.fields)
@@ -469,23 +488,19 @@ class _Writer:
             for name, value in self.columns(entry, names).items():
                 setattr(row, name, value)
             # The token goes first where the mode changes with it: a row is checked as a whole.
-            if not (isinstance(row, RelayKey) and step.secret is not None):
+            if not (isinstance(row, RelayKey) and step.secrets):
                 row.full_clean()
             stamps = ["updated_at"] if any(one.name == "updated_at" for one in row._meta.fields) else []
             row.save(update_fields=[*names, *stamps])
+        for name, value in step.secrets.items():
+            if step.section.secret_envs[name] in step.fields and name in WRITTEN_SECRETS:
+                WRITTEN_SECRETS[name].keep(row, value)
         match row:
             case HostKey() if {"value", "value_env"} & set(step.fields):
-                assert step.secret is not None
-                services.host_key_set_value(host_key=row, value=step.secret, value_env=entry.secret_env or "")
-            case Target() if "signing secret" in step.fields:
-                assert step.secret is not None
-                services.target_signing_secret_set(target=row, signing_secret=step.secret)
-            case Endpoint() if "signature secret" in step.fields:
-                assert step.secret is not None
-                services.endpoint_signature_secret_rotate(endpoint=row, secret=step.secret)
+                variable = entry.secret_envs["value_env"]
+                services.host_key_set_value(host_key=row, value=step.secrets["value_env"], value_env=variable)
             case RelayKey() if "token" in step.fields:
-                assert step.secret is not None
-                access_services.relay_key_set_token(relay_key=row, token=step.secret)
+                access_services.relay_key_set_token(relay_key=row, token=step.secrets["token_env"])
 
     def remove(self, step: Step) -> None:
         assert step.row is not None

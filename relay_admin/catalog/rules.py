@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING
 from relay_contract import inbound_signatures, nouns
 from relay_contract.nouns import DeliveryMode, EndpointAuth, TargetAuth, TargetRole
 from relay_contract.schemas import SchemaError, compile_schema
+from relay_contract.shaping.checking import Fault
 from relay_contract.shaping.conditions import check_conditions
+from relay_contract.shaping.mapping import check_mapping
 from relay_contract.shaping.paths import PathError, parse_reference
 
 if TYPE_CHECKING:
     from relay_admin.catalog.models import Endpoint, Target
 
-MOST_FAULTS = 5
-"""Told at once."""
+
+MAX_FAULTS = 5
+"""Of a document, told at once."""
 
 
 def endpoint_refusals(endpoint: Endpoint) -> dict[str, str]:
@@ -57,7 +60,7 @@ def _signature_refusals(endpoint: Endpoint) -> dict[str, str]:
 def target_refusals(target: Target, siblings: Iterable[Target]) -> dict[str, str]:
     """What of this target does not go together, or not with the other targets of its endpoint."""
     others = list(siblings)
-    refusals = _mode_refusals(target) | _auth_refusals(target) | _call_refusals(target)
+    refusals = _shaping_refusals(target) | _mode_refusals(target) | _auth_refusals(target) | _ordering_refusals(target)
     if target.compares_with:
         if target.role != TargetRole.SHADOW:
             refusals["compares_with"] = "Only a shadow is compared."
@@ -98,8 +101,30 @@ def _stream_refusals(target: Target) -> dict[str, str]:
     return refusals
 
 
+def _shaping_refusals(target: Target) -> dict[str, str]:
+    """Mistakes in the documents of the shaping language, each with its place."""
+    faults = {
+        name: check(document)
+        for name, check, document in (
+            ("conditions", check_conditions, target.conditions),
+            ("mapping", check_mapping, target.mapping),
+            ("answer_mapping", check_mapping, target.answer_mapping),
+        )
+        if document is not None
+    }
+    return {name: " ".join(map(_sentence, found[:MAX_FAULTS])) for name, found in faults.items() if found}
+
+
+def _sentence(fault: Fault) -> str:
+    return f"At {fault.place}: {fault.text}." if fault.place else f"{fault.text[0].upper()}{fault.text[1:]}."
+
+
 def _auth_refusals(target: Target) -> dict[str, str]:
     kind, config = target.auth_kind, target.auth_config
+    if kind != TargetAuth.NONE and any(name.lower() == "authorization" for name in target.headers):
+        return {"headers": "Authentication writes the Authorization header: leave it out here."}
+    if target.client_certificate and not target.url.lower().startswith("https:"):
+        return {"client_certificate": "A certificate is shown over https only, and the URL begins with http:."}
     if kind == TargetAuth.BASIC and not config.get("username"):
         return {"auth_config": "basic needs `username`."}
     if kind == TargetAuth.OAUTH2 and not (config.get("token_url") and config.get("client_id")):
@@ -107,14 +132,10 @@ def _auth_refusals(target: Target) -> dict[str, str]:
     return {}
 
 
-def _call_refusals(target: Target) -> dict[str, str]:
-    """What no edge could read: it would take no calls at all for the endpoint."""
-    refusals = {}
-    if target.conditions is not None and (faults := check_conditions(target.conditions)):
-        refusals["conditions"] = "; ".join(str(fault) for fault in faults[:MOST_FAULTS])
+def _ordering_refusals(target: Target) -> dict[str, str]:
     if target.ordering_key:
         try:
             parse_reference(target.ordering_key)
         except PathError as mistake:
-            refusals["ordering_key"] = str(mistake)
-    return refusals
+            return {"ordering_key": str(mistake)}
+    return {}

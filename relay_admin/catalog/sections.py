@@ -4,8 +4,8 @@ Names of fields are the columns' names; kinds and defaults come from the models,
 """
 
 import json
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
 from functools import cache
@@ -60,8 +60,9 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One part. `key`: the fields that name an entry among its siblings. `secret_env`: the field that names the
-    environment variable of its secret. `is_short`: an entry that is nothing but its name may be written as that."""
+    """One part. `key`: the fields that name an entry among its siblings. `secret_envs`: the fields that name the
+    environment variables of its secrets, and what each is called (`written_secrets.py` knows how they are kept).
+    `is_short`: an entry that is nothing but its name may be written as that."""
 
     name: str
     model: type[models.Model]
@@ -69,7 +70,7 @@ class Section:
     fields: Path
     parent: str = ""  # the section it is nested in
     parent_column: str = ""
-    secret_env: str = ""
+    secret_envs: Mapping[str, str] = field(default_factory=dict, hash=False)
     is_short: bool = False
 
     @property
@@ -124,7 +125,7 @@ SECTIONS: dict[str, Section] = {
             ("name", "description", "reference", "rate_limit", "is_enabled"),
             "hosts",
             "host",
-            "value_env",
+            {"value_env": "value"},
         ),
         Section("models", Model, ("name",), ("name", "description", "owned_by", "is_enabled", "capabilities")),
         Section("aliases", ModelAlias, ("name",), ("name", "description"), "models", "model", is_short=True),
@@ -183,7 +184,7 @@ SECTIONS: dict[str, Section] = {
             ),
             "lines",
             "line",
-            "signature_secret_env",
+            {"signature_secret_env": "signature secret"},
         ),
         Section(
             "targets",
@@ -227,7 +228,11 @@ SECTIONS: dict[str, Section] = {
             ),
             "endpoints",
             "endpoint",
-            "signing_secret_env",
+            {
+                "signing_secret_env": "signing secret",
+                "auth_secret_env": "auth secret",
+                "client_key_env": "client key",
+            },
         ),
         Section(
             "relay_keys",
@@ -236,7 +241,7 @@ SECTIONS: dict[str, Section] = {
             ("name", "mode", "scopes", "policy", "rate_limit", "user", "captures_payloads", "expires_at"),
             "projects",
             "project",
-            "token_env",
+            {"token_env": "token"},
         ),
     )
 }

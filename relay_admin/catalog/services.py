@@ -13,6 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from relay_admin.catalog.models import Endpoint, Host, HostKey, Target, TargetSecret
@@ -136,11 +137,13 @@ def target_signing_secret_rotate(*, target: Target) -> str:
 
 
 def target_signing_secret_reveal(*, target: Target) -> str:
-    """The newest v1 secret, for its owner's eyes. The caller checks `catalog.reveal_signing_secret` and logs it.
+    """The newest v1 secret that signs, for its owner's eyes. The caller checks `catalog.reveal_signing_secret` and
+    logs it.
 
     Raises `sealing.SealingError` when the master key has changed or the row was tampered with, or it has none.
     """
-    row = target.secrets.filter(kind=nouns.SecretKind.V1).order_by("-pk").first()
+    signs = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+    row = target.secrets.filter(signs, kind=nouns.SecretKind.V1).order_by("-pk").first()
     if row is None:
         raise SealingError(SealFault.NOT_SEALED, "not there: the target has no signing secret")
     return sealer().unseal(row.sealed_value, nouns.target_secret_binding(row.pk))

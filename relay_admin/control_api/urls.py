@@ -12,6 +12,7 @@ from relay_admin.control_api import (
     shadows,
     signature_secrets,
     target_switch,
+    targets,
 )
 
 urlpatterns = [
@@ -34,5 +35,7 @@ urlpatterns = [
     path("api/v1/alerts/rules", alerts.RulesView.as_view()),
     path("api/v1/alerts/rules/<int:rule_id>", alerts.RuleView.as_view()),
     path("api/v1/alerts/events", alerts.EventsView.as_view()),
+    path("api/v1/targets/<int:target_id>/secrets", targets.SecretsView.as_view()),
+    path("api/v1/targets/<int:target_id>/secrets/<int:secret_id>", targets.SecretView.as_view()),
     path("api/v1/resolve", resolve.ResolveView.as_view()),
 ]

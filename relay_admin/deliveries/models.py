@@ -91,6 +91,7 @@ DEAD_REASONS = {
     intake.DeadReason.TARGET_DELETED: "target was deleted",
     intake.DeadReason.ADDRESS_REFUSED: "target's address may not be called",
     intake.DeadReason.PAYLOAD_EXPIRED: "body is past its retention",
+    intake.DeadReason.MAPPING_FAILED: "the target's mapping does not fit the body",
     intake.DeadReason.EXPIRED: "not delivered in its time",
     intake.DeadReason.UNKNOWN_OUTCOME: "lost with the process that sent it; not sent again",
     intake.DeadReason.NO_ANSWER_IN_TIME: "its caller's deadline passed before it was sent",

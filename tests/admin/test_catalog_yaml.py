@@ -674,8 +674,8 @@ def test_the_example_in_the_docs_is_true(db: None) -> None:
     plan.apply(wanted, environment, plan.make(wanted, environment))
     assert not plan.make(wanted, environment, prune=True)
     for section in SECTIONS.values():
-        for name in (*section.fields, section.secret_env, section.name):
-            assert not name or f"`{name}`" in page, f"{section.name}.{name} is not described"
+        for name in (*section.fields, *section.secret_envs, section.name):
+            assert f"`{name}`" in page, f"{section.name}.{name} is not described"
 
 
 def test_the_demo_catalog_is_a_good_document(db: None) -> None:

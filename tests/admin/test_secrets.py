@@ -179,7 +179,11 @@ def test_a_signing_secret_is_revealed_by_post_and_logged(client_of, catalog: row
     assert services.target_signing_secret_reveal(target=Target.objects.get()) == fresh
     assert client.post(url, {"do": "other"}).status_code == 403
     said = list(LogEntry.objects.order_by("id").values_list("change_message", flat=True))
-    assert said == ["Revealed the signing secret.", "Replaced the signing secret."]
+    first = TargetSecret.objects.order_by("pk")[0]
+    assert said == [
+        f"Revealed signing secret {first.pk}.",
+        "Rotated the v1 signing secret; the old one signs for 86400 s.",
+    ]
     assert client_of("viewers").post(url, {"do": "reveal"}).status_code == 403
 
 
@@ -190,8 +194,9 @@ def test_a_signing_secret_that_does_not_open_is_said_and_can_be_replaced(client_
     answer = client.post(url, {"do": "reveal"})
     assert answer.status_code == 409
     assert "Replace by a new secret" in answer.content.decode()
-    assert client.post(url, {"do": "rotate"}).status_code == 200
+    assert client.post(url, {"do": "replace"}).status_code == 200
     assert services.target_signing_secret_reveal(target=Target.objects.get()).startswith("whsec_")
+    assert TargetSecret.objects.count() == 1
 
 
 def test_an_admin_token_is_shown_once(client_of, catalog: rows.Catalog) -> None:

@@ -1,6 +1,7 @@
 """Contents in flight: loaded once, shared, and kept for as long as one delivery of theirs is in flight."""
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +26,8 @@ class Database(Connection):
         assert (first, last) == (min(wanted), max(wanted))
         self.asked.append(set(wanted))
         self.meanwhile()
-        return [(each, "text/plain", "{}", "", b"body") for each in wanted]
+        now = datetime(2026, 11, 21, tzinfo=UTC)
+        return [(each, "text/plain", "{}", "", "POST", "/r/shop/v1/orders", now, b"body") for each in wanted]
 
 
 async def test_deliveries_of_a_request_share_its_content() -> None:

@@ -53,6 +53,8 @@ def claim(number: int = 1, replay: int = 0, destination: Destination | Fault = D
         (None, Fault.TARGET_DELETED, Dead(DeadReason.TARGET_DELETED)),
         (None, Fault.PAYLOAD_EXPIRED, Dead(DeadReason.PAYLOAD_EXPIRED)),
         (None, Fault.LEASES_LOST, Dead(DeadReason.ATTEMPTS_EXHAUSTED)),
+        (None, Fault.MAPPING_FAILED, Dead(DeadReason.MAPPING_FAILED)),
+        (401, Fault.TOKEN_REFUSED, Again()),
         (200, Fault.TIMEOUT, Again()),
         (410, Fault.RESPONSE_BROKEN_OFF, Again()),
     ],
@@ -62,8 +64,15 @@ def test_verdict(status: int | None, fault: Fault | None, verdict: Verdict) -> N
 
 
 def test_every_other_fault_is_tried_again() -> None:
-    final = {Fault.ADDRESS_REFUSED, Fault.TARGET_DELETED, Fault.PAYLOAD_EXPIRED, Fault.LEASES_LOST}
-    for fault in set(Fault) - final - {Fault.EXPIRED, Fault.MAPPING_FAILED}:
+    final = {
+        Fault.ADDRESS_REFUSED,
+        Fault.TARGET_DELETED,
+        Fault.PAYLOAD_EXPIRED,
+        Fault.LEASES_LOST,
+        Fault.EXPIRED,
+        Fault.MAPPING_FAILED,
+    }
+    for fault in set(Fault) - final:
         assert judge(Answer(NOW, 1, None, fault)) == Again(), fault
 
 

@@ -68,4 +68,7 @@ class EndpointAdmin(SignatureSecretPage, RelayFields, CatalogAdmin):
                 services.target_insert(target=target)
             else:
                 save_editable(target)
+        for target_form in formset.initial_forms + formset.extra_forms:
+            if target_form.has_changed() and target_form.instance.pk:
+                target_form.keep_secrets()
         formset.save_m2m()

@@ -1,31 +1,28 @@
-"""Pages of targets, the form that an endpoint's page shows too, and the page of a signing secret."""
+"""Pages of targets, and the form that an endpoint's page shows too."""
 
 from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.admin import StackedInline
 from unfold.decorators import display
 
-from relay_admin import pages
-from relay_admin.catalog import services
+from relay_admin.catalog import services, target_credentials
 from relay_admin.catalog.admin.base import DATES, CatalogAdmin, RelayFields, about
+from relay_admin.catalog.admin.target_secrets import SigningSecretPages, signing_secret_link
 from relay_admin.catalog.admin.target_switch import SwitchesTargets
-from relay_admin.catalog.fields import HeadersField, LinesField
+from relay_admin.catalog.fields import HeadersField, LinesField, PemField, SecretField
 from relay_admin.catalog.models import Target, default_retry_schedule
 from relay_admin.catalog.offered import offered_fieldsets
-from relay_contract.sealing import SealingError
+
+WRITE_ONLY = ("auth_secret", "client_key")
+_OF_CREDENTIALS = frozenset({"auth_kind", "client_certificate", *WRITE_ONLY})
 
 
 class TargetForm(forms.ModelForm):
-    """Headers and waits as lines."""
+    """Headers and waits as lines; credentials are typed in and never shown."""
 
     headers = HeadersField(
         help_text="Sent with every delivery, one “Name: value” a line. Credentials of the receiver go here."
@@ -38,6 +35,45 @@ class TargetForm(forms.ModelForm):
         help_text="Seconds to wait before each further attempt, one a line. The default ends after about three days."
         " Empty: one attempt only.",
     )
+    auth_secret = SecretField(
+        required=False,
+        label="Authentication secret",
+        help_text="The token, password or client secret. It is sealed at once and cannot be read again. Empty: the one"
+        " that is there stays.",
+    )
+    client_key = PemField(
+        required=False,
+        label="Client key",
+        help_text="The certificate's private key in PEM, without a password. Sealed at once. Empty: the one that is"
+        " there stays.",
+    )
+
+    def clean_auth_secret(self) -> str:
+        """Checked here, so that a mistake is shown at its field."""
+        value = str(self.cleaned_data["auth_secret"])
+        return target_credentials.auth_secret_clean(value) if value else ""
+
+    def clean_client_key(self) -> str:
+        """The same."""
+        value = str(self.cleaned_data["client_key"])
+        return target_credentials.client_key_clean(value) if value else ""
+
+    def _post_clean(self) -> None:
+        """What is shown to the target has its secret. Here, where the row is filled and not yet saved."""
+        super()._post_clean()  # type: ignore[misc]  # Django's, called by full_clean
+        is_asked = self.instance._state.adding or _OF_CREDENTIALS & set(self.changed_data)
+        if not is_asked or _OF_CREDENTIALS & set(self.errors):
+            return
+        secrets = {name: self.cleaned_data.get(name, "") for name in WRITE_ONLY}
+        for name, text in target_credentials.refusals(self.instance, **secrets).items():
+            self.add_error(name if name in self.fields else None, text)
+
+    def keep_secrets(self) -> None:
+        """Seals what was typed in; the row is saved already."""
+        if secret := self.cleaned_data.get("auth_secret"):
+            target_credentials.target_auth_secret_set(target=self.instance, value=secret)
+        if key := self.cleaned_data.get("client_key"):
+            target_credentials.target_client_key_set(target=self.instance, value=key)
 
 
 TARGET_FIELDSETS = offered_fieldsets(
@@ -49,17 +85,17 @@ TARGET_FIELDSETS = offered_fieldsets(
             "How it is sent",
             (
                 "headers",
-                "mapping",
-                "answer_mapping",
-                "auth_kind",
-                "auth_config",
-                "client_certificate",
                 "timeout_seconds",
                 "retry_schedule_seconds",
                 "retry_on",
                 "expire_seconds",
                 "disable_after_hours",
             ),
+        ),
+        ("What it becomes on the way", ("mapping", "answer_mapping")),
+        (
+            "What it wants to see",
+            ("auth_kind", "auth_config", "auth_secret", "client_certificate", "client_key"),
         ),
         ("Pace", ("rate_amount", "rate_window_seconds", "max_in_flight", "has_breaker")),
         ("Order", ("ordering_key", "ordering_policy")),
@@ -81,8 +117,10 @@ class HidesHeaders:
         return ", ".join(sorted(target.headers)) or "none"
 
     def visible(self, fields: tuple[str, ...], *, may_edit: bool) -> tuple[str, ...]:
-        """The fields with `headers` shown in the form that the reader may see."""
-        return fields if may_edit else tuple("header_names" if name == "headers" else name for name in fields)
+        """The fields with `headers` shown in the form that the reader may see, and without what nobody may read."""
+        if may_edit:
+            return fields
+        return tuple("header_names" if name == "headers" else name for name in fields if name not in WRITE_ONLY)
 
 
 class TargetInline(RelayFields, HidesHeaders, StackedInline):
@@ -111,16 +149,8 @@ def secret_fields(request: HttpRequest) -> tuple[str, ...]:
     return ("signing_secret",) if request.user.has_perm("catalog.reveal_signing_secret") else ()
 
 
-def signing_secret_link(target: Target) -> str | SafeString:
-    """To the page that reveals or replaces a target's secret."""
-    if target._state.adding:
-        return "made when the target is saved"
-    url = reverse("admin:catalog_target_signing_secret", args=[target.pk])
-    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">Reveal or replace…</a>', url)
-
-
 @admin.register(Target)
-class TargetAdmin(RelayFields, HidesHeaders, SwitchesTargets, CatalogAdmin):
+class TargetAdmin(SigningSecretPages, RelayFields, HidesHeaders, SwitchesTargets, CatalogAdmin):
     """One destination."""
 
     form = TargetForm
@@ -155,66 +185,4 @@ class TargetAdmin(RelayFields, HidesHeaders, SwitchesTargets, CatalogAdmin):
             super().save_model(request, obj, form, change)
         else:
             services.target_insert(target=obj)
-
-    def get_urls(self) -> list[URLPattern]:
-        """And the page of the secret."""
-        own = path(
-            "<int:target_id>/signing-secret/",
-            self.admin_site.admin_view(self.signing_secret_view),
-            name="catalog_target_signing_secret",
-        )
-        return [own, *super().get_urls()]
-
-    def signing_secret_view(self, request: HttpRequest, target_id: int) -> HttpResponse:
-        """GET offers to reveal or replace it; a POST does, and is written to the history."""
-        target = get_object_or_404(Target.objects.select_related("endpoint__line__project"), pk=target_id)
-        may = self.has_view_permission(request, target) and request.user.has_perm("catalog.reveal_signing_secret")
-        if not may:
-            raise PermissionDenied
-        if request.method != "POST":
-            context = {
-                **self.admin_site.each_context(request),
-                "title": f"Signing secret of {target}",
-                "page_title": "Signing secret",
-                "opts": self.opts,
-                "target": target,
-            }
-            return TemplateResponse(request, "relay/signing_secret.html", context)
-        try:
-            secret, said = self._do(request.POST.get("do", ""), target)
-        except SealingError as error:
-            return TemplateResponse(
-                request,
-                "relay/confirm.html",
-                {
-                    **self.admin_site.each_context(request),
-                    "title": "The secret does not open",
-                    "page_title": "The secret does not open",
-                    "opts": self.opts,
-                    "text": f"It is {error}. Replacing it makes a new one.",
-                    "button": "Replace by a new secret",
-                    "hidden": [("do", "rotate")],
-                    "variant": "danger",
-                    "back": ".",
-                },
-                status=409,
-            )
-        self.log_change(request, target, said)
-        return pages.show_once(
-            request,
-            self,
-            title=f"Signing secret of {target}",
-            text="Whoever has this secret can sign deliveries as this relay. Give it to the target's owner only.",
-            label="Signing secret",
-            secret=secret,
-            next_url=reverse("admin:catalog_target_change", args=[target.pk]),
-        )
-
-    def _do(self, wanted: str, target: Target) -> tuple[str, str]:
-        match wanted:
-            case "reveal":
-                return services.target_signing_secret_reveal(target=target), "Revealed the signing secret."
-            case "rotate":
-                return services.target_signing_secret_rotate(target=target), "Replaced the signing secret."
-            case _:
-                raise PermissionDenied
+        form.keep_secrets()
