@@ -20,6 +20,7 @@ from delivery.database import Connection
 from delivery.destinations import Destinations
 from delivery.drain import RECORD_SECONDS, Drainer
 from delivery.metrics import serve
+from delivery.replay_runner import running_replays
 from delivery.sender import Sender
 from delivery.settings import Settings
 from delivery.wakes import Wakes
@@ -82,7 +83,10 @@ class Resident:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolver"))
-        async with open_drainer(self._settings) as drainer:
+        async with (
+            open_drainer(self._settings) as drainer,
+            running_replays(self._settings.database_url, drainer.activate),
+        ):
             self._ready.set_result((loop, drainer))
             await drainer.run(self._settings.grace_seconds)
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from relay_admin.control_api import calls, catalog, deliveries, resolve, session
+from relay_admin.control_api import calls, catalog, deliveries, replays, resolve, session
 
 urlpatterns = [
     path("auth/login", session.Login.as_view()),
@@ -11,6 +11,9 @@ urlpatterns = [
     path("api/v1/requests/<uuid:request_id>", deliveries.RequestView.as_view()),
     path("api/v1/deliveries", deliveries.DeliveriesView.as_view()),
     path("api/v1/deliveries/replay", deliveries.ReplayView.as_view()),
+    path("api/v1/replays", replays.ReplaysView.as_view()),
+    path("api/v1/replays/<int:batch_id>", replays.ReplayView.as_view()),
+    path("api/v1/replays/<int:batch_id>/<slug:word>", replays.ReplayTurnView.as_view()),
     path("api/v1/calls", calls.CallsView.as_view()),
     path("api/v1/calls/<uuid:call_id>", calls.CallView.as_view()),
     path("api/v1/catalog", catalog.CatalogView.as_view()),

@@ -71,6 +71,11 @@ class PartitionedTimeRangeFilter(TimeRangeFilter):
         return super().bounded(queryset, comparison, moment).filter(**{f"id__{comparison}": uuid7_bound(ms)})
 
 
+def project_choices() -> list[tuple[str, str]]:
+    """Projects, deleted ones aside."""
+    return [(str(pk), slug) for pk, slug in Project.objects.values_list("pk", "slug")[:MAX_CHOICES]]
+
+
 class ProjectFilter(admin.SimpleListFilter):
     """By project, deleted ones aside."""
 
@@ -78,7 +83,7 @@ class ProjectFilter(admin.SimpleListFilter):
     parameter_name = "project"
 
     def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
-        return [(str(pk), slug) for pk, slug in Project.objects.values_list("pk", "slug")[:MAX_CHOICES]]
+        return project_choices()
 
     def queryset(self, _request: HttpRequest, queryset: QuerySet) -> QuerySet:
         chosen = as_row_id(self.value())
