@@ -2,6 +2,7 @@
 subqueries, which give null for what is gone; an inner join would hide those rows.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -14,6 +15,7 @@ from relay_admin.access.models import RelayKey
 from relay_admin.catalog.models import Endpoint, Project, Target
 from relay_admin.deliveries.models import Attempt, Delivery, FinishedDelivery, LiveDelivery, ReplayBatch, Request
 from relay_admin.deliveries.replays import MAX_COUNTED, ReplayState
+from relay_admin.ledger.models import Charge
 from relay_contract.intake import DUE_STATES, SHARDS, DeliveryState, last_delivery_id
 
 WATCHED = timedelta(minutes=2)
@@ -50,6 +52,13 @@ def deliveries_of(request_id: UUID) -> QuerySet[Delivery]:
     attempts = Attempt.objects.filter(delivery_id__gte=bounds["id__gte"], delivery_id__lt=bounds["id__lt"])
     rows = deliveries_with_names().filter(request_id=request_id, **bounds).order_by("id")
     return rows.prefetch_related(Prefetch("attempts", attempts))
+
+
+def charges_of(request_id: UUID, deliveries: Iterable[Delivery]) -> QuerySet[Charge]:
+    """What these deliveries of a request held and how it was closed, in that order."""
+    bounds = {"delivery_id__gte": request_id, "delivery_id__lt": last_delivery_id(request_id)}
+    ids = [delivery.pk for delivery in deliveries]
+    return Charge.objects.filter(delivery_id__in=ids, **bounds).order_by("delivery_id", "replay", "phase")
 
 
 def request_with_names(request_id: UUID) -> QuerySet[Request]:

@@ -4,18 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import BinaryField, F, Func, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from relay_admin import pages
-from relay_admin.deliveries import selectors
+from relay_admin.deliveries import request_view, selectors
 from relay_admin.deliveries.admin.base import VIEW_PAYLOAD, PartitionedTimeRangeFilter, ProjectFilter, as_uuid
-from relay_admin.deliveries.models import Delivery, Payload, Request
-from relay_admin.deliveries.preview import PREVIEW_BYTES
-from relay_admin.deliveries.templatetags.relay_pages import bytes_preview
+from relay_admin.deliveries.models import Delivery, Request, RequestEnd
+from relay_admin.deliveries.redaction_view import shown_content
+from relay_admin.deliveries.templatetags.relay_pages import tone_badge
+from relay_admin.traffic.trace_view import time_text
+from relay_contract.redaction import Redaction
 
 
 @admin.register(Request)
@@ -43,18 +45,26 @@ class RequestAdmin(pages.ReadOnlyAdmin):
     ordering = ("-id",)
     sortable_by: Sequence[str] = ()
     paginator = pages.InfinitePaginator
-    change_form_outer_after_template = "relay/attempts.html"
-    accepted = (
+    change_form_outer_before_template = "relay/request.html"
+    readonly_fields = (
         "request_id",
         "received_at",
         "project_shown",
         "endpoint_shown",
         "relay_key_shown",
         "mode",
+        "origin",
+        "address",
+        "event_type",
         "caller_request_id",
+        "idempotency_key",
         "client_ip",
+        "content_type",
+        "size",
+        "targets",
+        "revision",
     )
-    content = ("content_type", "size", "headers_text", "body")
+    fieldsets = (("Call", {"fields": readonly_fields}),)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Request]:
         """Named by subqueries: what a request refers to may be gone."""
@@ -71,25 +81,46 @@ class RequestAdmin(pages.ReadOnlyAdmin):
             wanted |= Q(pk=request_id)
         return queryset.filter(wanted), False
 
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002
-        """Who may not read bodies is not shown headers either."""
-        shown = self.content if request.user.has_perm(VIEW_PAYLOAD) else self.content[:2]
-        return (("Accepted", {"fields": self.accepted}), ("Content", {"fields": shown}))
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:  # noqa: ARG002
-        """All of them."""
-        return (*self.accepted, *self.content)
-
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """With the deliveries and their attempts, for who may see those."""
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
+        """With everything that became of it, for who may see it."""
+        row = kwargs["obj"]
         deliveries: Sequence[Delivery] = ()
-        key = as_uuid(object_id)
-        if key and request.user.has_perms(["deliveries.view_delivery", "deliveries.view_attempt"]):
-            deliveries = list(selectors.deliveries_of(key))
-        extra = {"deliveries": deliveries, "shows_bodies": request.user.has_perm(VIEW_PAYLOAD)}
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **extra})
+        end = RequestEnd.objects.filter(pk=row.pk).first()
+        may_see_deliveries = request.user.has_perms(["deliveries.view_delivery", "deliveries.view_attempt"])
+        if may_see_deliveries:
+            deliveries = list(selectors.deliveries_of(row.pk))
+            request_view.add_charges(deliveries, selectors.charges_of(row.pk, deliveries))
+        may_see_content = request.user.has_perm(VIEW_PAYLOAD)
+        context |= {
+            "facts": self._facts(row, deliveries),
+            "timeline": request_view.timeline(row, deliveries, end),
+            "end": end,
+            "end_facts": _end_facts(end) if end else [],
+            "deliveries": deliveries,
+            "may_see_deliveries": may_see_deliveries,
+            "may_replay": request.user.has_perm("deliveries.replay_delivery"),
+            "shows_bodies": may_see_content,
+            "content": shown_content(row) if may_see_content else None,
+        }
+        return super().render_change_form(request, context, **kwargs)
+
+    def _facts(self, row: Request, deliveries: Sequence[Delivery]) -> list[tuple[str, str | SafeString]]:
+        left_out = f", {row.filtered_count} left out" if row.filtered_count else ""
+        shown: list[tuple[str, str | SafeString]] = [
+            ("status", self.status_shown(row)),
+            ("endpoint", self.endpoint_shown(row)),
+            ("relay key", self.relay_key_shown(row)),
+            ("event type", row.event_type),
+            ("deliveries", f"{row.target_count}{left_out}"),
+            ("accepted in", time_text(row.accept_us) if row.accept_us else ""),
+            ("body", self.size(row)),
+            ("revision", str(row.revision)),
+            ("idempotency key", row.idempotency_key),
+        ]
+        attempts = sum(len(delivery.attempts.all()) for delivery in deliveries)
+        if attempts:
+            shown.insert(5, ("attempts", str(attempts)))
+        return [(name, value) for name, value in shown if value]
 
     @display(description="request id")
     def request_id(self, row: Request) -> SafeString:
@@ -121,17 +152,32 @@ class RequestAdmin(pages.ReadOnlyAdmin):
         """In bytes."""
         return f"{row.body_bytes:,} bytes"
 
-    @display(description="headers")
-    def headers_text(self, row: Request) -> SafeString:
-        """Those that travel on."""
-        text = "\n".join(f"{name}: {value}" for name, value in row.headers.items())
-        return format_html('<pre class="relay-preview">{}</pre>', text or "none")
+    @display(description="status")
+    def status_shown(self, row: Request) -> SafeString:
+        """What the caller was answered, with the error's code. Of a sync or stream call its end tells."""
+        if not row.status:
+            return tone_badge("answered later", "info")
+        badge = tone_badge(str(row.status), "success" if row.status < 400 else "danger")
+        return format_html('{} <span class="relay-quiet">{}</span>', badge, row.error) if row.error else badge
 
-    @display(description="body, its start")
-    def body(self, row: Request) -> SafeString:
-        """The first 16 KB, escaped; the rest is not read."""
-        start = Func(F("body"), 1, PREVIEW_BYTES, function="SUBSTRING", output_field=BinaryField())
-        found = Payload.objects.filter(request_id=row.pk).values_list(start, flat=True).first()
-        if found is None:
-            return format_html("{}", "Past its retention: the body is deleted.")
-        return bytes_preview(found, is_cut=row.body_bytes > PREVIEW_BYTES)
+    @display(description="address")
+    def address(self, row: Request) -> SafeString:
+        """Method, path and query, as they were called."""
+        query = f"?{Redaction().query(row.query)}" if row.query else ""
+        return format_html('<span class="relay-mono">{} {}{}</span>', row.method, row.path, query)
+
+
+def _end_facts(end: RequestEnd) -> list[tuple[str, str]]:
+    """Of a sync or stream call."""
+    shown = [
+        ("status", str(end.status)),
+        ("target's status", str(end.target_status or "")),
+        ("error", end.error),
+        ("close reason", end.close_reason.replace("_", " ")),
+        ("first byte after", time_text(end.first_byte_us) if end.first_byte_us is not None else ""),
+        ("ended after", time_text(end.total_us)),
+        ("bytes out", f"{end.bytes_out:,}"),
+        ("heartbeats", str(end.heartbeats or "")),
+        ("target", end.url.partition("?")[0]),
+    ]
+    return [(name, value) for name, value in shown if value]

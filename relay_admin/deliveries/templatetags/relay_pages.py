@@ -6,6 +6,7 @@ from django.utils.safestring import SafeString
 
 from relay_admin.deliveries.models import Attempt
 from relay_admin.deliveries.preview import preview
+from relay_contract.redaction import Redaction
 
 register = template.Library()
 
@@ -52,6 +53,12 @@ def tone_badge(text: str, colour: str) -> SafeString:
 def outcome_badge(attempt: Attempt) -> SafeString:
     """What an attempt came to."""
     return _badge(attempt.outcome, OUTCOME_COLOURS.get(attempt.outcome, "info"))
+
+
+@register.simple_tag
+def answer_preview(attempt: Attempt) -> SafeString:
+    """The start of a target's answer, without what looks like a secret."""
+    return bytes_preview(Redaction().body("", bytes(attempt.response_body)), attempt.is_response_cut)
 
 
 @register.simple_tag
