@@ -2,13 +2,14 @@
 
 from django.urls import path
 
-from relay_admin.control_api import calls, catalog, deliveries, replays, resolve, session
+from relay_admin.control_api import calls, catalog, deliveries, replays, requests, resolve, session
 
 urlpatterns = [
     path("auth/login", session.Login.as_view()),
     path("auth/logout", session.Logout.as_view()),
     path("auth/whoami", session.WhoAmI.as_view()),
-    path("api/v1/requests/<uuid:request_id>", deliveries.RequestView.as_view()),
+    path("api/v1/requests", requests.RequestsView.as_view()),
+    path("api/v1/requests/<uuid:request_id>", requests.RequestView.as_view()),
     path("api/v1/deliveries", deliveries.DeliveriesView.as_view()),
     path("api/v1/deliveries/replay", deliveries.ReplayView.as_view()),
     path("api/v1/replays", replays.ReplaysView.as_view()),

@@ -9,6 +9,7 @@ from django.conf import settings
 from relay_admin.catalog.models import Endpoint
 from relay_admin.deliveries.curl import CurlCommand, as_curl
 from relay_admin.deliveries.models import Payload, Request
+from relay_contract.headers import HOPS
 from relay_contract.redaction import Redaction
 
 MAX_REDACTED_BYTES = 1024 * 1024
@@ -56,10 +57,11 @@ class ShownContent:
             return None
         query = f"?{self.query}" if self.query else ""
         headers = {"content-type": self.request.content_type} if self.request.content_type else {}
+        sent = {name: value for name, value in self.headers.items() if name.lower() != HOPS}
         return as_curl(
             self.request.method,
             f"{settings.EDGE_URL}{self.request.path}{query}",
-            headers | self.headers,
+            headers | sent,
             self.body or b"",
             has_key=self.request.relay_key_id is not None,
         )

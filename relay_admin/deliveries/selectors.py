@@ -61,6 +61,25 @@ def charges_of(request_id: UUID, deliveries: Iterable[Delivery]) -> QuerySet[Cha
     return Charge.objects.filter(delivery_id__in=ids, **bounds).order_by("delivery_id", "replay", "phase")
 
 
+def with_outcomes(requests: list[Request]) -> list[Request]:
+    """Gives each of a page's requests `outcomes`: state -> how many of its deliveries. One query for all of them."""
+    if not requests:
+        return requests
+    ids = [request.pk for request in requests]
+    rows = (
+        Delivery.objects.filter(request_id__in=ids, id__gte=min(ids), id__lt=last_delivery_id(max(ids)))
+        .order_by()
+        .values_list("request_id", "state")
+        .annotate(Count("id"))
+    )
+    found: dict[UUID, dict[str, int]] = {}
+    for request_id, state, count in rows:
+        found.setdefault(request_id, {})[state] = count
+    for request in requests:
+        request.outcomes = found.get(request.pk, {})  # type: ignore[attr-defined]
+    return requests
+
+
 def request_with_names(request_id: UUID) -> QuerySet[Request]:
     """One request or none, named, with its deliveries and their attempts."""
     rows = name_requests(Request.objects.filter(pk=request_id))

@@ -16,6 +16,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from relay_admin import pages
 from relay_admin.deliveries import services
 from relay_admin.deliveries.models import DEAD_REASONS, ReplayBatch
 from relay_admin.deliveries.replays import MAX_COUNTED, Preview
@@ -101,6 +102,7 @@ def ask(
         "facts": facts(found) if found else [],
         "staying": staying(found) if found else [],
         "found": found,
+        "back": pages.page_before(request),
         "rows": list(rows),
         "more": more,
         "hidden": [*hidden, ("confirmed", "yes")],

@@ -4,20 +4,34 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils.html import format_html
+from django.utils import formats, timezone
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from relay_admin import pages
 from relay_admin.deliveries import request_view, selectors
-from relay_admin.deliveries.admin.base import VIEW_PAYLOAD, PartitionedTimeRangeFilter, ProjectFilter, as_uuid
+from relay_admin.deliveries.admin.base import VIEW_PAYLOAD, ProjectFilter, RelayKeyFilter
+from relay_admin.deliveries.admin.keyset import BeforeFilter, KeysetPaginator
+from relay_admin.deliveries.admin.request_list import (
+    EndpointFilter,
+    EventTypeFilter,
+    IdTimeRangeFilter,
+    OutcomeFilter,
+    PathFilter,
+    RequestChangeList,
+    StatusClassFilter,
+)
 from relay_admin.deliveries.models import Delivery, Request, RequestEnd
 from relay_admin.deliveries.redaction_view import shown_content
-from relay_admin.deliveries.templatetags.relay_pages import tone_badge
+from relay_admin.deliveries.request_filters import narrowed
+from relay_admin.deliveries.templatetags.relay_pages import STATE_COLOURS, tone_badge
 from relay_admin.traffic.trace_view import time_text
 from relay_contract.redaction import Redaction
+
+_LEFT_OUT_WHEN_EMPTY = frozenset({"caller_request_id"})
 
 
 @admin.register(Request)
@@ -25,46 +39,49 @@ class RequestAdmin(pages.ReadOnlyAdmin):
     """The request log."""
 
     list_display = (
-        "request_id",
-        "received_at",
-        "project_shown",
-        "endpoint_shown",
-        "relay_key_shown",
-        "mode",
+        "received_shown",
+        "status_shown",
+        "endpoint_above_type",
+        "caller_shown",
+        "outcome_shown",
         "size",
-        "targets",
     )
-    list_display_links = ("request_id",)
-    list_filter = (("received_at", PartitionedTimeRangeFilter), ProjectFilter, "mode")
+    list_display_links = ("received_shown",)
+    list_filter = (
+        ("received_at", IdTimeRangeFilter),
+        ProjectFilter,
+        EndpointFilter,
+        RelayKeyFilter,
+        StatusClassFilter,
+        OutcomeFilter,
+        PathFilter,
+        EventTypeFilter,
+        "mode",
+        BeforeFilter,
+    )
     list_filter_submit = True
     empty_text = (
-        "Calls to relay endpoints appear here as soon as they are accepted. Calls to models have a list of their own."
+        "Calls to relay endpoints appear here as soon as they are accepted, or refused after their caller was known."
+        " Calls to models have a list of their own."
     )
     search_fields = ("id",)
-    search_help_text = "A request id, or the x-request-id that the caller sent. Whole ids only."
+    search_help_text = (
+        "A request id, a delivery id, the x-request-id that the caller sent, or its Idempotency-Key. Whole ids only."
+    )
     ordering = ("-id",)
     sortable_by: Sequence[str] = ()
-    paginator = pages.InfinitePaginator
+    paginator = KeysetPaginator
     change_form_outer_before_template = "relay/request.html"
     readonly_fields = (
         "request_id",
         "received_at",
         "project_shown",
-        "endpoint_shown",
-        "relay_key_shown",
         "mode",
         "origin",
         "address",
-        "event_type",
         "caller_request_id",
-        "idempotency_key",
         "client_ip",
-        "content_type",
-        "size",
-        "targets",
-        "revision",
     )
-    fieldsets = (("Call", {"fields": readonly_fields}),)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Request]:
         """Named by subqueries: what a request refers to may be gone."""
@@ -73,13 +90,17 @@ class RequestAdmin(pages.ReadOnlyAdmin):
     def get_search_results(
         self, _request: HttpRequest, queryset: QuerySet[Request], search_term: str
     ) -> tuple[QuerySet[Request], bool]:
-        """Whole ids: both are indexed, parts of them are not."""
-        if not search_term:
-            return queryset, False
-        wanted = Q(caller_request_id=search_term)
-        if request_id := as_uuid(search_term):
-            wanted |= Q(pk=request_id)
-        return queryset.filter(wanted), False
+        """Whole ids: they are indexed, parts of them are not."""
+        return (narrowed(queryset, {"search": search_term}) if search_term else queryset), False
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[RequestChangeList]:  # noqa: ARG002
+        """With what became of each."""
+        return RequestChangeList
+
+    def get_fieldsets(self, request: HttpRequest, obj: Request | None = None) -> Any:  # noqa: ARG002
+        """What the page has not said before, as far as there is something to say."""
+        names = [name for name in self.readonly_fields if name not in _LEFT_OUT_WHEN_EMPTY or getattr(obj, name, "")]
+        return (("Call", {"fields": names}),)
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
         """With everything that became of it, for who may see it."""
@@ -127,10 +148,30 @@ class RequestAdmin(pages.ReadOnlyAdmin):
         """As the caller was told."""
         return format_html('<span class="relay-mono">{}</span>', row.pk)
 
-    @display(description="targets")
-    def targets(self, row: Request) -> int:
-        """0: no enabled target at that moment."""
-        return row.target_count
+    @display(description="received at")
+    def received_shown(self, row: Request) -> SafeString:
+        """And the id that the caller was told."""
+        received_at = formats.localize(timezone.localtime(row.received_at))
+        return format_html('{}<br><span class="relay-mono relay-quiet">{}</span>', received_at, row.pk)
+
+    @display(description="endpoint, event type")
+    def endpoint_above_type(self, row: Request) -> SafeString:
+        """Its path."""
+        return _above(self.endpoint_shown(row), row.event_type)
+
+    @display(description="caller")
+    def caller_shown(self, row: Request) -> SafeString:
+        """Project and relay key."""
+        return _above(self.project_shown(row), self.relay_key_shown(row))
+
+    @display(description="deliveries")
+    def outcome_shown(self, row: Request) -> SafeString:
+        """How many are in which state."""
+        outcomes: dict[str, int] = getattr(row, "outcomes", {})
+        if not outcomes:
+            return format_html('<span class="relay-quiet">{}</span>', "none")
+        badges = ((tone_badge(f"{count} {state}", STATE_COLOURS[state])) for state, count in sorted(outcomes.items()))
+        return format_html_join(" ", "{}", ((badge,) for badge in badges))
 
     @display(description="project")
     def project_shown(self, row: Request) -> str:
@@ -165,6 +206,10 @@ class RequestAdmin(pages.ReadOnlyAdmin):
         """Method, path and query, as they were called."""
         query = f"?{Redaction().query(row.query)}" if row.query else ""
         return format_html('<span class="relay-mono">{} {}{}</span>', row.method, row.path, query)
+
+
+def _above(text: str, below: str) -> SafeString:
+    return format_html('{}<br><span class="relay-quiet">{}</span>', text, below) if below else format_html("{}", text)
 
 
 def _end_facts(end: RequestEnd) -> list[tuple[str, str]]:

@@ -1,5 +1,7 @@
 """Badges and previews of the traffic pages. Everything that came from outside is escaped by `format_html`."""
 
+from typing import Any
+
 from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -35,6 +37,17 @@ def _badge(text: str, colour: str) -> SafeString:
         _CLASSES[colour],
         text,
     )
+
+
+@register.simple_tag
+def keyset_urls(changes: Any) -> dict[str, str]:
+    """Of a list that is read by `admin.keyset`: the addresses of its first page and of what is older."""
+    rows = list(changes.result_list)
+    is_whole = len(rows) == changes.paginator.per_page
+    return {
+        "newest": changes.get_query_string(remove=["before", "p"]) if changes.params.get("before") else "",
+        "older": changes.get_query_string({"before": rows[-1].pk}, ["p"]) if is_whole else "",
+    }
 
 
 @register.simple_tag
