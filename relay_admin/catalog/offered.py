@@ -20,8 +20,6 @@ NOT_OFFERED: dict[type[models.Model], frozenset[str]] = {
             "signature_config",
             "json_schema",
             "idempotency_seconds",
-            "keeps_body",
-            "redactions",
             "event_type_from",
         }
     ),
