@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 from relay_admin.access.models import User
 from relay_admin.catalog.models import Project
 from relay_admin.control_api.permissions import requires
-from relay_admin.control_api.wire import CamelCaseSerializer
+from relay_admin.control_api.wire import CamelCaseSerializer, camel_case
 from relay_admin.deliveries import services
 from relay_admin.deliveries.models import DEAD_REASONS, ReplayBatch
 from relay_admin.deliveries.replays import Preview
@@ -23,14 +23,11 @@ MAX_PAGE = 200
 _MAX_ID = 2**63 - 1
 
 
-class ReplayJson(CamelCaseSerializer):
-    """A replay. Credits are micro-credits; `refused` maps ids to `{code, message}`, the first thousand of them."""
+class ReplayInListJson(CamelCaseSerializer):
+    """A replay. Credits are micro-credits."""
 
     created_by = serializers.CharField(source="created_by.username", default=None)
-    refused = serializers.SerializerMethodField()
-    under_way_count = serializers.SerializerMethodField()
-    delivered_count = serializers.SerializerMethodField()
-    failed_count = serializers.SerializerMethodField()
+    filter = serializers.SerializerMethodField()
 
     class Meta:
         model = ReplayBatch
@@ -46,31 +43,34 @@ class ReplayJson(CamelCaseSerializer):
             "matched_count",
             "replayed_count",
             "refused_count",
-            "under_way_count",
-            "delivered_count",
-            "failed_count",
             "charge",
             "credits_estimate",
             "credits",
-            "refused",
         ]
 
+    def get_filter(self, batch: ReplayBatch) -> dict[str, Any]:
+        """As it was sent; the id of a project that is gone stays one."""
+        written = {camel_case(name): value for name, value in batch.filter.items()}
+        return written | ({"project": batch.project.slug} if batch.project else {})
+
+
+class ReplayJson(ReplayInListJson):
+    """And what became of it. `refused` maps ids to `{code, message}`, the first thousand of them."""
+
+    refused = serializers.SerializerMethodField()
+
+    class Meta(ReplayInListJson.Meta):
+        fields = [*ReplayInListJson.Meta.fields, "refused"]
+
     def to_representation(self, instance: ReplayBatch) -> dict[str, Any]:
-        """With what became of what it made due."""
-        self._progress = replay_progress(instance)
-        return super().to_representation(instance)
-
-    def get_under_way_count(self, _batch: ReplayBatch) -> int:
-        """Made due, and not over."""
-        return self._progress.under_way
-
-    def get_delivered_count(self, _batch: ReplayBatch) -> int:
-        """Delivered since."""
-        return self._progress.delivered
-
-    def get_failed_count(self, _batch: ReplayBatch) -> int:
-        """In the failure queue again."""
-        return self._progress.failed
+        """With counts of what it made due: not over yet, delivered since, in the failure queue again."""
+        progress = replay_progress(instance)
+        counts = {
+            "underWayCount": progress.under_way,
+            "deliveredCount": progress.delivered,
+            "failedCount": progress.failed,
+        }
+        return super().to_representation(instance) | counts
 
     def get_refused(self, batch: ReplayBatch) -> dict[str, dict[str, str]]:
         """Why each stayed in the failure queue."""
@@ -149,13 +149,13 @@ class ReplaysView(APIView):
         """`{"results": [...], "next": id or null}`."""
         query = Page(data=call.query_params)
         query.is_valid(raise_exception=True)
-        rows = ReplayBatch.objects.select_related("created_by").order_by("-id")
+        rows = ReplayBatch.objects.select_related("created_by", "project").defer("refused", "cursor").order_by("-id")
         if "after" in query.validated_data:
             rows = rows.filter(pk__lt=query.validated_data["after"])
         limit = query.validated_data["limit"]
         page = list(rows[: limit + 1])
         more, page = len(page) > limit, page[:limit]
-        return Response({"results": ReplayJson(page, many=True).data, "next": page[-1].pk if more else None})
+        return Response({"results": ReplayInListJson(page, many=True).data, "next": page[-1].pk if more else None})
 
     def post(self, call: Call) -> Response:
         """202 with the replay, 200 with the preview of a dry run."""

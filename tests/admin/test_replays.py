@@ -139,6 +139,8 @@ def test_the_api_previews_starts_and_stops(token_of, catalog: rows.Catalog, dead
         "support-token",
         "api",
     )
+    assert made["filter"] == body["filter"]
+    assert Client().post(f"{API}/{made['id']}/pause", headers=token_of("viewers")).status_code == 403
     assert replays.step(made["id"]) == 1
     paused = api.post(f"{API}/{made['id']}/pause", headers=token).json()
     assert (paused["state"], paused["replayedCount"], paused["underWayCount"]) == ("paused", 1, 1)

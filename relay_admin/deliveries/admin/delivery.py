@@ -35,6 +35,7 @@ from relay_admin.deliveries.admin.base import (
     link,
     project_choices,
 )
+from relay_admin.deliveries.admin.keyset import BeforeFilter, KeysetPaginator
 from relay_admin.deliveries.models import DEAD_REASONS, Attempt, DeadDelivery, Delivery, FinishedDelivery, ReplayBatch
 from relay_admin.deliveries.templatetags.relay_pages import state_badge
 from relay_contract.intake import DeliveryState
@@ -304,13 +305,13 @@ class DeliveryAdmin(DeliveryPages):
         "last_answer",
     )
     list_display_links = ("created_at",)
-    list_filter = (StateFilter, ProjectFilter, ("created_at", PartitionedTimeRangeFilter))
+    list_filter = (StateFilter, ProjectFilter, ("created_at", PartitionedTimeRangeFilter), BeforeFilter)
     empty_text = (
         "A call to an endpoint makes one delivery for each of its targets. They appear here as they are accepted."
     )
     list_filter_submit = True
     ordering = ("-id",)
-    paginator = pages.InfinitePaginator
+    paginator = KeysetPaginator
 
 
 @admin.register(DeadDelivery)

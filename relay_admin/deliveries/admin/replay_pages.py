@@ -136,7 +136,9 @@ def filter_texts(batch: ReplayBatch) -> list[tuple[str, str]]:
     """What a batch was asked for, as name and value."""
     if "ids" in batch.filter:
         return [("deliveries named", f"{len(batch.filter['ids']):,}")]
-    return [(name.replace("_", " "), str(value)) for name, value in batch.filter.items()] or [("filter", "everything")]
+    return [(name.replace("_", " "), str(value)) for name, value in batch.filter.items()] or [
+        ("whole failure queue", "yes")
+    ]
 
 
 def _moment(moment: Any) -> str:
