@@ -23,6 +23,7 @@ from delivery.database import ONE_PLAN, Connection
 from delivery.destinations import Destinations
 from delivery.drain import RECORD_SECONDS, Drainer
 from delivery.metrics import serve
+from delivery.replay_runner import running_replays
 from delivery.reply_channel import ReplyChannel
 from delivery.rounds import rounds
 from delivery.sender import Sender
@@ -162,6 +163,7 @@ async def open_drainer(settings: Settings) -> AsyncIterator[Drainer]:
         stack.push_async_callback(beside.close)
         await stack.enter_async_context(rounds(beside, (stream_ends.fold, compare.compare_due)))
         await stack.enter_async_context(open_alerts(settings.database_url))
+        await stack.enter_async_context(running_replays(settings.database_url, drainer.activate))
         yield drainer
 
 

@@ -24,6 +24,7 @@ def forget() -> None:
         payloads_days=settings.payload_retention_days,
         ledger_days=settings.ledger_retention_days,
     )
+    retention.delivered_bodies_forget(payloads_days=settings.payload_retention_days)
     retention.keys_forget()
 
 

@@ -14,7 +14,7 @@ from unfold.paginator import InfinitePaginator
 
 from relay_admin.guard import GuardedAdmin
 
-__all__ = ["CappedPaginator", "InfinitePaginator", "ReadOnlyAdmin", "RelayAdmin", "confirm", "show_once"]
+__all__ = ["CappedPaginator", "InfinitePaginator", "ReadOnlyAdmin", "RelayAdmin", "confirm", "page_before", "show_once"]
 
 MOST_COUNTED = 10_000
 
@@ -96,7 +96,7 @@ def confirm(
         "more": more,
         "hidden": list(hidden),
         "variant": variant,
-        "back": _page_before(request),
+        "back": page_before(request),
     }
     return TemplateResponse(request, "relay/confirm.html", context)
 
@@ -123,7 +123,7 @@ def show_once(
     return response
 
 
-def _page_before(request: HttpRequest) -> str:
+def page_before(request: HttpRequest) -> str:
     """Where "Take me back" leads: never to another site, which may have led here."""
     referer = request.META.get("HTTP_REFERER", "")
     is_ours = url_has_allowed_host_and_scheme(referer, {request.get_host()}, require_https=request.is_secure())

@@ -94,7 +94,7 @@ UNFOLD: dict[str, Any] = {
                     "Request log",
                     "receipt_long",
                     "deliveries.request",
-                    "Every call to a relay endpoint that was accepted, with its deliveries and attempts.",
+                    "Every call to a relay endpoint, accepted or refused, with its deliveries and attempts.",
                 ),
                 _item(
                     "Deliveries",

@@ -9,12 +9,7 @@ from django.db import models
 from relay_admin.catalog.models import Endpoint, Target
 
 NOT_OFFERED: dict[type[models.Model], frozenset[str]] = {
-    Endpoint: frozenset(
-        {
-            "keeps_body",
-            "redactions",
-        }
-    ),
+    Endpoint: frozenset({}),
     Target: frozenset(
         {
             "answer_mapping",

@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 
 from relay_contract import netguard, nouns
 from relay_contract.pricing import PriceMeter
+from relay_contract.redaction import check_rules
 
 MAX_RULES = 8
 MAX_WINDOW_SECONDS = 86_400
@@ -295,7 +296,7 @@ def redactions(value: list[str]) -> None:
     """`Endpoint.redactions`."""
     _at_most(value, nouns.MAX_REDACTIONS, "redactions")
     for each in value:
-        if not _REDACTION.fullmatch(each):
+        if not _REDACTION.fullmatch(each) or check_rules([each]):
             raise ValidationError(f"{each!r}: write a path such as card.number or lines[*].name, or header:x-name.")
 
 

@@ -1,9 +1,7 @@
-"""`/api/v1/requests` and `/api/v1/deliveries`: what became of an accepted call, and replaying what failed."""
+"""`/api/v1/deliveries`: what became of accepted calls, and replaying what failed."""
 
 from typing import Any
-from uuid import UUID
 
-from django.shortcuts import get_object_or_404
 from rest_framework import serializers
 from rest_framework.request import Request as Call
 from rest_framework.response import Response
@@ -13,8 +11,9 @@ from relay_admin.access.models import User
 from relay_admin.control_api.permissions import requires
 from relay_admin.control_api.wire import CamelCaseSerializer
 from relay_admin.deliveries import services
-from relay_admin.deliveries.models import Attempt, Delivery, ReplayBatch, Request
-from relay_admin.deliveries.selectors import deliveries_with_names, request_with_names
+from relay_admin.deliveries.models import DEAD_REASONS, Attempt, Delivery, ReplayBatch
+from relay_admin.deliveries.request_filters import id_at
+from relay_admin.deliveries.selectors import deliveries_with_names
 from relay_contract.intake import DeliveryState
 
 MAX_PAGE = 200
@@ -25,7 +24,7 @@ class AttemptJson(CamelCaseSerializer):
 
     class Meta:
         model = Attempt
-        fields = ["number", "replay", "outcome", "started_at", "duration_ms", "url", "status", "error"]
+        fields = ["number", "replay", "outcome", "started_at", "duration_ms", "url", "status", "error", "revision"]
 
 
 class DeliveryJson(CamelCaseSerializer):
@@ -42,7 +41,10 @@ class DeliveryJson(CamelCaseSerializer):
             "request_id",
             "project",
             "target",
+            "mode",
+            "is_shadow",
             "state",
+            "revision",
             "created_at",
             "next_attempt_at",
             "attempt_count",
@@ -51,6 +53,7 @@ class DeliveryJson(CamelCaseSerializer):
             "dead_reason",
             "last_status",
             "last_error",
+            "replay_batch_id",
         ]
 
     def get_target(self, delivery: Delivery) -> dict[str, Any]:
@@ -71,31 +74,6 @@ class DeliveryWithAttemptsJson(DeliveryJson):
         fields = [*DeliveryJson.Meta.fields, "attempts"]
 
 
-class RequestJson(CamelCaseSerializer):
-    """An accepted call, without its body and headers."""
-
-    project = serializers.CharField(source="project_slug")
-    endpoint = serializers.CharField(source="endpoint_path")
-    deliveries = DeliveryWithAttemptsJson(many=True)
-
-    class Meta:
-        model = Request
-        fields = [
-            "id",
-            "project",
-            "endpoint",
-            "relay_key_id",
-            "mode",
-            "received_at",
-            "caller_request_id",
-            "client_ip",
-            "content_type",
-            "body_bytes",
-            "target_count",
-            "deliveries",
-        ]
-
-
 class ReplayBatchJson(CamelCaseSerializer):
     """What a replay did. `refused` maps delivery ids to `{code, message}`."""
 
@@ -113,25 +91,18 @@ class ReplayBatchJson(CamelCaseSerializer):
 
 
 class Page(serializers.Serializer):
-    """Query of a list. `after` is the `next` of the page before."""
+    """Query of a list. `after` is the `next` of the page before, times are those of acceptance."""
 
     state = serializers.ChoiceField([str(state) for state in DeliveryState], required=False)
     project = serializers.CharField(max_length=63, required=False)
     target = serializers.IntegerField(min_value=1, max_value=2**63 - 1, required=False)
     request = serializers.UUIDField(required=False)
+    reason = serializers.ChoiceField([str(reason) for reason in DEAD_REASONS], required=False)
+    replay = serializers.IntegerField(min_value=1, max_value=2**63 - 1, required=False)
+    since = serializers.DateTimeField(required=False)
+    until = serializers.DateTimeField(required=False)
     after = serializers.UUIDField(required=False)
     limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
-
-
-class RequestView(APIView):
-    """GET one request with its deliveries and their attempts."""
-
-    permission_classes = [requires("deliveries.view_request", "deliveries.view_delivery", "deliveries.view_attempt")]
-
-    def get(self, _call: Call, request_id: UUID) -> Response:
-        """404 for an id that is not known, or whose retention is over."""
-        row = get_object_or_404(request_with_names(request_id))
-        return Response(RequestJson(row).data)
 
 
 class DeliveriesView(APIView):
@@ -152,10 +123,15 @@ class DeliveriesView(APIView):
             ("state", "state"),
             ("target", "target_id"),
             ("request", "request_id"),
+            ("reason", "dead_reason"),
+            ("replay", "replay_batch_id"),
             ("after", "id__lt"),
         ):
             if name in wanted:
                 rows = rows.filter(**{lookup: wanted[name]})
+        for name, lookup in (("since", "id__gte"), ("until", "id__lt")):
+            if name in wanted:
+                rows = rows.filter(**{lookup: id_at(wanted[name])})
         if "project" in wanted:
             rows = rows.filter(project__slug=wanted["project"])
         page = list(rows[: wanted["limit"] + 1])

@@ -21,6 +21,7 @@ from django.db.models.functions import Now
 
 from relay_admin.access.models import RelayKey
 from relay_admin.catalog.models import Endpoint, Line, Project, Target, choices
+from relay_admin.deliveries.replays import ReplayCharge, ReplayState
 from relay_contract import intake, nouns, traffic
 
 
@@ -82,6 +83,14 @@ class Payload(models.Model):
 
     def __str__(self) -> str:
         return f"payload of {self.request_id}"
+
+
+class StatementNow(models.Func):
+    """This moment, also within a longer transaction: what Postgres calls the clock's."""
+
+    function = "clock_timestamp"
+    arity = 0
+    output_field = models.DateTimeField()
 
 
 DEAD_REASONS = {
@@ -393,32 +402,36 @@ class Comparison(models.Model):
 
 
 class ReplayBatch(models.Model):
-    """Who made which deliveries due again, and when. The audit row of a replay."""
+    """Deliveries that are made due again: who asked for which, at which pace, and how far it is."""
 
     project = models.ForeignKey(Project, models.SET_NULL, null=True, related_name="+")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True)
     created_at = models.DateTimeField(db_default=Now(), db_index=True)
-    state = models.CharField(max_length=12, db_default="done", help_text="running, paused, cancelled or done.")
+    state = models.CharField(max_length=12, choices=choices(ReplayState), db_default=str(ReplayState.RUNNING))
     filter = models.JSONField(default=dict, help_text='What was asked for; {"ids": [...]} where deliveries were named.')
     cursor = models.UUIDField(null=True, help_text="The last delivery looked at.")
-    until = models.DateTimeField(db_default=Now(), help_text="Only what had ended before: never its own failures.")
+    until = models.DateTimeField(
+        db_default=StatementNow(), help_text="Only what had failed before: never its own failures."
+    )
     pace_per_second = models.DecimalField(max_digits=8, decimal_places=2, null=True, help_text="Empty: all at once.")
     matched_count = models.IntegerField(db_default=0)
     replayed_count = models.IntegerField(db_default=0, help_text="Those that were still in the failure queue.")
     refused_count = models.IntegerField(db_default=0)
-    finished_count = models.IntegerField(db_default=0, help_text="Of those replayed, how many are over.")
-    refused = models.JSONField(default=dict, help_text="Delivery id -> why it stayed in the failure queue.")
-    credits_estimate = models.BigIntegerField(db_default=0, help_text="Micro-credits.")
-    charge = models.CharField(max_length=12, db_default="free")
-    started_at = models.DateTimeField(null=True)
+    refused = models.JSONField(default=dict, help_text="Delivery id -> why it stayed; the first thousand of them.")
+    credits_estimate = models.BigIntegerField(db_default=0, help_text="Micro-credits, when it was started.")
+    credits = models.BigIntegerField(db_default=0, help_text="Micro-credits held for what was replayed.")
+    charge = models.CharField(max_length=12, choices=choices(ReplayCharge), db_default=str(ReplayCharge.FREE))
     ended_at = models.DateTimeField(null=True)
-    next_at = models.DateTimeField(null=True)
+    next_at = models.DateTimeField(db_default=StatementNow(), help_text="When its next step is due.")
     note = models.CharField(max_length=200, db_default="", blank=True)
 
     class Meta:
         db_table = "deliveries_replaybatch"
         default_permissions = ("view",)
         ordering = ["-created_at"]
+        indexes = [
+            models.Index(fields=["next_at"], name="deliveries_replay_due", condition=Q(state=str(ReplayState.RUNNING))),
+        ]
         verbose_name = "replay batch"
         verbose_name_plural = "replay batches"
 
@@ -429,6 +442,11 @@ class ReplayBatch(models.Model):
     def delivery_ids(self) -> list[str]:
         """Those that were replayed, where deliveries were named."""
         return [key for key in self.filter.get("ids", []) if key not in self.refused]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it makes nothing more due, ever."""
+        return self.state in (ReplayState.DONE, ReplayState.CANCELLED)
 
 
 class AlertKind(models.TextChoices):

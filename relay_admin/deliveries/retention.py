@@ -4,11 +4,16 @@ A request of which something is still to be delivered stays, however old: a prom
 """
 
 import logging
+from uuid import UUID
 
 from django.db import connection
+from django.utils import timezone
 
+from relay_admin.catalog.models import Endpoint
 from relay_admin.deliveries import storage
+from relay_contract.ids import uuid7_bound
 from relay_contract.logs import log_fields
+from relay_contract.nouns import BodyKeeping
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +24,22 @@ _KEYS = """
         SELECT ctid FROM deliveries_idempotency WHERE expires_at < now() ORDER BY expires_at LIMIT %s
         FOR UPDATE SKIP LOCKED
     ))
+"""
+# A page of an endpoint's requests; what of them may still be sent, or replayed, keeps its body.
+_DELIVERED = """
+    WITH page AS MATERIALIZED (
+        SELECT id FROM deliveries_request WHERE endpoint_id = %s AND id > %s ORDER BY id LIMIT %s
+    ), gone AS (
+        DELETE FROM deliveries_payload p USING page
+        WHERE p.request_id = page.id
+          AND NOT EXISTS (SELECT 1 FROM deliveries_live l WHERE l.request_id = page.id)
+          AND NOT EXISTS (
+              SELECT 1 FROM deliveries_finished f
+              WHERE f.request_id = page.id AND f.id >= page.id AND f.state = 'dead'
+          )
+        RETURNING 1
+    )
+    SELECT (SELECT id FROM page ORDER BY id DESC LIMIT 1), (SELECT count(*) FROM gone)
 """
 
 
@@ -34,6 +55,29 @@ def requests_forget(*, requests_days: int, payloads_days: int, ledger_days: int)
     if partitions or rows:
         logger.info("requests_forgotten", extra=log_fields(partitions=partitions, rows=rows))
     return partitions
+
+
+def delivered_bodies_forget(*, payloads_days: int) -> int:
+    """Delete the bodies of requests that are through, of endpoints that keep bodies until then; how many that were.
+
+    A body whose delivery is in the failure queue stays: it can be replayed until its retention is over.
+    """
+    oldest = uuid7_bound(int((timezone.now().timestamp() - payloads_days * 86_400) * 1000))
+    endpoints = Endpoint.objects.filter(keeps_body=BodyKeeping.UNTIL_DELIVERED).values_list("pk", flat=True)
+    total = sum(_delivered_bodies_forget(endpoint_id, oldest) for endpoint_id in list(endpoints))
+    if total:
+        logger.info("delivered_bodies_forgotten", extra=log_fields(bodies=total))
+    return total
+
+
+def _delivered_bodies_forget(endpoint_id: int, after: UUID | None) -> int:
+    total = 0
+    while after is not None:
+        with connection.cursor() as cursor:
+            cursor.execute(_DELIVERED, [endpoint_id, after, BATCH])
+            after, deleted = cursor.fetchone()
+        total += deleted
+    return total
 
 
 def keys_forget() -> int:

@@ -1,127 +1,134 @@
-"""Replay: rows of the failure queue become due again. Everything else about a delivery is the workers' to write."""
+"""Replay: rows of the failure queue become due again. Everything else about a delivery is the workers' to write.
 
-from collections.abc import Iterable, Sequence
+A batch is started here and run by the workers (`delivery/replay_runner.py`), step by step at its pace; a selection
+without a pace is done at once, by the same steps.
+"""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
+from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.core.exceptions import ValidationError
-from django.db import connection, transaction
-from django.utils import timezone
+from django.db import transaction
+from django.db.models.functions import Now
 
 from relay_admin.access.models import User
-from relay_admin.catalog.models import Target
-from relay_admin.deliveries.models import Delivery, Payload, ReplayBatch
-from relay_contract.credits import UNITS_SQL
-from relay_contract.intake import DeliveryState
-from relay_contract.nouns import DEFAULT_EXPIRE_SECONDS, DeliveryMode
+from relay_admin.deliveries import replays
+from relay_admin.deliveries.models import ReplayBatch
+from relay_admin.deliveries.replays import FILTERS, REFUSALS, Preview, ReplayState
+from relay_contract.credits import MICRO
+
+__all__ = [
+    "MAX_REPLAY",
+    "REFUSALS",
+    "delivery_replay",
+    "replay_cancel",
+    "replay_pause",
+    "replay_preview",
+    "replay_resume",
+    "replay_start",
+]
 
 MAX_REPLAY = 10_000
-"""Deliveries of one batch: its row names each of them."""
-
-REFUSALS = {
-    "not_found": "there is no such delivery",
-    "not_dead": "it is not in the failure queue any more",
-    "not_replayable": "its caller waited for the answer, and does not any more",
-    "target_deleted": "its target was deleted",
-    "payload_expired": "its body is past its retention",
-}
-
-_KEPT = (
-    "id, request_id, project_id, target_id, shard, mode, is_shadow, is_compared, key_mode, revision, created_at,"
-    " ordering_key, body_bytes, last_status, last_error"
-)
-
-# Rows are locked in one order, so that two people who replay overlapping selections wait and do not deadlock. A replay
-# costs nothing, but is held and closed like everything that is delivered.
-_REPLAY = f"""
-    WITH chosen AS (
-        SELECT d.id
-        FROM deliveries_finished d
-        WHERE d.id = ANY(%(ids)s) AND d.state = %(dead)s AND d.mode = %(mode)s
-          AND EXISTS (SELECT 1 FROM catalog_target t WHERE t.id = d.target_id)
-          AND EXISTS (SELECT 1 FROM deliveries_payload p WHERE p.request_id = d.request_id)
-        ORDER BY d.id
-        FOR UPDATE
-    ),
-    gone AS (
-        DELETE FROM deliveries_finished d USING chosen WHERE d.id = chosen.id RETURNING d.*
-    ),
-    held AS (
-        INSERT INTO ledger_charge (delivery_id, replay, phase, kind, request_id, project_id, relay_key_id, target_id,
-            key_mode, micro_credits, units)
-        SELECT id, replay_count + 1, 0, 'hold', request_id, project_id,
-            (SELECT c.relay_key_id FROM ledger_charge c WHERE c.delivery_id = gone.id AND c.phase = 0
-             ORDER BY c.replay LIMIT 1),
-            target_id, key_mode, 0, {UNITS_SQL}
-        FROM gone
-    )
-    INSERT INTO deliveries_live ({_KEPT}, state, next_attempt_at, expires_at, credits, replay_count, replay_batch_id)
-    SELECT {_KEPT}, %(pending)s, now(), now() + make_interval(secs => %(expire)s), 0, replay_count + 1, %(batch)s
-    FROM gone
-    RETURNING id
-"""  # noqa: S608 (constants of this file)
+"""Deliveries that a batch may name: its row holds each of their ids. A filter may match any number."""
+DEFAULT_PACE = Decimal(50)
+MAX_PACE = Decimal(10_000)
+MIN_PACE = Decimal("0.01")
 
 
-@transaction.atomic
-def delivery_replay(*, delivery_ids: Iterable[UUID], by: User | None) -> ReplayBatch:
-    """Make dead deliveries due now, with a fresh budget of attempts. Others are refused, each with a reason, unchanged.
+def replay_preview(wanted: Mapping[str, Any]) -> Preview:
+    """What a replay of this would do and cost. `wanted`: some of FILTERS, or `ids`. Raises ValidationError."""
+    return replays.preview(_checked(wanted), settings.REPLAY_CHARGE)
 
-    Returns the batch; `refused` maps delivery ids to keys of REFUSALS. ValidationError for none or above MAX_REPLAY.
+
+def replay_start(wanted: Mapping[str, Any], *, pace: Decimal | None, by: User | None, note: str = "") -> ReplayBatch:
+    """Have the workers replay what matches, `pace` of them a second; None for as fast as they can.
+
+    Raises ValidationError for a filter that is none, or a pace out of its range.
     """
-    wanted = sorted(set(delivery_ids))
-    if not wanted:
-        raise ValidationError("Choose at least one delivery.")
-    if len(wanted) > MAX_REPLAY:
-        raise ValidationError(
-            f"One replay takes at most {MAX_REPLAY} deliveries. Filter the queue and replay in parts."
+    checked = _checked(wanted)
+    if pace is not None and not MIN_PACE <= pace <= MAX_PACE:
+        raise ValidationError(f"A pace is between {MIN_PACE} and {MAX_PACE} deliveries a second.")
+    found = replays.preview(checked, settings.REPLAY_CHARGE)
+    with transaction.atomic():
+        batch = ReplayBatch.objects.create(
+            project_id=checked.get("project"),
+            created_by=by,
+            state=str(ReplayState.RUNNING),
+            filter=checked,
+            pace_per_second=pace,
+            matched_count=min(found.matched, replays.MAX_COUNTED),
+            credits_estimate=found.credits,
+            charge=settings.REPLAY_CHARGE,
+            note=note[:200],
         )
-    batch = ReplayBatch.objects.create(
-        created_by=by,
-        filter={"ids": [str(delivery_id) for delivery_id in wanted]},
-        matched_count=len(wanted),
-        started_at=timezone.now(),
-    )
-    replayed = _replay(wanted, batch)
-    refused = _refusals([delivery_id for delivery_id in wanted if delivery_id not in replayed])
-    batch.replayed_count, batch.refused_count = len(replayed), len(refused)
-    batch.refused = {str(delivery_id): reason for delivery_id, reason in refused.items()}
-    batch.ended_at = timezone.now()
-    batch.save()
+        _log(batch, by, ADDITION, f"Started: {found.replayable} deliveries for {found.credits / MICRO:,.2f} credits.")
     return batch
 
 
-def _replay(wanted: Sequence[UUID], batch: ReplayBatch) -> set[UUID]:
-    parameters: dict[str, Any] = {
-        "ids": wanted,
-        "dead": str(DeliveryState.DEAD),
-        "pending": str(DeliveryState.PENDING),
-        "mode": str(DeliveryMode.ASYNC),
-        "expire": DEFAULT_EXPIRE_SECONDS,
-        "batch": batch.pk,
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(_REPLAY, parameters)
-        return {delivery_id for (delivery_id,) in cursor.fetchall()}
+def replay_pause(batch: ReplayBatch, *, by: User | None) -> ReplayBatch:
+    """Make nothing more due until it is resumed. Raises ValidationError where it does not run."""
+    return _turn(batch, by, (ReplayState.RUNNING,), ReplayState.PAUSED, "Paused")
 
 
-def _refusals(delivery_ids: list[UUID]) -> dict[UUID, str]:
-    rows = Delivery.objects.in_bulk(delivery_ids)
-    targets = set(Target.objects.filter(id__in={row.target_id for row in rows.values()}).values_list("id", flat=True))
-    requests = {row.request_id for row in rows.values()}
-    payloads = set(Payload.objects.filter(request_id__in=requests).values_list("request_id", flat=True))
+def replay_resume(batch: ReplayBatch, *, by: User | None) -> ReplayBatch:
+    """Go on where it was paused. Raises ValidationError where it is not."""
+    return _turn(batch, by, (ReplayState.PAUSED,), ReplayState.RUNNING, "Resumed", next_at=Now())
 
-    def reason(delivery_id: UUID) -> str:
-        row = rows.get(delivery_id)
-        if row is None:
-            return "not_found"
-        if row.state != DeliveryState.DEAD:
-            return "not_dead"
-        if row.mode != DeliveryMode.ASYNC:
-            return "not_replayable"
-        if row.target_id not in targets:
-            return "target_deleted"
-        if row.request_id not in payloads:
-            return "payload_expired"
-        return "not_dead"  # when it was its turn; dead again since
 
-    return {delivery_id: reason(delivery_id) for delivery_id in delivery_ids}
+def replay_cancel(batch: ReplayBatch, *, by: User | None) -> ReplayBatch:
+    """Leave what was not made due yet in the failure queue. Raises ValidationError where it is over."""
+    states = (ReplayState.RUNNING, ReplayState.PAUSED)
+    return _turn(batch, by, states, ReplayState.CANCELLED, "Cancelled", ended_at=Now())
+
+
+def delivery_replay(*, delivery_ids: Iterable[UUID], by: User | None, note: str = "") -> ReplayBatch:
+    """Make dead deliveries due now, with a fresh budget of attempts. Others are refused, each with a reason, unchanged.
+
+    Returns the batch, done; `refused` maps delivery ids to keys of REFUSALS. ValidationError for none or above
+    MAX_REPLAY.
+    """
+    with transaction.atomic():
+        batch = replay_start({"ids": delivery_ids}, pace=None, by=by, note=note)
+        while replays.step(batch.pk) == replays.MAX_STEP:
+            pass
+        batch.refresh_from_db()
+    return batch
+
+
+def _checked(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The filter as a batch keeps it."""
+    if "ids" in wanted:
+        ids = sorted({str(delivery_id) for delivery_id in wanted["ids"]})
+        if not ids:
+            raise ValidationError("Choose at least one delivery.")
+        if len(ids) > MAX_REPLAY:
+            raise ValidationError(f"One replay names at most {MAX_REPLAY} deliveries. Replay by a filter instead.")
+        return {"ids": ids}
+    unknown = sorted(set(wanted) - set(FILTERS))
+    if unknown:
+        raise ValidationError(f"There is no filter {', '.join(unknown)}.")
+    return {name: getattr(value, "isoformat", lambda kept=value: kept)() for name, value in wanted.items()}
+
+
+@transaction.atomic
+def _turn(
+    batch: ReplayBatch, by: User | None, states: tuple[ReplayState, ...], to: ReplayState, said: str, **columns: Any
+) -> ReplayBatch:
+    """Waits for a step that is under way, so that what it says is so when it returns."""
+    changed = ReplayBatch.objects.filter(pk=batch.pk, state__in=[str(state) for state in states])
+    if not changed.update(state=str(to), **columns):
+        batch.refresh_from_db()
+        raise ValidationError(f"The replay is {batch.state}.")
+    batch.refresh_from_db()
+    _log(batch, by, CHANGE, f"{said} after {batch.replayed_count} deliveries.")
+    return batch
+
+
+def _log(batch: ReplayBatch, by: User | None, flag: int, text: str) -> None:
+    """In the batch's own history; where nobody was signed in, its row says so."""
+    if by is not None:
+        LogEntry.objects.log_actions(by.pk, [batch], flag, text, single_object=True)

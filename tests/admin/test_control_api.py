@@ -112,6 +112,9 @@ def test_an_inactive_user_does_not_sign_in(api: Client, db: None) -> None:
 WHO = ("viewers", "support", "operators", "superuser")
 CALLS = {
     ("GET", "/api/v1/requests/{request}"): (200, 200, 200, 200),
+    ("GET", "/api/v1/requests"): (200, 200, 200, 200),
+    ("GET", "/api/v1/requests/{request}?content=true"): (403, 200, 200, 200),
+    ("GET", "/api/v1/replays"): (200, 200, 200, 200),
     ("GET", "/api/v1/deliveries"): (200, 200, 200, 200),
     ("POST", "/api/v1/deliveries/replay"): (403, 200, 200, 200),
     ("GET", "/api/v1/catalog"): (403, 403, 200, 200),
@@ -159,12 +162,25 @@ def test_a_request_with_its_deliveries_and_attempts(api: Client, token_of, catal
         "relayKeyId": catalog.relay_key.pk,
         "mode": "live",
         "receivedAt": None,
+        "origin": "caller",
+        "revision": 0,
+        "method": "POST",
+        "path": "/r/shop/v1/orders",
+        "query": "",
+        "eventType": "",
         "callerRequestId": "caller-1",
+        "idempotencyKey": "",
         "clientIp": "192.0.2.7",
         "contentType": "application/json",
         "bodyBytes": len(rows.BODY),
+        "status": 202,
+        "error": "",
+        "acceptUs": 0,
         "targetCount": 1,
+        "filteredCount": 0,
+        "end": None,
     }
+    assert delivery.pop("credits") == "held 1, settled 1"
     (attempt,) = delivery.pop("attempts")
     assert {name: delivery[name] for name in ("id", "requestId", "project", "target", "state", "deadReason")} == {
         "id": str(dead.pk),

@@ -103,7 +103,8 @@ def target_forms(*targets: dict[str, object]) -> dict[str, object]:
 def test_targets_are_added_inside_their_endpoint(client_of, catalog: rows.Catalog) -> None:
     client: Client = client_of("operators")
     endpoint = {"line": catalog.line.pk, "slug": "returns", "is_enabled": "on", "max_body_bytes": "100",
-                "methods": "POST", "auth": "relay_key", "rate_limit": "", "description": ""}  # fmt: skip
+                "methods": "POST", "auth": "relay_key", "rate_limit": "", "description": "",
+                "keeps_body": "until_delivered", "redactions": "card.number\nheader:x-a"}  # fmt: skip
     target = {"name": "a", "url": "http://127.0.0.1:9/", "delivery_mode": "async", "is_enabled": "on",
               "headers": "x-a: b", "timeout_seconds": "5", "retry_schedule_seconds": "1\n2"}  # fmt: skip
     target |= {
@@ -120,6 +121,7 @@ def test_targets_are_added_inside_their_endpoint(client_of, catalog: rows.Catalo
 
     assert client.post("/admin/catalog/endpoint/add/", {**endpoint, **target_forms(target)}).status_code == 302
     added = Target.objects.get(name="a")
+    assert added.endpoint.redactions == ["card.number", "header:x-a"]
     assert (str(added), added.headers, added.retry_schedule_seconds) == ("shop/v1/returns:a", {"x-a": "b"}, [1, 2])
     assert len(bytes(added.secrets.get().sealed_value)) > 40
 

@@ -88,7 +88,7 @@ def test_a_replay_costs_the_same_for_many_rows(catalog: rows.Catalog) -> None:
     ) as queries:
         delivery_replay(delivery_ids=dead, by=None)
     statements = [query["sql"] for query in queries if "SAVEPOINT" not in query["sql"]]
-    assert len(statements) == 3  # the batch, the move, the batch's counts
+    assert len(statements) == 4  # the preview, the batch, the step, the batch's counts
     assert Delivery.objects.filter(state="pending").count() == 30
 
 
@@ -116,7 +116,7 @@ def test_support_asks_and_replays_on_the_page(client_of, catalog: rows.Catalog) 
     assert set(Delivery.objects.values_list("state", flat=True)) == {"pending"}
     assert batch.created_by is not None
     assert batch.created_by.username == "support-member"
-    assert [entry.change_message for entry in LogEntry.objects.all()] == ["Replayed 2 of 2 deliveries."]
+    assert [entry.change_message for entry in LogEntry.objects.all()] == ["Started: 2 deliveries for 0.00 credits."]
 
     again = client.post("/admin/deliveries/delivery/", {**form, "confirmed": "yes"}, follow=True)
     assert "0 deliveries are due again. 2 stayed as they were" in again.content.decode()

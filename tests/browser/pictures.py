@@ -37,7 +37,7 @@ def shoot(page: Page, name: str) -> None:
 
 
 def take_deliveries(product: Product, page: Page) -> None:
-    """What support meets: the failure queue, and a request whose third delivery failed for good."""
+    """What support meets: the failure queue, a request whose third delivery failed for good, a replay under way."""
     admin = f"{product.control_url}/admin"
     request_ids = [send_event(product, {"type": "order.created", "id": number}) for number in (40, 41, 42)]
     for request_id in request_ids:
@@ -47,10 +47,14 @@ def take_deliveries(product: Product, page: Page) -> None:
     page.locator("#result_list tbody input[type=checkbox]").first.check()
     page.locator("select[name=action]").select_option(label="Replay selected deliveries")
     shoot(page, "failure-queue")
-    page.set_viewport_size({"width": WIDTH, "height": 1120})
-    page.goto(f"{admin}/deliveries/request/{request_ids[-1]}/change/")
-    page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
-    shoot(page, "request")
+    take(page, "request", f"{admin}/deliveries/request/{request_ids[-1]}/change/", 1120)
+    page.set_viewport_size({"width": WIDTH, "height": 640})
+    page.goto(f"{admin}/deliveries/deaddelivery/replay-all/")
+    page.get_by_label("Pace").fill("0.5")
+    page.get_by_label("Note").fill("billing is back")
+    page.get_by_role("button", name="Replay").click()
+    page.get_by_text("under way").or_(page.get_by_text("delivered")).first.wait_for()
+    shoot(page, "replay")
 
 
 def take_calls(product: Product, page: Page) -> None:

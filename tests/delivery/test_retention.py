@@ -54,3 +54,29 @@ async def test_keys_are_forgotten_after_their_time(queue: Queue) -> None:
         )
     assert await sync_to_async(retention.keys_forget)() == 1
     assert [row["key"] for row in await queue.sql("SELECT key FROM deliveries_idempotency")] == ["young"]
+
+
+async def test_bodies_go_when_all_is_delivered_where_the_endpoint_says_so(queue: Queue) -> None:
+    """And stay for what is still to be sent, or may be replayed, and where nothing of the kind was asked for."""
+    target = await queue.target("http://127.0.0.1:9/")
+    [through] = await queue.accept(target)
+    await queue.finish("delivered")
+    [dead] = await queue.accept(target)
+    await queue.finish("dead")
+    [mixed] = await queue.accept(target, target)
+    await queue.sql(
+        "UPDATE deliveries_live SET state = 'waiting' WHERE id = %s",
+        mixed.deliveries[0],
+    )
+
+    async def forgotten() -> int:
+        return await sync_to_async(retention.delivered_bodies_forget)(payloads_days=7)
+
+    assert await forgotten() == 0
+    await queue.sql("UPDATE catalog_endpoint SET keeps_body = 'until_delivered'")
+    assert await forgotten() == 1
+    rows = await queue.sql("SELECT request_id FROM deliveries_payload")
+    assert {row["request_id"] for row in rows} == {dead.request_id, mixed.request_id}
+    assert through.request_id not in {row["request_id"] for row in rows}
+    await queue.finish("delivered")
+    assert await forgotten() == 1

@@ -115,7 +115,9 @@ async def test_an_upgrade_loses_nothing(old_url: str, redis_url: str) -> None:
         assert (batch["filter"], batch["matched_count"], batch["refused_count"]) == ({"ids": ["a", "b"]}, 2, 1)
 
         again = f"delivery_replay(delivery_ids=[UUID('{today['dead']}')], by=None)"
-        await manage(old_url, "shell", "-c", f"from relay_admin.deliveries.services import *; {again}")
+        await manage(
+            old_url, "shell", "-c", f"from uuid import UUID; from relay_admin.deliveries.services import *; {again}"
+        )
         async with open_drainer(settings) as drainer:
             running = asyncio.create_task(drainer.run(0))
             await queue.until_states(delivered=7, dead=1)

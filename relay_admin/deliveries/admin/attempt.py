@@ -12,7 +12,7 @@ from unfold.decorators import display
 from relay_admin import pages
 from relay_admin.deliveries.admin.base import VIEW_PAYLOAD, as_uuid, link
 from relay_admin.deliveries.models import Attempt
-from relay_admin.deliveries.templatetags.relay_pages import bytes_preview, outcome_badge
+from relay_admin.deliveries.templatetags.relay_pages import answer_preview, outcome_badge
 
 
 @admin.register(Attempt)
@@ -75,4 +75,4 @@ class AttemptAdmin(pages.ReadOnlyAdmin):
     @display(description="answer, its start")
     def answer(self, attempt: Attempt) -> SafeString:
         """Escaped."""
-        return bytes_preview(attempt.response_body, attempt.is_response_cut)
+        return answer_preview(attempt)

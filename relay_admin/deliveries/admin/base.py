@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import RangeDateTimeFilter
 from unfold.utils import parse_datetime_str
 
+from relay_admin.access.models import RelayKey
 from relay_admin.catalog.models import Project
 from relay_contract.ids import uuid7_bound
 
@@ -71,6 +72,11 @@ class PartitionedTimeRangeFilter(TimeRangeFilter):
         return super().bounded(queryset, comparison, moment).filter(**{f"id__{comparison}": uuid7_bound(ms)})
 
 
+def project_choices() -> list[tuple[str, str]]:
+    """Projects, deleted ones aside."""
+    return [(str(pk), slug) for pk, slug in Project.objects.values_list("pk", "slug")[:MAX_CHOICES]]
+
+
 class ProjectFilter(admin.SimpleListFilter):
     """By project, deleted ones aside."""
 
@@ -78,8 +84,23 @@ class ProjectFilter(admin.SimpleListFilter):
     parameter_name = "project"
 
     def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
-        return [(str(pk), slug) for pk, slug in Project.objects.values_list("pk", "slug")[:MAX_CHOICES]]
+        return project_choices()
 
     def queryset(self, _request: HttpRequest, queryset: QuerySet) -> QuerySet:
         chosen = as_row_id(self.value())
         return queryset.filter(project_id=chosen) if chosen is not None else queryset
+
+
+class RelayKeyFilter(admin.SimpleListFilter):
+    """By key, deleted ones aside."""
+
+    title = "relay key"
+    parameter_name = "relay_key"
+
+    def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
+        keys = RelayKey.objects.order_by("project__slug", "name").values_list("pk", "project__slug", "name")
+        return [(str(pk), f"{project} / {name}") for pk, project, name in keys[:MAX_CHOICES]]
+
+    def queryset(self, _request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        chosen = as_row_id(self.value())
+        return queryset.filter(relay_key_id=chosen) if chosen is not None else queryset

@@ -7,14 +7,15 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin import helpers
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.formats import localize
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from unfold.decorators import action, display
@@ -23,6 +24,7 @@ from relay_admin import pages
 from relay_admin.access.models import User
 from relay_admin.catalog.models import Target
 from relay_admin.deliveries import selectors, services
+from relay_admin.deliveries.admin import replay_pages
 from relay_admin.deliveries.admin.base import (
     MAX_CHOICES,
     VIEW_PAYLOAD,
@@ -31,12 +33,25 @@ from relay_admin.deliveries.admin.base import (
     as_row_id,
     as_uuid,
     link,
+    project_choices,
 )
+from relay_admin.deliveries.admin.keyset import BeforeFilter, KeysetPaginator
 from relay_admin.deliveries.models import DEAD_REASONS, Attempt, DeadDelivery, Delivery, FinishedDelivery, ReplayBatch
 from relay_admin.deliveries.templatetags.relay_pages import state_badge
 from relay_contract.intake import DeliveryState
 
 _LISTED = 20
+_MEANING = (
+    "Each that is in the failure queue becomes due, with all its attempts. A receiver may see a request twice, always"
+    " under the same webhook-id."
+)
+
+
+def failing_targets() -> list[tuple[str, str]]:
+    """Those that have something in the failure queue, as choices."""
+    dead = FinishedDelivery.objects.filter(state=DeliveryState.DEAD).order_by().values("target_id").distinct()
+    targets = Target.objects.filter(pk__in=dead).select_related("endpoint__line__project")[:MAX_CHOICES]
+    return [(str(target.pk), str(target)) for target in targets]
 
 
 class TargetFilter(admin.SimpleListFilter):
@@ -46,9 +61,7 @@ class TargetFilter(admin.SimpleListFilter):
     parameter_name = "target"
 
     def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
-        dead = FinishedDelivery.objects.filter(state=DeliveryState.DEAD).order_by().values("target_id").distinct()
-        targets = Target.objects.filter(pk__in=dead).select_related("endpoint__line__project")[:MAX_CHOICES]
-        return [(str(target.pk), str(target)) for target in targets]
+        return failing_targets()
 
     def queryset(self, _request: HttpRequest, queryset: QuerySet) -> QuerySet:
         chosen = as_row_id(self.value())
@@ -225,52 +238,47 @@ class DeliveryPages(pages.ReadOnlyAdmin):
         return asked or redirect("admin:deliveries_delivery_change", object_id)
 
     def _ask_or_replay(self, request: HttpRequest, chosen: list[UUID]) -> HttpResponse | None:
-        if request.POST.get("confirmed") != "yes":
-            return self._ask(request, chosen)
+        pace_form = replay_pages.PaceForm(request.POST)
+        if request.POST.get("confirmed") != "yes" or not pace_form.is_valid():
+            return self._ask(request, chosen, pace_form if "confirmed" in request.POST else None)
         assert isinstance(request.user, User)
+        pace, note = pace_form.cleaned_data["pace"], pace_form.cleaned_data["note"]
         try:
-            batch = services.delivery_replay(delivery_ids=chosen, by=request.user)
+            if pace is not None:
+                batch = services.replay_start({"ids": chosen}, pace=pace, by=request.user, note=note)
+                return redirect("admin:deliveries_replaybatch_change", batch.pk)
+            batch = services.delivery_replay(delivery_ids=chosen, by=request.user, note=note)
         except ValidationError as error:
             self.message_user(request, " ".join(error.messages), messages.ERROR)
             return None
-        self.log_addition_of(request, batch)
         level = messages.SUCCESS if batch.replayed_count == batch.matched_count else messages.WARNING
         self.message_user(request, _result(request, batch), level)
         return None
 
-    def _ask(self, request: HttpRequest, chosen: list[UUID]) -> HttpResponse | None:
+    def _ask(
+        self, request: HttpRequest, chosen: list[UUID], pace_form: replay_pages.PaceForm | None
+    ) -> HttpResponse | None:
         if len(chosen) > services.MAX_REPLAY:
-            text = f"One replay takes at most {services.MAX_REPLAY} deliveries. Filter the queue and replay in parts."
+            text = f"One replay names at most {services.MAX_REPLAY} deliveries. Replay all that match a filter instead."
             self.message_user(request, text, messages.ERROR)
             return None
         shown = selectors.deliveries_with_names().filter(pk__in=chosen[:_LISTED])
         count = len(chosen)
-        return pages.confirm(
+        return replay_pages.ask(
             request,
             self,
-            title="Replay deliveries",
-            text=f"Send {'this delivery' if count == 1 else f'these {count} deliveries'} again? Each that is in the"
-            " failure queue becomes due now, with all its attempts. A receiver may see a request twice, always under"
-            " the same webhook-id.",
-            button="Replay",
+            wanted={"ids": chosen},
+            text=f"Send {'this delivery' if count == 1 else f'these {count} deliveries'} again? {_MEANING}",
             rows=[f"{self.project_shown(row)} → {self.target_shown(row)}, request {row.request_id}" for row in shown],
             more=max(0, count - _LISTED),
-            hidden=[
-                ("action", "replay"),
-                ("confirmed", "yes"),
-                *((helpers.ACTION_CHECKBOX_NAME, str(key)) for key in chosen),
-            ],
+            hidden=[("action", "replay"), *((helpers.ACTION_CHECKBOX_NAME, str(key)) for key in chosen)],
+            pace_form=pace_form,
         )
-
-    def log_addition_of(self, request: HttpRequest, batch: ReplayBatch) -> None:
-        """In the batch's own history."""
-        text = f"Replayed {batch.replayed_count} of {batch.matched_count} deliveries."
-        admin.site.get_model_admin(ReplayBatch).log_addition(request, batch, text)
 
 
 def _result(request: HttpRequest, batch: ReplayBatch) -> SafeString:
     one = batch.replayed_count == 1
-    refused = len(batch.refused)
+    refused = batch.refused_count
     said = f"{batch.replayed_count} deliver{'y is' if one else 'ies are'} due again."
     if refused:
         said += f" {refused} stayed as {'it was' if refused == 1 else 'they were'}: the batch says why."
@@ -297,13 +305,13 @@ class DeliveryAdmin(DeliveryPages):
         "last_answer",
     )
     list_display_links = ("created_at",)
-    list_filter = (StateFilter, ProjectFilter, ("created_at", PartitionedTimeRangeFilter))
+    list_filter = (StateFilter, ProjectFilter, ("created_at", PartitionedTimeRangeFilter), BeforeFilter)
     empty_text = (
         "A call to an endpoint makes one delivery for each of its targets. They appear here as they are accepted."
     )
     list_filter_submit = True
     ordering = ("-id",)
-    paginator = pages.InfinitePaginator
+    paginator = KeysetPaginator
 
 
 @admin.register(DeadDelivery)
@@ -321,6 +329,7 @@ class FailureQueueAdmin(DeliveryPages):
         "replays_made",
     )
     list_display_links = ("failed",)
+    list_before_template = "relay/failure_queue.html"
     list_filter = (ReasonFilter, ProjectFilter, TargetFilter)
     rows_name = "failed deliveries"
     empty_title = "The failure queue is empty"
@@ -334,6 +343,39 @@ class FailureQueueAdmin(DeliveryPages):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
         """Those in state dead. A page of one that was replayed meanwhile is gone, as the queue's entry is."""
         return super().get_queryset(request).filter(state=DeliveryState.DEAD)
+
+    def get_urls(self) -> list[Any]:
+        """With the page of "replay all"."""
+        return [
+            path("replay-all/", self.admin_site.admin_view(self.replay_all), name="deliveries_replay_all"),
+            *super().get_urls(),
+        ]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """With the way to a replay of everything that the list's filter lets through."""
+        kept = {name: request.GET[name] for name in ("project", "target", "reason") if request.GET.get(name)}
+        extra = {
+            "may_replay": self.has_replay_permission(request),
+            "replay_url": f"{reverse('admin:deliveries_replay_all')}?{urlencode(kept)}",
+        }
+        return super().changelist_view(request, {**(extra_context or {}), **extra})
+
+    def replay_all(self, request: HttpRequest) -> HttpResponse:
+        """What of the failure queue matches, and a replay of it in the background."""
+        if not self.has_replay_permission(request):
+            raise PermissionDenied
+        form = replay_pages.FilterForm(request.GET, projects=project_choices(), targets=failing_targets())
+        is_right = form.is_valid()
+        pace_form = replay_pages.PaceForm(request.POST) if request.method == "POST" else None
+        if pace_form is not None and is_right and pace_form.is_valid():
+            assert isinstance(request.user, User)
+            pace, note = pace_form.cleaned_data["pace"], pace_form.cleaned_data["note"]
+            batch = services.replay_start(form.wanted, pace=pace, by=request.user, note=note)
+            return redirect("admin:deliveries_replaybatch_change", batch.pk)
+        wanted = form.wanted if is_right else None
+        return replay_pages.ask(
+            request, self, wanted=wanted, text=f"Send these again? {_MEANING}", filter_form=form, pace_form=pace_form
+        )
 
     @display(description="failed")
     def failed(self, row: Delivery) -> str | SafeString:

@@ -1,11 +1,14 @@
 """Badges and previews of the traffic pages. Everything that came from outside is escaped by `format_html`."""
 
+from typing import Any
+
 from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from relay_admin.deliveries.models import Attempt
 from relay_admin.deliveries.preview import preview
+from relay_contract.redaction import Redaction
 
 register = template.Library()
 
@@ -37,6 +40,17 @@ def _badge(text: str, colour: str) -> SafeString:
 
 
 @register.simple_tag
+def keyset_urls(changes: Any) -> dict[str, str]:
+    """Of a list that is read by `admin.keyset`: the addresses of its first page and of what is older."""
+    rows = list(changes.result_list)
+    is_whole = len(rows) == changes.paginator.per_page
+    return {
+        "newest": changes.get_query_string(remove=["before", "p"]) if changes.params.get("before") else "",
+        "older": changes.get_query_string({"before": rows[-1].pk}, ["p"]) if is_whole else "",
+    }
+
+
+@register.simple_tag
 def state_badge(state: str) -> SafeString:
     """A delivery's state in its colour."""
     return _badge(state, STATE_COLOURS.get(state, "info"))
@@ -52,6 +66,12 @@ def tone_badge(text: str, colour: str) -> SafeString:
 def outcome_badge(attempt: Attempt) -> SafeString:
     """What an attempt came to."""
     return _badge(attempt.outcome, OUTCOME_COLOURS.get(attempt.outcome, "info"))
+
+
+@register.simple_tag
+def answer_preview(attempt: Attempt) -> SafeString:
+    """The start of a target's answer, without what looks like a secret."""
+    return bytes_preview(Redaction().body("", bytes(attempt.response_body)), attempt.is_response_cut)
 
 
 @register.simple_tag

@@ -15,10 +15,10 @@ from unfold.decorators import display
 from relay_admin import pages
 from relay_admin.access.models import User
 from relay_admin.catalog.models import Host, HostBinding, HostKey, Model, Pricing
-from relay_admin.deliveries.admin.base import ProjectFilter, TimeRangeFilter, as_uuid, link
+from relay_admin.deliveries.admin.base import ProjectFilter, RelayKeyFilter, TimeRangeFilter, as_uuid, link
 from relay_admin.deliveries.templatetags.relay_pages import tone_badge
 from relay_admin.traffic import selectors
-from relay_admin.traffic.admin.filters import ErrorFilter, HostFilter, ModelFilter, RelayKeyFilter, StatusFilter
+from relay_admin.traffic.admin.filters import ErrorFilter, HostFilter, ModelFilter, StatusFilter
 from relay_admin.traffic.models import Call, Capture, Trace
 from relay_admin.traffic.trace_view import time_text, trace_view
 from relay_contract.pricing import usd_text

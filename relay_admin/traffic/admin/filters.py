@@ -7,28 +7,12 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from relay_admin.access.models import RelayKey
 from relay_admin.catalog.models import Host, Model
-from relay_admin.deliveries.admin.base import MAX_CHOICES, as_row_id
+from relay_admin.deliveries.admin.base import MAX_CHOICES
 from relay_admin.traffic.selectors import STATUS_CLASSES, in_status_class
 from relay_contract import errors
 
 ANY_ERROR = "any"
-
-
-class RelayKeyFilter(admin.SimpleListFilter):
-    """By key, deleted ones aside."""
-
-    title = "relay key"
-    parameter_name = "relay_key"
-
-    def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
-        keys = RelayKey.objects.order_by("project__slug", "name").values_list("pk", "project__slug", "name")
-        return [(str(pk), f"{project} / {name}") for pk, project, name in keys[:MAX_CHOICES]]
-
-    def queryset(self, _request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        chosen = as_row_id(self.value())
-        return queryset.filter(relay_key_id=chosen) if chosen is not None else queryset
 
 
 class ModelFilter(admin.SimpleListFilter):

@@ -1,0 +1,72 @@
+"""Runs replays: takes the next step of whichever batch is due, and has what became due drained.
+
+A step is one statement (`relay_admin/deliveries/replays.py`) that holds its batch's row: any number of workers may run
+this, a batch is stepped by one of them at a time, and one that dies leaves the batch to the others.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from delivery.database import Connection, DatabaseAway, Outage
+from relay_admin.deliveries.replays import DUE_IN, STEP
+from relay_contract import logs
+from relay_contract.intake import MAX_SHARDS
+
+logger = logging.getLogger(__name__)
+
+IDLE_SECONDS = 1.0
+"""How often to look for a batch that was started or resumed."""
+SOONEST_SECONDS = 0.02
+"""Between two looks at a batch that another worker has in hand."""
+ANY_BATCH = 0
+
+
+class ReplayRunner:
+    """Steps batches through its own connection. `on_due` hears of each shard that has something to do."""
+
+    def __init__(self, connection: Connection, on_due: Callable[[int], None]) -> None:
+        self._connection = connection
+        self._on_due = on_due
+        self._outage = Outage("replay")
+
+    async def run(self) -> None:
+        """Until cancelled. While Postgres is away replays wait."""
+        while True:
+            try:
+                pause = 0.0 if await self.step() else await self._due_in()
+            except DatabaseAway as away:  # the step may have been committed before it broke off: its cursor knows
+                pause = self._outage.goes_on(away)
+            else:
+                self._outage.is_over()
+            await asyncio.sleep(pause)
+
+    async def step(self) -> bool:
+        """One step of the batch that has waited longest for it; whether there was one. Raises DatabaseAway."""
+        rows = await self._connection.rows(STEP, (ANY_BATCH,))
+        for batch_id, looked, replayed, shards in rows:
+            logger.debug("replay_step", extra=logs.log_fields(batch=batch_id, looked=looked, replayed=replayed))
+            for shard in shards:
+                if shard < MAX_SHARDS:
+                    self._on_due(shard)
+        return bool(rows)
+
+    async def _due_in(self) -> float:
+        [(seconds,)] = await self._connection.rows(DUE_IN, ())
+        return IDLE_SECONDS if seconds is None else min(max(seconds, SOONEST_SECONDS), IDLE_SECONDS)
+
+
+@asynccontextmanager
+async def running_replays(database_url: str, on_due: Callable[[int], None]) -> AsyncIterator[None]:
+    """Replays run while the body does. What is no outage is raised in it: the process should end and start again."""
+    connection = Connection(database_url, "replay")
+    try:
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(ReplayRunner(connection, on_due).run(), name="replay")
+            try:
+                yield
+            finally:
+                running.cancel()
+    finally:
+        await connection.close()

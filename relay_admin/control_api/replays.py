@@ -1,0 +1,217 @@
+"""`/api/v1/replays`: replays of the failure queue that the workers run, and their brakes."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.core.exceptions import ValidationError as DjangoValidationError
+from django.shortcuts import get_object_or_404
+from rest_framework import serializers, status
+from rest_framework.request import Request as Call
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from relay_admin.access.models import User
+from relay_admin.catalog.models import Project
+from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.wire import CamelCaseSerializer, camel_case
+from relay_admin.deliveries import services
+from relay_admin.deliveries.models import DEAD_REASONS, ReplayBatch
+from relay_admin.deliveries.replays import Preview
+from relay_admin.deliveries.selectors import replay_progress
+
+MAX_PAGE = 200
+_MAX_ID = 2**63 - 1
+
+
+class ReplayInListJson(CamelCaseSerializer):
+    """A replay. Credits are micro-credits."""
+
+    created_by = serializers.CharField(source="created_by.username", default=None)
+    filter = serializers.SerializerMethodField()
+
+    class Meta:
+        model = ReplayBatch
+        fields = [
+            "id",
+            "state",
+            "created_at",
+            "created_by",
+            "ended_at",
+            "filter",
+            "note",
+            "pace_per_second",
+            "matched_count",
+            "replayed_count",
+            "refused_count",
+            "charge",
+            "credits_estimate",
+            "credits",
+        ]
+
+    def get_filter(self, batch: ReplayBatch) -> dict[str, Any]:
+        """As it was sent; the id of a project that is gone stays one."""
+        written = {camel_case(name): value for name, value in batch.filter.items()}
+        return written | ({"project": batch.project.slug} if batch.project else {})
+
+
+class ReplayJson(ReplayInListJson):
+    """And what became of it. `refused` maps ids to `{code, message}`, the first thousand of them."""
+
+    refused = serializers.SerializerMethodField()
+
+    class Meta(ReplayInListJson.Meta):
+        fields = [*ReplayInListJson.Meta.fields, "refused"]
+
+    def to_representation(self, instance: ReplayBatch) -> dict[str, Any]:
+        """With counts of what it made due: not over yet, delivered since, in the failure queue again."""
+        progress = replay_progress(instance)
+        counts = {
+            "underWayCount": progress.under_way,
+            "deliveredCount": progress.delivered,
+            "failedCount": progress.failed,
+        }
+        return super().to_representation(instance) | counts
+
+    def get_refused(self, batch: ReplayBatch) -> dict[str, dict[str, str]]:
+        """Why each stayed in the failure queue."""
+        return {id_: {"code": code, "message": services.REFUSALS[code]} for id_, code in batch.refused.items()}
+
+
+class FilterBody(serializers.Serializer):
+    """Which of the failure queue; nothing means all of it."""
+
+    project = serializers.SlugRelatedField(slug_field="slug", queryset=Project.objects.all(), required=False)
+    line = serializers.IntegerField(min_value=1, max_value=_MAX_ID, required=False)
+    endpoint = serializers.IntegerField(min_value=1, max_value=_MAX_ID, required=False)
+    target = serializers.IntegerField(min_value=1, max_value=_MAX_ID, required=False)
+    reason = serializers.ChoiceField([str(reason) for reason in DEAD_REASONS], required=False)
+    status = serializers.IntegerField(min_value=100, max_value=599, required=False)
+    error = serializers.CharField(max_length=64, required=False)
+    eventType = serializers.CharField(max_length=128, required=False)  # noqa: N815 (on the wire)
+    since = serializers.DateTimeField(required=False)
+    until = serializers.DateTimeField(required=False)
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """As a batch keeps it. A filter that does not exist would replay more than was meant."""
+        unknown = set(data) - set(self.fields) if isinstance(data, dict) else set()
+        if unknown:
+            raise serializers.ValidationError({name: ["There is no such filter."] for name in sorted(unknown)})
+        wanted: dict[str, Any] = super().to_internal_value(data)
+        if "eventType" in wanted:
+            wanted["event_type"] = wanted.pop("eventType")
+        if "project" in wanted:
+            wanted["project"] = wanted["project"].pk
+        return wanted
+
+
+class ReplayBody(serializers.Serializer):
+    """Body of a start: `ids` or `filter`, one of them."""
+
+    ids = serializers.ListField(
+        child=serializers.UUIDField(), min_length=1, max_length=services.MAX_REPLAY, required=False
+    )
+    filter = FilterBody(required=False)
+    pace = serializers.DecimalField(
+        max_digits=8,
+        decimal_places=2,
+        min_value=services.MIN_PACE,
+        max_value=services.MAX_PACE,
+        allow_null=True,
+        default=services.DEFAULT_PACE,
+    )
+    note = serializers.CharField(max_length=200, allow_blank=True, default="")
+    dryRun = serializers.BooleanField(default=False)  # noqa: N815 (on the wire)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """What is to be replayed has to be said."""
+        if ("ids" in attrs) == ("filter" in attrs):
+            raise serializers.ValidationError("Send `ids` or a `filter`, one of them; an empty filter matches all.")
+        return attrs
+
+
+class Page(serializers.Serializer):
+    """Query of the list. `after` is the `next` of the page before."""
+
+    after = serializers.IntegerField(min_value=1, max_value=_MAX_ID, required=False)
+    limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
+
+
+class ReplaysView(APIView):
+    """GET replays, newest first. POST starts one, or says with `dryRun` what it would do."""
+
+    def get_permissions(self) -> list[Any]:
+        """Who may see replays may not start them."""
+        if self.request.method == "POST":
+            return [requires("deliveries.view_delivery", "deliveries.replay_delivery")()]
+        return [requires("deliveries.view_replaybatch")()]
+
+    def get(self, call: Call) -> Response:
+        """`{"results": [...], "next": id or null}`."""
+        query = Page(data=call.query_params)
+        query.is_valid(raise_exception=True)
+        rows = ReplayBatch.objects.select_related("created_by", "project").defer("refused", "cursor").order_by("-id")
+        if "after" in query.validated_data:
+            rows = rows.filter(pk__lt=query.validated_data["after"])
+        limit = query.validated_data["limit"]
+        page = list(rows[: limit + 1])
+        more, page = len(page) > limit, page[:limit]
+        return Response({"results": ReplayInListJson(page, many=True).data, "next": page[-1].pk if more else None})
+
+    def post(self, call: Call) -> Response:
+        """202 with the replay, 200 with the preview of a dry run."""
+        body = ReplayBody(data=call.data)
+        body.is_valid(raise_exception=True)
+        asked = body.validated_data
+        wanted = {"ids": asked["ids"]} if "ids" in asked else asked["filter"]
+        if asked["dryRun"]:
+            return Response(_preview_json(services.replay_preview(wanted)))
+        assert isinstance(call.user, User)
+        batch = services.replay_start(wanted, pace=asked["pace"], by=call.user, note=asked["note"])
+        return Response(ReplayJson(batch).data, status=status.HTTP_202_ACCEPTED)
+
+
+class ReplayView(APIView):
+    """GET one replay."""
+
+    permission_classes = [requires("deliveries.view_replaybatch")]
+
+    def get(self, _call: Call, batch_id: int) -> Response:
+        """404 for none."""
+        return Response(ReplayJson(get_object_or_404(ReplayBatch, pk=batch_id)).data)
+
+
+_TURNS: dict[str, Callable[..., ReplayBatch]] = {
+    "pause": services.replay_pause,
+    "resume": services.replay_resume,
+    "cancel": services.replay_cancel,
+}
+
+
+class ReplayTurnView(APIView):
+    """POST pauses, resumes or cancels."""
+
+    permission_classes = [requires("deliveries.view_delivery", "deliveries.replay_delivery")]
+
+    def post(self, call: Call, batch_id: int, word: str) -> Response:
+        """400 where its state does not allow it."""
+        if word not in _TURNS:
+            raise serializers.ValidationError({"word": ["pause, resume or cancel."]})
+        batch = get_object_or_404(ReplayBatch, pk=batch_id)
+        assert isinstance(call.user, User)
+        try:
+            return Response(ReplayJson(_TURNS[word](batch, by=call.user)).data)
+        except DjangoValidationError as error:
+            raise serializers.ValidationError({"state": error.messages}) from None
+
+
+def _preview_json(found: Preview) -> dict[str, Any]:
+    return {
+        "matchedCount": found.matched,
+        "isMore": found.is_more,
+        "replayableCount": found.replayable,
+        "creditsEstimate": found.credits,
+        "byReason": found.by_reason,
+        "byRefusal": found.by_refusal,
+        "oldestFailedAt": found.oldest,
+        "newestFailedAt": found.newest,
+    }

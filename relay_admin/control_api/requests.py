@@ -1,0 +1,203 @@
+"""`/api/v1/requests`: the request log, and one request with everything that became of it."""
+
+from typing import Any
+from uuid import UUID
+
+from rest_framework import serializers
+from rest_framework.exceptions import NotFound, PermissionDenied
+from rest_framework.request import Request as Call
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from relay_admin.catalog.models import Endpoint, Project
+from relay_admin.control_api.deliveries import DeliveryWithAttemptsJson
+from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.wire import CamelCaseSerializer
+from relay_admin.deliveries import request_view
+from relay_admin.deliveries.models import Request, RequestEnd
+from relay_admin.deliveries.preview import preview
+from relay_admin.deliveries.redaction_view import ShownContent, shown_content
+from relay_admin.deliveries.request_filters import OUTCOMES, STATUS_CLASSES, narrowed
+from relay_admin.deliveries.selectors import charges_of, name_requests, request_with_names, with_outcomes
+from relay_contract.nouns import KeyMode
+from relay_contract.redaction import Redaction
+
+VIEW_PAYLOAD = "deliveries.view_payload"
+MAX_PAGE = 200
+_MAX_ID = 2**63 - 1
+
+
+class RequestJson(CamelCaseSerializer):
+    """A call, without its body and headers. Names are null when what they name was deleted."""
+
+    project = serializers.CharField(source="project_slug")
+    endpoint = serializers.CharField(source="endpoint_path")
+    query = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Request
+        fields = [
+            "id",
+            "project",
+            "endpoint",
+            "relay_key_id",
+            "mode",
+            "origin",
+            "received_at",
+            "revision",
+            "method",
+            "path",
+            "query",
+            "event_type",
+            "caller_request_id",
+            "idempotency_key",
+            "client_ip",
+            "content_type",
+            "body_bytes",
+            "status",
+            "error",
+            "accept_us",
+            "target_count",
+            "filtered_count",
+        ]
+
+    def get_query(self, request: Request) -> str:
+        """Without what looks like a secret."""
+        return Redaction().query(request.query)
+
+
+class RequestInListJson(RequestJson):
+    """And how many of its deliveries are in which state."""
+
+    outcomes = serializers.DictField()
+
+    class Meta(RequestJson.Meta):
+        fields = [*RequestJson.Meta.fields, "outcomes"]
+
+
+class DeliveryOnScreenJson(DeliveryWithAttemptsJson):
+    """And what it held, and how that was closed."""
+
+    credits = serializers.CharField(source="charges_text")
+
+    class Meta(DeliveryWithAttemptsJson.Meta):
+        fields = [*DeliveryWithAttemptsJson.Meta.fields, "credits"]
+
+
+class RequestOnScreenJson(RequestJson):
+    """And everything that became of it."""
+
+    deliveries = DeliveryOnScreenJson(many=True)
+
+    class Meta(RequestJson.Meta):
+        fields = [*RequestJson.Meta.fields, "deliveries"]
+
+
+class RequestEndJson(CamelCaseSerializer):
+    """What the caller of a sync or stream target got."""
+
+    class Meta:
+        model = RequestEnd
+        fields = [
+            "status",
+            "error",
+            "target_status",
+            "first_byte_us",
+            "total_us",
+            "bytes_out",
+            "heartbeats",
+            "close_reason",
+            "is_stream",
+        ]
+
+
+class Query(serializers.Serializer):
+    """Query of the list. `after` is the `next` of the page before; `search` is a whole id."""
+
+    project = serializers.SlugRelatedField(slug_field="slug", queryset=Project.objects.all(), required=False)
+    endpoint = serializers.RegexField(r"^[^/]+/[^/]+/[^/]+\Z", max_length=200, required=False)
+    key = serializers.IntegerField(min_value=1, max_value=_MAX_ID, required=False)
+    mode = serializers.ChoiceField([str(mode) for mode in KeyMode], required=False)
+    status = serializers.RegexField(rf"^(?:[1-5][0-9]{{2}}|{'|'.join(STATUS_CLASSES)})\Z", required=False)
+    error = serializers.CharField(max_length=40, required=False)
+    path = serializers.CharField(max_length=512, required=False)
+    eventType = serializers.CharField(max_length=128, required=False)  # noqa: N815 (on the wire)
+    outcome = serializers.ChoiceField(OUTCOMES, required=False)
+    search = serializers.CharField(max_length=255, required=False)
+    since = serializers.DateTimeField(required=False)
+    until = serializers.DateTimeField(required=False)
+    after = serializers.UUIDField(required=False)
+    limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """As `request_filters.narrowed` takes it."""
+        unknown = set(data) - set(self.fields)
+        if unknown:
+            raise serializers.ValidationError({name: ["There is no such filter."] for name in sorted(unknown)})
+        wanted: dict[str, Any] = super().to_internal_value(data)
+        if "project" in wanted:
+            wanted["project"] = wanted["project"].pk
+        if "eventType" in wanted:
+            wanted["event_type"] = wanted.pop("eventType")
+        if "endpoint" in wanted:
+            wanted["endpoint"] = _endpoint_id(wanted["endpoint"])
+        return wanted
+
+
+class RequestsView(APIView):
+    """GET requests, newest first."""
+
+    permission_classes = [requires("deliveries.view_request", "deliveries.view_delivery")]
+
+    def get(self, call: Call) -> Response:
+        """`{"results": [...], "next": id or null}`."""
+        query = Query(data=call.query_params)
+        query.is_valid(raise_exception=True)
+        wanted = query.validated_data
+        rows = narrowed(name_requests(Request.objects.order_by("-pk")), wanted)
+        limit = wanted["limit"]
+        page = list(rows[: limit + 1])
+        more, page = len(page) > limit, with_outcomes(page[:limit])
+        return Response(
+            {"results": RequestInListJson(page, many=True).data, "next": str(page[-1].pk) if more else None}
+        )
+
+
+class RequestView(APIView):
+    """GET one request with its deliveries and their attempts; with `?content=true` also its content, redacted."""
+
+    permission_classes = [requires("deliveries.view_request", "deliveries.view_delivery", "deliveries.view_attempt")]
+
+    def get(self, call: Call, request_id: UUID) -> Response:
+        """404 for an id that is not known, or whose retention is over."""
+        row = request_with_names(request_id).first()
+        if row is None:
+            raise NotFound
+        deliveries = list(row.deliveries.all())
+        request_view.add_charges(deliveries, charges_of(row.pk, deliveries))
+        body: dict[str, Any] = RequestOnScreenJson(row).data
+        end = RequestEnd.objects.filter(pk=row.pk).first()
+        body["end"] = None if end is None else RequestEndJson(end).data
+        if call.query_params.get("content") == "true":
+            if not call.user.has_perm(VIEW_PAYLOAD):
+                raise PermissionDenied(f"Content needs the permission {VIEW_PAYLOAD}.")
+            body["content"] = _content_json(shown_content(row))
+        return Response(body)
+
+
+def _content_json(content: ShownContent) -> dict[str, Any]:
+    shown = None if content.body is None else preview(content.body)
+    return {
+        "headers": content.headers,
+        "body": None if shown is None else {"text": shown.text, "kind": shown.kind, "shownBytes": shown.shown_bytes},
+        "note": content.body_note,
+        "curl": None if content.curl is None else content.curl.command,
+    }
+
+
+def _endpoint_id(path: str) -> int:
+    project, line, slug = path.split("/")
+    found = Endpoint.objects.filter(line__project__slug=project, line__slug=line, slug=slug).first()
+    if found is None:
+        raise serializers.ValidationError({"endpoint": ["There is no such endpoint."]})
+    return found.pk
