@@ -48,10 +48,20 @@ class Contents:
         """The content of each, held until `release` was called as often as its id is among them. Raises DatabaseAway,
         and then holds nothing more than before."""
         ids = list(request_ids)
-        found = await self._load({each for each in ids if each not in self._held})
+        # Counted before the load, as deliveries that end meanwhile must not take away what this claim found here.
+        present = [each for each in ids if each in self._held]
+        for each in present:
+            self._held[each].deliveries += 1
+        try:
+            found = await self._load(set(ids).difference(present))
+        except BaseException:
+            for each in present:
+                self.release(each)
+            raise
         self._held |= {each: _Held(content) for each, content in found.items()}
         for each in ids:
-            self._held[each].deliveries += 1
+            if each in found:
+                self._held[each].deliveries += 1
         return {each: self._held[each].content for each in ids}
 
     def release(self, request_id: UUID) -> None:

@@ -142,7 +142,7 @@ async def test_what_cannot_be_sent_any_more_is_dead(queue: Queue, receiver: Rece
     deleted, kept = await queue.target(receiver.url), await queue.target(receiver.url)
     without_target = await queue.accept_one(deleted)
     [forgotten] = await queue.accept(kept)
-    await queue.sql("DELETE FROM catalog_target WHERE id = %s", deleted.id)
+    await queue.delete_targets(deleted)
     await queue.sql("DELETE FROM deliveries_payload WHERE request_id = %s", forgotten.request_id)
     await work()
     assert (await queue.until(without_target, "dead"))["dead_reason"] == "target_deleted"

@@ -54,9 +54,10 @@ async def test_what_fails_on_our_side_costs_nothing(queue: Queue, work: Work) ->
 
 @pytest.mark.parametrize(("was_contacted", "kind"), [(True, "settle"), (False, "release")])
 async def test_a_deleted_target_pays_if_it_was_called(queue: Queue, work: Work, was_contacted: bool, kind: str) -> None:
-    delivery = await queue.accept_one(await queue.target(URL))
+    target = await queue.target(URL)
+    delivery = await queue.accept_one(target)
     await queue.sql("UPDATE deliveries_live SET was_contacted = %s", was_contacted)
-    await queue.sql("DELETE FROM catalog_target")
+    await queue.delete_targets(target)
     await work()
     await queue.until(delivery, "dead")
     assert [row[1] for row in await queue.charges(delivery)] == ["hold", kind]

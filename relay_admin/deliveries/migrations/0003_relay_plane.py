@@ -37,8 +37,8 @@ def partition(_apps, schema_editor):
 class Migration(migrations.Migration):
     """Queue and history become two tables, and everything that is kept by time gets daily partitions.
 
-    Moves what is there, each table in one statement: about a minute for a million deliveries. Edge and workers of the
-    version before must have stopped.
+    Moves what is there in one transaction, each table in one statement. Edge and workers of the version before must
+    have stopped.
     """
 
     dependencies = [
