@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import models
 
-from relay_admin.catalog.models import Endpoint, Target
+from relay_admin.catalog.models import Target
 
 NOT_OFFERED: dict[type[models.Model], frozenset[str]] = {
     Endpoint: frozenset({}),

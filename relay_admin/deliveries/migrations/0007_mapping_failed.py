@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     """One more reason for which a delivery is over; nothing changes in the database."""
 
-    dependencies = [("deliveries", "0004_replays_and_alerts")]
+    dependencies = [("deliveries", "0006_dead_keys")]
 
     operations = [
         migrations.AlterField(

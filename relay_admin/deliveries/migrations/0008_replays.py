@@ -6,7 +6,7 @@ import relay_admin.deliveries.models
 class Migration(migrations.Migration):
     """Replays that the workers run: what is due of them, and the failure queue in the order of its ids."""
 
-    dependencies = [("deliveries", "0004_replays_and_alerts")]
+    dependencies = [("deliveries", "0007_mapping_failed")]
 
     operations = [
         migrations.RemoveField(model_name="replaybatch", name="finished_count"),

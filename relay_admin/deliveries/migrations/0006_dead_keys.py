@@ -4,7 +4,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
     """Finds the dead of an ordering key: with the policy `block` they stand before the rest of it."""
 
-    dependencies = [("deliveries", "0004_replays_and_alerts")]
+    dependencies = [("deliveries", "0005_compared_answers")]
 
     operations = [
         migrations.RunSQL(
