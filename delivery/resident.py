@@ -140,7 +140,7 @@ async def open_lanes(settings: Settings) -> AsyncIterator[Lanes]:
 async def open_drainer(settings: Settings) -> AsyncIterator[Drainer]:
     """A drainer with its connections."""
     async with AsyncExitStack() as stack:
-        url, names = settings.database_url, ("contents", "record", "scan", "pace")
+        url, names = settings.database_url, ("record", "scan", "pace")
         claim = Connection(url, "claim", ONE_PLAN)
         connections = [claim, *(Connection(url, name) for name in names)]
         for connection in connections:
@@ -150,12 +150,12 @@ async def open_drainer(settings: Settings) -> AsyncIterator[Drainer]:
         sender = Sender(settings.egress_allow)
         stack.push_async_callback(sender.close)
         drainer = Drainer(
-            claims=Claims(claim, Destinations(Sealer(*settings.master_keys), connections[1]), Contents(connections[1])),
+            claims=Claims(claim, Destinations(Sealer(*settings.master_keys), claim), Contents(claim)),
             sender=sender,
             wakes=wakes,
-            record_connection=connections[2],
-            scan_connection=connections[3],
-            pace_connection=connections[4],
+            record_connection=connections[1],
+            scan_connection=connections[2],
+            pace_connection=connections[3],
             in_flight=settings.in_flight,
             in_flight_per_target=settings.in_flight_per_target,
         )
