@@ -184,4 +184,5 @@ class TargetAdmin(SigningSecretPages, RelayFields, HidesHeaders, CatalogAdmin):
             super().save_model(request, obj, form, change)
         else:
             services.target_insert(target=obj)
-        form.keep_secrets()
+        if isinstance(form, TargetForm):
+            form.keep_secrets()
