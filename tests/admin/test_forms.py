@@ -105,7 +105,8 @@ def test_targets_are_added_inside_their_endpoint(client_of, catalog: rows.Catalo
     endpoint = {"line": catalog.line.pk, "slug": "returns", "is_enabled": "on", "max_body_bytes": "100",
                 "rate_limit": "", "description": ""}  # fmt: skip
     target = {"name": "a", "url": "http://127.0.0.1:9/", "delivery_mode": "async", "is_enabled": "on",
-              "headers": "x-a: b", "timeout_seconds": "5", "retry_schedule_seconds": "1\n2", "auth_kind": "none"}  # fmt: skip
+              "headers": "x-a: b", "timeout_seconds": "5", "retry_schedule_seconds": "1\n2",
+              "auth_kind": "none"}  # fmt: skip
     private = {**endpoint, **target_forms({**target, "url": "http://10.0.0.1/"})}
     refused = client.post("/admin/catalog/endpoint/add/", private)
     assert refused.status_code == 200
