@@ -106,7 +106,8 @@ def test_targets_are_added_inside_their_endpoint(client_of, catalog: rows.Catalo
                 "methods": "POST", "auth": "relay_key", "rate_limit": "", "description": "",
                 "keeps_body": "until_delivered", "redactions": "card.number\nheader:x-a"}  # fmt: skip
     target = {"name": "a", "url": "http://127.0.0.1:9/", "delivery_mode": "async", "is_enabled": "on",
-              "headers": "x-a: b", "timeout_seconds": "5", "retry_schedule_seconds": "1\n2"}  # fmt: skip
+              "headers": "x-a: b", "timeout_seconds": "5", "retry_schedule_seconds": "1\n2",
+              "auth_kind": "none"}  # fmt: skip
     target |= {
         "stream_total_seconds": "60",
         "stream_idle_seconds": "5",

@@ -185,4 +185,5 @@ class TargetAdmin(SigningSecretPages, RelayFields, HidesHeaders, SwitchesTargets
             super().save_model(request, obj, form, change)
         else:
             services.target_insert(target=obj)
-        form.keep_secrets()
+        if isinstance(form, TargetForm):
+            form.keep_secrets()
