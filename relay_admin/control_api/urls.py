@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from relay_admin.control_api import calls, catalog, deliveries, resolve, session
+from relay_admin.control_api import calls, catalog, deliveries, lines, resolve, session
 
 urlpatterns = [
     path("auth/login", session.Login.as_view()),
@@ -14,5 +14,11 @@ urlpatterns = [
     path("api/v1/calls", calls.CallsView.as_view()),
     path("api/v1/calls/<uuid:call_id>", calls.CallView.as_view()),
     path("api/v1/catalog", catalog.CatalogView.as_view()),
+    path("api/v1/lines/<str:project>/<str:line>/draft", lines.DraftView.as_view()),
+    path("api/v1/lines/<str:project>/<str:line>/diff", lines.DiffView.as_view()),
+    path("api/v1/lines/<str:project>/<str:line>/publish", lines.PublishView.as_view()),
+    path("api/v1/lines/<str:project>/<str:line>/revisions", lines.RevisionsView.as_view()),
+    path("api/v1/lines/<str:project>/<str:line>/revisions/<int:number>", lines.RevisionView.as_view()),
+    path("api/v1/lines/<str:project>/<str:line>/revisions/<int:number>/rollback", lines.RollbackView.as_view()),
     path("api/v1/resolve", resolve.ResolveView.as_view()),
 ]

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from relay_admin.catalog import services
-from relay_admin.catalog.admin.base import DATES, CatalogAdmin, RelayFields
+from relay_admin.catalog.admin.base import DATES, CatalogAdmin, KeepsRevisions, RelayFields
 from relay_admin.catalog.admin.target import TargetInline
 from relay_admin.catalog.models import Endpoint
 from relay_admin.catalog.offered import offered_fieldsets
@@ -17,7 +17,7 @@ from relay_admin.guard import save_editable
 
 
 @admin.register(Endpoint)
-class EndpointAdmin(RelayFields, CatalogAdmin):
+class EndpointAdmin(RelayFields, KeepsRevisions, CatalogAdmin):
     """What a caller posts to."""
 
     list_display = ("__str__", "line", "is_enabled", "target_count", "max_body_bytes", "rate_limit")

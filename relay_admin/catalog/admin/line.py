@@ -3,7 +3,7 @@
 from django.contrib import admin
 from unfold.admin import TabularInline
 
-from relay_admin.catalog.admin.base import CatalogAdmin
+from relay_admin.catalog.admin.base import CatalogAdmin, KeepsRevisions
 from relay_admin.catalog.models import Endpoint, Line
 
 
@@ -17,7 +17,7 @@ class EndpointInline(TabularInline):
 
 
 @admin.register(Line)
-class LineAdmin(CatalogAdmin):
+class LineAdmin(KeepsRevisions, CatalogAdmin):
     """A version of a project's API."""
 
     list_display = ("__str__", "project", "is_enabled", "updated_at")

@@ -16,7 +16,7 @@ from unfold.decorators import display
 
 from relay_admin import pages
 from relay_admin.catalog import services
-from relay_admin.catalog.admin.base import DATES, CatalogAdmin, RelayFields, about
+from relay_admin.catalog.admin.base import DATES, CatalogAdmin, KeepsRevisions, RelayFields, about
 from relay_admin.catalog.fields import HeadersField, LinesField
 from relay_admin.catalog.models import Target, default_retry_schedule
 from relay_admin.catalog.offered import offered_fieldsets
@@ -119,7 +119,7 @@ def signing_secret_link(target: Target) -> str | SafeString:
 
 
 @admin.register(Target)
-class TargetAdmin(RelayFields, HidesHeaders, CatalogAdmin):
+class TargetAdmin(RelayFields, KeepsRevisions, HidesHeaders, CatalogAdmin):
     """One destination."""
 
     form = TargetForm
