@@ -96,7 +96,7 @@ class DraftView(APIView):
 
     def put(self, request: Request, project: str, line: str) -> Response:
         """Begin or replace it."""
-        given = _read(DraftBody, request.data)
+        given = read(DraftBody, request.data)
         found = line_of(project, line)
         draft = drafts.draft_put(
             line=found,
@@ -109,7 +109,7 @@ class DraftView(APIView):
 
     def delete(self, request: Request, project: str, line: str) -> Response:
         """Throw it away."""
-        given = _read(DraftNumber, request.query_params)
+        given = read(DraftNumber, request.query_params)
         drafts.draft_discard(line=line_of(project, line), draft_revision=given["draftRevision"])
         return Response(status=204)
 
@@ -143,7 +143,7 @@ class PublishView(APIView):
 
     def post(self, request: Request, project: str, line: str) -> Response:
         """200 with the revision that runs now; 202 with the draft where it is planned."""
-        given = _read(PublishBody, request.data)
+        given = read(PublishBody, request.data)
         found = line_of(project, line)
         if "at" in given:
             if given["at"] is not None and given["at"] <= timezone.now():
@@ -163,7 +163,7 @@ class RevisionsView(APIView):
 
     def get(self, request: Request, project: str, line: str) -> Response:
         """`{"revision": the one that runs, "results": [...], "next": number or null}`."""
-        wanted = _read(Page, request.query_params)
+        wanted = read(Page, request.query_params)
         found = line_of(project, line)
         rows = found.revisions.select_related("published_by").order_by("-number")
         if "before" in wanted:
@@ -204,7 +204,7 @@ class RollbackView(APIView):
 
     def post(self, request: Request, project: str, line: str, number: int) -> Response:
         """The new revision."""
-        given = _read(RollbackBody, request.data)
+        given = read(RollbackBody, request.data)
         found = line_of(project, line)
         get_object_or_404(found.revisions, number=number)
         revision = drafts.rollback(
@@ -260,7 +260,7 @@ def _revision(revision: LineRevision) -> dict[str, Any]:
     }
 
 
-def _read(serializer: type[serializers.Serializer], data: Any) -> dict[str, Any]:
+def read(serializer: type[serializers.Serializer], data: Any) -> dict[str, Any]:
     """Refuses what is wrong, and names that nobody would read."""
     given = serializer(data=data)
     if isinstance(data, dict) and (unknown := sorted(set(data) - set(given.fields))):

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from relay_admin.control_api import calls, catalog, deliveries, lines, resolve, session
+from relay_admin.control_api import calls, catalog, deliveries, dry_run, lines, resolve, session
 
 urlpatterns = [
     path("auth/login", session.Login.as_view()),
@@ -20,5 +20,9 @@ urlpatterns = [
     path("api/v1/lines/<str:project>/<str:line>/revisions", lines.RevisionsView.as_view()),
     path("api/v1/lines/<str:project>/<str:line>/revisions/<int:number>", lines.RevisionView.as_view()),
     path("api/v1/lines/<str:project>/<str:line>/revisions/<int:number>/rollback", lines.RollbackView.as_view()),
+    path(
+        "api/v1/endpoints/<str:project>/<str:line>/<str:endpoint>/dry-run",
+        dry_run.DryRunView.as_view(),
+    ),
     path("api/v1/resolve", resolve.ResolveView.as_view()),
 ]
