@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.test import Client
 from django.utils import timezone
 
 from relay_admin.catalog.lines import drafts
@@ -97,12 +96,15 @@ def test_an_endpoint_is_tried(catalog: rows.Catalog, client_of) -> None:
 
 def test_who_sees_and_who_changes(catalog: rows.Catalog, page: str, client_of) -> None:
     for who in ("viewers", "support"):
-        assert client_of(who).get(page).status_code == 403
-        assert client_of_again(who).post(page, {"do": "publish"}).status_code == 403
+        client = client_of(who)
+        assert client.get(page).status_code == 403
+        assert client.post(page, {"do": "publish"}).status_code == 403
     assert client_of("operators").post(page, {"do": "nonsense", "draft_revision": 1}).status_code == 403
 
 
-def client_of_again(who: str) -> Client:
-    client = Client()
-    client.force_login(rows.User.objects.get(username=f"{who}-member"))
-    return client
+@pytest.mark.parametrize(("who", "sees"), [("viewers", False), ("operators", True)])
+def test_links_are_shown_to_who_may_follow_them(catalog: rows.Catalog, client_of, who: str, sees: bool) -> None:
+    client = client_of(who)
+    for row in (f"line/{catalog.line.pk}", f"endpoint/{catalog.endpoint.pk}"):
+        shown = client.get(f"/admin/catalog/{row}/change/").content.decode()
+        assert ("go back…" in shown or "What would become" in shown) is sees

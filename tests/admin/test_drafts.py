@@ -89,6 +89,7 @@ def test_a_document_holds_no_credential_and_keeps_it(catalog: rows.Catalog) -> N
         ({"colour": "x"}, "endpoints[0].targets[0].colour", "no field"),
         ({"name": None}, "endpoints[0].targets[0]", "needs `name`"),
         ({"url": "a\0b"}, "", "cannot"),
+        ({"url": "\ud800"}, "", "not YAML"),
     ],
 )
 def test_what_cannot_be_read_is_refused_at_its_place(

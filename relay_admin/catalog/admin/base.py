@@ -110,6 +110,8 @@ class CatalogAdmin(pages.RelayAdmin):
     formfield_overrides = {models.TextField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 2})}}
     shown_instead: dict[str, str] = {}
     """Field -> the method that shows it to who may not edit: lists of objects are rows of a form, and else JSON."""
+    links: dict[str, tuple[str, ...]] = {}
+    """Method that shows a link -> the permissions that the page behind it asks for."""
 
     def may_edit(self, request: HttpRequest, obj: Any) -> bool:
         """Whether the page is a form."""
@@ -120,6 +122,12 @@ class CatalogAdmin(pages.RelayAdmin):
         own = super().get_fieldsets(request, obj)
         if not self.may_edit(request, obj):
             own = [(title, {**options, "fields": self._shown(options["fields"])}) for title, options in own]
+        hidden = {name for name, needed in self.links.items() if not request.user.has_perms(needed)}
+        if hidden:
+            own = [
+                (title, {**options, "fields": tuple(name for name in options["fields"] if name not in hidden)})
+                for title, options in own
+            ]
         return (*own, about(obj))
 
     def _shown(self, fields: Any) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ class EndpointAdmin(RelayFields, KeepsRevisions, CatalogAdmin):
             ("What is kept and shown", ("keeps_body", "redactions")),
         ),
     )
+    links = {"try_it": try_page.NEEDED}
     inlines = [TargetInline]
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Endpoint]:

@@ -33,6 +33,7 @@ class LineAdmin(KeepsRevisions, CatalogAdmin):
     list_select_related = ("project",)
     readonly_fields = ("configuration", *DATES)
     fieldsets = ((None, {"fields": ("project", "slug", "is_enabled", "configuration")}),)
+    links = {"configuration": draft_pages.VIEWING}
     inlines = [EndpointInline]
 
     @display(description="configuration")

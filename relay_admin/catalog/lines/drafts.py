@@ -19,6 +19,7 @@ from relay_admin.catalog.lines import documents, revisions
 from relay_admin.catalog.lines.documents import Complaint, LineRefused
 from relay_admin.catalog.models import Line, LineDraft, LineRevision, Target
 from relay_admin.catalog.sections import Rows
+from relay_contract import logs
 
 if TYPE_CHECKING:
     from relay_admin.access.models import User
@@ -187,7 +188,7 @@ def _publish_at_its_time(line: Line, draft: LineDraft) -> bool:
         with transaction.atomic():
             draft_publish(line=line, draft_revision=draft.draft_revision, by=draft.updated_by)
     except (LineConflict, LineRefused) as refused:
-        logger.warning("scheduled_publish_refused", extra={"line": str(line)})
+        logger.warning("scheduled_publish_refused", extra=logs.log_fields(line=str(line)))
         LineDraft.objects.filter(pk=draft.pk).update(publish_error=str(refused))
         return False
     return True

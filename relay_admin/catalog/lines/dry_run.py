@@ -6,6 +6,7 @@ or sent, Redis is not asked, and no limit is counted. Credentials are shown as M
 
 import ipaddress
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -124,6 +125,9 @@ def run_draft(line: Line, slug: str, sample: Sample) -> Run:
     if draft is None:
         raise Http404
     rows, document = drafts.resolved(line, draft.document)
+    [whole] = document.parts["lines"]
+    line = copy(line)
+    line.is_enabled = whole.values["is_enabled"]
     for entry in documents.entries(document):
         if entry.section is documents.ENDPOINTS and entry.path[-1] == slug:
             row = rows["endpoints"].get(entry.path)
