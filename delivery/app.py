@@ -77,6 +77,11 @@ app.conf.update(
             "schedule": crontab(minute=7),
             "options": {"expires": 3000},
         },
+        "catalog.scheduled": {
+            "task": "catalog.scheduled",
+            "schedule": 30.0,
+            "options": {"expires": 30},
+        },
         "traffic.retention": {
             "task": "traffic.retention",
             "schedule": crontab(minute=37),

@@ -1,6 +1,7 @@
 """What Celery may run, thin. Each may run twice, late or never without harm."""
 
 from delivery.app import app, resident, settings
+from relay_admin.catalog.lines import drafts
 from relay_admin.deliveries import retention, storage
 from relay_admin.traffic.retention import traffic_forget
 from relay_contract.intake import MAX_SHARDS
@@ -32,6 +33,12 @@ def forget() -> None:
 def partition() -> None:
     """Make the partitions of the days to come."""
     storage.partitions_ensure()
+
+
+@app.task(name="catalog.scheduled")  # type: ignore[untyped-decorator]  # as above
+def publish() -> None:
+    """Publish drafts of lines whose time has come."""
+    drafts.publish_due()
 
 
 @app.task(name="traffic.retention")  # type: ignore[untyped-decorator]  # as above

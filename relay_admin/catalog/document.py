@@ -100,13 +100,26 @@ class Document:
 
 def read(text: str | bytes) -> Document:
     """The document as far as it can be read. Raises DocumentError for what is not YAML of our kind."""
-    decoded = _decoded(text)
-    _check_events(decoded)
-    root = yaml.compose(decoded, Loader=_Loader)
     reader = _Reader()
-    document = reader.document(root)
+    document = reader.document(_composed(text))
     document.problems, document.incomplete = reader.problems, reader.incomplete
     return document
+
+
+def read_entry(section: Section, text: str | bytes, parent: Path) -> Document:
+    """One entry of a part and what is nested in it, as a document of that part alone. Raises DocumentError."""
+    root = _composed(text)
+    if root is None:
+        raise DocumentError([Problem(1, f"There is no {section.noun} here.")])
+    reader = _Reader()
+    entry = reader.entry(section, root, parent)
+    return Document({section.name: [entry] if entry else []}, reader.problems, reader.incomplete)
+
+
+def _composed(text: str | bytes) -> yaml.Node | None:
+    decoded = _decoded(text)
+    _check_events(decoded)
+    return yaml.compose(decoded, Loader=_Loader)
 
 
 def _decoded(text: str | bytes) -> str:

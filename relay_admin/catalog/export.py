@@ -1,6 +1,7 @@
 """The catalog as a document: what `read` reads. Fields that have their default are left out; the order is stable."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -16,6 +17,7 @@ from relay_admin.catalog.sections import (
     SECTIONS,
     Kind,
     Path,
+    Rows,
     Section,
     children,
     default,
@@ -31,12 +33,33 @@ _Grouped: TypeAlias = dict[tuple[str, Path], list[tuple[Path, models.Model]]]
 def export() -> dict[str, Any]:
     """The whole catalog as plain values, times as ISO 8601 text, prices as Decimal. Secrets are left out;
     `value_env` names theirs."""
-    grouped: _Grouped = defaultdict(list)
-    for name, rows in load_rows().items():
-        for path, row in rows.items():
-            grouped[name, path[: len(path) - len(SECTIONS[name].key)]].append((path, row))
+    grouped = _grouped(load_rows())
     parts = {section.name: _entries(section, (), grouped) for section in ROOTS}
     return {"version": VERSION} | {name: entries for name, entries in parts.items() if entries}
+
+
+def part(section: Section, path: Path, rows: Rows) -> dict[str, Any]:
+    """One entry with what is nested in it, in the same form. `rows` has at least these."""
+    entry = _entry(section, path, rows[section.name][path], _grouped(rows))
+    assert isinstance(entry, dict)
+    return entry
+
+
+def fields(section: Section, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an entry that are written: its name, and what is not the default."""
+    return {
+        name: _written(kind(section, name), value)
+        for name, value in values.items()
+        if name in section.key or not is_same(kind(section, name), value, default(section, name))
+    }
+
+
+def _grouped(rows: Rows) -> _Grouped:
+    grouped: _Grouped = defaultdict(list)
+    for name, found in rows.items():
+        for path, row in found.items():
+            grouped[name, path[: len(path) - len(SECTIONS[name].key)]].append((path, row))
+    return grouped
 
 
 def _entries(section: Section, parent: Path, grouped: _Grouped) -> list[dict[str, Any] | str]:
@@ -44,11 +67,7 @@ def _entries(section: Section, parent: Path, grouped: _Grouped) -> list[dict[str
 
 
 def _entry(section: Section, path: Path, row: models.Model, grouped: _Grouped) -> dict[str, Any] | str:
-    entry = {
-        name: _written(kind(section, name), value)
-        for name, value in values_of(section, row).items()
-        if name in section.key or not is_same(kind(section, name), value, default(section, name))
-    }
+    entry = fields(section, values_of(section, row))
     if isinstance(row, HostKey) and row.value_env:
         entry["value_env"] = row.value_env
     if section.is_short and set(entry) == set(section.key):

@@ -17,10 +17,10 @@ from relay_admin.access import services as access_services
 from relay_admin.access.models import RelayKey, User
 from relay_admin.catalog import prices, rules, services, target_credentials
 from relay_admin.catalog.document import Document, DocumentError, Entry, Problem
+from relay_admin.catalog.lines import revisions
 from relay_admin.catalog.models import Endpoint, HostKey, Model, ModelAlias, Target
 from relay_admin.catalog.sections import (
     REVOKE_INSTEAD_OF_DELETE,
-    ROOTS,
     SECTIONS,
     Kind,
     Path,
@@ -38,6 +38,8 @@ from relay_contract import tokens
 from relay_contract.nouns import OFFERED_MODES, TargetRole
 
 APPLY_LOCK = "SELECT pg_advisory_xact_lock(hashtext('relay catalog apply'))"
+IN_LINES = ("lines", "endpoints", "targets")
+"""Parts whose entries are configuration of a line."""
 _MAX_SHOWN = 80
 _CREDENTIALS = {"auth_kind", "client_certificate", "auth secret", "client key"}
 
@@ -108,7 +110,22 @@ def apply(
         plan = _Planner(rows, environment, prune=prune).plan(document)
         if str(plan) != str(expected):
             raise DocumentError([Problem(0, "The catalog changed since the plan was made. Run the command again.")])
-        return _Writer(rows).write(plan)
+        lines = {step.path[:2] for step in plan.steps if step.section.name in IN_LINES}
+        revisions.lock(revisions.lines_at(lines))
+        minted = _Writer(rows).write(plan)
+        for line in revisions.lines_at(lines):
+            revisions.revision_take(line=line, by=None, source="import")
+        return minted
+
+
+def make_of(rows: Rows, document: Document) -> Plan:
+    """Compare with these rows alone, which `document` describes as a whole. DocumentError has every problem."""
+    return _Planner(rows, {}, prune=True).plan(document)
+
+
+def write(rows: Rows, plan: Plan) -> None:
+    """Do what a plan of these rows says, in the caller's transaction. Raises DocumentError."""
+    _Writer(rows).write(plan)
 
 
 def _all_entries(document: Document) -> Iterator[Entry]:
@@ -354,14 +371,19 @@ class _Planner:
             for path, row in self.rows[section.name].items():
                 if path[: len(parent)] == parent and path not in kept:
                     removed.append(Step(section, path, row=row))
+            below(section, entries)
+
+        def below(section: Section, entries: list[Entry]) -> None:
             for entry in entries:
                 for child in children(section):
                     if child.name in entry.children:
                         part(child, entry.path, entry.children[child.name])
 
-        for section in ROOTS:
-            if section.name in document.parts:
-                part(section, (), document.parts[section.name])
+        for name, entries in document.parts.items():
+            if SECTIONS[name].parent:
+                below(SECTIONS[name], entries)  # some entries of a part, whose siblings are nobody's business
+            else:
+                part(SECTIONS[name], (), entries)
         # What others refer to goes last.
         order = list(SECTIONS)
         removed.sort(key=lambda step: (-order.index(step.section.name), step.path))

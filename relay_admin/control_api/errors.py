@@ -13,6 +13,8 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from relay_admin.access.throttle import LoginThrottled
+from relay_admin.catalog.lines.documents import LineRefused
+from relay_admin.catalog.lines.drafts import LineConflict
 
 
 def shape(code: str, message: str, action: str, **more: Any) -> dict[str, Any]:
@@ -38,9 +40,25 @@ _ACTIONS: dict[type[exceptions.APIException], tuple[str, str]] = {
     exceptions.Throttled: ("throttled", "Wait for the time in Retry-After."),
 }
 
+_LINE_REFUSED = "The line's document cannot be used. Nothing was changed."
+_MEND_LINE = "Correct what `problems` names, and save the draft with PUT /api/v1/lines/{project}/{line}/draft."
+_CONFLICTS = {
+    "stale_draft": "Read it with GET /api/v1/lines/{project}/{line}/draft and send the `draftRevision` it has now.",
+    "stale_base": "GET /api/v1/lines/{project}/{line}/diff shows the draft beside what runs now; save it again with PUT"
+    " /api/v1/lines/{project}/{line}/draft and `baseRevision`, the line's `revision`.",
+    "no_draft": "Begin one with PUT /api/v1/lines/{project}/{line}/draft and `draftRevision` 0.",
+    "no_change": "There is nothing to do.",
+}
+
 
 def handle(error: Exception, _context: dict[str, Any]) -> Response | None:
     """DRF's EXCEPTION_HANDLER. None for an exception that nobody expected: it is raised on and logged."""
+    match error:
+        case LineConflict():
+            return Response(shape(error.code, str(error), _CONFLICTS[error.code]), status=409)
+        case LineRefused():
+            problems = [{"place": one.place, "text": one.text} for one in error.complaints]
+            return Response(shape("line_refused", _LINE_REFUSED, _MEND_LINE, problems=problems), status=422)
     known = _as_api_exception(error)
     if known is None:
         return None

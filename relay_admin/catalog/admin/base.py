@@ -1,15 +1,19 @@
 """What the catalog's pages share."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 from django.contrib import admin
 from django.contrib.postgres.fields import ArrayField
-from django.db import models
+from django.db import models, transaction
 from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from relay_admin import pages
+from relay_admin.access.models import User
 from relay_admin.catalog.fields import JsonField, LinesField, OptionalLinesField
+from relay_admin.catalog.lines import revisions
+from relay_admin.catalog.models import Endpoint, Line, Target
 from relay_contract.nouns import OFFERED_MODES
 
 DATES = ("created_at", "updated_at")
@@ -41,6 +45,66 @@ class RelayFields:
         return super().formfield_for_choice_field(db_field, request, **kwargs)  # type: ignore[misc]
 
 
+class KeepsRevisions:
+    """Pages of lines, endpoints and targets: what is saved there becomes a revision of the line. Goes before the admin
+    class; Django runs each of these pages in one transaction."""
+
+    def save_form(self, request: HttpRequest, form: Any, change: bool) -> Any:
+        """Nobody else writes the line from here on."""
+        row = super().save_form(request, form, change)  # type: ignore[misc]  # of the admin class
+        revisions.lock(_lines(form, change))
+        return row
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """The row and those beside it are written by now."""
+        super().save_related(request, form, formsets, change)  # type: ignore[misc]
+        _take(request, _lines(form, change))
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        """One row."""
+        lines = _lines_of([obj])
+        revisions.lock(lines)
+        super().delete_model(request, obj)  # type: ignore[misc]
+        _take(request, lines)
+
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
+        """Those that were selected."""
+        with transaction.atomic():
+            lines = _lines_of(queryset)
+            revisions.lock(lines)
+            super().delete_queryset(request, queryset)  # type: ignore[misc]
+            _take(request, lines)
+
+
+def _lines(form: Any, change: bool) -> list[Line]:
+    """That of the form's row, and the one that it was moved away from."""
+    found = _lines_of([form.instance])
+    if change and (before := form.initial.get("line")):
+        found += Line.objects.filter(pk=before)
+    if change and (before := form.initial.get("endpoint")):
+        found += Line.objects.filter(endpoints=before)
+    return found
+
+
+def _lines_of(rows: Iterable[Any]) -> list[Line]:
+    found = []
+    for row in rows:
+        match row:
+            case Line():
+                found.append(row)
+            case Endpoint():
+                found.append(row.line)
+            case Target():
+                found.append(row.endpoint.line)
+    return found
+
+
+def _take(request: HttpRequest, lines: Iterable[Line]) -> None:
+    """A line that is deleted took its revisions with it."""
+    for line in Line.objects.filter(pk__in={line.pk for line in lines} - {None}):
+        revisions.revision_take(line=line, by=cast("User", request.user), source="edit")
+
+
 class CatalogAdmin(pages.RelayAdmin):
     """A noun's page: its own fields, then what every row carries."""
 
@@ -48,6 +112,8 @@ class CatalogAdmin(pages.RelayAdmin):
     formfield_overrides = {models.TextField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 2})}}
     shown_instead: dict[str, str] = {}
     """Field -> the method that shows it to who may not edit: lists of objects are rows of a form, and else JSON."""
+    links: dict[str, tuple[str, ...]] = {}
+    """Method that shows a link -> the permissions that the page behind it asks for."""
 
     def may_edit(self, request: HttpRequest, obj: Any) -> bool:
         """Whether the page is a form."""
@@ -58,6 +124,12 @@ class CatalogAdmin(pages.RelayAdmin):
         own = super().get_fieldsets(request, obj)
         if not self.may_edit(request, obj):
             own = [(title, {**options, "fields": self._shown(options["fields"])}) for title, options in own]
+        hidden = {name for name, needed in self.links.items() if not request.user.has_perms(needed)}
+        if hidden:
+            own = [
+                (title, {**options, "fields": tuple(name for name in options["fields"] if name not in hidden)})
+                for title, options in own
+            ]
         return (*own, about(obj))
 
     def _shown(self, fields: Any) -> tuple[str, ...]:

@@ -6,10 +6,14 @@ from django.conf import settings
 from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from relay_admin.catalog import services
-from relay_admin.catalog.admin.base import DATES, CatalogAdmin, RelayFields
+from relay_admin.catalog.admin import try_page
+from relay_admin.catalog.admin.base import DATES, CatalogAdmin, KeepsRevisions, RelayFields
 from relay_admin.catalog.admin.signature_secret import SignatureSecretPage
 from relay_admin.catalog.admin.target import TargetInline
 from relay_admin.catalog.models import Endpoint
@@ -18,7 +22,7 @@ from relay_admin.guard import save_editable
 
 
 @admin.register(Endpoint)
-class EndpointAdmin(SignatureSecretPage, RelayFields, CatalogAdmin):
+class EndpointAdmin(SignatureSecretPage, RelayFields, KeepsRevisions, CatalogAdmin):
     """What a caller posts to."""
 
     list_display = ("__str__", "line", "is_enabled", "target_count", "max_body_bytes", "rate_limit")
@@ -27,11 +31,11 @@ class EndpointAdmin(SignatureSecretPage, RelayFields, CatalogAdmin):
     search_fields = ("slug", "line__slug", "line__project__slug", "description")
     autocomplete_fields = ("line", "rate_limit")
     list_select_related = ("line__project", "rate_limit")
-    readonly_fields = ("address", "signature_secret", *DATES)
+    readonly_fields = ("address", "try_it", "signature_secret", *DATES)
     fieldsets = offered_fieldsets(
         Endpoint,
         (
-            (None, ("line", "slug", "address", "is_enabled", "max_body_bytes", "rate_limit")),
+            (None, ("line", "slug", "address", "try_it", "is_enabled", "max_body_bytes", "rate_limit")),
             (
                 "Who may call",
                 ("auth", "allowed_networks", "signature_preset", "signature_config", "signature_secret"),
@@ -40,6 +44,7 @@ class EndpointAdmin(SignatureSecretPage, RelayFields, CatalogAdmin):
             ("What is kept and shown", ("keeps_body", "redactions")),
         ),
     )
+    links = {"try_it": try_page.NEEDED}
     inlines = [TargetInline]
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Endpoint]:
@@ -57,6 +62,20 @@ class EndpointAdmin(SignatureSecretPage, RelayFields, CatalogAdmin):
         if endpoint._state.adding:
             return f"{settings.EDGE_URL}/r/{{project}}/{{line}}/{{endpoint}}"
         return f"{' '.join(endpoint.methods)} {settings.EDGE_URL}/r/{endpoint}"
+
+    @display(description="try it")
+    def try_it(self, endpoint: Endpoint) -> str | SafeString:
+        """A link to the dry run."""
+        if endpoint._state.adding:
+            return "once the endpoint is saved"
+        url = reverse("admin:catalog_endpoint_try", args=[endpoint.pk])
+        link = '<a class="text-primary-600 dark:text-primary-500" href="{}">What would become of a call…</a>'
+        return format_html(link, url)
+
+    def get_urls(self) -> list[URLPattern]:
+        """And the page of the dry run."""
+        view = self.admin_site.admin_view(lambda request, endpoint_id: try_page.page(request, self, endpoint_id))
+        return [path("<int:endpoint_id>/try/", view, name="catalog_endpoint_try"), *super().get_urls()]
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:  # noqa: ARG002
         """New targets get their secret."""

@@ -1,9 +1,14 @@
 """Pages of lines."""
 
 from django.contrib import admin
+from django.urls import URLPattern, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
+from unfold.decorators import display
 
-from relay_admin.catalog.admin.base import CatalogAdmin
+from relay_admin.catalog.admin import draft_pages
+from relay_admin.catalog.admin.base import DATES, CatalogAdmin, KeepsRevisions
 from relay_admin.catalog.models import Endpoint, Line
 
 
@@ -17,7 +22,7 @@ class EndpointInline(TabularInline):
 
 
 @admin.register(Line)
-class LineAdmin(CatalogAdmin):
+class LineAdmin(KeepsRevisions, CatalogAdmin):
     """A version of a project's API."""
 
     list_display = ("__str__", "project", "is_enabled", "updated_at")
@@ -26,5 +31,20 @@ class LineAdmin(CatalogAdmin):
     search_fields = ("slug", "project__slug", "description")
     autocomplete_fields = ("project",)
     list_select_related = ("project",)
-    fieldsets = ((None, {"fields": ("project", "slug", "is_enabled")}),)
+    readonly_fields = ("configuration", *DATES)
+    fieldsets = ((None, {"fields": ("project", "slug", "is_enabled", "configuration")}),)
+    links = {"configuration": draft_pages.VIEWING}
     inlines = [EndpointInline]
+
+    @display(description="configuration")
+    def configuration(self, line: Line) -> str | SafeString:
+        """A link to its draft and revisions."""
+        if line._state.adding:
+            return "recorded when the line is saved"
+        url = reverse("admin:catalog_line_configuration", args=[line.pk])
+        link = '<a class="text-primary-600 dark:text-primary-500" href="{}">Revision {}: draft, publish, go back…</a>'
+        return format_html(link, url, line.revision)
+
+    def get_urls(self) -> list[URLPattern]:
+        """And the pages of its configuration."""
+        return [*draft_pages.urls(self), *super().get_urls()]

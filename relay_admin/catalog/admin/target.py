@@ -10,7 +10,7 @@ from unfold.admin import StackedInline
 from unfold.decorators import display
 
 from relay_admin.catalog import services, target_credentials
-from relay_admin.catalog.admin.base import DATES, CatalogAdmin, RelayFields, about
+from relay_admin.catalog.admin.base import DATES, CatalogAdmin, KeepsRevisions, RelayFields, about
 from relay_admin.catalog.admin.target_secrets import SigningSecretPages, signing_secret_link
 from relay_admin.catalog.admin.target_switch import SwitchesTargets
 from relay_admin.catalog.fields import HeadersField, LinesField, PemField, SecretField
@@ -150,7 +150,7 @@ def secret_fields(request: HttpRequest) -> tuple[str, ...]:
 
 
 @admin.register(Target)
-class TargetAdmin(SigningSecretPages, RelayFields, HidesHeaders, SwitchesTargets, CatalogAdmin):
+class TargetAdmin(SigningSecretPages, RelayFields, KeepsRevisions, HidesHeaders, SwitchesTargets, CatalogAdmin):
     """One destination."""
 
     form = TargetForm

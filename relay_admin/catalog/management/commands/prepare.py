@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 
+from relay_admin.catalog.lines.revisions import revisions_begin
 from relay_admin.catalog.models import Host, Model, Policy, Project, RateLimit
 from relay_admin.deliveries import storage
 
@@ -38,6 +39,7 @@ class Command(BaseCommand):
             self.stdout.write("edge role: left as it is, RELAY_EDGE_DATABASE_URL is not set")
         if settings.BOOTSTRAP_ADMIN_PASSWORD or settings.BOOTSTRAP_ADMIN_TOKEN:
             call_command("bootstrap", stdout=self.stdout)
+        revisions_begin()
         if options["catalog"]:
             self._fill(str(options["catalog"]))
         elif not self._has_rows():

@@ -1,0 +1,273 @@
+"""`/api/v1/lines/{project}/{line}/...`: a line's draft, what it would change, its publication, and its revisions.
+
+Documents keep the catalog's own names (`docs/catalog-yaml.md`), so that what is read here can be applied there.
+"""
+
+from typing import Any, cast
+
+from django.http import Http404
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from rest_framework import serializers
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from relay_admin.access.models import User
+from relay_admin.catalog.lines import drafts
+from relay_admin.catalog.lines.drafts import Diff
+from relay_admin.catalog.models import Line, LineDraft, LineRevision
+from relay_admin.control_api.permissions import requires
+
+VIEW = requires("catalog.view_line", "catalog.view_linedraft", "catalog.view_linerevision", "catalog.change_target")
+DRAFT = requires("catalog.change_linedraft")
+PUBLISHING = (
+    "catalog.change_linedraft",
+    "catalog.change_line",
+    *(f"catalog.{verb}_{noun}" for verb in ("add", "change", "delete") for noun in ("endpoint", "target")),
+)
+PUBLISH = requires(*PUBLISHING)
+MAX_PAGE = 200
+_NUMBER = {"min_value": 1, "max_value": 2**31 - 1}
+
+
+def _at_least_zero(**options: Any) -> serializers.IntegerField:
+    return serializers.IntegerField(min_value=0, max_value=2**31 - 1, **options)
+
+
+class DraftBody(serializers.Serializer):
+    """Body of PUT: the whole line. `draftRevision` is the draft's that it replaces, 0 where there is none."""
+
+    document = serializers.DictField()
+    draftRevision = _at_least_zero()  # noqa: N815  # as on the wire
+    baseRevision = serializers.IntegerField(**_NUMBER, required=False)  # noqa: N815
+
+
+class DraftNumber(serializers.Serializer):
+    """Query of DELETE."""
+
+    draftRevision = serializers.IntegerField(**_NUMBER)  # noqa: N815
+
+
+class PublishBody(serializers.Serializer):
+    """Body of a publication: at once, or `at` a time; `at: null` takes a plan back."""
+
+    draftRevision = serializers.IntegerField(**_NUMBER)  # noqa: N815
+    note = serializers.CharField(max_length=200, required=False, default="", allow_blank=True)
+    at = serializers.DateTimeField(required=False, allow_null=True)
+
+
+class RollbackBody(serializers.Serializer):
+    """Body of a rollback. `revision` is the one that runs, as the caller knows it."""
+
+    revision = serializers.IntegerField(**_NUMBER)
+    note = serializers.CharField(max_length=200, required=False, default="", allow_blank=True)
+
+
+class Page(serializers.Serializer):
+    """Query of the list of revisions: those before `before`."""
+
+    before = serializers.IntegerField(**_NUMBER, required=False)
+    limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
+
+
+class DraftView(APIView):
+    """GET, PUT and DELETE the draft."""
+
+    def get_permissions(self) -> Any:
+        """Reading takes a right to edit targets: static headers are part of the document."""
+        return [VIEW()] if self.request.method == "GET" else [VIEW(), DRAFT()]
+
+    def get(self, _request: Request, project: str, line: str) -> Response:
+        """The draft; what runs, with `draftRevision` 0, where there is none."""
+        found = line_of(project, line)
+        draft = drafts.draft_of(found)
+        if draft is not None:
+            return Response(_draft(found, draft))
+        return Response(
+            {
+                "revision": found.revision,
+                "draftRevision": 0,
+                "baseRevision": found.revision,
+                "document": drafts.document_now(found),
+            }
+        )
+
+    def put(self, request: Request, project: str, line: str) -> Response:
+        """Begin or replace it."""
+        given = read(DraftBody, request.data)
+        found = line_of(project, line)
+        draft = drafts.draft_put(
+            line=found,
+            document=given["document"],
+            draft_revision=given["draftRevision"],
+            base=given.get("baseRevision"),
+            by=_user(request),
+        )
+        return Response(_draft(found, draft))
+
+    def delete(self, request: Request, project: str, line: str) -> Response:
+        """Throw it away."""
+        given = read(DraftNumber, request.query_params)
+        drafts.draft_discard(line=line_of(project, line), draft_revision=given["draftRevision"])
+        return Response(status=204)
+
+
+class DiffView(APIView):
+    """GET what publishing the draft would change of what runs now."""
+
+    permission_classes = [VIEW]
+
+    def get(self, _request: Request, project: str, line: str) -> Response:
+        """`isStale`: the line changed since the draft was made from it, and it cannot be published so."""
+        found = line_of(project, line)
+        draft = drafts.draft_of(found)
+        if draft is None:
+            raise NotFound("The line has no draft.")
+        return Response(
+            {
+                "revision": found.revision,
+                "baseRevision": draft.base_number,
+                "draftRevision": draft.draft_revision,
+                "isStale": draft.base_number != found.revision,
+                **diff_json(drafts.draft_diff(draft)),
+            }
+        )
+
+
+class PublishView(APIView):
+    """POST the draft's publication."""
+
+    permission_classes = [VIEW, PUBLISH]
+
+    def post(self, request: Request, project: str, line: str) -> Response:
+        """200 with the revision that runs now; 202 with the draft where it is planned."""
+        given = read(PublishBody, request.data)
+        found = line_of(project, line)
+        if "at" in given:
+            if given["at"] is not None and given["at"] <= timezone.now():
+                raise serializers.ValidationError({"at": ["This time is over. Leave `at` out to publish at once."]})
+            draft = drafts.draft_schedule(line=found, draft_revision=given["draftRevision"], at=given["at"])
+            return Response(_draft(found, draft), status=202)
+        revision = drafts.draft_publish(
+            line=found, draft_revision=given["draftRevision"], by=_user(request), note=given["note"]
+        )
+        return Response(_revision(revision))
+
+
+class RevisionsView(APIView):
+    """GET revisions, newest first."""
+
+    permission_classes = [VIEW]
+
+    def get(self, request: Request, project: str, line: str) -> Response:
+        """`{"revision": the one that runs, "results": [...], "next": number or null}`."""
+        wanted = read(Page, request.query_params)
+        found = line_of(project, line)
+        rows = found.revisions.select_related("published_by").order_by("-number")
+        if "before" in wanted:
+            rows = rows.filter(number__lt=wanted["before"])
+        page = list(rows[: wanted["limit"] + 1])
+        more = len(page) > wanted["limit"]
+        page = page[: wanted["limit"]]
+        return Response(
+            {
+                "revision": found.revision,
+                "results": [_revision(one) for one in page],
+                "next": page[-1].number if more else None,
+            }
+        )
+
+
+class RevisionView(APIView):
+    """GET one revision, with its document and what a rollback to it would change now."""
+
+    permission_classes = [VIEW]
+
+    def get(self, _request: Request, project: str, line: str, number: int) -> Response:
+        found = line_of(project, line)
+        revision = get_object_or_404(found.revisions, number=number)
+        return Response(
+            {
+                **_revision(revision),
+                "document": revision.document,
+                "rollback": diff_json(drafts.diff_of(found, revision.document)),
+            }
+        )
+
+
+class RollbackView(APIView):
+    """POST: publish what a revision was, as a new one."""
+
+    permission_classes = [VIEW, PUBLISH]
+
+    def post(self, request: Request, project: str, line: str, number: int) -> Response:
+        """The new revision."""
+        given = read(RollbackBody, request.data)
+        found = line_of(project, line)
+        get_object_or_404(found.revisions, number=number)
+        revision = drafts.rollback(
+            line=found, number=number, revision=given["revision"], by=_user(request), note=given["note"]
+        )
+        return Response(_revision(revision))
+
+
+def line_of(project: str, line: str) -> Line:
+    """By its address; 404 where there is none."""
+    if "\0" in project + line:
+        raise Http404
+    return get_object_or_404(Line.objects.select_related("project"), project__slug=project, slug=line)
+
+
+def diff_json(diff: Diff) -> dict[str, Any]:
+    """`changes` as people read them; `problems` stand in the way of publishing."""
+    return {
+        "changes": [
+            {
+                "action": one.action,
+                "noun": one.noun,
+                "name": one.name,
+                "fields": [{"name": name, "old": old, "new": new} for name, old, new in one.fields],
+                "note": one.note,
+            }
+            for one in diff.changes
+        ],
+        "problems": [{"place": one.place, "text": one.text} for one in diff.complaints],
+    }
+
+
+def _draft(line: Line, draft: LineDraft) -> dict[str, Any]:
+    return {
+        "revision": line.revision,
+        "draftRevision": draft.draft_revision,
+        "baseRevision": draft.base_number,
+        "document": draft.document,
+        "updatedBy": draft.updated_by.username if draft.updated_by else None,
+        "updatedAt": draft.updated_at,
+        "publishAt": draft.publish_at,
+        "publishError": draft.publish_error,
+    }
+
+
+def _revision(revision: LineRevision) -> dict[str, Any]:
+    return {
+        "number": revision.number,
+        "publishedAt": revision.published_at,
+        "publishedBy": revision.published_by.username if revision.published_by else None,
+        "source": revision.source,
+        "note": revision.note,
+    }
+
+
+def read(serializer: type[serializers.Serializer], data: Any) -> dict[str, Any]:
+    """Refuses what is wrong, and names that nobody would read."""
+    given = serializer(data=data)
+    if isinstance(data, dict) and (unknown := sorted(set(data) - set(given.fields))):
+        raise serializers.ValidationError({name: ["There is no such field."] for name in unknown})
+    given.is_valid(raise_exception=True)
+    return cast("dict[str, Any]", given.validated_data)
+
+
+def _user(request: Request) -> User:
+    return cast("User", request.user)
