@@ -6,9 +6,12 @@ target's failure. No answer is no reason to ask again, since nobody knows what t
 
 import asyncio
 import json
+from dataclasses import replace
+from functools import partial
 
 from delivery import outcome
-from delivery.attempt import Answer, Claim, Fault
+from delivery.answer_mapping import IN_THREAD_BYTES, AnswerFault, map_answer
+from delivery.attempt import Answer, Claim, Fault, Whole
 from delivery.database import Connection
 from delivery.outcome import Dead, Delivered
 from relay_contract.intake import DeadReason
@@ -36,6 +39,23 @@ def checked(answer: Answer) -> Answer:
     if passed(answer.whole.headers) is None:
         return _failed(answer, Fault.RESPONSE_HEADER_TOO_LARGE)
     return answer
+
+
+async def mapped(claim: Claim, answer: Answer) -> Answer:
+    """A checked answer as the target's answer mapping makes it; a long one is mapped in a thread."""
+    whole, destination = answer.whole, claim.destination
+    if answer.fault is not None or whole is None or answer.status is None or isinstance(destination, Fault):
+        return answer
+    mapping = None if destination.needs is None else destination.needs.answer_mapping
+    if mapping is None:
+        return answer
+    given = as_object(passed(whole.headers) or ())
+    apply = partial(map_answer, mapping, answer.status, given, whole.body, request_id=claim.request_id)
+    made = apply() if len(whole.body) <= IN_THREAD_BYTES else await asyncio.to_thread(apply)
+    if isinstance(made, AnswerFault):
+        return replace(_failed(answer, made.fault), excerpt=made.text.encode(), is_cut=False)
+    lines = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in made.headers.items())
+    return replace(answer, whole=Whole(lines, made.body))
 
 
 def judge(answer: Answer) -> Delivered | Dead:

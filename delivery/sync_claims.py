@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 from uuid import UUID
 
+from delivery import limits
 from delivery.attempt import Claim, Destination, Fault, Manner
 from delivery.charges import RELEASE
 from delivery.claims import LEASE_MARGIN_SECONDS
@@ -30,10 +31,6 @@ SWEPT_AT_ONCE = 500
 _SHARDS = ", ".join(str(shard) for shard in SYNC_SHARDS)
 _LEASE = f"make_interval(secs => {LATE_SECONDS + LEASE_MARGIN_SECONDS} + coalesce(target.timeout_seconds, 0))"
 
-_IS_PAUSED = "state.paused_until > now() AND (target.has_breaker OR state.pause_reason <> 'breaker')"
-_IS_TRIPPED = "state.breaker <> 'closed' AND target.has_breaker"
-_RATE = "target.rate_amount::float8 / target.rate_window_seconds"
-
 # 1. candidate: the longest due of each shard, locked, as long as their callers wait.
 # 2. room: what each of their targets takes besides what is under way, NULL for any number.
 # 3. claimed: found again by place (ctid), which the lock keeps still. What is sent counts for the target's rate (GCRA).
@@ -52,30 +49,15 @@ WITH candidate AS MATERIALIZED (
     ) AS found
 ), wanted AS (
     SELECT DISTINCT target_id FROM candidate
-), room AS MATERIALIZED (
-    SELECT target.id AS target_id, {_RATE} AS rate, CASE
-        WHEN NOT target.is_enabled OR {_IS_PAUSED} THEN 0
-        ELSE least(
-            CASE WHEN {_IS_TRIPPED} THEN 1 END - busy.sends,
-            target.max_in_flight - busy.sends,
-            floor(1e-6 + greatest(1, target.rate_amount / target.rate_window_seconds)
-                - extract(epoch FROM greatest(state.tat - now(), interval '0'))::float8 * {_RATE})
-        ) END AS places
-    FROM wanted
-    JOIN catalog_target AS target ON target.id = wanted.target_id
-    LEFT JOIN deliveries_targetstate AS state ON state.target_id = target.id
-    CROSS JOIN LATERAL (
-        SELECT count(*) AS sends FROM deliveries_live
-        WHERE deliveries_live.target_id = target.id AND deliveries_live.state = '{DeliveryState.SENDING}'
-            AND (target.max_in_flight IS NOT NULL OR {_IS_TRIPPED})
-    ) AS busy
+), room AS MATERIALIZED ({limits.ROOM}
 ), sized AS (
     SELECT candidate.*, row_number() OVER (ORDER BY due_at, id) AS place_in_line,
         sum(body_bytes) OVER (ORDER BY due_at, id) AS bytes_to_here,
         row_number() OVER (PARTITION BY target_id ORDER BY due_at, id) AS turn
     FROM candidate
 ), due AS MATERIALIZED (
-    SELECT sized.place, target_id, coalesce(sized.turn <= room.places, true) AS has_room
+    SELECT sized.place, target_id, coalesce(room.is_enabled AND sized.turn <= coalesce(room.places, sized.turn), true)
+        AS has_room, coalesce(room.is_watched, false) AS is_watched, room.revision
     FROM sized LEFT JOIN room USING (target_id)
     WHERE sized.place_in_line <= %b::bigint AND sized.bytes_to_here <= %b::bigint
 ), claimed AS (
@@ -85,19 +67,15 @@ WITH candidate AS MATERIALIZED (
     FROM due LEFT JOIN catalog_target AS target ON target.id = due.target_id
     WHERE delivery.ctid = due.place
     RETURNING delivery.id, delivery.request_id, delivery.target_id, delivery.shard, delivery.attempt_count,
-        delivery.replay_count, delivery.body_bytes, delivery.revision, {TARGET_VERSION} AS target_version, target.url,
-        due.has_room
+        delivery.replay_count, delivery.body_bytes, coalesce(due.revision, delivery.revision) AS revision,
+        {TARGET_VERSION} AS target_version, target.url, due.has_room, due.is_watched
 ), paid AS (
-    UPDATE deliveries_targetstate AS state
-    SET tat = greatest(state.tat, now()) + taken.count * make_interval(secs => 1 / taken.rate)
-    FROM (
-        SELECT target_id, rate, count(*) FROM claimed JOIN room USING (target_id)
-        WHERE has_room AND rate IS NOT NULL GROUP BY target_id, rate
-    ) AS taken
-    WHERE state.target_id = taken.target_id
-)
+    SELECT target_id, room.rate, count(*) FROM claimed JOIN room USING (target_id)
+    WHERE has_room AND room.rate IS NOT NULL GROUP BY target_id, room.rate
+), charged AS ({limits.PAY})
 SELECT claimed.id, claimed.request_id, claimed.target_id, claimed.shard, claimed.attempt_count, claimed.replay_count,
     claimed.body_bytes, claimed.revision, claimed.target_version, coalesce(claimed.url, ''), claimed.has_room,
+    claimed.is_watched,
     coalesce(request.method, 'POST'), coalesce(request.query, ''), coalesce(request.idempotency_key <> '', false)
 FROM claimed LEFT JOIN deliveries_request AS request ON request.id = claimed.request_id
 """  # noqa: S608 (constants of the contract)
@@ -171,6 +149,7 @@ class _Row(NamedTuple):
     target_version: int | None  # None: the target was deleted
     url: str
     has_room: bool
+    is_watched: bool
     method: str
     query: str
     is_kept: bool
@@ -233,5 +212,7 @@ def _claim(claim_id: UUID, row: _Row, destinations: Mapping[int, Destination | F
         body_bytes=row.body_bytes,
         revision=row.revision,
         target_version=row.target_version or 0,
+        is_watched=row.is_watched,
+        call=content.call,
         manner=Manner(row.method, row.query, MAX_ANSWER_BYTES, keeps_answer=True),
     )

@@ -152,7 +152,7 @@ class SyncLane:
         logs.delivery_id.set(claim.delivery_id)
         try:
             try:
-                answer = sync_answers.checked(await self._sender.send(claim))
+                answer = await sync_answers.mapped(claim, sync_answers.checked(await self._sender.send(claim)))
             except asyncio.CancelledError:  # once: what follows is bounded by RECORD_SECONDS
                 answer = Answer(datetime.now(UTC), 0, None, Fault.WORKER_STOPPED)
             reply = sync_answers.reply_of(claim, answer)

@@ -6,17 +6,7 @@ from typing import Any
 
 from django.db import models
 
-from relay_admin.catalog.models import Target
-
-NOT_OFFERED: dict[type[models.Model], frozenset[str]] = {
-    Endpoint: frozenset({}),
-    Target: frozenset(
-        {
-            "answer_mapping",
-            "ordering_policy",
-        }
-    ),
-}
+NOT_OFFERED: dict[type[models.Model], frozenset[str]] = {}
 
 
 def offered(model: type[models.Model], names: Iterable[str]) -> tuple[str, ...]:
