@@ -309,12 +309,12 @@ class _Planner:
             return None
 
     def clean_secret(self, entry: Entry, name: str, value: str) -> str:
+        if name == "signature_secret_env":  # what is one depends on whose signature it checks
+            return services.signature_secret_clean(entry.values["signature_preset"], value)
         if name in WRITTEN_SECRETS:
             return WRITTEN_SECRETS[name].clean(value)
         if entry.section.model is HostKey:
             return services.host_key_value_clean(value)
-        if name == "signature_secret_env":  # what is one depends on whose signature it checks
-            return services.signature_secret_clean(entry.values["signature_preset"], value)
         token = value.strip()
         mode = access_services.relay_key_token_parse(token).mode
         if mode != entry.values["mode"]:
@@ -324,8 +324,8 @@ class _Planner:
         return token
 
     def compare_secrets(self, entry: Entry, row: models.Model, step: Step) -> None:
-        for name, value in step.secrets.items():
-            if name in WRITTEN_SECRETS and not WRITTEN_SECRETS[name].is_kept(row, value):
+        for name, written in step.secrets.items():
+            if name in WRITTEN_SECRETS and not WRITTEN_SECRETS[name].is_kept(row, written):
                 step.fields[entry.section.secret_envs[name]] = "(secret)", "(secret)"
         match row:
             case HostKey() if (value := step.secrets.get("value_env")) is not None:

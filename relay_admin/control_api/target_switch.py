@@ -1,6 +1,6 @@
 """`/api/v1/targets/{id}/enable` and `/disable`: what becomes of a target, and of the deliveries kept back for it."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import ValidationError
@@ -35,7 +35,9 @@ class EnableTargetView(APIView):
         body.is_valid(raise_exception=True)
         target = get_object_or_404(Target, pk=target_id)
         try:
-            done = target_services.target_enable(target=target, held=body.validated_data["held"])
+            done = target_services.target_enable(
+                target=target, held=body.validated_data["held"], by=cast("User", call.user)
+            )
         except ValidationError as error:
             raise serializers.ValidationError({"target": error.messages}) from None
         _log(call, target, f"Enabled; released {done.released}, discarded {done.discarded} deliveries.")
@@ -50,7 +52,7 @@ class DisableTargetView(APIView):
     def post(self, call: Request, target_id: int) -> Response:
         """200 with how many deliveries are held by now; 404 for an unknown target."""
         target = get_object_or_404(Target, pk=target_id)
-        target_services.target_disable(target=target)
+        target_services.target_disable(target=target, by=cast("User", call.user))
         _log(call, target, "Disabled.")
         return Response({**_state(target), "held": target_services.held_count(target=target)})
 

@@ -4,12 +4,16 @@ While a target is disabled its deliveries are held: nothing is sent, nothing is 
 with it. Whoever enables the target decides: `release` sends them, `discard` ends them unsent.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
+from relay_admin.access.models import User
+from relay_admin.catalog.lines import revisions
 from relay_admin.catalog.models import Target
 from relay_admin.deliveries import endings
 from relay_admin.deliveries.models import LiveDelivery, TargetState
@@ -51,13 +55,14 @@ class Enabled:
     discarded: int = 0
 
 
-def target_disable(*, target: Target) -> None:
+def target_disable(*, target: Target, by: User | None) -> None:
     """Send it nothing more. What is under way ends as it does; what comes, and what is due, is held."""
-    Target.objects.filter(pk=target.pk).update(is_enabled=False, disabled_reason="")
+    with _revised(target, by):
+        Target.objects.filter(pk=target.pk).update(is_enabled=False, disabled_reason="")
     target.refresh_from_db()
 
 
-def target_enable(*, target: Target, held: Held) -> Enabled:
+def target_enable(*, target: Target, held: Held, by: User | None) -> Enabled:
     """Send to it again, as to a target that never failed. `held`: what becomes of the deliveries kept back for it.
 
     Discarding comes first, while the target is still disabled: stopped in between, it is disabled and fewer are held,
@@ -70,7 +75,7 @@ def target_enable(*, target: Target, held: Held) -> Enabled:
     wanted.is_enabled = True
     wanted.validate_constraints()
     discarded = _repeat(_DISCARD, target) if held == "discard" else 0
-    with transaction.atomic():
+    with _revised(target, by):
         # In the workers' order: states of targets first, then targets.
         TargetState.objects.filter(pk=target.pk).update(
             breaker="closed",
@@ -86,6 +91,16 @@ def target_enable(*, target: Target, held: Held) -> Enabled:
         Target.objects.filter(pk=target.pk).update(is_enabled=True, gone_at=None, disabled_reason="")
     target.refresh_from_db()
     return Enabled(_repeat(_RELEASE, target), discarded)
+
+
+@contextmanager
+def _revised(target: Target, by: User | None) -> Iterator[None]:
+    """One transaction, whose change of the target is a revision of its line."""
+    line = target.endpoint.line
+    with transaction.atomic():
+        revisions.lock([line])
+        yield
+        revisions.revision_take(line=line, by=by, source="edit")
 
 
 def held_count(*, target: Target) -> int:

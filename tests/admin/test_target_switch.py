@@ -28,7 +28,7 @@ def held(catalog: rows.Catalog, state: DeliveryState = DeliveryState.HELD, **col
 
 
 def switched_off(catalog: rows.Catalog) -> Target:
-    target_disable(target=catalog.target)
+    target_disable(target=catalog.target, by=None)
     TargetState.objects.create(target_id=catalog.target.pk, breaker="open", failing_since=timezone.now() - LONG)
     return catalog.target
 
@@ -41,7 +41,7 @@ def test_released_deliveries_are_due_and_get_their_time_back(
     deliveries = [held(catalog), held(catalog)]
     waiting = held(catalog, DeliveryState.WAITING)
     assert held_count(target=target) == 3
-    assert target_enable(target=target, held="release") == Enabled(released=2, discarded=0)
+    assert target_enable(target=target, held="release", by=None) == Enabled(released=2, discarded=0)
     assert target.is_enabled
     for before in deliveries:
         after = Delivery.objects.get(pk=before.pk)
@@ -57,7 +57,7 @@ def test_discarded_deliveries_cost_nothing(catalog: rows.Catalog) -> None:
     target = switched_off(catalog)
     deliveries = [held(catalog), held(catalog, DeliveryState.WAITING, was_contacted=True)]
     sending = held(catalog, DeliveryState.SENDING)
-    assert target_enable(target=target, held="discard") == Enabled(released=0, discarded=2)
+    assert target_enable(target=target, held="discard", by=None) == Enabled(released=0, discarded=2)
     for before in deliveries:
         after = Delivery.objects.get(pk=before.pk)
         assert (after.state, after.dead_reason) == ("discarded", "discarded_by_operator")
@@ -69,14 +69,14 @@ def test_discarded_deliveries_cost_nothing(catalog: rows.Catalog) -> None:
 
 def test_a_target_that_was_gone_is_a_target_again(catalog: rows.Catalog) -> None:
     Target.objects.update(is_enabled=False, gone_at=timezone.now(), disabled_reason="gone")
-    target_enable(target=catalog.target, held="release")
+    target_enable(target=catalog.target, held="release", by=None)
     catalog.target.refresh_from_db()
     assert (catalog.target.is_enabled, catalog.target.gone_at, catalog.target.disabled_reason) == (True, None, "")
 
 
 def test_what_becomes_of_the_held_has_to_be_said(catalog: rows.Catalog) -> None:
     with pytest.raises(ValidationError, match="release or discard"):
-        target_enable(target=catalog.target, held="")  # type: ignore[arg-type]
+        target_enable(target=catalog.target, held="", by=None)  # type: ignore[arg-type]
 
 
 def test_a_second_target_that_answers_callers_is_not_enabled(catalog: rows.Catalog) -> None:
@@ -85,7 +85,7 @@ def test_a_second_target_that_answers_callers_is_not_enabled(catalog: rows.Catal
         endpoint=catalog.endpoint, name="second", url="http://127.0.0.1:9/", delivery_mode="sync", is_enabled=False
     )
     with pytest.raises(ValidationError, match="answers its callers already"):
-        target_enable(target=second, held="release")
+        target_enable(target=second, held="release", by=None)
     second.refresh_from_db()
     assert not second.is_enabled
 

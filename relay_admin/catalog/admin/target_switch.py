@@ -1,6 +1,6 @@
 """Actions of the list of targets: disable them, and enable them with what becomes of the deliveries kept back."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin import helpers
@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from relay_admin import pages
+from relay_admin.access.models import User
 from relay_admin.catalog.models import Target
 from relay_admin.deliveries import target_services
 from relay_admin.deliveries.target_services import Held
@@ -27,7 +28,7 @@ class SwitchesTargets(admin.ModelAdmin):
     def disable(self, request: HttpRequest, queryset: QuerySet[Target]) -> None:
         """Nothing is sent any more; deliveries wait for whoever enables the target."""
         for target in queryset.filter(is_enabled=True)[:_MAX_TARGETS]:
-            target_services.target_disable(target=target)
+            target_services.target_disable(target=target, by=cast("User", request.user))
             self.log_change(request, target, "Disabled.")
             self.message_user(request, f"{target} is disabled; its deliveries are held.", messages.SUCCESS)
 
@@ -58,7 +59,7 @@ class SwitchesTargets(admin.ModelAdmin):
     def _enable(self, request: HttpRequest, queryset: QuerySet[Target], held: Held) -> None:
         for target in queryset[:_MAX_TARGETS]:
             try:
-                done = target_services.target_enable(target=target, held=held)
+                done = target_services.target_enable(target=target, held=held, by=cast("User", request.user))
             except ValidationError as error:
                 self.message_user(request, f"{target}: {' '.join(error.messages)}", messages.ERROR)
                 continue
