@@ -11,6 +11,7 @@ from relay_admin.catalog.fields import HeadersField, LinesField
 from relay_admin.catalog.models import Endpoint, Policy, RateLimit, Target
 from relay_admin.deliveries.preview import PREVIEW_BYTES, preview
 from tests.admin import rows
+from tests.admin.typed import new_target, offered
 
 
 def test_lines_become_a_list() -> None:
@@ -102,19 +103,13 @@ def target_forms(*targets: dict[str, object]) -> dict[str, object]:
 
 def test_targets_are_added_inside_their_endpoint(client_of, catalog: rows.Catalog) -> None:
     client: Client = client_of("operators")
-    endpoint = {"line": catalog.line.pk, "slug": "returns", "is_enabled": "on", "max_body_bytes": "100",
-                "methods": "POST", "auth": "relay_key", "rate_limit": "", "description": "",
-                "keeps_body": "until_delivered", "redactions": "card.number\nheader:x-a"}  # fmt: skip
-    target = {"name": "a", "url": "http://127.0.0.1:9/", "delivery_mode": "async", "is_enabled": "on",
-              "headers": "x-a: b", "timeout_seconds": "5", "retry_schedule_seconds": "1\n2",
-              "auth_kind": "none"}  # fmt: skip
-    target |= {
-        "stream_total_seconds": "60",
-        "stream_idle_seconds": "5",
-        "stream_max_bytes": "9",
-        "heartbeat_seconds": "0",
-    }
-    target |= {"role": "live", "sample_permyriad": "10000"}
+    endpoint = offered(client, "/admin/catalog/endpoint/add/") | {
+        "line": catalog.line.pk, "slug": "returns", "keeps_body": "until_delivered",
+        "redactions": "card.number\nheader:x-a",
+    }  # fmt: skip
+    target = new_target(client) | {
+        "name": "a", "url": "http://127.0.0.1:9/", "headers": "x-a: b", "retry_schedule_seconds": "1\n2",
+    }  # fmt: skip
     private = {**endpoint, **target_forms({**target, "url": "http://10.0.0.1/"})}
     refused = client.post("/admin/catalog/endpoint/add/", private)
     assert refused.status_code == 200

@@ -13,6 +13,7 @@ from relay_admin.deliveries.models import LiveDelivery
 from relay_admin.deliveries.selectors import oldest_due_at
 from relay_contract.intake import SHARDS, DeliveryState
 from tests.admin import rows
+from tests.admin.typed import new_target
 
 
 def text_of(page: bytes) -> str:
@@ -39,7 +40,7 @@ def test_the_start_page_says_what_waits(client_of, catalog: rows.Catalog) -> Non
 @pytest.mark.parametrize(
     ("who", "titles"),
     [
-        ("support", ["Traffic", "Inference"]),
+        ("support", ["Traffic", "Relay endpoints", "Inference"]),
         ("viewers", ["Traffic", "Relay endpoints", "Inference", "Access"]),
         ("superuser", ["Traffic", "Relay endpoints", "Inference", "Access"]),
     ],
@@ -122,12 +123,8 @@ def test_a_new_target_is_offered_the_default_schedule(client_of, catalog: rows.C
     client: Client = client_of("operators")
     for url in ("/admin/catalog/target/add/", "/admin/catalog/endpoint/add/"):
         assert "\n".join(map(str, default_retry_schedule())) in client.get(url).content.decode()
-    form = client.get("/admin/catalog/target/add/").context["adminform"].form
     typed = {"endpoint": catalog.endpoint.pk, "name": "fresh", "url": "http://127.0.0.1:9/"}
-    offered = {
-        name: form[name].value() for name in ("delivery_mode", "timeout_seconds", "retry_schedule_seconds", "auth_kind")
-    }
-    answer = client.post("/admin/catalog/target/add/", {**offered, **typed, "is_enabled": "on", "headers": ""})
+    answer = client.post("/admin/catalog/target/add/", new_target(client) | typed)
     assert answer.status_code == 302
     assert Target.objects.get(name="fresh").retry_schedule_seconds == default_retry_schedule()
 

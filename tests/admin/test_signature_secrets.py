@@ -163,6 +163,8 @@ def endpoint_form(endpoint: Endpoint, **changes: Any) -> dict[str, Any]:
         "signature_config": "",
         "json_schema": "",
         "event_type_from": "body:type",
+        "idempotency_seconds": 0,
+        "keeps_body": "retention",
         "targets-TOTAL_FORMS": 0,
         "targets-INITIAL_FORMS": 0,
     } | changes

@@ -117,6 +117,14 @@ def test_a_certificate_has_its_own_key_and_its_time(db: None) -> None:
     assert "    name: 'Shop' -> 'Store'" in apply(other, K=pem_of(key))
 
 
+DEFAULTS = {
+    "role": "live", "sample_permyriad": "10000", "stream_total_seconds": "60", "stream_idle_seconds": "5",
+    "stream_max_bytes": "9", "heartbeat_seconds": "0", "expire_seconds": "60", "rate_window_seconds": "1",
+    "ordering_policy": "continue",
+}  # fmt: skip
+"""What these tests do not speak of."""
+
+
 def typed(target: Target, **fields: Any) -> dict[str, Any]:
     """A target's form as a browser sends it."""
     return {
@@ -130,6 +138,7 @@ def typed(target: Target, **fields: Any) -> dict[str, Any]:
         "retry_schedule_seconds": "5",
         "auth_kind": "none",
         "auth_config": "{}",
+        **DEFAULTS,
         **fields,
     }
 

@@ -67,7 +67,7 @@ async def send(one: Claim, allow: tuple[Network, ...] = ()) -> Answer:
 def asking(token_url: str, url: str = "http://127.0.0.1:9/") -> Claim:
     """A delivery whose target wants a token from there first."""
     credentials = ClientCredentials(token_url, "relay", "secret")
-    destination = Destination(URL(url), {}, 20, (), (KEY,), Needs(credentials=credentials))
+    destination = Destination(URL(url), {}, 20, (), (KEY,), needs=Needs(credentials=credentials))
     return replace(claim(url), destination=destination)
 
 
