@@ -117,6 +117,13 @@ UNFOLD: dict[str, Any] = {
                     "traffic.call",
                     "Every call to a model: who made it, which host answered, what it used and what it cost.",
                 ),
+                _page(
+                    "Shadow report",
+                    "compare_arrows",
+                    "shadows",
+                    "How the answers of shadow targets compare with those of the targets they copy.",
+                    "deliveries.view_delivery",
+                ),
                 _item("Replay batches", "replay", "deliveries.replaybatch", "Who replayed what, and what was refused."),
                 _item("Alerts", "notifications", "deliveries.alertevent", "What is or was wrong, and since when."),
                 _item("Alert rules", "rule", "deliveries.alertrule", "What your operators are told of, and where."),
@@ -136,13 +143,6 @@ UNFOLD: dict[str, Any] = {
                     "my_location",
                     "catalog.target",
                     "Where an endpoint's calls are delivered, how often they are tried, and how they are signed.",
-                ),
-                _page(
-                    "Shadow report",
-                    "compare_arrows",
-                    "shadows",
-                    "How the answers of shadow targets compare with those of the targets they copy.",
-                    "deliveries.view_delivery",
                 ),
             ),
             _group(

@@ -47,7 +47,7 @@ DRAIN_STEP_SECONDS = 0.02
 class CallerConnection(RequestHandler):
     """One caller's connection."""
 
-    __slots__ = ("_newest_body", "_unparsable", "opened_at")
+    __slots__ = ("_newest_body", "_unparsable", "has_left", "opened_at")
 
     def __init__(self, server: web.Server, unparsable: SurfaceMetrics, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -64,6 +64,8 @@ class CallerConnection(RequestHandler):
         self._newest_body: StreamReader = EMPTY_PAYLOAD
         self._unparsable = unparsable
         self.opened_at = loop.time()
+        self.has_left = False
+        """The caller closed, or their connection broke; False while it is we who end it."""
 
     @property
     def has_spoken(self) -> bool:
@@ -79,6 +81,10 @@ class CallerConnection(RequestHandler):
     def has_next(self) -> bool:
         """Whether a further request came before the answer to this one."""
         return bool(self._messages)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.has_left = True
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

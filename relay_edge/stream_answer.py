@@ -5,6 +5,7 @@ from inside the connection's read callback.
 """
 
 import time
+from typing import cast
 
 from aiohttp import web
 
@@ -16,6 +17,7 @@ from relay_contract.errors import (
     UpstreamTimeout,
 )
 from relay_contract.traffic import CloseReason
+from relay_edge.door import CallerConnection
 from relay_edge.streaming import CallerStream
 from relay_edge.upstream import Failure, Head, UpstreamConnection
 
@@ -128,8 +130,7 @@ class StreamAnswer:
         """The handler was cancelled: by the caller who left, or by a process that ends while the caller still waits."""
         if self._stream.is_whole:  # in the very moment in which all was passed on
             return
-        transport = self._request.transport
-        has_left = transport is None or transport.is_closing()
+        has_left = cast("CallerConnection", self._request.protocol).has_left
         self.reason = CloseReason.CALLER_LEFT if has_left else CloseReason.SHUTDOWN
 
     def bytes_out(self) -> int:

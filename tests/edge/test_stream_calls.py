@@ -456,3 +456,20 @@ async def test_what_has_an_own_loop_is_told(redis_url: str) -> None:
             await until(lambda: len(relay.ends) == 4, "every round to end")
     assert (got.status, got.json["error"]) == (508, "relay_loop")
     assert {(end.status, end.close_reason) for end in relay.ends} == {(508, "refused")}
+
+
+async def test_a_stream_that_the_relay_s_end_cuts_says_so(redis_url: str) -> None:
+    async def answer(_: VendorCall, wire: Wire) -> None:
+        await wire.head(200, *SSE)
+        await wire.chunk(b"data: 1\n\n")
+        assert await wire.closed_by_edge(10)
+
+    async with StreamTarget(answer=answer) as target:
+        async with running_relay(redis_url, *target.rows()) as relay:
+            caller = await relay.caller()
+            await caller.post(b"{}", AUTHORIZED, path=PATH)
+            await caller.head()
+            assert await read_chunk(caller) == b"data: 1\n\n"
+        [end] = relay.ends
+        await caller.close()
+    assert (end.close_reason, end.bytes_out) == ("shutdown", 9)
