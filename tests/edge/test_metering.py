@@ -35,12 +35,13 @@ async def vendor() -> AsyncIterator[Vendor]:
 
 async def insert_catalog(owner: AsyncConnection[Any], vendor: Vendor) -> None:
     """One model, served by this vendor at a price."""
-    changed: dict[Noun, Noun] = {
-        nouns.HOST: replace(nouns.HOST, base_url=vendor.url),
-        nouns.HOST_KEY: replace(nouns.HOST_KEY, sealed_value=Sealer(bytes(32)).seal("sk-vendor-1", "host_key:1")),
-        nouns.BINDING: replace(nouns.BINDING, pricing_id=nouns.PRICING.id),
-    }
-    await nouns.insert(owner, *(changed.get(row, row) for row in nouns.EVERYTHING))
+    changed: tuple[Noun, ...] = (
+        replace(nouns.HOST, base_url=vendor.url),
+        replace(nouns.HOST_KEY, sealed_value=Sealer(bytes(32)).seal("sk-vendor-1", "host_key:1")),
+        replace(nouns.BINDING, pricing_id=nouns.PRICING.id),
+    )
+    rows = {type(each): each for each in changed}
+    await nouns.insert(owner, *(rows.get(type(row), row) for row in nouns.EVERYTHING))
 
 
 @pytest.fixture

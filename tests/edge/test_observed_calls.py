@@ -38,14 +38,15 @@ async def insert_catalog(owner: AsyncConnection[Any], vendor: Vendor, **changes:
     def sealed(number: int, value: str) -> bytes:
         return Sealer(bytes(32)).seal(value, f"host_key:{number}")
 
-    rows: dict[Noun, Noun] = {
-        nouns.HOST: replace(nouns.HOST, base_url=vendor.url),
-        nouns.HOST_KEY: replace(nouns.HOST_KEY, sealed_value=sealed(1, "sk-vendor-1")),
-        nouns.BINDING: replace(nouns.BINDING, pricing_id=nouns.PRICING.id, wire_shape=vendor.shape),
-        nouns.RATE_LIMIT: TEN_A_MINUTE,
-    }
-    given = {type(each): each for each in changes.values()}
-    await nouns.insert(owner, *(given.get(type(row), rows.get(row, row)) for row in nouns.EVERYTHING))
+    changed: tuple[Noun, ...] = (
+        replace(nouns.HOST, base_url=vendor.url),
+        replace(nouns.HOST_KEY, sealed_value=sealed(1, "sk-vendor-1")),
+        replace(nouns.BINDING, pricing_id=nouns.PRICING.id, wire_shape=vendor.shape),
+        TEN_A_MINUTE,
+        *changes.values(),
+    )
+    rows = {type(each): each for each in changed}
+    await nouns.insert(owner, *(rows.get(type(row), row) for row in nouns.EVERYTHING))
     second = replace(nouns.HOST_KEY, id=meaning.HostKeyId(2), name="second", sealed_value=sealed(2, SECOND_KEY))
     await nouns.insert(owner, second)
 
