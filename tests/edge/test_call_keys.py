@@ -24,7 +24,7 @@ from tests.edge.conftest import until
 from tests.edge.inside import InsideEdge, inside_edge
 from tests.edge.nouns import ENDPOINT, EVERYTHING, TARGET, TOKEN, insert, numbered
 from tests.edge.proxy import Proxy
-from tests.edge.test_intake import stored
+from tests.edge.test_intake import stored, taken
 
 PATH = "/r/demo/v1/events"
 ROWS = (
@@ -107,7 +107,7 @@ async def test_keys_belong_to_their_endpoint(edge: InsideEdge, owner: AsyncConne
 async def test_keys_that_cannot_be_read(edge: InsideEdge, owner: AsyncConnection[Any], key: str) -> None:
     answer = await post(edge, key)
     assert (answer.status, answer.error) == (400, "bad_header")
-    assert await stored(owner, RequestRow) == []
+    assert await taken(owner) == []
 
 
 async def test_a_key_is_free_again_when_it_is_forgotten(edge: InsideEdge, owner: AsyncConnection[Any]) -> None:
@@ -263,11 +263,6 @@ async def test_a_commit_that_nobody_heard_of(  # noqa: PLR0917 - fixtures
         assert answer.original == str(request.id)
         assert len(await stored(owner, DeliveryRow)) == 1
     await proxy.close()
-
-
-async def taken(owner: AsyncConnection[Any]) -> list[RequestRow]:
-    """The requests that were accepted; the refused ones are in the same table."""
-    return [row for row in await stored(owner, RequestRow) if not row.error]
 
 
 async def until_accepted(edge: InsideEdge) -> Answer:

@@ -60,6 +60,11 @@ async def stored(owner: AsyncConnection[Any], row: type[Any]) -> list[Any]:
     return [row(*values) for values in await cursor.fetchall()]
 
 
+async def taken(owner: AsyncConnection[Any]) -> list[RequestRow]:
+    """The requests that were accepted; those that were refused are in the same table."""
+    return [row for row in await stored(owner, RequestRow) if not row.error]
+
+
 async def stored_ids(owner: AsyncConnection[Any]) -> set[Any]:
     cursor = await owner.execute("SELECT id FROM deliveries_request")
     return {row[0] for row in await cursor.fetchall()}

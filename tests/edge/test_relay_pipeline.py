@@ -180,9 +180,9 @@ async def running_relay(redis_url: str, **parts: Any) -> AsyncIterator[Relay]:
     def to_lookup(call: RelayCall) -> FanOut:
         book.seen.append("plan")
         planned = plan(call)
-        if not book.mode:
+        if not book.mode or planned.response is not None:
             return planned
-        first, second = planned.queued
+        first, second, *_ = planned.queued
         return FanOut((first,), Response(book.mode, call.route.targets[1], second), filtered_count=1)
 
     def refused(call: RelayCall) -> None:
