@@ -40,7 +40,7 @@ def test_the_start_page_says_what_waits(client_of, catalog: rows.Catalog) -> Non
 @pytest.mark.parametrize(
     ("who", "titles"),
     [
-        ("support", ["Traffic", "Relay endpoints", "Inference"]),
+        ("support", ["Traffic", "Inference"]),
         ("viewers", ["Traffic", "Relay endpoints", "Inference", "Access"]),
         ("superuser", ["Traffic", "Relay endpoints", "Inference", "Access"]),
     ],
