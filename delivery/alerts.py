@@ -9,8 +9,6 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -195,16 +193,3 @@ def _delivery(request: intake.RequestRow, target_id: int, is_enabled: bool, expi
         relay_key_id=None,
         units=0,
     )
-
-
-@asynccontextmanager
-async def open_alerts(database_url: str) -> AsyncIterator[None]:
-    """Alerts at work, as long as the block runs."""
-    connection = Connection(database_url, "alerts")
-    task = asyncio.create_task(Alerts(connection).run(), name="alerts")
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
-        await connection.close()

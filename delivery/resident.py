@@ -8,24 +8,25 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, NoReturn
 
 import uvloop
 
 from delivery import compare, metrics, stream_ends
-from delivery.alerts import open_alerts
+from delivery.alerts import Alerts
 from delivery.claims import Claims
 from delivery.contents import Contents
 from delivery.database import ONE_PLAN, Connection
 from delivery.destinations import Destinations
 from delivery.drain import RECORD_SECONDS, Drainer
 from delivery.metrics import serve
-from delivery.replay_runner import running_replays
+from delivery.replay_runner import ReplayRunner
 from delivery.reply_channel import ReplyChannel
-from delivery.rounds import rounds
+from delivery.rounds import make_rounds
 from delivery.sender import Sender
 from delivery.settings import ASYNC, SYNC, Settings
 from delivery.sync_answers import Answers
@@ -85,16 +86,23 @@ class Resident:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._run())
         except BaseException:
-            logger.critical("drainer_died", exc_info=True)
-            # Not sys.exit, which ends this thread alone and leaves a worker that takes wake-ups and does nothing.
-            os._exit(EXIT_STATUS)
+            _die()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolver"))
         async with open_lanes(self._settings) as lanes:
             self._ready.set_result((loop, lanes))
-            await lanes.run(self._settings.grace_seconds)
+            try:
+                await lanes.run(self._settings.grace_seconds)
+            except Exception:
+                _die()
+
+
+def _die() -> NoReturn:
+    """Not sys.exit, which ends this thread alone and leaves a worker that takes wake-ups and does nothing."""
+    logger.critical("drainer_died", exc_info=True)
+    os._exit(EXIT_STATUS)
 
 
 class Lanes(NamedTuple):
@@ -102,12 +110,23 @@ class Lanes(NamedTuple):
 
     drainer: Drainer | None
     sync: SyncLane | None
+    beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...]  # what goes on as long as they do
 
     async def run(self, grace_seconds: float) -> None:
-        """All of them until `stop`. Raises when one died: the others end as well."""
-        async with asyncio.TaskGroup() as group:
-            for lane in self._lanes():
-                group.create_task(lane.run(grace_seconds))
+        """All of them until `stop`. Raises at once when one died: nobody waits for the others then."""
+        beside = {asyncio.create_task(work()) for work in self.beside}
+        lanes = {asyncio.create_task(lane.run(grace_seconds)) for lane in self._lanes()}
+        try:
+            while lanes:
+                done, _ = await asyncio.wait(lanes | beside, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+                lanes -= done
+        finally:
+            for task in lanes | beside:
+                task.cancel()
+        if beside:
+            await asyncio.wait(beside)
 
     def stop(self) -> None:
         """Ask all of them to end."""
@@ -115,7 +134,7 @@ class Lanes(NamedTuple):
             lane.stop()
 
     def _lanes(self) -> list[Drainer | SyncLane]:
-        return [lane for lane in self if lane is not None]
+        return [lane for lane in (self.drainer, self.sync) if lane is not None]
 
     def page(self) -> str:
         """Their figures."""
@@ -127,10 +146,10 @@ class Lanes(NamedTuple):
 async def open_lanes(settings: Settings) -> AsyncIterator[Lanes]:
     """What the process is to deliver, and the metrics page if there is to be one. Raises OSError for a taken port."""
     async with AsyncExitStack() as stack:
-        lanes = Lanes(
-            await stack.enter_async_context(open_drainer(settings)) if ASYNC in settings.lanes else None,
-            await stack.enter_async_context(open_sync_lane(settings)) if SYNC in settings.lanes else None,
-        )
+        drainer = await stack.enter_async_context(open_drainer(settings)) if ASYNC in settings.lanes else None
+        sync = await stack.enter_async_context(open_sync_lane(settings)) if SYNC in settings.lanes else None
+        beside = () if drainer is None else await stack.enter_async_context(open_beside(settings, drainer))
+        lanes = Lanes(drainer, sync, beside)
         if settings.metrics_port:
             await stack.enter_async_context(await serve(settings.metrics_port, lanes.page))
         yield lanes
@@ -159,12 +178,24 @@ async def open_drainer(settings: Settings) -> AsyncIterator[Drainer]:
             in_flight=settings.in_flight,
             in_flight_per_target=settings.in_flight_per_target,
         )
-        beside = Connection(settings.database_url, "rounds")
-        stack.push_async_callback(beside.close)
-        await stack.enter_async_context(rounds(beside, (stream_ends.fold, compare.compare_due)))
-        await stack.enter_async_context(open_alerts(settings.database_url))
-        await stack.enter_async_context(running_replays(settings.database_url, drainer.activate))
         yield drainer
+
+
+@asynccontextmanager
+async def open_beside(
+    settings: Settings, drainer: Drainer
+) -> AsyncIterator[tuple[Callable[[], Coroutine[Any, Any, None]], ...]]:
+    """What a worker of the async lane does besides, each on a connection of its own."""
+    async with AsyncExitStack() as stack:
+        names = ("rounds", "alerts", "replay")
+        round_, alerts, replay = [Connection(settings.database_url, name) for name in names]
+        for connection in (round_, alerts, replay):
+            stack.push_async_callback(connection.close)
+        yield (
+            partial(make_rounds, round_, (stream_ends.fold, compare.compare_due)),
+            Alerts(alerts).run,
+            ReplayRunner(replay, drainer.activate).run,
+        )
 
 
 @asynccontextmanager

@@ -1,8 +1,7 @@
 """What a worker does beside deliveries: short steps, one after the other each second, on a connection of their own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 
 from delivery.database import Connection, DatabaseAway, Outage
 
@@ -12,18 +11,8 @@ Step = Callable[[Connection], Awaitable[bool]]
 """Does some of its work; True when there may be more at once. Raises DatabaseAway."""
 
 
-@asynccontextmanager
-async def rounds(connection: Connection, steps: Sequence[Step]) -> AsyncIterator[None]:
-    """Makes rounds until the block ends. A mistake in a step ends the block as an ExceptionGroup."""
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(_go_on(connection, steps))
-        try:
-            yield
-        finally:
-            task.cancel()
-
-
-async def _go_on(connection: Connection, steps: Sequence[Step]) -> None:
+async def make_rounds(connection: Connection, steps: Sequence[Step]) -> None:
+    """Until it is cancelled. Raises what is a mistake in a step, and no outage."""
     outage = Outage("rounds")
     while True:
         has_more = False
