@@ -85,8 +85,8 @@ class Resident:
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._run())
-        except BaseException:
-            _die()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the process must not go on without it
+            _die(error)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -95,13 +95,13 @@ class Resident:
             self._ready.set_result((loop, lanes))
             try:
                 await lanes.run(self._settings.grace_seconds)
-            except Exception:
-                _die()
+            except Exception as error:  # noqa: BLE001 - before anybody waits for what is left of it
+                _die(error)
 
 
-def _die() -> NoReturn:
+def _die(error: BaseException) -> NoReturn:
     """Not sys.exit, which ends this thread alone and leaves a worker that takes wake-ups and does nothing."""
-    logger.critical("drainer_died", exc_info=True)
+    logger.critical("drainer_died", exc_info=error)
     os._exit(EXIT_STATUS)
 
 
