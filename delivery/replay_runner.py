@@ -6,8 +6,7 @@ this, a batch is stepped by one of them at a time, and one that dies leaves the 
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 from delivery.database import Connection, DatabaseAway, Outage
 from relay_admin.deliveries.replays import DUE_IN, STEP
@@ -55,18 +54,3 @@ class ReplayRunner:
     async def _due_in(self) -> float:
         [(seconds,)] = await self._connection.rows(DUE_IN, ())
         return IDLE_SECONDS if seconds is None else min(max(seconds, SOONEST_SECONDS), IDLE_SECONDS)
-
-
-@asynccontextmanager
-async def running_replays(database_url: str, on_due: Callable[[int], None]) -> AsyncIterator[None]:
-    """Replays run while the body does. What is no outage is raised in it: the process should end and start again."""
-    connection = Connection(database_url, "replay")
-    try:
-        async with asyncio.TaskGroup() as group:
-            running = group.create_task(ReplayRunner(connection, on_due).run(), name="replay")
-            try:
-                yield
-            finally:
-                running.cancel()
-    finally:
-        await connection.close()

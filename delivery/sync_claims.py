@@ -68,14 +68,15 @@ WITH candidate AS MATERIALIZED (
     WHERE delivery.ctid = due.place
     RETURNING delivery.id, delivery.request_id, delivery.target_id, delivery.shard, delivery.attempt_count,
         delivery.replay_count, delivery.body_bytes, coalesce(due.revision, delivery.revision) AS revision,
-        {TARGET_VERSION} AS target_version, target.url, due.has_room, due.is_watched
+        {TARGET_VERSION} AS target_version, target.url, due.has_room, due.is_watched,
+        delivery.is_compared
 ), paid AS (
     SELECT target_id, room.rate, count(*) FROM claimed JOIN room USING (target_id)
     WHERE has_room AND room.rate IS NOT NULL GROUP BY target_id, room.rate
 ), charged AS ({limits.PAY})
 SELECT claimed.id, claimed.request_id, claimed.target_id, claimed.shard, claimed.attempt_count, claimed.replay_count,
     claimed.body_bytes, claimed.revision, claimed.target_version, coalesce(claimed.url, ''), claimed.has_room,
-    claimed.is_watched,
+    claimed.is_watched, claimed.is_compared,
     coalesce(request.method, 'POST'), coalesce(request.query, ''), coalesce(request.idempotency_key <> '', false)
 FROM claimed LEFT JOIN deliveries_request AS request ON request.id = claimed.request_id
 """  # noqa: S608 (constants of the contract)
@@ -150,6 +151,7 @@ class _Row(NamedTuple):
     url: str
     has_room: bool
     is_watched: bool
+    is_compared: bool
     method: str
     query: str
     is_kept: bool
@@ -213,6 +215,7 @@ def _claim(claim_id: UUID, row: _Row, destinations: Mapping[int, Destination | F
         revision=row.revision,
         target_version=row.target_version or 0,
         is_watched=row.is_watched,
+        is_compared=row.is_compared,
         call=content.call,
         manner=Manner(row.method, row.query, MAX_ANSWER_BYTES, keeps_answer=True),
     )

@@ -51,9 +51,6 @@ HOPS = "relay-hops"
 TARGET = "x-relay-target"
 """On an answer that a target gave: the target's name."""
 
-CLOSE_REASON = "x-relay-close-reason"
-"""On such an answer: why there is no more of it, where that is known before its head."""
-
 HOP_BY_HOP = frozenset(
     {
         "connection",

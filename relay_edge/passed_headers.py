@@ -109,8 +109,3 @@ def passed_lines(headers: Iterable[tuple[bytes, bytes]], names: Names, secret: b
         lines = [line for line in lines if secret not in line]
         block = b"".join(lines)
     return Passed(block if are_whole_lines(block, len(lines)) else None, is_event_stream, is_coded)
-
-
-def reply_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    """The header lines of a target's whole answer; None when one would break out of its line."""
-    return passed_lines(headers, TARGET_NAMES).lines

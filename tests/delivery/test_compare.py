@@ -68,6 +68,19 @@ async def test_answers_that_differ_are_told_apart(queue: Queue, receiver: Receiv
     assert await sync_to_async(reconcile.problems)() == []
 
 
+async def test_a_sync_sibling_is_compared_too(queue: Queue, receiver: Receiver, work: Work, answer: Any) -> None:
+    targets = await pair(queue, receiver, answers({"a": 1}), answers({"a": 2}))
+    live_id, shadow_id = await accept(queue, *targets)
+    await queue.sql("UPDATE catalog_target SET delivery_mode = 'sync' WHERE id = %s", targets[0].id)
+    await queue.sql(
+        "UPDATE deliveries_live SET mode = 'sync', shard = %s WHERE id = %s", intake.SYNC_SHARDS[0], live_id
+    )
+    await work()
+    await answer()
+    row = await comparison(queue, shadow_id)
+    assert (row["verdict"], [each["path"] for each in row["differences"]]) == ("body", ["a"])
+
+
 @pytest.mark.parametrize(
     ("plans", "verdict"),
     [

@@ -1,7 +1,8 @@
 """Replays as the workers run them: at their pace, stopped when told, each delivery once, whoever dies."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -11,7 +12,7 @@ import pytest_asyncio
 from asgiref.sync import sync_to_async
 
 from delivery.database import Connection
-from delivery.replay_runner import ReplayRunner, running_replays
+from delivery.replay_runner import ReplayRunner
 from relay_admin.deliveries import services
 from relay_admin.deliveries.models import ReplayBatch
 from relay_contract.credits import MICRO
@@ -21,6 +22,21 @@ from tests.delivery.receiver import Receiver
 
 start = sync_to_async(services.replay_start)
 preview = sync_to_async(services.replay_preview)
+
+
+@asynccontextmanager
+async def running_replays(database_url: str, on_due: Callable[[int], None]) -> AsyncIterator[None]:
+    """Replays run while the body does."""
+    connection = Connection(database_url, "replay")
+    try:
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(ReplayRunner(connection, on_due).run(), name="replay")
+            try:
+                yield
+            finally:
+                running.cancel()
+    finally:
+        await connection.close()
 
 
 @pytest_asyncio.fixture

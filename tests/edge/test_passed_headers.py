@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 
 from relay_contract.errors import UpstreamTimeout
-from relay_edge.passed_headers import HOST_NAMES, MAX_REMEMBERED_NAMES, TARGET_NAMES, Names, passed_lines, reply_lines
+from relay_edge.passed_headers import HOST_NAMES, MAX_REMEMBERED_NAMES, TARGET_NAMES, Names, passed_lines
 from relay_edge.streaming import PING, RELAYED, CallerStream
 from relay_edge.upstream import Head
 from tests.edge.test_pings import _Socket
@@ -34,18 +34,18 @@ def test_a_targets_answer_keeps_what_is_the_projects_own() -> None:
     kept = (
         b'x-order: 7\r\nwww-authenticate: Basic realm="orders"\r\nx-ratelimit-remaining: 3\r\nlocation: /elsewhere\r\n'
     )
-    assert reply_lines(sent) == kept
+    assert passed_lines(sent, TARGET_NAMES).lines == kept
     assert passed_lines(sent, HOST_NAMES).lines == b"x-order: 7\r\nlocation: /elsewhere\r\nrelay-durability: forged\r\n"
 
 
 @pytest.mark.parametrize("value", [b"a\r\nx-more: b", b"a\nb", b"a\rb", b"a\0b"])
 def test_a_line_that_would_break_out_is_no_line(value: bytes) -> None:
-    assert reply_lines([(b"x-a", value)]) is None
+    assert passed_lines([(b"x-a", value)], TARGET_NAMES).lines is None
 
 
 @pytest.mark.parametrize("name", [b"", b"x a", b"x:a", b"x\r\na", b"x\xe9"])
 def test_a_name_that_is_none_is_left_out(name: bytes) -> None:
-    assert reply_lines([(name, b"1"), (b"x-b", b"2")]) == b"x-b: 2\r\n"
+    assert passed_lines([(name, b"1"), (b"x-b", b"2")], TARGET_NAMES).lines == b"x-b: 2\r\n"
 
 
 def test_no_more_names_are_remembered_than_that() -> None:
