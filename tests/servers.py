@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -69,5 +70,6 @@ def _remove_abandoned() -> None:
     """Remove the folders of test runs that were killed: older than an hour, and their process is gone."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         pid = int(folder.name.removeprefix(PREFIX).split("-")[0])
-        if folder.stat().st_mtime < time.time() - ABANDONED_SECONDS and embedded.wait_until_gone(pid, seconds=0.01):
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(FileNotFoundError):  # the other worker, or another run, removes the same ones
+            if folder.stat().st_mtime < time.time() - ABANDONED_SECONDS and embedded.wait_until_gone(pid, seconds=0.01):
+                shutil.rmtree(folder, ignore_errors=True)
