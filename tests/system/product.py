@@ -114,6 +114,20 @@ class Product:
     def relay_key(self) -> str:
         return self.credentials["relay_key"]
 
+    @property
+    def database_url(self) -> str:
+        """The owner's, from the environment that the control plane was started with."""
+        return self._started_with("DATABASE_URL")
+
+    @property
+    def redis_url(self) -> str:
+        return self._started_with("REDIS_URL")
+
+    def _started_with(self, name: str) -> str:
+        [control] = self.processes("relay_admin.asgi")
+        lines = Path(f"/proc/{control.pid}/environ").read_text().split("\0")
+        return dict(line.partition("=")[::2] for line in lines)[name]
+
     def manage(self, *arguments: str, **variables: str) -> str:
         """Runs a manage.py command against this product; its output. Fails when the command does."""
         command = [sys.executable, "-m", "standalone", "manage", *arguments]
