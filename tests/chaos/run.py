@@ -9,6 +9,8 @@ from typing import Any
 import psycopg
 
 from bench.parts import Part, fetch, server
+from relay_contract import tokens
+from relay_contract.nouns import KeyMode
 from tests.chaos import evidence
 from tests.chaos.kills import Killer, plan
 from tests.chaos.traffic import Acknowledged, Traffic
@@ -16,6 +18,7 @@ from tests.system.product import Product, wait_for
 
 SLUG = "chaos"
 TARGETS = ("one", "two", "three")
+MOST_SHOWN = 200
 ASKED_AGAIN = 50
 """Keys that are sent once more at the end: they get the answer they had."""
 
@@ -61,23 +64,24 @@ class Report:
         ]
         if not self.differences:
             return "\n".join([*lines, "nothing is missing, nothing is counted twice"])
-        return "\n".join([*lines, f"{len(self.differences)} DIFFERENCES", *self.differences])
+        return "\n".join([*lines, f"{len(self.differences)} DIFFERENCES", *self.differences[:MOST_SHOWN]])
 
 
 def run(product: Product, options: Options) -> Report:
     """Call it from the main thread. Raises AssertionError when calls are not taken in time, or not drained."""
     with server("sink") as sink:
-        product.apply(_document(sink))
+        token = tokens.mint(KeyMode.LIVE).token
+        product.apply(_document(sink), CHAOS_KEY=token)
         killer = Killer(product, plan(options.seed, options.requests, options.kills))
         began = time.monotonic()
-        said = asyncio.run(_call(product, options, killer))
+        said = asyncio.run(_call(_url(product), token, options, killer))
         while killer.next_at is not None:  # due with the last calls, or while one before it was carried out
             killer.kill_next()
         called = time.monotonic()
         url = product.database_url
         wait_for(lambda: _is_drained(url), "the queue to be drained", options.seconds)
         drained = time.monotonic()
-        asyncio.run(_ask_again(product, options, said))
+        asyncio.run(_ask_again(_url(product), token, options, said))
         seen = {name: set(ids) for name in TARGETS for ids in [fetch(f"{sink.url}/ids").get(f"/{name}", [])]}
         calls = sum(counts["calls"] for counts in fetch(f"{sink.url}/seen").values())
         with psycopg.connect(url, autocommit=True) as database:
@@ -99,7 +103,7 @@ def run(product: Product, options: Options) -> Report:
         )
 
 
-async def _call(product: Product, options: Options, killer: Killer) -> Acknowledged:
+async def _call(url: str, token: str, options: Options, killer: Killer) -> Acknowledged:
     turn = asyncio.Lock()
 
     async def on_acknowledged(count: int) -> None:
@@ -109,19 +113,19 @@ async def _call(product: Product, options: Options, killer: Killer) -> Acknowled
             while killer.next_at is not None and killer.next_at <= count:
                 await asyncio.to_thread(killer.kill_next)
 
-    traffic = Traffic(_url(product), product.relay_key, options.concurrency, on_acknowledged)
+    traffic = Traffic(url, token, options.concurrency, on_acknowledged)
     await traffic.begin()
     await traffic.call_all([f"{options.seed}-{number}" for number in range(options.requests)], options.seconds)
     return traffic.said
 
 
-async def _ask_again(product: Product, options: Options, said: Acknowledged) -> None:
+async def _ask_again(url: str, token: str, options: Options, said: Acknowledged) -> None:
     """Some of the keys, once more: what differs from the first answer is in `said.wrong`."""
 
     async def on_acknowledged(_count: int) -> None:
         """Nobody is killed any more."""
 
-    traffic = Traffic(_url(product), product.relay_key, 4, on_acknowledged)
+    traffic = Traffic(url, token, 4, on_acknowledged)
     traffic.said = said
     await traffic.call_all(list(said.ids)[:: max(1, len(said.ids) // ASKED_AGAIN)], options.seconds)
 
@@ -143,7 +147,7 @@ def _credits(product: Product) -> tuple[str, list[str]]:
 
 
 def _url(product: Product) -> str:
-    return f"{product.edge_url}/r/demo/v1/{SLUG}"
+    return f"{product.edge_url}/r/{SLUG}/v1/{SLUG}"
 
 
 def _document(sink: Part) -> str:
@@ -153,8 +157,10 @@ def _document(sink: Part) -> str:
     return f"""
 version: 1
 projects:
-  - slug: demo
-    name: Demo
+  - slug: {SLUG}
+    name: Chaos
+    relay_keys:
+      - {{name: callers, scopes: [relay], token_env: CHAOS_KEY}}
     lines:
       - slug: v1
         endpoints:

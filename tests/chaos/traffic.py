@@ -92,6 +92,6 @@ class Traffic:
         if answer.status == 202:
             return str(json.loads(text)["requestId"])
         self.said.again[f"{answer.status} {json.loads(text)['error']}"] += 1
-        if answer.status != 503 and (self._is_live or answer.status != 404):
+        if answer.status != 503 and (self._is_live or answer.status not in {401, 404}):
             self.said.wrong.append(f"key {key} was answered {answer.status} {text[:200]}")
         return None
