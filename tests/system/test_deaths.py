@@ -7,11 +7,9 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
-import psycopg
 import pytest
 
 from tests.chaos.run import Options, run
@@ -24,13 +22,6 @@ pytestmark = [pytest.mark.system, pytest.mark.xdist_group("kills"), pytest.mark.
 @pytest.fixture
 def product(mortal_product: Product) -> Product:
     return mortal_product
-
-
-@pytest.fixture
-def database(product: Product) -> Iterator[psycopg.Connection[Any]]:
-    """The owner's."""
-    with psycopg.connect(product.database_url, autocommit=True) as connection:
-        yield connection
 
 
 def edges(product: Product) -> list[Process]:
@@ -68,13 +59,8 @@ async def answer(product: Product, path: str, key: str) -> tuple[int, dict[str, 
             await asyncio.sleep(0.05)
 
 
-def charges(database: psycopg.Connection[Any], request_id: str, mode: str) -> list[tuple[str, str, str]]:
-    """State, dead reason and ledger rows of the request's delivery of that mode, once it is finished."""
-    return database.execute(
-        "SELECT state, dead_reason, (SELECT string_agg(kind, '+' ORDER BY phase) FROM ledger_charge"
-        " WHERE delivery_id = delivery.id) FROM deliveries_finished AS delivery WHERE request_id = %s AND mode = %s",
-        [request_id, mode],
-    ).fetchall()
+def is_sync_call_sent(product: Product) -> bool:
+    return bool(product.sql("SELECT 1 FROM deliveries_live WHERE mode = 'sync' AND state = 'sending'"))
 
 
 def test_a_short_chaos(product: Product) -> None:
@@ -86,7 +72,7 @@ def test_a_short_chaos(product: Product) -> None:
     assert report.deliveries == 3 * report.acknowledged
 
 
-def test_kill_9_of_the_edges_in_mid_stream(product: Product, database: psycopg.Connection[Any]) -> None:
+def test_kill_9_of_the_edges_in_mid_stream(product: Product) -> None:
     """The caller's stream is cut; its delivery is nobody's until it expires, then it ends unknown and costs nothing."""
     path, key = "/r/demo/v1/stream?events=200", "stream-of-a-dead-edge"
 
@@ -102,11 +88,9 @@ def test_kill_9_of_the_edges_in_mid_stream(product: Product, database: psycopg.C
     request_id = asyncio.run(cut_stream())
     status, said, _ = asyncio.run(answer(product, path, key))
     assert (status, said["error"]) == (409, "idempotency_in_progress")
-    assert charges(database, request_id, "stream") == []
-    database.execute(
-        "UPDATE deliveries_live SET expires_at = now() WHERE request_id = %s AND mode = 'stream'", [request_id]
-    )
-    ended = wait_for(lambda: charges(database, request_id, "stream"), "the stream to be ended")
+    assert product.finished(request_id, "stream") == []
+    product.sql("UPDATE deliveries_live SET expires_at = now() WHERE request_id = %s AND mode = 'stream'", request_id)
+    ended = wait_for(lambda: product.finished(request_id, "stream"), "the stream to be ended")
     assert ended == [("dead", "unknown_outcome", "hold+release")]
     assert product.api(f"/api/v1/requests/{request_id}")["end"]["closeReason"] == "edge_lost"
     status, said, headers = asyncio.run(answer(product, path, key))
@@ -115,21 +99,17 @@ def test_kill_9_of_the_edges_in_mid_stream(product: Product, database: psycopg.C
     product.manage("credits", "check")
 
 
-def test_kill_9_of_the_edges_under_a_sync_call(product: Product, database: psycopg.Connection[Any]) -> None:
+def test_kill_9_of_the_edges_under_a_sync_call(product: Product) -> None:
     """The caller's connection breaks and the delivery goes on: whoever sends the same key gets the target's answer."""
     path, key = "/r/demo/v1/lookup?delay=2", "call-of-a-dead-edge"
 
     async def broken_call() -> None:
         async with session(product, Idempotency_Key=key) as caller:
             calling = asyncio.create_task(caller.post(path, data=b"{}").__aenter__())
-            await asyncio.to_thread(wait_for, is_sent, "the worker to have it")
+            await asyncio.to_thread(wait_for, lambda: is_sync_call_sent(product), "the worker to have it")
             kill(edges(product))
             with pytest.raises(aiohttp.ClientError):
                 await calling
-
-    def is_sent() -> bool:
-        sending = "SELECT 1 FROM deliveries_live WHERE mode = 'sync' AND state = 'sending'"
-        return database.execute(sending).fetchone() is not None
 
     asyncio.run(broken_call())
 
@@ -139,35 +119,8 @@ def test_kill_9_of_the_edges_under_a_sync_call(product: Product, database: psyco
 
     status, said, headers = wait_for(found, "the answer")
     assert (status, said["found"], headers["Idempotent-Replayed"]) == (200, "customers", "true")
-    ended = charges(database, headers["X-Relay-Original-Request-Id"], "sync")
+    ended = product.finished(headers["X-Relay-Original-Request-Id"], "sync")
     assert ended == [("delivered", "", "hold+settle")]
-
-
-def test_kill_9_of_a_sync_worker_in_mid_call(product: Product, database: psycopg.Connection[Any]) -> None:
-    """The caller is told in time, with the id; the delivery is sent to nobody again, and its hold is released."""
-
-    async def unanswered_call() -> tuple[int, dict[str, Any]]:
-        async with session(product) as caller:
-            calling = asyncio.create_task(caller.post("/r/demo/v1/lookup?delay=4", data=b"{}").__aenter__())
-            await asyncio.to_thread(wait_for, is_sent, "the worker to have it")
-            kill(product.processes("--hostname worker-sync@"))
-            response = await calling
-            return response.status, await response.json()
-
-    def is_sent() -> bool:
-        sending = "SELECT 1 FROM deliveries_live WHERE mode = 'sync' AND state = 'sending'"
-        return database.execute(sending).fetchone() is not None
-
-    status, said = asyncio.run(unanswered_call())
-    assert (status, said["error"]) == (504, "sync_timeout")
-    request_id = said["requestId"]
-    assert charges(database, request_id, "sync") == []
-    database.execute(
-        "UPDATE deliveries_live SET next_attempt_at = now() WHERE request_id = %s AND mode = 'sync'", [request_id]
-    )  # as if the lease were over
-    ended = wait_for(lambda: charges(database, request_id, "sync"), "the call to be ended", 60)
-    assert ended == [("dead", "unknown_outcome", "hold+release")]
-    product.manage("credits", "check")
 
 
 def test_an_idempotency_key_across_restarts_of_postgres(product: Product) -> None:
@@ -196,10 +149,7 @@ def test_an_idempotency_key_across_restarts_of_postgres(product: Product) -> Non
     traffic = asyncio.run(call())
     assert traffic.said.wrong == []
     assert kills == 2
-    with psycopg.connect(product.database_url) as database:
-        stored = database.execute(
-            "SELECT id::text FROM deliveries_request WHERE idempotency_key = %s AND error = ''", [key]
-        ).fetchall()
+    stored = product.sql("SELECT id::text FROM deliveries_request WHERE idempotency_key = %s AND error = ''", key)
     assert stored == [(traffic.said.ids[key],)]
     status, said, headers = asyncio.run(answer_of_events(product, key))
     assert (status, json.dumps(said)) == (202, json.dumps({"status": "queued", "requestId": stored[0][0]}))
