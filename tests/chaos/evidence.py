@@ -1,6 +1,7 @@
 """What Postgres and the targets say after a run, beside what callers were promised."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ _LIVE = f"""
 WITH request AS MATERIALIZED ({_REQUESTS})
 SELECT live.id::text, live.state FROM deliveries_live AS live JOIN request ON request.id = live.request_id::text
 """
-# A delivery with its ledger rows: one hold and one close, over the same sums.
+# A delivery with the kinds of its ledger rows.
 _DELIVERIES = f"""
 WITH request AS MATERIALIZED ({_REQUESTS})
 SELECT delivery.id::text, delivery.request_id::text, delivery.state,
@@ -52,9 +53,9 @@ class Stored:
     deliveries: list[Delivery]
 
 
-def live_count(database: psycopg.Connection[Any], slug: str) -> int:
-    """Deliveries of the endpoint that are not over."""
-    return len(database.execute(_LIVE, {"slug": slug}).fetchall())
+def is_drained(database: psycopg.Connection[Any], slugs: Sequence[str]) -> bool:
+    """Whether every delivery of these endpoints is over."""
+    return not any(database.execute(_LIVE, {"slug": slug}).fetchall() for slug in slugs)
 
 
 def stored(database: psycopg.Connection[Any], slug: str) -> Stored:
@@ -73,7 +74,6 @@ def differences(said: Acknowledged, stored: Stored, seen: dict[str, set[str]]) -
     acknowledged = set(said.ids.values())
     requests = dict(stored.requests)
     by_key = Counter(key for _, key in stored.requests)
-    of_request = Counter(delivery.request_id for delivery in stored.deliveries)
     found = list(said.wrong)
     found += [f"request {id_}: acknowledged, and not in Postgres" for id_ in sorted(acknowledged - requests.keys())]
     found += [f"request {id_}: in Postgres, and its key has another" for id_ in sorted(requests.keys() - acknowledged)]
@@ -81,15 +81,21 @@ def differences(said: Acknowledged, stored: Stored, seen: dict[str, set[str]]) -
     for target, ids in sorted(seen.items()):
         found += [f"request {id_}: never seen by {target}" for id_ in sorted(acknowledged - ids)]
         found += [f"request {id_}: seen by {target}, and not in Postgres" for id_ in sorted(ids - requests.keys())]
-    found += [f"delivery {id_}: still {state}" for id_, state in sorted(stored.live)]
-    found += [
-        f"request {id_}: {of_request[id_]} finished deliveries of {len(seen)}"
-        for id_ in sorted(requests)
-        if of_request[id_] != len(seen)
-    ]
     for delivery in stored.deliveries:
-        if (delivery.holds, delivery.closes) != (1, 1):
-            found.append(f"delivery {delivery.id}: the ledger has {delivery.kinds} and not one hold and one close")
         if (delivery.state, delivery.kinds) != ("delivered", "hold+settle"):
             found.append(f"delivery {delivery.id}: {delivery.state}, {delivery.kinds}")
-    return found
+    return found + unaccounted(stored, len(seen))
+
+
+def unaccounted(stored: Stored, targets: int) -> list[str]:
+    """Requests without one finished delivery for each target, and deliveries without one hold and one close; pure."""
+    of_request = Counter(delivery.request_id for delivery in stored.deliveries)
+    found = [f"delivery {id_}: still {state}" for id_, state in sorted(stored.live)]
+    for id_, _ in sorted(stored.requests):
+        if of_request[id_] != targets:
+            found.append(f"request {id_}: {of_request[id_]} finished deliveries of {targets}")
+    return found + [
+        f"delivery {delivery.id}: the ledger has {delivery.kinds} and not one hold and one close"
+        for delivery in stored.deliveries
+        if (delivery.holds, delivery.closes) != (1, 1)
+    ]
