@@ -91,8 +91,8 @@ closed AS (
 told AS (
     INSERT INTO deliveries_requestend (id, delivery_id, received_at, status, error, total_us, bytes_out, heartbeats,
         close_reason, is_stream, url)
-    SELECT request_id, id, started_at, 0, dead_reason, duration_ms * 1000::bigint, 0, 0, '{CloseReason.EDGE_LOST}', true,
-        url
+    SELECT request_id, id, started_at, 0, dead_reason, duration_ms * 1000::bigint, 0, 0, '{CloseReason.EDGE_LOST}',
+        true, url
     FROM gone WHERE dead_reason = '{DeadReason.UNKNOWN_OUTCOME}'
     ON CONFLICT DO NOTHING
 ),
