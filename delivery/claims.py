@@ -11,7 +11,6 @@ the target is disabled. That is a deferral and not an attempt. Where limits are 
 is a transaction that locks the states of such targets first (`delivery/limits.py`).
 """
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from delivery.attempt import Claim, Destination, Fault
 from delivery.contents import Content, Contents
 from delivery.database import Connection
 from delivery.destinations import Destinations
+from delivery.known_targets import KnownTargets
 from relay_admin.deliveries.models import AttemptOutcome
 from relay_contract.ids import uuid7
 from relay_contract.intake import DUE_STATES, DeliveryState
@@ -31,10 +31,6 @@ LEASE_MARGIN_SECONDS = 15
 
 MAX_LOST_LEASES = 5
 """Attempts beyond the schedule that a delivery may lose to dying workers, before it is taken for their cause."""
-
-KNOWN_SECONDS = 10.0
-"""How long a target is locked in each claim after one met it and needed its lock."""
-MAX_KNOWN = 512
 
 _DUE = ", ".join(f"'{state}'" for state in DUE_STATES)
 _LEASE = f"make_interval(secs => {LEASE_MARGIN_SECONDS} + coalesce(timeout_seconds, 0))"
@@ -61,7 +57,7 @@ _WHAT = f"""CASE
 # 4. due: and no more bodies than fit in memory. The queue knows their sizes: nothing is joined.
 # 5. claimed: found again by place (ctid), which the lock keeps still. Only here an attempt is counted.
 # 6. lost: a row that was `sending` had a worker that never came back; its attempt is told as what it was, under an id
-#    of its time. 7. parked: leaves the due index. 8. paid: what was taken counts against its target's rate.
+#    of its time. 7. parked: leaves the due index. 8. paid: what will be sent counts against its target's rate.
 CLAIM = f"""
 WITH candidate AS MATERIALIZED (
     SELECT found.*
@@ -126,7 +122,7 @@ room AS MATERIALIZED (
     WHERE old_state = '{_SENDING}'
 ), paid AS (
     SELECT target_id, count(*) AS count, min(rate) AS rate
-    FROM due WHERE rate IS NOT NULL AND old_state <> '{_SENDING}' GROUP BY target_id
+    FROM due WHERE rate IS NOT NULL AND old_state <> '{_SENDING}' AND expires_at > now() GROUP BY target_id
 ), charged AS ({limits.PAY})
 SELECT id, request_id, target_id, shard, attempt_count, replay_count, body_bytes, is_lost, revision, version,
     coalesce(url, ''), is_expired, is_watched, is_paced, is_shadow, is_compared, 'take' AS becomes, 1 AS count
@@ -155,7 +151,7 @@ class Claims:
         self._connection = connection
         self._destinations = destinations
         self._contents = contents
-        self._known: dict[int, float] = {}  # target that needs its lock -> when it was last met
+        self._known = KnownTargets(connection)
         self.deferred = 0  # deliveries that left the due index, since the process began
         self.met = 0  # and those that the next claim may take, which has their target's lock
 
@@ -176,7 +172,9 @@ class Claims:
                 unlocked.append(row.target_id)
             else:
                 self.deferred += row.deliveries
-        await self._meet(unlocked)
+        if unlocked:
+            await self._known.meet(unlocked)
+            self.met += len(unlocked)
         if not claimed:
             return []
         destinations = await self._destinations.of(
@@ -193,32 +191,12 @@ class Claims:
         self._contents.release(claim.request_id)
 
     async def _rows(self, claim_id: UUID, shards: Sequence[int], room: Room) -> list[tuple[Any, ...]]:
-        known = self._still_known()
+        known = self._known.ids()
         if not known:
             return await self._connection.rows(CLAIM, _parameters(claim_id, shards, room, []))
         async with self._connection.transaction():
             locked = [target_id for (target_id,) in await self._connection.rows(limits.LOCK, (known,))]
             return await self._connection.rows(CLAIM, _parameters(claim_id, shards, room, locked))
-
-    async def _meet(self, target_ids: Collection[int]) -> None:
-        """Have these locked from now on."""
-        if not target_ids:
-            return
-        strangers = [target_id for target_id in target_ids if target_id not in self._known]
-        if strangers:
-            await self._connection.rows(limits.ENSURE, (strangers,))
-        now = time.monotonic()
-        for target_id in target_ids:
-            if len(self._known) < MAX_KNOWN or target_id in self._known:
-                self._known[target_id] = now
-        self.met += len(target_ids)
-
-    def _still_known(self) -> list[int]:
-        """Forget those that were not met for a while."""
-        oldest = time.monotonic() - KNOWN_SECONDS
-        for target_id in [target_id for target_id, met_at in self._known.items() if met_at < oldest]:
-            del self._known[target_id]
-        return list(self._known)
 
 
 def _parameters(claim_id: UUID, shards: Sequence[int], room: Room, locked: Sequence[int]) -> tuple[object, ...]:

@@ -252,13 +252,32 @@ async def test_as_many_a_second_as_the_target_takes(
 ) -> None:
     target = await queue.target(f"{receiver.url}/in")
     await queue.sql("UPDATE catalog_target SET rate_amount = 2, rate_window_seconds = 1000")
-    await queue.sql("INSERT INTO deliveries_targetstate (target_id) VALUES (%s) ON CONFLICT DO NOTHING", target.id)
     await answer()
     for expected in (200, 0):  # the window is long: the next place comes in 500 s
         await accept(queue, target)
         reply = await heard()
         assert (reply.status, reply.fault) == (expected, "" if expected else replies.NO_ROOM)
     assert len(receiver.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "sent"), [({"max_in_flight": 3}, 3), ({"rate_amount": 1, "rate_window_seconds": 3600}, 1)]
+)
+async def test_limits_are_exact_over_two_lanes(
+    limit: dict[str, int], sent: int, queue: Queue, receiver: Receiver, answer: WorkSync
+) -> None:
+    receiver.hold("/in")
+    targets = [await queue.target(f"{receiver.url}/in", **limit) for _ in range(4)]
+    await answer()
+    await answer()
+    for _ in range(10):
+        for target in targets:
+            await accept(queue, target)
+    await queue.until_states(sending=4 * sent, dead=4 * (10 - sent))
+    await receiver.until("/in", 4 * sent)
+    receiver.release("/in")
+    await queue.until_states(delivered=4 * sent, dead=4 * (10 - sent))
+    assert len(receiver.calls) == 4 * sent
 
 
 async def test_what_nobody_took_in_time_is_never_sent(queue: Queue, receiver: Receiver, answer: WorkSync) -> None:
