@@ -3,7 +3,7 @@
 A claim is one statement on the queue, and one each for targets and requests that this process does not hold yet.
 Workers do not wait for each other (SKIP LOCKED), and each row that is taken gets the claim's id: a result counts only
 while the row still carries it. The lease is the target's timeout and a margin, computed in the statement, so it cannot
-be shorter than an attempt.
+be shorter than an attempt, also where the target is edited between the claim and its being loaded (`_within`).
 
 What its target has no room for leaves the due index in the same statement, so that nobody meets it again before
 `delivery/pacer.py` lets it back in: `waiting` where a limit, a pause or an ordering key stands before it, `held` where
@@ -12,7 +12,7 @@ is a transaction that locks the states of such targets first (`delivery/limits.p
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -104,7 +104,7 @@ room AS MATERIALIZED (
     FROM due WHERE delivery.ctid = due.place
     RETURNING delivery.id, delivery.request_id, delivery.target_id, delivery.shard, delivery.attempt_count,
         delivery.replay_count, delivery.body_bytes, due.old_state = '{_SENDING}' AS is_lost, due.revision,
-        due.version, due.url, due.expires_at <= now() AS is_expired, due.is_watched,
+        due.version, due.url, due.timeout_seconds, due.expires_at <= now() AS is_expired, due.is_watched,
         due.needs_lock OR due.is_stuck AS is_paced, delivery.is_shadow, delivery.is_compared
 ), parked AS (
     UPDATE deliveries_live AS delivery
@@ -125,10 +125,11 @@ room AS MATERIALIZED (
     FROM due WHERE rate IS NOT NULL AND old_state <> '{_SENDING}' AND expires_at > now() GROUP BY target_id
 ), charged AS ({limits.PAY})
 SELECT id, request_id, target_id, shard, attempt_count, replay_count, body_bytes, is_lost, revision, version,
-    coalesce(url, ''), is_expired, is_watched, is_paced, is_shadow, is_compared, 'take' AS becomes, 1 AS count
+    coalesce(url, ''), coalesce(timeout_seconds, 0), is_expired, is_watched, is_paced, is_shadow, is_compared,
+    'take' AS becomes, 1 AS count
 FROM claimed
 UNION ALL
-SELECT NULL, NULL, target_id, 0, 0, 0, 0, false, 0, NULL, '', false, false, false, false, false, becomes, count(*)
+SELECT NULL, NULL, target_id, 0, 0, 0, 0, false, 0, NULL, '', 0, false, false, false, false, false, becomes, count(*)
 FROM verdict WHERE becomes NOT IN ('take', 'later') GROUP BY target_id, becomes
 """  # noqa: S608 (constants of the contract)
 
@@ -230,6 +231,7 @@ class _Claimed(NamedTuple):
     revision: int
     target_version: int | None  # None: the target was deleted
     url: str
+    timeout_seconds: int  # that the lease was computed from
     is_expired: bool
     is_watched: bool
     is_paced: bool
@@ -240,6 +242,8 @@ class _Claimed(NamedTuple):
 
 
 def _claim(claim_id: UUID, row: _Claimed, destination: Destination | Fault, content: Content) -> Claim:
+    if isinstance(destination, Destination):
+        destination = _within(destination, row.timeout_seconds)
     if content.headers is None:
         destination = Fault.BAD_HEADER
     if row.is_lost and isinstance(destination, Destination) and row.number > _most_attempts(destination):
@@ -268,6 +272,13 @@ def _claim(claim_id: UUID, row: _Claimed, destination: Destination | Fault, cont
         is_compared=row.is_compared,
         call=content.call,
     )
+
+
+def _within(destination: Destination, seconds: int) -> Destination:
+    """The destination with a timeout of `seconds` at the most: it may have changed since the lease was computed."""
+    if destination.timeout_seconds <= seconds:
+        return destination
+    return replace(destination, timeout_seconds=seconds)
 
 
 def _most_attempts(destination: Destination) -> int:

@@ -72,19 +72,20 @@ WITH candidate AS MATERIALIZED (
     WHERE delivery.ctid = due.place AND NOT due.is_met
     RETURNING delivery.id, delivery.request_id, delivery.target_id, delivery.shard, delivery.attempt_count,
         delivery.replay_count, delivery.body_bytes, coalesce(due.revision, delivery.revision) AS revision,
-        {TARGET_VERSION} AS target_version, target.url, due.has_room, due.is_watched,
+        {TARGET_VERSION} AS target_version, target.url, target.timeout_seconds, due.has_room, due.is_watched,
         delivery.is_compared
 ), paid AS (
     SELECT target_id, room.rate, count(*) FROM claimed JOIN room USING (target_id)
     WHERE has_room AND room.rate IS NOT NULL GROUP BY target_id, room.rate
 ), charged AS ({limits.PAY})
 SELECT claimed.id, claimed.request_id, claimed.target_id, claimed.shard, claimed.attempt_count, claimed.replay_count,
-    claimed.body_bytes, claimed.revision, claimed.target_version, coalesce(claimed.url, ''), claimed.has_room,
-    claimed.is_watched, claimed.is_compared,
+    claimed.body_bytes, claimed.revision, claimed.target_version, coalesce(claimed.url, ''),
+    coalesce(claimed.timeout_seconds, 0), claimed.has_room, claimed.is_watched, claimed.is_compared,
     coalesce(request.method, 'POST'), coalesce(request.query, ''), coalesce(request.idempotency_key <> '', false)
 FROM claimed LEFT JOIN deliveries_request AS request ON request.id = claimed.request_id
 UNION ALL
-SELECT DISTINCT NULL::uuid, NULL::uuid, target_id, 0, 0, 0, 0, 0, NULL::bigint, '', false, false, false, '', '', false
+SELECT DISTINCT NULL::uuid, NULL::uuid, target_id, 0, 0, 0, 0, 0, NULL::bigint, '', 0, false, false, false, '', '',
+    false
 FROM due WHERE is_met
 """  # noqa: S608 (constants of the contract)
 
@@ -146,7 +147,7 @@ class Swept(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """A row of CLAIM: a delivery that was taken, or (without its id) a target that has to be locked first."""
+    """A row of CLAIM that has a delivery's id. One without says which target has to be locked first."""
 
     delivery_id: UUID
     request_id: UUID
@@ -158,6 +159,7 @@ class _Row(NamedTuple):
     revision: int
     target_version: int | None  # None: the target was deleted
     url: str
+    timeout_seconds: int  # that the lease was computed from
     has_room: bool
     is_watched: bool
     is_compared: bool
@@ -202,8 +204,8 @@ class SyncClaims:
                 found = await self._connection.rows(CLAIM, (deliveries, known, deliveries, body_bytes, claim_id))
         else:
             found = await self._connection.rows(CLAIM, (deliveries, [], deliveries, body_bytes, claim_id))
-        rows = list(map(_Row._make, found))
-        return [row for row in rows if row.delivery_id], [row.target_id for row in rows if not row.delivery_id]
+        rows = [_Row._make(row) for row in found if row[0] is not None]
+        return rows, [target_id for delivery_id, _, target_id, *_ in found if delivery_id is None]
 
     def done(self, claim: Claim) -> None:
         """It is not in flight any more: its body may go."""
@@ -219,7 +221,8 @@ async def sweep(connection: Connection) -> Swept:
 def _claim(claim_id: UUID, row: _Row, destinations: Mapping[int, Destination | Fault], content: Content) -> Claim:
     destination = destinations.get(row.target_id, Fault.TARGET_DELETED)
     if isinstance(destination, Destination):
-        destination = replace(destination, timeout_seconds=destination.timeout_seconds + LATE_SECONDS)
+        seconds = min(destination.timeout_seconds, row.timeout_seconds) + LATE_SECONDS
+        destination = replace(destination, timeout_seconds=seconds)
         if content.headers is None:
             destination = Fault.BAD_HEADER
         elif not row.has_room:

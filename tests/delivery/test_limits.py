@@ -102,10 +102,14 @@ async def test_a_slow_rate_lets_one_through(queue: Queue, receiver: Receiver, wo
 
 async def test_what_is_over_its_time_uses_up_no_rate(queue: Queue, receiver: Receiver, work: Work) -> None:
     target = await queue.target(f"{receiver.url}/in", rate_amount=1, rate_window_seconds=3600)
-    await queue.accept(target, calls=3, expire_seconds=0)
-    await queue.accept(target)
     await work()
-    await queue.until_states(dead=3, delivered=1)
+    await queue.accept(target)
+    await queue.until_states(delivered=1)
+    await queue.sql("UPDATE deliveries_targetstate SET tat = now()")
+    await queue.accept(target, calls=3, expire_seconds=0)
+    await queue.until_states(delivered=1, dead=3)
+    await queue.accept(target)
+    await queue.until_states(delivered=2, dead=3)
 
 
 async def test_more_limited_targets_than_a_worker_remembers(
