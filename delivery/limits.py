@@ -49,9 +49,6 @@ ORDER BY target_id FOR UPDATE SKIP LOCKED
 """
 """Those of the targets whose places this transaction may now give away; another has the rest for some milliseconds."""
 
-WAIT_FOR = LOCK.replace("SKIP LOCKED", "")
-"""The same, waiting for the rest. Whoever locks several does so in the order of their ids."""
-
 ENSURE = """
 INSERT INTO deliveries_targetstate (target_id) SELECT unnest(%b::bigint[]) ORDER BY 1 ON CONFLICT DO NOTHING
 """

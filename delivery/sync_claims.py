@@ -3,7 +3,8 @@
 What expired before it was taken, and what a dead worker had taken, is ended by SWEEP and never claimed. A target that
 takes nothing at the moment (disabled, paused, its breaker open, at its rate or `max_in_flight`) is not waited for: the
 claim says NO_ROOM, and the caller is told so at once. Where that is counted over all workers, a claim is a transaction
-that waits for the target's lock first (`delivery/limits.py`): those who hold it do so for one claim or record.
+that locks the states of such targets first, as the other lane does (`delivery/limits.py`). Calls of a target whose
+state another worker has locked, for one claim or record, stay where they are for some milliseconds; no others wait.
 """
 
 from collections.abc import Mapping
@@ -35,7 +36,7 @@ _LEASE = f"make_interval(secs => {LATE_SECONDS + LEASE_MARGIN_SECONDS} + coalesc
 
 # 1. candidate: the longest due of each shard, locked, as long as their callers wait.
 # 2. room: what each of their targets takes besides what is under way, NULL for any number.
-# 3. due: what fits. `is_met` has to wait for its target's lock, and stays as it is.
+# 3. due: what fits. `is_met` needs its target's lock, and stays as it is.
 # 4. claimed: found again by place (ctid), which the lock keeps still. What is sent counts for the target's rate (GCRA).
 CLAIM = f"""
 WITH candidate AS MATERIALIZED (
@@ -174,6 +175,7 @@ class SyncClaims:
     def __init__(self, connection: Connection, destinations: Destinations, contents: Contents) -> None:
         self._connection = connection
         self._known = KnownTargets(connection)
+        self.has_met = False  # the last `take` left calls for a lock; they may be taken in a moment
         self._destinations = destinations
         self._contents = contents
 
@@ -185,8 +187,9 @@ class SyncClaims:
         if met:
             await self._known.meet(met)
             left = body_bytes - sum(row.body_bytes for row in rows)
-            more, _ = await self._claim(claim_id, deliveries - len(rows), left)
+            more, met = await self._claim(claim_id, deliveries - len(rows), left)
             rows += more
+        self.has_met = bool(met)
         if not rows:
             return []
         destinations = await self._destinations.of(
@@ -197,11 +200,10 @@ class SyncClaims:
 
     async def _claim(self, claim_id: UUID, deliveries: int, body_bytes: int) -> tuple[list[_Row], list[int]]:
         """What was taken, and the targets that have to be locked before more is."""
-        known = self._known.ids()
-        if known:
+        if known := self._known.ids():
             async with self._connection.transaction():
-                await self._connection.rows(limits.WAIT_FOR, (known,))
-                found = await self._connection.rows(CLAIM, (deliveries, known, deliveries, body_bytes, claim_id))
+                locked = [target_id for (target_id,) in await self._connection.rows(limits.LOCK, (known,))]
+                found = await self._connection.rows(CLAIM, (deliveries, locked, deliveries, body_bytes, claim_id))
         else:
             found = await self._connection.rows(CLAIM, (deliveries, [], deliveries, body_bytes, claim_id))
         rows = [_Row._make(row) for row in found if row[0] is not None]

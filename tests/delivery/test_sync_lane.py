@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 import pytest_asyncio
 import redis.asyncio
@@ -278,6 +279,23 @@ async def test_limits_are_exact_over_two_lanes(
     receiver.release("/in")
     await queue.until_states(delivered=4 * sent, dead=4 * (10 - sent))
     assert len(receiver.calls) == 4 * sent
+
+
+async def test_who_waits_for_a_lock_holds_up_no_others(
+    queue: Queue, receiver: Receiver, answer: WorkSync, database_url: str
+) -> None:
+    limited = await queue.target(f"{receiver.url}/limited", max_in_flight=5)
+    free = await queue.target(f"{receiver.url}/free")
+    await answer()
+    await accept(queue, limited)
+    await queue.until_states(delivered=1)
+    async with await psycopg.AsyncConnection.connect(database_url) as other:
+        await other.execute("SELECT 1 FROM deliveries_targetstate FOR UPDATE")
+        await accept(queue, limited)
+        await accept(queue, free)
+        await queue.until_states(delivered=2, pending=1)
+        assert len(receiver.at("/free")) == 1
+    await queue.until_states(delivered=3)
 
 
 async def test_what_nobody_took_in_time_is_never_sent(queue: Queue, receiver: Receiver, answer: WorkSync) -> None:
