@@ -3,7 +3,7 @@
 A claim is one statement on the queue, and one each for targets and requests that this process does not hold yet.
 Workers do not wait for each other (SKIP LOCKED), and each row that is taken gets the claim's id: a result counts only
 while the row still carries it. The lease is the target's timeout and a margin, computed in the statement, so it cannot
-be shorter than an attempt.
+be shorter than an attempt, also where the target is edited between the claim and its being loaded (`_within`).
 
 What its target has no room for leaves the due index in the same statement, so that nobody meets it again before
 `delivery/pacer.py` lets it back in: `waiting` where a limit, a pause or an ordering key stands before it, `held` where
@@ -11,9 +11,8 @@ the target is disabled. That is a deferral and not an attempt. Where limits are 
 is a transaction that locks the states of such targets first (`delivery/limits.py`).
 """
 
-import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -22,6 +21,7 @@ from delivery.attempt import Claim, Destination, Fault
 from delivery.contents import Content, Contents
 from delivery.database import Connection
 from delivery.destinations import Destinations
+from delivery.known_targets import KnownTargets
 from relay_admin.deliveries.models import AttemptOutcome
 from relay_contract.ids import uuid7
 from relay_contract.intake import DUE_STATES, DeliveryState
@@ -31,10 +31,6 @@ LEASE_MARGIN_SECONDS = 15
 
 MAX_LOST_LEASES = 5
 """Attempts beyond the schedule that a delivery may lose to dying workers, before it is taken for their cause."""
-
-KNOWN_SECONDS = 10.0
-"""How long a target is locked in each claim after one met it and needed its lock."""
-MAX_KNOWN = 512
 
 _DUE = ", ".join(f"'{state}'" for state in DUE_STATES)
 _LEASE = f"make_interval(secs => {LEASE_MARGIN_SECONDS} + coalesce(timeout_seconds, 0))"
@@ -61,7 +57,7 @@ _WHAT = f"""CASE
 # 4. due: and no more bodies than fit in memory. The queue knows their sizes: nothing is joined.
 # 5. claimed: found again by place (ctid), which the lock keeps still. Only here an attempt is counted.
 # 6. lost: a row that was `sending` had a worker that never came back; its attempt is told as what it was, under an id
-#    of its time. 7. parked: leaves the due index. 8. paid: what was taken counts against its target's rate.
+#    of its time. 7. parked: leaves the due index. 8. paid: what will be sent counts against its target's rate.
 CLAIM = f"""
 WITH candidate AS MATERIALIZED (
     SELECT found.*
@@ -108,7 +104,7 @@ room AS MATERIALIZED (
     FROM due WHERE delivery.ctid = due.place
     RETURNING delivery.id, delivery.request_id, delivery.target_id, delivery.shard, delivery.attempt_count,
         delivery.replay_count, delivery.body_bytes, due.old_state = '{_SENDING}' AS is_lost, due.revision,
-        due.version, due.url, due.expires_at <= now() AS is_expired, due.is_watched,
+        due.version, due.url, due.timeout_seconds, due.expires_at <= now() AS is_expired, due.is_watched,
         due.needs_lock OR due.is_stuck AS is_paced, delivery.is_shadow, delivery.is_compared
 ), parked AS (
     UPDATE deliveries_live AS delivery
@@ -126,13 +122,14 @@ room AS MATERIALIZED (
     WHERE old_state = '{_SENDING}'
 ), paid AS (
     SELECT target_id, count(*) AS count, min(rate) AS rate
-    FROM due WHERE rate IS NOT NULL AND old_state <> '{_SENDING}' GROUP BY target_id
+    FROM due WHERE rate IS NOT NULL AND old_state <> '{_SENDING}' AND expires_at > now() GROUP BY target_id
 ), charged AS ({limits.PAY})
 SELECT id, request_id, target_id, shard, attempt_count, replay_count, body_bytes, is_lost, revision, version,
-    coalesce(url, ''), is_expired, is_watched, is_paced, is_shadow, is_compared, 'take' AS becomes, 1 AS count
+    coalesce(url, ''), coalesce(timeout_seconds, 0), is_expired, is_watched, is_paced, is_shadow, is_compared,
+    'take' AS becomes, 1 AS count
 FROM claimed
 UNION ALL
-SELECT NULL, NULL, target_id, 0, 0, 0, 0, false, 0, NULL, '', false, false, false, false, false, becomes, count(*)
+SELECT NULL, NULL, target_id, 0, 0, 0, 0, false, 0, NULL, '', 0, false, false, false, false, false, becomes, count(*)
 FROM verdict WHERE becomes NOT IN ('take', 'later') GROUP BY target_id, becomes
 """  # noqa: S608 (constants of the contract)
 
@@ -155,7 +152,7 @@ class Claims:
         self._connection = connection
         self._destinations = destinations
         self._contents = contents
-        self._known: dict[int, float] = {}  # target that needs its lock -> when it was last met
+        self._known = KnownTargets(connection)
         self.deferred = 0  # deliveries that left the due index, since the process began
         self.met = 0  # and those that the next claim may take, which has their target's lock
 
@@ -176,7 +173,9 @@ class Claims:
                 unlocked.append(row.target_id)
             else:
                 self.deferred += row.deliveries
-        await self._meet(unlocked)
+        if unlocked:
+            await self._known.meet(unlocked)
+            self.met += len(unlocked)
         if not claimed:
             return []
         destinations = await self._destinations.of(
@@ -193,32 +192,12 @@ class Claims:
         self._contents.release(claim.request_id)
 
     async def _rows(self, claim_id: UUID, shards: Sequence[int], room: Room) -> list[tuple[Any, ...]]:
-        known = self._still_known()
+        known = self._known.ids()
         if not known:
             return await self._connection.rows(CLAIM, _parameters(claim_id, shards, room, []))
         async with self._connection.transaction():
             locked = [target_id for (target_id,) in await self._connection.rows(limits.LOCK, (known,))]
             return await self._connection.rows(CLAIM, _parameters(claim_id, shards, room, locked))
-
-    async def _meet(self, target_ids: Collection[int]) -> None:
-        """Have these locked from now on."""
-        if not target_ids:
-            return
-        strangers = [target_id for target_id in target_ids if target_id not in self._known]
-        if strangers:
-            await self._connection.rows(limits.ENSURE, (strangers,))
-        now = time.monotonic()
-        for target_id in target_ids:
-            if len(self._known) < MAX_KNOWN or target_id in self._known:
-                self._known[target_id] = now
-        self.met += len(target_ids)
-
-    def _still_known(self) -> list[int]:
-        """Forget those that were not met for a while."""
-        oldest = time.monotonic() - KNOWN_SECONDS
-        for target_id in [target_id for target_id, met_at in self._known.items() if met_at < oldest]:
-            del self._known[target_id]
-        return list(self._known)
 
 
 def _parameters(claim_id: UUID, shards: Sequence[int], room: Room, locked: Sequence[int]) -> tuple[object, ...]:
@@ -252,6 +231,7 @@ class _Claimed(NamedTuple):
     revision: int
     target_version: int | None  # None: the target was deleted
     url: str
+    timeout_seconds: int  # that the lease was computed from
     is_expired: bool
     is_watched: bool
     is_paced: bool
@@ -262,6 +242,8 @@ class _Claimed(NamedTuple):
 
 
 def _claim(claim_id: UUID, row: _Claimed, destination: Destination | Fault, content: Content) -> Claim:
+    if isinstance(destination, Destination):
+        destination = _within(destination, row.timeout_seconds)
     if content.headers is None:
         destination = Fault.BAD_HEADER
     if row.is_lost and isinstance(destination, Destination) and row.number > _most_attempts(destination):
@@ -290,6 +272,13 @@ def _claim(claim_id: UUID, row: _Claimed, destination: Destination | Fault, cont
         is_compared=row.is_compared,
         call=content.call,
     )
+
+
+def _within(destination: Destination, seconds: int) -> Destination:
+    """The destination with a timeout of `seconds` at the most: it may have changed since the lease was computed."""
+    if destination.timeout_seconds <= seconds:
+        return destination
+    return replace(destination, timeout_seconds=seconds)
 
 
 def _most_attempts(destination: Destination) -> int:

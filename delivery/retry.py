@@ -12,7 +12,9 @@ MAX_JITTER = 1.2
 MAX_RETRY_AFTER_SECONDS = 86_400
 """A target may ask for patience, but not move a delivery out of sight."""
 
-_SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
+_SECONDS = re.compile(r"0*([0-9]+)", re.ASCII)
+_MAX_DIGITS = 9
+"""What is longer is as good as for ever."""
 
 
 def wait_seconds(number: int, schedule_seconds: Sequence[int], jitter: float, asked_seconds: float) -> float | None:
@@ -34,8 +36,8 @@ def retry_after_seconds(value: str | None, now: datetime) -> float:
     if value is None:
         return 0
     value = value.strip()
-    if _SECONDS.fullmatch(value):
-        return int(value)
+    if number := _SECONDS.fullmatch(value):
+        return int(number[1]) if len(number[1]) <= _MAX_DIGITS else 10**_MAX_DIGITS
     try:
         date = parsedate_to_datetime(value)
         return max(0, ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds())

@@ -1,8 +1,10 @@
 """Takes sync deliveries out of Postgres, each once: nobody sends one a second time, whatever became of the first.
 
 What expired before it was taken, and what a dead worker had taken, is ended by SWEEP and never claimed. A target that
-takes nothing at the moment (disabled, paused, its breaker open, at its `max_in_flight`) is not waited for: the claim
-says NO_ROOM, and the caller is told so at once.
+takes nothing at the moment (disabled, paused, its breaker open, at its rate or `max_in_flight`) is not waited for: the
+claim says NO_ROOM, and the caller is told so at once. Where that is counted over all workers, a claim is a transaction
+that locks the states of such targets first, as the other lane does (`delivery/limits.py`). Calls of a target whose
+state another worker has locked, for one claim or record, stay where they are for some milliseconds; no others wait.
 """
 
 from collections.abc import Mapping
@@ -17,6 +19,7 @@ from delivery.claims import LEASE_MARGIN_SECONDS
 from delivery.contents import Content, Contents
 from delivery.database import Connection
 from delivery.destinations import TARGET_VERSION, Destinations
+from delivery.known_targets import KnownTargets
 from relay_admin.deliveries.models import AttemptOutcome
 from relay_contract.credits import UNITS_SQL
 from relay_contract.ids import uuid7
@@ -33,7 +36,8 @@ _LEASE = f"make_interval(secs => {LATE_SECONDS + LEASE_MARGIN_SECONDS} + coalesc
 
 # 1. candidate: the longest due of each shard, locked, as long as their callers wait.
 # 2. room: what each of their targets takes besides what is under way, NULL for any number.
-# 3. claimed: found again by place (ctid), which the lock keeps still. What is sent counts for the target's rate (GCRA).
+# 3. due: what fits. `is_met` needs its target's lock, and stays as it is.
+# 4. claimed: found again by place (ctid), which the lock keeps still. What is sent counts for the target's rate (GCRA).
 CLAIM = f"""
 WITH candidate AS MATERIALIZED (
     SELECT found.*
@@ -57,7 +61,8 @@ WITH candidate AS MATERIALIZED (
     FROM candidate
 ), due AS MATERIALIZED (
     SELECT sized.place, target_id, coalesce(room.is_enabled AND sized.turn <= coalesce(room.places, sized.turn), true)
-        AS has_room, coalesce(room.is_watched, false) AS is_watched, room.revision
+        AS has_room, coalesce(room.is_watched, false) AS is_watched, room.revision,
+        coalesce(room.needs_lock, false) AND target_id <> ALL (%b::bigint[]) AS is_met
     FROM sized LEFT JOIN room USING (target_id)
     WHERE sized.place_in_line <= %b::bigint AND sized.bytes_to_here <= %b::bigint
 ), claimed AS (
@@ -65,20 +70,24 @@ WITH candidate AS MATERIALIZED (
     SET state = '{DeliveryState.SENDING}', claim_id = %b::uuid, attempt_count = delivery.attempt_count + 1,
         next_attempt_at = now() + {_LEASE}
     FROM due LEFT JOIN catalog_target AS target ON target.id = due.target_id
-    WHERE delivery.ctid = due.place
+    WHERE delivery.ctid = due.place AND NOT due.is_met
     RETURNING delivery.id, delivery.request_id, delivery.target_id, delivery.shard, delivery.attempt_count,
         delivery.replay_count, delivery.body_bytes, coalesce(due.revision, delivery.revision) AS revision,
-        {TARGET_VERSION} AS target_version, target.url, due.has_room, due.is_watched,
+        {TARGET_VERSION} AS target_version, target.url, target.timeout_seconds, due.has_room, due.is_watched,
         delivery.is_compared
 ), paid AS (
     SELECT target_id, room.rate, count(*) FROM claimed JOIN room USING (target_id)
     WHERE has_room AND room.rate IS NOT NULL GROUP BY target_id, room.rate
 ), charged AS ({limits.PAY})
 SELECT claimed.id, claimed.request_id, claimed.target_id, claimed.shard, claimed.attempt_count, claimed.replay_count,
-    claimed.body_bytes, claimed.revision, claimed.target_version, coalesce(claimed.url, ''), claimed.has_room,
-    claimed.is_watched, claimed.is_compared,
+    claimed.body_bytes, claimed.revision, claimed.target_version, coalesce(claimed.url, ''),
+    coalesce(claimed.timeout_seconds, 0), claimed.has_room, claimed.is_watched, claimed.is_compared,
     coalesce(request.method, 'POST'), coalesce(request.query, ''), coalesce(request.idempotency_key <> '', false)
 FROM claimed LEFT JOIN deliveries_request AS request ON request.id = claimed.request_id
+UNION ALL
+SELECT DISTINCT NULL::uuid, NULL::uuid, target_id, 0, 0, 0, 0, 0, NULL::bigint, '', 0, false, false, false, '', '',
+    false
+FROM due WHERE is_met
 """  # noqa: S608 (constants of the contract)
 
 _MOVED = (
@@ -139,6 +148,8 @@ class Swept(NamedTuple):
 
 
 class _Row(NamedTuple):
+    """A row of CLAIM that has a delivery's id. One without says which target has to be locked first."""
+
     delivery_id: UUID
     request_id: UUID
     target_id: int
@@ -149,6 +160,7 @@ class _Row(NamedTuple):
     revision: int
     target_version: int | None  # None: the target was deleted
     url: str
+    timeout_seconds: int  # that the lease was computed from
     has_room: bool
     is_watched: bool
     is_compared: bool
@@ -162,6 +174,8 @@ class SyncClaims:
 
     def __init__(self, connection: Connection, destinations: Destinations, contents: Contents) -> None:
         self._connection = connection
+        self._known = KnownTargets(connection)
+        self.has_met = False  # the last `take` left calls for a lock; they may be taken in a moment
         self._destinations = destinations
         self._contents = contents
 
@@ -169,15 +183,31 @@ class SyncClaims:
         """The longest waiting, as many and as large together as given. Raises DatabaseAway; what was
         claimed and could not be loaded ends with its lease. `done` is to be called for each."""
         claim_id = uuid7()
-        found = await self._connection.rows(CLAIM, (deliveries, deliveries, body_bytes, claim_id))
-        if not found:
+        rows, met = await self._claim(claim_id, deliveries, body_bytes)
+        if met:
+            await self._known.meet(met)
+            left = body_bytes - sum(row.body_bytes for row in rows)
+            more, met = await self._claim(claim_id, deliveries - len(rows), left)
+            rows += more
+        self.has_met = bool(met)
+        if not rows:
             return []
-        rows = [_Row(*row) for row in found]
         destinations = await self._destinations.of(
             {(row.target_id, row.target_version) for row in rows if row.target_version is not None}
         )
         contents = await self._contents.take([row.request_id for row in rows])
         return [SyncClaim(_claim(claim_id, row, destinations, contents[row.request_id]), row.is_kept) for row in rows]
+
+    async def _claim(self, claim_id: UUID, deliveries: int, body_bytes: int) -> tuple[list[_Row], list[int]]:
+        """What was taken, and the targets that have to be locked before more is."""
+        if known := self._known.ids():
+            async with self._connection.transaction():
+                locked = [target_id for (target_id,) in await self._connection.rows(limits.LOCK, (known,))]
+                found = await self._connection.rows(CLAIM, (deliveries, locked, deliveries, body_bytes, claim_id))
+        else:
+            found = await self._connection.rows(CLAIM, (deliveries, [], deliveries, body_bytes, claim_id))
+        rows = [_Row._make(row) for row in found if row[0] is not None]
+        return rows, [target_id for delivery_id, _, target_id, *_ in found if delivery_id is None]
 
     def done(self, claim: Claim) -> None:
         """It is not in flight any more: its body may go."""
@@ -193,7 +223,8 @@ async def sweep(connection: Connection) -> Swept:
 def _claim(claim_id: UUID, row: _Row, destinations: Mapping[int, Destination | Fault], content: Content) -> Claim:
     destination = destinations.get(row.target_id, Fault.TARGET_DELETED)
     if isinstance(destination, Destination):
-        destination = replace(destination, timeout_seconds=destination.timeout_seconds + LATE_SECONDS)
+        seconds = min(destination.timeout_seconds, row.timeout_seconds) + LATE_SECONDS
+        destination = replace(destination, timeout_seconds=seconds)
         if content.headers is None:
             destination = Fault.BAD_HEADER
         elif not row.has_room:

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25
 """How often the lane looks for calls that nobody announced."""
+LOOK_AGAIN_SECONDS = 0.005
+"""And for those of a target whose state another worker had locked."""
 SWEEP_SECONDS = 1.0
 MAX_ANNOUNCED = 4096
 """Calls of which it is remembered whose they are. Of older ones every edge is told."""
@@ -137,7 +139,7 @@ class SyncLane:
                 self._start(each, group)
             if len(found) < free:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_SECONDS):
+                    async with asyncio.timeout(LOOK_AGAIN_SECONDS if self._claims.has_met else LOOK_SECONDS):
                         await self._called.wait()
 
     def _start(self, each: SyncClaim, group: asyncio.TaskGroup) -> None:

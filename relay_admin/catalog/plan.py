@@ -93,7 +93,7 @@ class MintedToken:
 
 def make(document: Document, environment: Mapping[str, str], *, prune: bool = False) -> Plan:
     """Compare with the database. `environment` is where secrets are looked up. DocumentError has every problem."""
-    return _Planner(load_rows(), environment, prune=prune).plan(document)
+    return _keeping_disabled(_Planner(load_rows(), environment, prune=prune).plan(document))
 
 
 def apply(
@@ -107,7 +107,7 @@ def apply(
         with connection.cursor() as cursor:
             cursor.execute(APPLY_LOCK)
         rows = load_rows()
-        plan = _Planner(rows, environment, prune=prune).plan(document)
+        plan = _keeping_disabled(_Planner(rows, environment, prune=prune).plan(document))
         if str(plan) != str(expected):
             raise DocumentError([Problem(0, "The catalog changed since the plan was made. Run the command again.")])
         lines = {step.path[:2] for step in plan.steps if step.section.name in IN_LINES}
@@ -126,6 +126,20 @@ def make_of(rows: Rows, document: Document) -> Plan:
 def write(rows: Rows, plan: Plan) -> None:
     """Do what a plan of these rows says, in the caller's transaction. Raises DocumentError."""
     _Writer(rows).write(plan)
+
+
+def would_enable(step: Step) -> bool:
+    """Whether it would enable a target that the relay disabled, and no operator."""
+    row = step.row
+    return isinstance(row, Target) and "is_enabled" in step.fields and bool(row.gone_at or row.disabled_reason)
+
+
+def _keeping_disabled(plan: Plan) -> Plan:
+    """Such targets stay disabled: a document that is applied again and again must not send to one that is gone."""
+    for step in plan.steps:
+        if would_enable(step):
+            del step.fields["is_enabled"]
+    return Plan([step for step in plan.steps if step.entry is None or step.row is None or step.fields])
 
 
 def _all_entries(document: Document) -> Iterator[Entry]:

@@ -92,6 +92,9 @@ def _mode_refusals(target: Target) -> dict[str, str]:
 def _stream_refusals(target: Target) -> dict[str, str]:
     """The edge calls such a target itself, and with nothing that it would have to fetch or wait for."""
     refusals = {}
+    for limit in ("rate_amount", "max_in_flight"):
+        if getattr(target, limit) is not None:
+            refusals[limit] = "Workers keep this limit, and a stream does not pass them: leave it empty."
     if target.mapping is not None:
         refusals["mapping"] = "A stream is passed on as it comes."
     if target.auth_kind == TargetAuth.OAUTH2:

@@ -10,7 +10,7 @@ from rest_framework.views import APIView
 from relay_admin.access.models import User
 from relay_admin.control_api.permissions import requires
 from relay_admin.control_api.wire import CamelCaseSerializer
-from relay_admin.deliveries import services
+from relay_admin.deliveries import discards, services
 from relay_admin.deliveries.models import DEAD_REASONS, Attempt, Delivery, ReplayBatch
 from relay_admin.deliveries.request_filters import id_at
 from relay_admin.deliveries.selectors import deliveries_with_names
@@ -141,7 +141,7 @@ class DeliveriesView(APIView):
 
 
 class ReplayBody(serializers.Serializer):
-    """Body of a replay."""
+    """Body of a replay, and of a discarding."""
 
     ids = serializers.ListField(child=serializers.UUIDField(), min_length=1, max_length=services.MAX_REPLAY)
 
@@ -159,3 +159,16 @@ class ReplayView(APIView):
         batch = services.delivery_replay(delivery_ids=body.validated_data["ids"], by=call.user)
         result: dict[str, Any] = ReplayBatchJson(batch).data
         return Response(result)
+
+
+class DiscardView(APIView):
+    """POST takes dead deliveries out of the failure queue for good."""
+
+    permission_classes = [requires("deliveries.view_delivery", "deliveries.replay_delivery")]
+
+    def post(self, call: Call) -> Response:
+        """200 with those that were discarded; the others were not in the failure queue."""
+        body = ReplayBody(data=call.data)
+        body.is_valid(raise_exception=True)
+        assert isinstance(call.user, User)
+        return Response({"discarded": discards.delivery_discard(delivery_ids=body.validated_data["ids"], by=call.user)})

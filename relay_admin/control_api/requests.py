@@ -18,7 +18,7 @@ from relay_admin.deliveries.models import Request, RequestEnd
 from relay_admin.deliveries.preview import preview
 from relay_admin.deliveries.redaction_view import ShownContent, shown_content
 from relay_admin.deliveries.request_filters import OUTCOMES, STATUS_CLASSES, narrowed
-from relay_admin.deliveries.selectors import charges_of, name_requests, request_with_names, with_outcomes
+from relay_admin.deliveries.selectors import charges_of, name_requests, request_with_names, with_ends, with_outcomes
 from relay_contract.nouns import KeyMode
 from relay_contract.redaction import Redaction
 
@@ -157,7 +157,7 @@ class RequestsView(APIView):
         rows = narrowed(name_requests(Request.objects.order_by("-pk")), wanted)
         limit = wanted["limit"]
         page = list(rows[: limit + 1])
-        more, page = len(page) > limit, with_outcomes(page[:limit])
+        more, page = len(page) > limit, with_ends(with_outcomes(page[:limit]))
         return Response(
             {"results": RequestInListJson(page, many=True).data, "next": str(page[-1].pk) if more else None}
         )
@@ -173,6 +173,7 @@ class RequestView(APIView):
         row = request_with_names(request_id).first()
         if row is None:
             raise NotFound
+        with_ends([row])
         deliveries = list(row.deliveries.all())
         request_view.add_charges(deliveries, charges_of(row.pk, deliveries))
         body: dict[str, Any] = RequestOnScreenJson(row).data

@@ -27,6 +27,7 @@ urlpatterns = [
     path("api/v1/requests/<uuid:request_id>", requests.RequestView.as_view()),
     path("api/v1/deliveries", deliveries.DeliveriesView.as_view()),
     path("api/v1/deliveries/replay", deliveries.ReplayView.as_view()),
+    path("api/v1/deliveries/discard", deliveries.DiscardView.as_view()),
     path("api/v1/targets/<int:target_id>/enable", target_switch.EnableTargetView.as_view()),
     path("api/v1/targets/<int:target_id>/disable", target_switch.DisableTargetView.as_view()),
     path("api/v1/replays", replays.ReplaysView.as_view()),

@@ -26,17 +26,18 @@ _COLUMNS = {
     "mode": "mode",
     "event_type": "event_type",
     "path": "path__startswith",
-    "error": "error",
     "after": "pk__lt",
 }
 
 
 def narrowed(rows: QuerySet[Request], wanted: Mapping[str, Any]) -> QuerySet[Request]:
-    """By members of `_COLUMNS`, and: status (a number or one of STATUS_CLASSES), outcome (of OUTCOMES), search (an id),
-    since and until (moments)."""
+    """By members of `_COLUMNS`, and: status (a number or one of STATUS_CLASSES), error (a code), outcome (of OUTCOMES),
+    search (an id), since and until (moments)."""
     rows = rows.filter(**{lookup: wanted[name] for name, lookup in _COLUMNS.items() if name in wanted})
     if "status" in wanted:
-        rows = rows.filter(_of_status(str(wanted["status"])))
+        rows = rows.filter(_of_end(_has_status(str(wanted["status"]))))
+    if "error" in wanted:
+        rows = rows.filter(_of_end(Q(error=wanted["error"])))
     if "outcome" in wanted:
         rows = rows.filter(_of_outcome(wanted["outcome"]))
     if "search" in wanted:
@@ -53,14 +54,16 @@ def id_at(moment: datetime) -> UUID:
     return uuid7_bound(max(0, int(moment.timestamp() * 1000)))
 
 
-def _of_status(status: str) -> Q:
-    """Of a sync or stream call, whose own status was not known yet, its end tells."""
-    if status in STATUS_CLASSES:
-        first = int(status[0]) * 100
-        of_class = Q(status__gte=first, status__lt=first + 100)
-    else:
-        of_class = Q(status=int(status))
-    return of_class | Q(status=0) & Q(Exists(RequestEnd.objects.filter(of_class, pk=OuterRef("pk"))))
+def _has_status(status: str) -> Q:
+    if status not in STATUS_CLASSES:
+        return Q(status=int(status))
+    first = int(status[0]) * 100
+    return Q(status__gte=first, status__lt=first + 100)
+
+
+def _of_end(wanted: Q) -> Q:
+    """Of a sync or stream call, whose answer was not known yet, its end tells."""
+    return wanted | Q(status=0) & Q(Exists(RequestEnd.objects.filter(wanted, pk=OuterRef("pk"))))
 
 
 def _of_outcome(outcome: str) -> Q:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 from environ.fileaware_mapping import FileAwareMapping
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -131,6 +132,17 @@ def test_applying_twice_changes_nothing(db: None) -> None:
     assert planned(WHOLE) == []
     assert apply(WHOLE) == []
     assert everything() == before
+
+
+def test_what_the_relay_disabled_is_not_enabled_by_applying_again(db: None) -> None:
+    apply(WHOLE)
+    Target.objects.update(is_enabled=False, gone_at=timezone.now(), disabled_reason="gone")
+    assert planned(WHOLE) == []
+    apply(WHOLE.replace("retry_schedule_seconds: [1, 2]", "retry_schedule_seconds: [3]"))
+    assert Target.objects.values_list("is_enabled", "retry_schedule_seconds").get() == (False, [3])
+    Target.objects.update(gone_at=None, disabled_reason="")  # an operator's own choice is the document's too
+    apply(WHOLE)
+    assert Target.objects.get().is_enabled
 
 
 def test_an_export_goes_there_and_back(db: None) -> None:

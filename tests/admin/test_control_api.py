@@ -117,6 +117,7 @@ CALLS = {
     ("GET", "/api/v1/replays"): (200, 200, 200, 200),
     ("GET", "/api/v1/deliveries"): (200, 200, 200, 200),
     ("POST", "/api/v1/deliveries/replay"): (403, 200, 200, 200),
+    ("POST", "/api/v1/deliveries/discard"): (403, 200, 200, 200),
     ("GET", "/api/v1/catalog"): (403, 403, 200, 200),
     ("POST", "/api/v1/targets/{target}/disable"): (403, 403, 200, 200),
 }

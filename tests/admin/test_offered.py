@@ -104,6 +104,8 @@ def test_one_enabled_target_of_an_endpoint_answers_its_callers(catalog: rows.Cat
         ({"conditions": {"path": "a..b", "is": 1}}, "conditions"),
         ({"auth_kind": "bearer", "headers": {"Authorization": "x"}}, "headers"),
         ({"delivery_mode": "stream", "client_certificate": "PEM"}, "client_certificate"),
+        ({"delivery_mode": "stream", "rate_amount": 5}, "rate_amount"),
+        ({"delivery_mode": "stream", "max_in_flight": 5}, "max_in_flight"),
         (
             {
                 "delivery_mode": "stream",

@@ -100,7 +100,7 @@ def test_ids_of_all_kinds_find_the_request(token_of, catalog: rows.Catalog, thre
     assert Client().get("/api/v1/requests?endpoint=shop/v1/none", headers=token).status_code == 400
 
 
-def test_the_end_of_a_sync_call_is_its_status(token_of, catalog: rows.Catalog) -> None:
+def test_the_end_of_a_sync_call_is_its_status(client_of, token_of, catalog: rows.Catalog) -> None:
     sync = rows.request_row(catalog, status=0)
     RequestEnd.objects.create(
         id=sync.pk, received_at=sync.received_at, status=504, error="sync_timeout", total_us=30_000_000, bytes_out=0,
@@ -109,6 +109,14 @@ def test_the_end_of_a_sync_call_is_its_status(token_of, catalog: rows.Catalog) -
     token = token_of("support")
     assert ids_of(Client(), token, status="5xx") == {sync.pk}
     assert ids_of(Client(), token, status="2xx") == set()
+    assert ids_of(Client(), token, error="sync_timeout") == {sync.pk}
+    assert ids_of(Client(), token, error="unavailable") == set()
+    [listed] = Client().get("/api/v1/requests", headers=token).json()["results"]
+    one = Client().get(f"/api/v1/requests/{sync.pk}", headers=token).json()
+    assert (listed["status"], listed["error"]) == (one["status"], one["error"]) == (504, "sync_timeout")
+    page = client_of("support").get(LIST).content.decode()
+    assert "sync_timeout" in page
+    assert "answered later" not in page
 
 
 def test_pages_neither_skip_nor_repeat_while_calls_come(client_of, token_of, catalog: rows.Catalog) -> None:

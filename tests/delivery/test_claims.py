@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from datetime import UTC, datetime
 
 import pytest
@@ -83,6 +83,31 @@ async def test_a_claim_carries_all_that_an_attempt_needs(queue: Queue, worker: W
     row = await queue.delivery(claim.delivery_id)
     assert (row["state"], row["claim_id"], row["attempt_count"]) == ("sending", claim.claim_id, 1)
     assert 7 + LEASE_MARGIN_SECONDS - 5 < row["wait_seconds"] <= 7 + LEASE_MARGIN_SECONDS
+
+
+class _Edited(Destinations):
+    """Somebody saves the target with a longer timeout between the claim and its being loaded."""
+
+    queue: Queue
+
+    async def of(self, wanted: Collection[tuple[int, int]]) -> Mapping[int, Destination | Fault]:
+        await self.queue.sql("UPDATE catalog_target SET timeout_seconds = 300")
+        return await super().of(wanted)
+
+
+async def test_a_lease_outlasts_its_attempt_whatever_is_saved_meanwhile(
+    queue: Queue, database_url: str, redis_url: str
+) -> None:
+    await queue.accept(await queue.target(URL, timeout_seconds=5))
+    connection = Connection(database_url, "test")
+    destinations = _Edited(Sealer(*settings_for(database_url, redis_url).master_keys), connection)
+    destinations.queue = queue
+    [claim] = await Claims(connection, destinations, Contents(connection)).take(ALL_SHARDS, room())
+    await connection.close()
+    assert isinstance(claim.destination, Destination)
+    lease = (await queue.delivery(claim.delivery_id))["wait_seconds"]
+    assert claim.destination.timeout_seconds == 5
+    assert claim.destination.timeout_seconds < lease <= 5 + LEASE_MARGIN_SECONDS
 
 
 async def test_only_what_is_due_in_an_asked_shard_is_claimed(queue: Queue, worker: Worker) -> None:

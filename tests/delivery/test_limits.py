@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from delivery import drain
+from delivery import drain, known_targets
 from tests.delivery.conftest import Work
 from tests.delivery.queue import Queue, Target, until
 from tests.delivery.receiver import Receiver, reset, status
@@ -98,6 +98,29 @@ async def test_a_slow_rate_lets_one_through(queue: Queue, receiver: Receiver, wo
     await queue.until_states(delivered=1, waiting=2)
     await queue.sql("UPDATE deliveries_targetstate SET tat = tat - interval '1 hour'")
     await queue.until_states(delivered=2, waiting=1)
+
+
+async def test_what_is_over_its_time_uses_up_no_rate(queue: Queue, receiver: Receiver, work: Work) -> None:
+    target = await queue.target(f"{receiver.url}/in", rate_amount=1, rate_window_seconds=3600)
+    await work()
+    await queue.accept(target)
+    await queue.until_states(delivered=1)
+    await queue.sql("UPDATE deliveries_targetstate SET tat = now()")
+    await queue.accept(target, calls=3, expire_seconds=0)
+    await queue.until_states(delivered=1, dead=3)
+    await queue.accept(target)
+    await queue.until_states(delivered=2, dead=3)
+
+
+async def test_more_limited_targets_than_a_worker_remembers(
+    queue: Queue, receiver: Receiver, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_targets, "MAX_KNOWN", 2)
+    monkeypatch.setattr(known_targets, "KNOWN_SECONDS", 3600.0)
+    for _ in range(8):
+        await queue.accept(await queue.target(f"{receiver.url}/in", max_in_flight=1), calls=2)
+    await work()
+    await queue.until_states(delivered=16)
 
 
 async def test_retry_after_pauses_the_target_and_the_row(queue: Queue, receiver: Receiver, work: Work) -> None:

@@ -3,7 +3,10 @@
 import json
 
 import pytest
+from asgiref.sync import sync_to_async
 
+from relay_admin.deliveries import services
+from relay_admin.deliveries.discards import delivery_discard
 from tests.delivery.conftest import Work
 from tests.delivery.queue import Queue, Target
 from tests.delivery.receiver import Receiver, status
@@ -77,6 +80,48 @@ async def test_when_the_head_dies(queue: Queue, receiver: Receiver, work: Work, 
     await queue.until_states(dead=1, waiting=1)
     await accept(queue, target, "b", 0)
     await queue.until_states(dead=1, waiting=1, delivered=1)
-    await queue.sql("UPDATE deliveries_finished SET state = 'discarded' WHERE state = 'dead'")
+    [dead] = await queue.sql("SELECT id FROM deliveries_finished WHERE state = 'dead'")
+    assert await sync_to_async(delivery_discard)(delivery_ids=[dead["id"]], by=None) == [dead["id"]]
     await queue.until_states(discarded=1, delivered=2)
+    assert received(receiver, "a") == [0, 1]
+
+
+async def test_a_replay_waits_for_who_is_under_way_and_goes_before_the_rest(
+    queue: Queue, receiver: Receiver, work: Work
+) -> None:
+    target = await ordered(queue, receiver, schedule=(), has_breaker=False)
+    receiver.plans["/in"] = [status(500), status(200)]
+    await accept(queue, target, "a", 0)
+    await work()
+    await queue.until_states(dead=1)
+    receiver.hold("/in")
+    await accept(queue, target, "a", 1)
+    await receiver.until("/in", 2)
+    await accept(queue, target, "a", 2)
+    [dead] = await queue.sql("SELECT id FROM deliveries_finished WHERE state = 'dead'")
+    await sync_to_async(services.delivery_replay)(delivery_ids=[dead["id"]], by=None)
+    await queue.until_states(sending=1, waiting=2)
+    assert received(receiver, "a") == [0, 1]
+    receiver.release("/in")
+    await queue.until_states(delivered=3)
+    assert received(receiver, "a") == [0, 1, 0, 2]
+
+
+async def test_what_a_killed_worker_had_goes_first_once_its_lease_ends(
+    queue: Queue, receiver: Receiver, work: Work
+) -> None:
+    target = await ordered(queue, receiver)
+    await accept(queue, target, "a", 0)
+    await queue.sql(
+        "UPDATE deliveries_live SET state = 'sending', claim_id = gen_random_uuid(), attempt_count = 1,"
+        " next_attempt_at = now() + interval '1 hour'"
+    )
+    await accept(queue, target, "a", 1)
+    await accept(queue, target, "b", 0)
+    await work()
+    await work()
+    await queue.until_states(sending=1, waiting=1, delivered=1)
+    assert received(receiver, "a") == []
+    await queue.sql("UPDATE deliveries_live SET next_attempt_at = now() WHERE state = 'sending'")
+    await queue.until_states(delivered=3)
     assert received(receiver, "a") == [0, 1]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 import pytest_asyncio
 import redis.asyncio
@@ -252,13 +253,49 @@ async def test_as_many_a_second_as_the_target_takes(
 ) -> None:
     target = await queue.target(f"{receiver.url}/in")
     await queue.sql("UPDATE catalog_target SET rate_amount = 2, rate_window_seconds = 1000")
-    await queue.sql("INSERT INTO deliveries_targetstate (target_id) VALUES (%s) ON CONFLICT DO NOTHING", target.id)
     await answer()
     for expected in (200, 0):  # the window is long: the next place comes in 500 s
         await accept(queue, target)
         reply = await heard()
         assert (reply.status, reply.fault) == (expected, "" if expected else replies.NO_ROOM)
     assert len(receiver.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "sent"), [({"max_in_flight": 3}, 3), ({"rate_amount": 1, "rate_window_seconds": 3600}, 1)]
+)
+async def test_limits_are_exact_over_two_lanes(
+    limit: dict[str, int], sent: int, queue: Queue, receiver: Receiver, answer: WorkSync
+) -> None:
+    receiver.hold("/in")
+    targets = [await queue.target(f"{receiver.url}/in", **limit) for _ in range(4)]
+    await answer()
+    await answer()
+    for _ in range(10):
+        for target in targets:
+            await accept(queue, target)
+    await queue.until_states(sending=4 * sent, dead=4 * (10 - sent))
+    await receiver.until("/in", 4 * sent)
+    receiver.release("/in")
+    await queue.until_states(delivered=4 * sent, dead=4 * (10 - sent))
+    assert len(receiver.calls) == 4 * sent
+
+
+async def test_who_waits_for_a_lock_holds_up_no_others(
+    queue: Queue, receiver: Receiver, answer: WorkSync, database_url: str
+) -> None:
+    limited = await queue.target(f"{receiver.url}/limited", max_in_flight=5)
+    free = await queue.target(f"{receiver.url}/free")
+    await answer()
+    await accept(queue, limited)
+    await queue.until_states(delivered=1)
+    async with await psycopg.AsyncConnection.connect(database_url) as other:
+        await other.execute("SELECT 1 FROM deliveries_targetstate FOR UPDATE")
+        await accept(queue, limited)
+        await accept(queue, free)
+        await queue.until_states(delivered=2, pending=1)
+        assert len(receiver.at("/free")) == 1
+    await queue.until_states(delivered=3)
 
 
 async def test_what_nobody_took_in_time_is_never_sent(queue: Queue, receiver: Receiver, answer: WorkSync) -> None:

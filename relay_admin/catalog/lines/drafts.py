@@ -247,17 +247,12 @@ def _prepared(line: Line, document: Mapping[str, Any]) -> _Prepared:
         raise LineRefused(documents.complaints_of({**document, "slug": line.slug}, error)) from error
     prepared = _Prepared(rows, made)
     for step in list(made.steps):
-        if _would_enable(step):
+        if plan.would_enable(step):
             del step.fields["is_enabled"]
             prepared.notes[id(step)] = STAYS_DISABLED
         if step.section.model is Target and step.row is None:
             prepared.notes[id(step)] = NEW_SECRET
     return prepared
-
-
-def _would_enable(step: plan.Step) -> bool:
-    row = step.row
-    return isinstance(row, Target) and "is_enabled" in step.fields and bool(row.gone_at or row.disabled_reason)
 
 
 def _changes(prepared: _Prepared) -> Iterator[Change]:

@@ -23,7 +23,7 @@ from unfold.decorators import action, display
 from relay_admin import pages
 from relay_admin.access.models import User
 from relay_admin.catalog.models import Target
-from relay_admin.deliveries import selectors, services
+from relay_admin.deliveries import discards, selectors, services
 from relay_admin.deliveries.admin import replay_pages
 from relay_admin.deliveries.admin.base import (
     MAX_CHOICES,
@@ -102,7 +102,7 @@ class DeliveryPages(pages.ReadOnlyAdmin):
     search_fields = ("id",)
     search_help_text = "A delivery id or request id. Whole ids only."
     sortable_by: Sequence[str] = ()
-    actions = ["replay"]
+    actions = ["replay", "discard"]
     actions_detail = ["replay_one"]
     change_form_outer_after_template = "relay/delivery_attempts.html"
     readonly_fields = (
@@ -236,6 +236,28 @@ class DeliveryPages(pages.ReadOnlyAdmin):
         """The same from a delivery's own page."""
         asked = self._ask_or_replay(request, [UUID(object_id)])
         return asked or redirect("admin:deliveries_delivery_change", object_id)
+
+    @admin.action(description="Discard selected deliveries…", permissions=["replay"])
+    def discard(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse | None:
+        """Asks first, then takes those that are dead out of the failure queue."""
+        chosen = list(queryset.order_by().values_list("pk", flat=True)[: services.MAX_REPLAY])
+        if request.POST.get("confirmed") == "yes":
+            assert isinstance(request.user, User)
+            count = len(discards.delivery_discard(delivery_ids=chosen, by=request.user))
+            self.message_user(request, f"{count} of {len(chosen)} selected deliveries were discarded.")
+            return None
+        hidden = [("action", "discard"), ("confirmed", "yes")]
+        return pages.confirm(
+            request,
+            self,
+            title="Discard",
+            text=f"Take {len(chosen)} selected deliveries out of the failure queue for good? They cannot be replayed.",
+            button="Discard",
+            rows=selectors.deliveries_with_names().filter(pk__in=chosen[:_LISTED]),
+            more=max(0, len(chosen) - _LISTED),
+            hidden=hidden + [(helpers.ACTION_CHECKBOX_NAME, str(key)) for key in chosen],
+            variant="danger",
+        )
 
     def _ask_or_replay(self, request: HttpRequest, chosen: list[UUID]) -> HttpResponse | None:
         pace_form = replay_pages.PaceForm(request.POST)

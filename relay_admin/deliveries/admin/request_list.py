@@ -21,7 +21,7 @@ class RequestChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         """As Django does, and the outcomes."""
         super().get_results(request)
-        self.result_list = selectors.with_outcomes(list(self.result_list))
+        self.result_list = selectors.with_ends(selectors.with_outcomes(list(self.result_list)))
 
 
 class IdTimeRangeFilter(TimeRangeFilter):
