@@ -27,7 +27,7 @@ from delivery.attempt import (
     Needs,
     Whole,
 )
-from delivery.target_auth import TargetTokens
+from delivery.target_auth import target_tokens
 from relay_contract import headers, logs, netguard
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Sender:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # ours covers more: see send
             skip_auto_headers=_WRITTEN_BY_US,
         )
-        self._tokens = TargetTokens(self._session)
+        self._tokens = target_tokens(self._session)
 
     async def close(self) -> None:
         """Close idle connections. Sends in flight must have ended."""
@@ -101,18 +101,32 @@ class Sender:
     async def _send_with(
         self, needs: Needs, claim: Claim, destination: Destination, body: bytes, reading: "_Reading"
     ) -> Fault | None:
-        """One attempt with what its target needs, under one deadline. Raises NotSendable, and what `_post` does."""
+        """One attempt with what its target needs, under one deadline. Raises NotSendable, and what `_post` does.
+
+        A caller who waits has no next attempt, so a token that is refused is replaced in this one, once.
+        """
         deadline = asyncio.get_running_loop().time() + destination.timeout_seconds
-        wears = await outfit.make(claim, needs, body, self._tokens, deadline)
+        key = (claim.target_id, claim.target_version)
+        has_another = claim.manner.keeps_answer and self._tokens.can_give_up(key)
+        fault = await self._send_once(needs, claim, destination, body, reading, until=deadline)
+        if fault is Fault.TOKEN_REFUSED and has_another:
+            reading.begin_again()
+            fault = await self._send_once(needs, claim, destination, body, reading, until=deadline)
+        return fault
+
+    async def _send_once(
+        self, needs: Needs, claim: Claim, destination: Destination, body: bytes, reading: "_Reading", *, until: float
+    ) -> Fault | None:
+        wears = await outfit.make(claim, needs, body, self._tokens, until)
         if wears.shaped is not None and wears.shaped.body is not None:
             body = wears.shaped.body
-        async with asyncio.timeout_at(deadline):
+        async with asyncio.timeout_at(until):
             sent = attempt.request_headers(
                 claim, destination, body, int(time.time()), shaped=wears.shaped, authorization=wears.authorization
             )
             await self._post(destination, sent, body, reading, needs.tls)
         if wears.token is not None and reading.status == HTTPStatus.UNAUTHORIZED:
-            self._tokens.drop((claim.target_id, claim.target_version), wears.token)
+            self._tokens.give_up((claim.target_id, claim.target_version), wears.token)
             return Fault.TOKEN_REFUSED
         return None
 
@@ -158,6 +172,11 @@ class _Reading:
         self.retry_after: str | None = None
         self.body = bytearray()
         self.has_more = False
+
+    def begin_again(self) -> None:
+        """Another answer comes in place of this one."""
+        self.headers, self.status, self.retry_after, self.has_more = (), None, None, False
+        self.body.clear()
 
     def whole(self) -> Whole | None:
         """All of it, where somebody wants that."""

@@ -39,6 +39,7 @@ RelayError
 │   ├── UpstreamProtocolError   502 upstream_protocol_error
 │   ├── AddressForbidden        502 upstream_address_forbidden
 │   ├── TargetFailed            502 target_failed
+│   ├── TokenUnavailable        502 token_unavailable
 │   └── UpstreamTimeout         504 upstream_timeout
 │       └── SyncTimeout         504 sync_timeout
 └── RelayFault                          ours to clear
@@ -312,6 +313,13 @@ class TargetFailed(UpstreamError):
 
     code, status = "target_failed", 502
     text = "The target could not be reached, or gave no whole answer."
+
+
+class TokenUnavailable(UpstreamError):
+    """The target was not called, so this is no failure of its."""
+
+    code, status = "token_unavailable", 502
+    text = "The relay got no access token for the target, so nothing was sent to it. Trying again can help."
 
 
 class UpstreamTimeout(UpstreamError):

@@ -80,24 +80,12 @@ def _mode_refusals(target: Target) -> dict[str, str]:
     mode, refusals = target.delivery_mode, {}
     if target.role == TargetRole.SHADOW and mode != DeliveryMode.ASYNC:
         refusals["delivery_mode"] = "A shadow is async: it never touches the caller."
-    if mode == DeliveryMode.STREAM:
-        refusals |= _stream_refusals(target)
+    if mode == DeliveryMode.STREAM and target.mapping is not None:
+        refusals["mapping"] = "A stream is passed on as it comes."
     if target.answer_mapping is not None and mode != DeliveryMode.SYNC:
         refusals["answer_mapping"] = "Only a sync target has an answer to map."
     if target.ordering_key and (mode != DeliveryMode.ASYNC or target.role != TargetRole.LIVE):
         refusals["ordering_key"] = "Only deliveries to a live async target are ordered."
-    return refusals
-
-
-def _stream_refusals(target: Target) -> dict[str, str]:
-    """The edge calls such a target itself, and with nothing that it would have to fetch or wait for."""
-    refusals = {}
-    if target.mapping is not None:
-        refusals["mapping"] = "A stream is passed on as it comes."
-    if target.auth_kind == TargetAuth.OAUTH2:
-        refusals["auth_kind"] = "A stream target takes bearer or basic; OAuth2 is for async targets."
-    if target.client_certificate:
-        refusals["client_certificate"] = "A stream target is called without a client certificate."
     return refusals
 
 

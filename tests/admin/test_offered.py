@@ -103,27 +103,11 @@ def test_one_enabled_target_of_an_endpoint_answers_its_callers(catalog: rows.Cat
         ({"mapping": {"whole": True}}, "mapping"),
         ({"conditions": {"path": "a..b", "is": 1}}, "conditions"),
         ({"auth_kind": "bearer", "headers": {"Authorization": "x"}}, "headers"),
-        ({"delivery_mode": "stream", "client_certificate": "PEM"}, "client_certificate"),
-        (
-            {
-                "delivery_mode": "stream",
-                "auth_kind": "oauth2",
-                "auth_config": {"client_id": "a", "token_url": "https://id.example.com/token"},
-            },
-            "auth_kind",
-        ),
+        ({"client_certificate": "PEM"}, "client_certificate"),
         ({"compares_with": "billing"}, "compares_with"),
         ({"role": "shadow", "compares_with": "nobody"}, "compares_with"),
         ({"role": "shadow", "ordering_key": "header:x-order"}, "ordering_key"),
         ({"auth_kind": "basic"}, "auth_config"),
-        (
-            {
-                "auth_kind": "oauth2",
-                "auth_config": {"token_url": "http://127.0.0.1:9/", "client_id": "a"},
-                "delivery_mode": "stream",
-            },
-            "auth_kind",
-        ),
         ({"auth_kind": "oauth2", "auth_config": {"client_id": "a"}}, "auth_config"),
         ({"auth_config": {"password": "a"}}, "auth_config"),
         ({"ordering_key": "order.id"}, "ordering_key"),
