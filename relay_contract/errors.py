@@ -44,7 +44,7 @@ RelayError
 │       └── SyncTimeout         504 sync_timeout
 └── RelayFault                          ours to clear
     ├── InternalFault           500 internal_error
-    ├── EndpointMisconfigured   500 endpoint_misconfigured
+    ├── EndpointMisconfigured   503 endpoint_misconfigured
     ├── NoHostKey               503 no_host_key
     ├── Unavailable             503 unavailable
     ├── AcceptUnavailable       503 accept_unavailable
@@ -344,7 +344,9 @@ class InternalFault(RelayFault):
 
 
 class EndpointMisconfigured(RelayFault):
-    code, status, retryable = "endpoint_misconfigured", 500, False
+    """503, since who calls again once it is mended is served: webhook providers do for days."""
+
+    code, status = "endpoint_misconfigured", 503
     text = "This endpoint cannot check its callers as it is configured, so it takes none. Its owner has to mend it."
 
 

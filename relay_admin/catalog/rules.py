@@ -57,6 +57,16 @@ def _signature_refusals(endpoint: Endpoint) -> dict[str, str]:
     return {}
 
 
+def signature_secret_refusals(endpoint: Endpoint, *, has_secret: bool) -> dict[str, str]:
+    """An enabled endpoint that checks signatures has what it checks them by, or it would refuse every call."""
+    if has_secret or not endpoint.is_enabled or endpoint.auth == EndpointAuth.RELAY_KEY:
+        return {}
+    return {
+        "auth": "Its callers' signatures need their secret (in a document signature_secret_env). Save the endpoint"
+        " disabled, set the secret, then enable it."
+    }
+
+
 def target_refusals(target: Target, siblings: Iterable[Target]) -> dict[str, str]:
     """What of this target does not go together, or not with the other targets of its endpoint."""
     others = list(siblings)

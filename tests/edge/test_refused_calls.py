@@ -80,7 +80,7 @@ async def test_who_leaves_a_row(edge: InsideEdge, owner: AsyncConnection[Any]) -
         (404, "endpoint_not_found", None, ""),
         (413, "body_too_large", 1, ""),
         (429, "rate_limited", 2, "k-2"),
-        (500, "endpoint_misconfigured", 3, ""),
+        (503, "endpoint_misconfigured", 3, ""),
     ]  # fmt: skip
 
 

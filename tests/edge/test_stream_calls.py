@@ -444,7 +444,7 @@ async def test_the_target_s_own_headers_and_credential_win(redis_url: str) -> No
 async def test_a_target_that_cannot_be_called_takes_no_calls(redis_url: str, changes: dict[str, Any]) -> None:
     async with StreamTarget() as target, running_relay(redis_url, *target.rows(**changes)) as relay:
         got = await relay.post()
-        assert (got.status, got.json["error"]) == (500, "endpoint_misconfigured")
+        assert (got.status, got.json["error"]) == (503, "endpoint_misconfigured")
         assert (relay.committed, relay.ends, target.calls) == ([], [], [])
 
 

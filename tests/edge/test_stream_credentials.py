@@ -247,7 +247,7 @@ async def test_a_certificate_that_cannot_be_shown_takes_no_calls(
         }[mistake]
         async with running_relay(redis_url, wrong, secret) as relay:
             got = await relay.post()
-            assert (got.status, got.json["error"]) == (500, "endpoint_misconfigured")
+            assert (got.status, got.json["error"]) == (503, "endpoint_misconfigured")
             assert (relay.committed, relay.ends) == ([], [])
     assert target.connections == 0
     assert "PRIVATE KEY" not in str([vars(record) for record in caplog.records])
