@@ -257,4 +257,6 @@ async def test_no_credential_of_a_target_is_written_or_told_anywhere(  # noqa: P
         assert values, meaning
         for mark in (*values, *(value.encode().hex() for value in values)):  # tables show bytes so
             for name, sink in sinks.items():
-                assert mark not in sink, f"{meaning} is in the {name}: ...{sink[max(0, sink.index(mark) - 200) :][:200]}"
+                assert mark not in sink, (
+                    f"{meaning} is in the {name}: ...{sink[max(0, sink.index(mark) - 200) :][:200]}"
+                )
