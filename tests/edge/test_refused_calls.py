@@ -72,7 +72,7 @@ async def test_who_leaves_a_row(edge: InsideEdge, owner: AsyncConnection[Any]) -
     assert await status_of(edge, "v1/events", {"Authorization": "Bearer rk_live_unknown"}) == 401
     assert await status_of(edge, "v1/none", BEARER) == 404
     assert await status_of(edge, "v1/events", BEARER, b"x" * 1_001) == 413
-    assert await status_of(edge, "v1/broken", BEARER) == 500
+    assert await status_of(edge, "v1/broken", BEARER) == 503
     assert await status_of(edge, "v1/limited", BEARER | {"Idempotency-Key": "k-1"}) == 202
     assert await status_of(edge, "v1/limited", BEARER | {"Idempotency-Key": "k-2"}) == 429
     found = await rows(owner, 5)
