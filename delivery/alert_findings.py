@@ -7,6 +7,7 @@ Reads are bounded: index ranges of the queue, of the dead, of refused calls, and
 
 from relay_admin.deliveries.storage import PARENTS
 from relay_contract.intake import SYNC_SHARDS
+from relay_contract.nouns import EndpointAuth, SignaturePreset
 
 MOST_FINDINGS = 200
 OLDEST_ROWS = 2_000
@@ -82,7 +83,7 @@ FROM {_RULES} JOIN catalog_project p ON p.id = coalesce(r.project_id, p.id)
 CROSS JOIN LATERAL (
     SELECT endpoint_id, count(*) FROM (
         SELECT endpoint_id FROM deliveries_request
-        WHERE project_id = p.id AND status = 500 AND error = 'endpoint_misconfigured'
+        WHERE project_id = p.id AND status IN (500, 503) AND error = 'endpoint_misconfigured'
             AND id >= %b AND received_at > now() - {_WINDOW}
         LIMIT {MOST_COUNTED}
     ) AS counted GROUP BY endpoint_id
@@ -90,6 +91,20 @@ CROSS JOIN LATERAL (
 JOIN catalog_endpoint e ON e.id = refused.endpoint_id AND NOT {_OF_ALERTS.format("e.id")}
 JOIN catalog_line l ON l.id = e.line_id
 WHERE r.is_enabled AND r.kind = 'signature_misconfigured' AND refused.count >= greatest(r.threshold, 1)
+ORDER BY e.id LIMIT {MOST_FINDINGS}
+"""  # noqa: S608 (constants)
+
+# What no call has to show: the same endpoints by their rows, which are few. The edge leaves out a row whose `auth` it
+# does not know, so its calls are refused as to an unknown address.
+_UNCHECKABLE = f"""
+SELECT r.id, r.endpoint_id, 'endpoint:' || e.id,
+    jsonb_build_object('project', p.slug, 'line', l.slug, 'endpoint', e.slug, 'refusedCalls', 0)
+FROM {_RULES} JOIN catalog_project p ON p.id = coalesce(r.project_id, p.id)
+JOIN catalog_line l ON l.project_id = p.id AND l.is_enabled
+JOIN catalog_endpoint e ON e.line_id = l.id AND e.is_enabled AND NOT {_OF_ALERTS.format("e.id")}
+WHERE r.is_enabled AND r.kind = 'signature_misconfigured' AND e.auth <> '{EndpointAuth.RELAY_KEY}'
+    AND (e.sealed_signature_secret = '' OR NOT e.signature_preset = ANY('{{{",".join(SignaturePreset)}}}')
+        OR NOT e.auth = ANY('{{{",".join(EndpointAuth)}}}'))
 ORDER BY e.id LIMIT {MOST_FINDINGS}
 """  # noqa: S608 (constants)
 _TABLES = ", ".join(f"'{parent.table}'" for parent in PARENTS)
@@ -109,7 +124,7 @@ STATEMENTS = {
     "target_gone": _GONE,
     "backlog_age": _BACKLOG,
     "failure_queue_growth": _GROWTH,
-    "signature_misconfigured": _MISCONFIGURED,
+    "signature_misconfigured": f"({_UNCHECKABLE}) UNION ALL ({_MISCONFIGURED})",
     "partition_missing": _PARTITIONS,
 }
 """By kind. `signature_misconfigured` takes the least id of the last day."""

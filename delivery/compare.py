@@ -1,4 +1,5 @@
-"""Holds the answers of shadows against those of the targets they are compared with, and keeps what differs.
+"""Holds the answers of shadows against those of the targets they are compared with, and keeps what differs, without
+what the endpoint's `redactions` hide.
 
 Both sides of a pair wait in a table that is emptied here. A pair is compared once it is whole; a shadow whose sibling
 has no answer after WAIT_SECONDS is told as that. Two workers that compare the same pair write it down once.
@@ -16,6 +17,7 @@ import msgspec
 from delivery.database import Connection
 from relay_contract.compare import ComparedAnswer, Comparison, compare, ignored_paths
 from relay_contract.logs import log_fields
+from relay_contract.redaction import Redaction
 from relay_contract.shaping.paths import PathError, PathTree
 
 logger = logging.getLogger(__name__)
@@ -30,9 +32,11 @@ MOST_FORGOTTEN = 1_000
 PAIRS = f"""
 SELECT shadow.delivery_id, shadow.request_id, shadow.target_id, sibling.id, shadow.revision,
     shadow.status, shadow.body, shadow.is_cut, shadow.duration_ms,
-    live.status, live.body, live.is_cut, live.duration_ms, to_json(target.compare_ignore)::text
+    live.status, live.body, live.is_cut, live.duration_ms, to_json(target.compare_ignore)::text,
+    to_json(endpoint.redactions)::text
 FROM deliveries_comparedanswer AS shadow
 JOIN catalog_target AS target ON target.id = shadow.target_id
+JOIN catalog_endpoint AS endpoint ON endpoint.id = target.endpoint_id
 JOIN catalog_target AS sibling ON sibling.endpoint_id = target.endpoint_id AND sibling.name = target.compares_with
 LEFT JOIN deliveries_comparedanswer AS live ON live.request_id = shadow.request_id AND live.target_id = sibling.id
 WHERE shadow.is_shadow
@@ -93,6 +97,7 @@ class Pair(NamedTuple):
     baseline_is_cut: bool | None
     baseline_duration_ms: int | None
     ignored: str  # JSON
+    redactions: str  # JSON
 
 
 async def compare_due(connection: Connection) -> bool:
@@ -113,7 +118,8 @@ def _compared(pairs: Sequence[Pair]) -> list[tuple[object, ...]]:
 def comparison_of(pair: Pair) -> Comparison:
     """What a pair comes to. Pure."""
     baseline = _answer(pair.baseline_status, pair.baseline_body, bool(pair.baseline_is_cut))
-    return compare(baseline, _answer(pair.status, pair.body, pair.is_cut), _ignored(pair.ignored))
+    shadow = _answer(pair.status, pair.body, pair.is_cut)
+    return compare(baseline, shadow, _ignored(pair.ignored), _redaction(pair.redactions))
 
 
 def _answer(status: int | None, body: bytes | None, is_cut: bool) -> ComparedAnswer | None:
@@ -127,6 +133,11 @@ def _ignored(document: str) -> PathTree:
     except (PathError, msgspec.DecodeError):  # not what a form or a document lets through: compare everything
         logger.warning("compare_ignore_unreadable", extra=log_fields(paths=document[:200]))
         return ignored_paths([])
+
+
+@lru_cache(maxsize=256)
+def _redaction(document: str) -> Redaction:
+    return Redaction(msgspec.json.decode(document, type=list[str]))
 
 
 def _values(pair: Pair, comparison: Comparison) -> tuple[object, ...]:

@@ -4,7 +4,6 @@ Loaded with the targets a process does not hold yet and kept with them, by id an
 here.
 """
 
-import base64
 import ssl
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -18,10 +17,11 @@ from delivery.database import Connection
 from relay_contract import nouns, sealing
 from relay_contract.client_certificates import CertificateError
 from relay_contract.nouns import TargetAuth
-from relay_contract.oauth2 import ClientAuth, ClientCredentials
+from relay_contract.oauth2 import ClientCredentials
 from relay_contract.shaping.checking import ShapingError
 from relay_contract.shaping.mapping import Mapping as ShapingMapping
 from relay_contract.shaping.mapping import compile_mapping
+from relay_contract.target_auth import read_credential
 
 LOAD = """
 SELECT id, mapping::text, answer_mapping::text, auth_kind, auth_config::text, sealed_auth_secret, client_certificate,
@@ -59,41 +59,28 @@ async def decode(row: NeedsRow, sealer: sealing.Sealer) -> Needs | Fault:
     except (ShapingError, msgspec.DecodeError):
         return Fault.MAPPING_FAILED  # written past the forms, or by a newer version
     try:
-        authorization, credentials = _credentials(row, sealer)
+        credential = _credential(row, sealer)
         context = await _context(row, sealer)
     except (sealing.SealingError, msgspec.DecodeError, ValueError) as error:
         is_certificate = isinstance(error, CertificateError)
         return Fault.CLIENT_CERTIFICATE_UNUSABLE if is_certificate else Fault.SECRET_UNREADABLE
-    return Needs(mapping, answer_mapping, authorization, credentials, context)
+    if isinstance(credential, ClientCredentials):
+        return Needs(mapping, answer_mapping, "", credential, context)
+    return Needs(mapping, answer_mapping, credential, None, context)
 
 
 def _compiled(document: str | None) -> ShapingMapping | None:
     return None if document is None else compile_mapping(msgspec.json.decode(document))
 
 
-def _credentials(row: NeedsRow, sealer: sealing.Sealer) -> tuple[str, ClientCredentials | None]:
-    """The header's value, or what a token is asked for with. Raises SealingError, also where no secret was set."""
+def _credential(row: NeedsRow, sealer: sealing.Sealer) -> str | ClientCredentials:
+    """See read_credential. Raises SealingError, also where no secret was set."""
     kind = TargetAuth(row.auth_kind)
     if kind is TargetAuth.NONE:
-        return "", None
+        return ""
     secret = sealer.unseal(row.sealed_auth_secret, nouns.target_auth_binding(row.id))
     decoded: Any = msgspec.json.decode(row.auth_config)
-    config = nouns.auth_config_from_json(decoded)
-    match kind:
-        case TargetAuth.BEARER:
-            return f"Bearer {secret}", None
-        case TargetAuth.BASIC:
-            pair = f"{config.username}:{secret}".encode()  # RFC 7617 section 2.1
-            return "Basic " + base64.b64encode(pair).decode("ascii"), None
-        case TargetAuth.OAUTH2:
-            return "", ClientCredentials(
-                config.token_url,
-                config.client_id,
-                secret,
-                ClientAuth(config.client_authentication),
-                config.scope,
-                config.audience,
-            )
+    return read_credential(kind, nouns.auth_config_from_json(decoded), secret)
 
 
 async def _context(row: NeedsRow, sealer: sealing.Sealer) -> ssl.SSLContext | None:

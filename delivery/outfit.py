@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC
 
 from delivery.attempt import Claim, Fault, Needs
-from delivery.target_auth import TargetTokens
+from relay_contract.kept_tokens import KeptTokens
 from relay_contract.oauth2 import Token, TokenError
 from relay_contract.shaping.facts import Facts
 from relay_contract.shaping.mapping import Mapping, Shaped
@@ -37,7 +37,7 @@ class Outfit:
     token: Token | None  # that `authorization` holds
 
 
-async def make(claim: Claim, needs: Needs, body: bytes, tokens: TargetTokens, deadline: float) -> Outfit:
+async def make(claim: Claim, needs: Needs, body: bytes, tokens: KeptTokens, deadline: float) -> Outfit:
     """What this attempt carries. Raises NotSendable. `deadline`: of the event loop's clock."""
     shaped = None if needs.mapping is None else await _shaped(needs.mapping, claim, body)
     if needs.credentials is None:

@@ -6,6 +6,7 @@ the last byte of the answer, and an answer is read up to a cap. Costs about 130 
 """
 
 import asyncio
+import base64
 import io
 import logging
 import ssl
@@ -27,7 +28,7 @@ from delivery.attempt import (
     Needs,
     Whole,
 )
-from delivery.target_auth import TargetTokens
+from delivery.target_auth import target_tokens
 from relay_contract import headers, logs, netguard
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class Sender:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # ours covers more: see send
             skip_auto_headers=_WRITTEN_BY_US,
         )
-        self._tokens = TargetTokens(self._session)
+        self._tokens = target_tokens(self._session)
 
     async def close(self) -> None:
         """Close idle connections. Sends in flight must have ended."""
@@ -85,34 +86,50 @@ class Sender:
             fault = faults.fault_of(error)
             if fault is Fault.INTERNAL_ERROR:
                 logger.exception("attempt_failed_inside", extra=logs.log_fields(delivery_id=claim.delivery_id))
+        shown = reading.shown()
         return Answer(
             started_at,
             duration_ms=int((time.perf_counter() - clock) * 1000),
             status=reading.status,
             fault=fault,
             retry_after=reading.retry_after,
-            excerpt=bytes(reading.body[:MAX_EXCERPT_BYTES]),
+            excerpt=shown[:MAX_EXCERPT_BYTES],
             is_cut=reading.has_more or len(reading.body) > MAX_EXCERPT_BYTES,
             whole=reading.whole(),
-            kept=bytes(reading.body[:MAX_RESPONSE_BYTES]) if claim.is_compared else b"",
+            kept=shown if claim.is_compared else b"",
             is_kept_cut=reading.has_more,
         )
 
     async def _send_with(
         self, needs: Needs, claim: Claim, destination: Destination, body: bytes, reading: "_Reading"
     ) -> Fault | None:
-        """One attempt with what its target needs, under one deadline. Raises NotSendable, and what `_post` does."""
+        """One attempt with what its target needs, under one deadline. Raises NotSendable, and what `_post` does.
+
+        A caller who waits has no next attempt, so a token that is refused is replaced in this one, once.
+        """
         deadline = asyncio.get_running_loop().time() + destination.timeout_seconds
-        wears = await outfit.make(claim, needs, body, self._tokens, deadline)
+        key = (claim.target_id, claim.target_version)
+        has_another = claim.manner.keeps_answer and self._tokens.can_give_up(key)
+        fault = await self._send_once(needs, claim, destination, body, reading, until=deadline)
+        if fault is Fault.TOKEN_REFUSED and has_another:
+            reading.begin_again()
+            fault = await self._send_once(needs, claim, destination, body, reading, until=deadline)
+        return fault
+
+    async def _send_once(
+        self, needs: Needs, claim: Claim, destination: Destination, body: bytes, reading: "_Reading", *, until: float
+    ) -> Fault | None:
+        wears = await outfit.make(claim, needs, body, self._tokens, until)
+        reading.secrets = _quotable(wears.authorization)
         if wears.shaped is not None and wears.shaped.body is not None:
             body = wears.shaped.body
-        async with asyncio.timeout_at(deadline):
+        async with asyncio.timeout_at(until):
             sent = attempt.request_headers(
                 claim, destination, body, int(time.time()), shaped=wears.shaped, authorization=wears.authorization
             )
             await self._post(destination, sent, body, reading, needs.tls)
         if wears.token is not None and reading.status == HTTPStatus.UNAUTHORIZED:
-            self._tokens.drop((claim.target_id, claim.target_version), wears.token)
+            self._tokens.give_up((claim.target_id, claim.target_version), wears.token)
             return Fault.TOKEN_REFUSED
         return None
 
@@ -149,18 +166,40 @@ class Sender:
 class _Reading:
     """What has been read of an answer so far; it outlives a deadline that strikes in the middle."""
 
-    __slots__ = ("body", "has_more", "headers", "manner", "retry_after", "status")
+    __slots__ = ("body", "has_more", "headers", "manner", "retry_after", "secrets", "status")
 
     def __init__(self, manner: Manner) -> None:
         self.manner = manner
         self.headers: tuple[tuple[bytes, bytes], ...] = ()
         self.status: int | None = None
         self.retry_after: str | None = None
+        self.secrets: tuple[bytes, ...] = ()  # that the target was shown
         self.body = bytearray()
         self.has_more = False
+
+    def begin_again(self) -> None:
+        """Another answer comes in place of this one."""
+        self.headers, self.status, self.retry_after, self.has_more = (), None, None, False
+        self.body.clear()
+
+    def shown(self) -> bytes:
+        """At most MAX_RESPONSE_BYTES of the body, as it is kept: some targets quote what they were called with."""
+        body = bytes(self.body[: MAX_RESPONSE_BYTES + sum(map(len, self.secrets))])
+        for secret in self.secrets:
+            body = body.replace(secret, logs.REDACTED.encode())
+        return body[:MAX_RESPONSE_BYTES]
 
     def whole(self) -> Whole | None:
         """All of it, where somebody wants that."""
         if not self.manner.keeps_answer or self.status is None or self.has_more:
             return None
         return Whole(self.headers, bytes(self.body))
+
+
+def _quotable(authorization: str) -> tuple[bytes, ...]:
+    """What of the header a target may quote: the credential, and of Basic the password in it."""
+    scheme, _, credential = authorization.partition(" ")
+    found = [credential.encode()]
+    if scheme == "Basic":
+        found.append(base64.b64decode(credential).partition(b":")[2])
+    return tuple(filter(None, found))

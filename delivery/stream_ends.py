@@ -113,7 +113,14 @@ kept AS (
 SELECT count(*) FROM gone
 """  # noqa: S608 (constants of this file and the contract)
 
-_NOT_CALLED = frozenset({CloseReason.UNREACHABLE, CloseReason.ADDRESS_REFUSED, CloseReason.RELAY_ERROR})
+_NOT_CALLED = frozenset(
+    {
+        CloseReason.UNREACHABLE,
+        CloseReason.ADDRESS_REFUSED,
+        CloseReason.TOKEN_UNAVAILABLE,
+        CloseReason.RELAY_ERROR,
+    }
+)
 _TAKEN = frozenset({CloseReason.COMPLETE, CloseReason.CALLER_LEFT})
 _MAX_INT = 2**31 - 1
 

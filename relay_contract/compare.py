@@ -2,7 +2,8 @@
 
 Key order and the way a number is written make no difference; paths that are to be ignored (timestamps, ids) do not
 count. Work and memory are bounded whatever the bodies are: MAX_VALUES are looked at, MAX_DIFFERENCES kept, and a walk
-that is deep needs no deep stack. 23 us for two answers of 200 bytes, 40 ms for MAX_VALUES.
+that is deep needs no deep stack. What is shown of a difference is redacted; that there is one is told. 23 us for two
+answers of 200 bytes, 40 ms for MAX_VALUES.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,13 +12,17 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 
 from relay_contract.excerpt import excerpt
+from relay_contract.logs import without_secrets
+from relay_contract.redaction import Redaction
 from relay_contract.shaping.facts import MISSING, NOT_JSON, decoded
-from relay_contract.shaping.paths import Branches, PathTree, Step, parse, shown
+from relay_contract.shaping.paths import Branches, PathTree, parse, shown
 
 MAX_DIFFERENCES = 20
 MAX_VALUES = 50_000
 MAX_SHOWN_LENGTH = 200
 MAX_PATH_SHOWN = 512
+
+_NO_RULES: Final = Redaction()
 
 
 class CompareVerdict(StrEnum):
@@ -63,12 +68,18 @@ def ignored_paths(paths: Sequence[str]) -> PathTree:
     return PathTree([parse(path, with_every=True) for path in paths])
 
 
-def compare(baseline: ComparedAnswer | None, shadow: ComparedAnswer | None, ignored: PathTree) -> Comparison:
-    """How the shadow's answer differs. None: that side never answered. Never raises."""
+def compare(
+    baseline: ComparedAnswer | None,
+    shadow: ComparedAnswer | None,
+    ignored: PathTree,
+    redaction: Redaction = _NO_RULES,
+) -> Comparison:
+    """How the shadow's answer differs. None: that side never answered. Never raises. `redaction`: what is not shown of
+    either side."""
     if baseline is None or shadow is None:
         return Comparison(CompareVerdict.NO_ANSWER)
     is_status_same = baseline.status == shadow.status
-    bodies = _compare_bodies(baseline, shadow, ignored)
+    bodies = _compare_bodies(baseline, shadow, ignored, redaction)
     match is_status_same, bodies.verdict:
         case True, _:
             verdict = bodies.verdict
@@ -79,7 +90,9 @@ def compare(baseline: ComparedAnswer | None, shadow: ComparedAnswer | None, igno
     return Comparison(verdict, bodies.differences, bodies.is_partial)
 
 
-def _compare_bodies(baseline: ComparedAnswer, shadow: ComparedAnswer, ignored: PathTree) -> Comparison:
+def _compare_bodies(
+    baseline: ComparedAnswer, shadow: ComparedAnswer, ignored: PathTree, redaction: Redaction
+) -> Comparison:
     if baseline.body is None or shadow.body is None:
         return Comparison(CompareVerdict.SAME, is_partial=True)
     if baseline.is_cut or shadow.is_cut:
@@ -96,10 +109,10 @@ def _compare_bodies(baseline: ComparedAnswer, shadow: ComparedAnswer, ignored: P
     one, other = decoded(baseline.body), decoded(shadow.body)
     if one is NOT_JSON or other is NOT_JSON:
         return Comparison(CompareVerdict.NOT_JSON)
-    return _Walk(ignored).compare(one, other)
+    return _Walk(ignored, redaction).compare(one, other)
 
 
-_Trail: TypeAlias = "tuple[_Trail, Step] | None"
+_Trail: TypeAlias = "tuple[_Trail, str | int] | None"
 """A path as a chain of steps, the last one first: making one costs the same at any depth."""
 _Pair: TypeAlias = tuple[_Trail, object, object, Branches]
 
@@ -107,8 +120,9 @@ _Pair: TypeAlias = tuple[_Trail, object, object, Branches]
 class _Walk:
     """Two values side by side, depth first, in the order of the baseline."""
 
-    def __init__(self, ignored: PathTree) -> None:
+    def __init__(self, ignored: PathTree, redaction: Redaction) -> None:
         self._ignored: Final = ignored
+        self._redaction: Final = redaction
         self._differences: list[Difference] = []
         self._pending: list[Iterator[_Pair]] = []
 
@@ -135,7 +149,12 @@ class _Walk:
         elif type(baseline) is list and type(shadow) is list:
             self._pending.append(_items(trail, baseline, shadow, branches))
         elif not _is_equal(baseline, shadow):
-            self._differences.append(Difference(_path(trail), _shown(baseline), _shown(shadow)))
+            steps = _steps(trail)
+            sides = (self._shown(steps, baseline), self._shown(steps, shadow))
+            self._differences.append(Difference(_path(steps), *sides))
+
+    def _shown(self, steps: list[str | int], value: object) -> str | None:
+        return None if value is MISSING else excerpt(self._redaction.part(steps, value), MAX_SHOWN_LENGTH)
 
     def _comparison(self, *, is_partial: bool) -> Comparison:
         verdict = CompareVerdict.BODY if self._differences else CompareVerdict.SAME
@@ -168,14 +187,14 @@ def _is_equal(baseline: object, shadow: object) -> bool:
     return type(baseline) is type(shadow) and baseline == shadow
 
 
-def _path(trail: _Trail) -> str:
-    steps: list[Step] = []
+def _steps(trail: _Trail) -> list[str | int]:
+    steps: list[str | int] = []
     while trail is not None:
         trail, step = trail
         steps.append(step)
-    text = shown(reversed(steps))
+    return steps[::-1]
+
+
+def _path(steps: list[str | int]) -> str:
+    text = without_secrets(shown(steps))
     return text if len(text) <= MAX_PATH_SHOWN else text[: MAX_PATH_SHOWN - 1] + "…"
-
-
-def _shown(value: object) -> str | None:
-    return None if value is MISSING else excerpt(value, MAX_SHOWN_LENGTH)

@@ -39,11 +39,12 @@ RelayError
 │   ├── UpstreamProtocolError   502 upstream_protocol_error
 │   ├── AddressForbidden        502 upstream_address_forbidden
 │   ├── TargetFailed            502 target_failed
+│   ├── TokenUnavailable        502 token_unavailable
 │   └── UpstreamTimeout         504 upstream_timeout
 │       └── SyncTimeout         504 sync_timeout
 └── RelayFault                          ours to clear
     ├── InternalFault           500 internal_error
-    ├── EndpointMisconfigured   500 endpoint_misconfigured
+    ├── EndpointMisconfigured   503 endpoint_misconfigured
     ├── NoHostKey               503 no_host_key
     ├── Unavailable             503 unavailable
     ├── AcceptUnavailable       503 accept_unavailable
@@ -314,6 +315,13 @@ class TargetFailed(UpstreamError):
     text = "The target could not be reached, or gave no whole answer."
 
 
+class TokenUnavailable(UpstreamError):
+    """The target was not called, so this is no failure of its."""
+
+    code, status = "token_unavailable", 502
+    text = "The relay got no access token for the target, so nothing was sent to it. Trying again can help."
+
+
 class UpstreamTimeout(UpstreamError):
     code, status = "upstream_timeout", 504
     text = "The upstream host did not answer in time."
@@ -336,7 +344,9 @@ class InternalFault(RelayFault):
 
 
 class EndpointMisconfigured(RelayFault):
-    code, status, retryable = "endpoint_misconfigured", 500, False
+    """503, since who calls again once it is mended is served: webhook providers do for days."""
+
+    code, status = "endpoint_misconfigured", 503
     text = "This endpoint cannot check its callers as it is configured, so it takes none. Its owner has to mend it."
 
 

@@ -22,6 +22,8 @@ MARGIN_SECONDS = 60
 DEFAULT_LIFE_SECONDS = 300
 """Of a token whose answer does not say."""
 MAX_LIFE_SECONDS = 86_400
+LATE_SHARE = 0.2
+"""In this last part of the time in which a token is used the next one is asked for."""
 MAX_TOKEN_LENGTH = 16_384
 
 _TOKEN = re.compile(r"[!-~]+")  # what a header can carry without ending early; RFC 6750 allows no more
@@ -59,13 +61,19 @@ class TokenRequest:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A bearer token. `expires_at`: Unix seconds after which it is no longer used; the margin is off already."""
+    """A bearer token. `expires_at`: Unix seconds after which it is no longer used; the margin is off already.
+    `due_at`: when the next one is asked for."""
 
     value: str = field(repr=False)
     expires_at: float
+    due_at: float
 
     def is_usable(self, now: float) -> bool:
         return now < self.expires_at
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is time to ask for the next one, while this one may still be used."""
+        return now >= self.due_at
 
     def authorization(self) -> str:
         """The header's value."""
@@ -121,7 +129,8 @@ def read_token(status: int, body: bytes, now: float) -> Token:
     if not isinstance(answer.token_type, str) or answer.token_type.lower() != "bearer":
         raise TokenError("The token endpoint's token is not of the type Bearer, the only one that is supported.")
     life = _life_seconds(answer.expires_in)
-    return Token(answer.access_token, now + max(life - MARGIN_SECONDS, life / 2))
+    used_seconds = max(life - MARGIN_SECONDS, life / 2)
+    return Token(answer.access_token, now + used_seconds, now + used_seconds * (1 - LATE_SHARE))
 
 
 class _Answer(msgspec.Struct):

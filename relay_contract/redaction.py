@@ -99,10 +99,22 @@ class Redaction:
             return self._multipart(content_type, body)
         return self._json(kind, body)
 
+    def part(self, steps: Sequence[str | int], value: object) -> object:
+        """A value that stands at this place of a JSON body, as people may see it; it may be changed in place."""
+        if self._is_unreadable:
+            return REDACTED
+        branches = self._tree.start()
+        for step in steps:
+            is_secret = isinstance(step, str) and value is not None and _is_secret(step)
+            if is_secret or PathTree.is_end(branches):
+                return REDACTED
+            branches = PathTree.after(branches, step)
+        return self._walked(value, branches)[0]
+
     def _json(self, kind: str, body: bytes) -> bytes:
         try:
             document, has_twins = _loads(body)
-            document, is_changed = self._walked(document)
+            document, is_changed = self._walked(document, self._tree.start())
             shown = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
         except (ValueError, RecursionError):
             # Rules speak of places in JSON. What claims or seems to be JSON, and is not readable, may hold them.
@@ -110,11 +122,13 @@ class Redaction:
             return HIDDEN if is_perhaps_json and self._tree.start() else _plain(body)
         return shown if is_changed or has_twins else body
 
-    def _walked(self, document: object) -> tuple[object, bool]:
-        """The document without its secrets, changed in place, and whether it had any. A stack instead of recursion."""
+    @staticmethod
+    def _walked(document: object, branches: Branches) -> tuple[object, bool]:
+        """The document without its secrets, changed in place, and whether it had any. `branches`: of the rules, there.
+        A stack instead of recursion."""
         holder = [document]
         is_changed = False
-        pending: list[tuple[Any, Any, Branches]] = [(holder, 0, self._tree.start())]
+        pending: list[tuple[Any, Any, Branches]] = [(holder, 0, branches)]
         while pending:
             container, key, branches = pending.pop()
             value = container[key]

@@ -27,6 +27,8 @@ MAX_HEADER_BYTES: Final = 32_768
 NO_ROOM: Final = "no_room"
 """Fault of a delivery whose target takes nothing at the moment: it was not called."""
 TIMEOUT: Final = "timeout"
+TOKEN_UNAVAILABLE: Final = "token_unavailable"  # noqa: S105 (a code)
+"""Fault of a delivery whose target's token endpoint gave none: the target was not called."""
 
 EDGE_DIGITS: Final = 16
 """Of the name that an edge process gives itself: random, so that a process which comes after it has another."""

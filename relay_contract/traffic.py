@@ -166,6 +166,7 @@ class CloseReason(StrEnum):
     BYTE_CAP = "byte_cap"
     UNREACHABLE = "unreachable"
     ADDRESS_REFUSED = "address_refused"
+    TOKEN_UNAVAILABLE = "token_unavailable"  # noqa: S105 (a code): no access token for the target, so it was not called
     SHUTDOWN = "shutdown"  # of the relay's process
     RELAY_ERROR = "relay_error"
     EDGE_LOST = "edge_lost"  # nobody told; of a row that a worker wrote in the edge's place

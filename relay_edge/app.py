@@ -58,6 +58,7 @@ from relay_edge.stored import StoredCalls
 from relay_edge.stream_call import StreamCalls
 from relay_edge.sync_call import SyncCalls
 from relay_edge.target_requests import TargetRequests
+from relay_edge.target_tokens import target_tokens
 from relay_edge.traces import Sampling
 from relay_edge.upstream_pool import UpstreamPool, client_tls
 from relay_edge.vault import Vault
@@ -140,6 +141,7 @@ class Edge:
         vault = Vault(self._pool, settings.vault_address, settings.vault_token)
         self._sources = SecretSources(settings.environment, settings.secrets(), vault, self.metrics)
         sealer = Sealer(*settings.master_keys)
+        self._tokens = target_tokens(self._pool)
         self.catalog = Catalog(sealer, self._sources)
         self._listener = CatalogListener(self.catalog, settings.database_url, self.metrics)
         spill = Spill(settings.spill_folder, process_index, settings.spill_max_bytes)
@@ -210,7 +212,7 @@ class Edge:
             responders={
                 DeliveryMode.SYNC.value: SyncCalls(self._replies, self._admission.queue, self.records.request_end),
                 DeliveryMode.STREAM.value: StreamCalls(
-                    TargetRequests(self._pool, sealer), Pings(self._wheel), self.records.request_end
+                    TargetRequests(self._pool, sealer), self._tokens, Pings(self._wheel), self.records.request_end
                 ),
             },
             idempotency=CallKeys(self._stored),
@@ -277,6 +279,7 @@ class Edge:
         finally:
             await self._close()
             await end(stopped, *tasks)
+            await self._tokens.close()
             await self._pool.close()
             self._wheel.close()
 

@@ -19,7 +19,6 @@ from relay_contract.traffic import BreakerKind, FailureClass
 SLOW_START_MS = 10_000
 PROBE_MS = 60_000
 THRESHOLD_MS = 30_000
-SLOW_START_FIRST_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from inside the connection's read callback.
 """
 
 import time
+from http import HTTPStatus
 from typing import cast
 
 from aiohttp import web
@@ -40,7 +41,7 @@ class StreamAnswer:
 
     __slots__ = (
         "_connection", "_is_of_head", "_lines", "_max_bytes", "_paused_bytes", "_request", "_stream", "_transport",
-        "first_byte", "is_sent", "reason", "status",
+        "first_byte", "holds_refusal", "is_held", "is_sent", "reason", "status",
     )  # fmt: skip
 
     def __init__(self, request: web.BaseRequest, stream: CallerStream, lines: bytes, max_bytes: int) -> None:
@@ -61,6 +62,10 @@ class StreamAnswer:
         """`time.monotonic()` of its head."""
         self.reason: CloseReason | None = None
         """Once it is known."""
+        self.holds_refusal = False
+        """To be set while a 401 would be an answer to our token rather than to the caller."""
+        self.is_held = False
+        """Such a 401 came: nothing of it was passed on."""
 
     # --- the target's side ---
 
@@ -72,6 +77,9 @@ class StreamAnswer:
 
     def on_head(self, head: Head) -> bool:
         """See Receiver."""
+        if self.holds_refusal and head.status == HTTPStatus.UNAUTHORIZED:
+            self.is_held = True
+            return False
         self.status, self.first_byte = head.status, time.monotonic()
         if not self._is_of_head and head.length is not None and head.length > self._max_bytes:
             self.reason = CloseReason.BYTE_CAP  # told as an error: nothing of it was passed on

@@ -3,6 +3,7 @@
 The delivery is committed before the target hears of the call, as being sent by this edge; what became of it is one row
 of `records.py`, written however the call ends, from which a worker finishes and settles the delivery. An edge that dies
 leaves a delivery that expires as of unknown outcome. Nothing is tried twice: the target may have done what was asked.
+Only a 401 to a fetched token is no answer yet: the call is sent once more with another token.
 
 Per call: one exchange with the target, a signature, a row; no task unless the caller reads slowly.
 """
@@ -15,9 +16,13 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from relay_contract.errors import EndpointMisconfigured, RelayError
+from relay_contract.client_certificates import CertificateError
+from relay_contract.errors import EndpointMisconfigured, RelayError, TokenUnavailable
+from relay_contract.kept_tokens import KeptTokens
 from relay_contract.logs import log_fields
+from relay_contract.oauth2 import Token, TokenError
 from relay_contract.traffic import CloseReason, RequestEndRow
+from relay_edge.client_contexts import ClientContexts
 from relay_edge.fan_out import FanOut, Response
 from relay_edge.passed_headers import TARGET_NAMES
 from relay_edge.pings import Pings
@@ -25,7 +30,9 @@ from relay_edge.relay_call import RelayCall
 from relay_edge.reservation import Reservation
 from relay_edge.stream_answer import StreamAnswer
 from relay_edge.streaming import RELAYED, CallerStream
-from relay_edge.target_requests import PreparedTarget, TargetRequests, TargetUnusableError, packed
+from relay_edge.target_requests import Credentials, PreparedTarget, TargetRequests, TargetUnusableError, packed
+from relay_edge.upstream import Failure
+from relay_edge.upstream_pool import Origin
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +42,13 @@ _UNUSABLE = "The target of this endpoint cannot be called as it is configured. I
 class StreamCalls:
     """One for each process: the responder of the mode `stream`."""
 
-    def __init__(self, requests: TargetRequests, pings: Pings, on_end: Callable[[RequestEndRow], None]) -> None:
+    def __init__(
+        self, requests: TargetRequests, tokens: KeptTokens, pings: Pings, on_end: Callable[[RequestEndRow], None]
+    ) -> None:
         """`on_end` is told of each call that was committed; it neither waits nor raises."""
         self._requests = requests
+        self._tokens = tokens
+        self._contexts = ClientContexts()
         self._pings = pings
         self._on_end = on_end
 
@@ -45,7 +56,9 @@ class StreamCalls:
         """See Responder: a target that cannot be called takes no calls."""
         assert fan_out.response is not None
         try:
-            self._requests.of(call.snapshot, fan_out.response.target)
+            prepared = self._requests.of(call.snapshot, fan_out.response.target)
+            if prepared.credentials is not None:
+                prepared.credentials.check(call.received_at)
         except TargetUnusableError as problem:
             logger.error(  # noqa: TRY400  # the trace says no more than the problem
                 "target_unusable", extra=log_fields(target_id=fan_out.response.target.id, problem=str(problem))
@@ -81,22 +94,70 @@ class StreamCalls:
     def forget(self, call: RelayCall) -> None:
         """See Responder. Nothing is kept between the steps."""
 
-    @staticmethod
     async def _exchange(
-        call: RelayCall, response: Response, prepared: PreparedTarget, answer: StreamAnswer
+        self, call: RelayCall, response: Response, prepared: PreparedTarget, answer: StreamAnswer
     ) -> RelayError | None:
         """Why the caller has no whole answer; None: they have one."""
+        started = time.monotonic()
         try:
-            request = packed(call, prepared, response.row.id, datetime.now(UTC))
-        except TargetUnusableError as problem:
+            if prepared.credentials is None:
+                request = packed(call, prepared, response.row.id, datetime.now(UTC))
+                failure = await prepared.origin.exchange(request, answer, prepared.timeouts)
+            else:
+                failure = await self._exchange_with(prepared.credentials, call, response, prepared, answer)
+        except TokenError:  # whoever asked for it has told
+            answer.reason = CloseReason.TOKEN_UNAVAILABLE
+            return TokenUnavailable()
+        except (TargetUnusableError, CertificateError) as problem:
             answer.reason = CloseReason.RELAY_ERROR
             logger.error(  # noqa: TRY400  # the trace says no more than the problem
                 "target_unusable", extra=log_fields(target_id=response.target.id, problem=str(problem))
             )
             return EndpointMisconfigured(_UNUSABLE)
-        started = time.monotonic()
-        failure = await prepared.origin.exchange(request, answer, prepared.timeouts)
         return answer.settle(failure, time.monotonic() - started, prepared.timeouts.total)
+
+    async def _exchange_with(
+        self,
+        credentials: Credentials,
+        call: RelayCall,
+        response: Response,
+        prepared: PreparedTarget,
+        answer: StreamAnswer,
+    ) -> Failure | None:
+        """One exchange, or two where the target refused the token of the first. Raises TokenError, CertificateError and
+        TargetUnusableError."""
+        origin = await self._origin(credentials, prepared)
+        token = await self._token(credentials, prepared)
+        answer.holds_refusal = token is not None and self._tokens.can_give_up(credentials.key)
+        failure = await origin.exchange(_sent(call, response, prepared, token), answer, prepared.timeouts)
+        if token is None or not answer.is_held:
+            return failure
+        answer.holds_refusal = answer.is_held = answer.is_sent = False
+        self._tokens.give_up(credentials.key, token)
+        token = await self._token(credentials, prepared)
+        return await origin.exchange(_sent(call, response, prepared, token), answer, prepared.timeouts)
+
+    async def _origin(self, credentials: Credentials, prepared: PreparedTarget) -> Origin:
+        if credentials.certificate is None:
+            return prepared.origin
+        tls = await self._contexts.of(credentials.key, credentials.certificate)
+        url = credentials.url
+        return self._requests.pool.origin(url.scheme, url.host, url.port, tls)
+
+    async def _token(self, credentials: Credentials, prepared: PreparedTarget) -> Token | None:
+        """Within the time that the target itself is given."""
+        if credentials.token is None:
+            return None
+        try:
+            async with asyncio.timeout(prepared.timeouts.first_byte):
+                return await self._tokens.token(credentials.key, credentials.token)
+        except TimeoutError:
+            raise TokenError("The token endpoint did not answer within the target's own deadline.") from None
+
+
+def _sent(call: RelayCall, response: Response, prepared: PreparedTarget, token: Token | None) -> bytes:
+    authorization = "" if token is None else token.authorization()
+    return packed(call, prepared, response.row.id, datetime.now(UTC), authorization)
 
 
 def _end_row(

@@ -14,7 +14,7 @@ from uuid import UUID
 from aiohttp import web
 
 from relay_contract import headers, replies
-from relay_contract.errors import BadRequest, RelayError, SyncTimeout, TargetFailed, Unavailable
+from relay_contract.errors import BadRequest, RelayError, SyncTimeout, TargetFailed, TokenUnavailable, Unavailable
 from relay_contract.nouns import DeliveryMode, Target
 from relay_contract.redis import keys
 from relay_contract.replies import Reply
@@ -76,7 +76,7 @@ class SyncCalls:
         self._waiting[call.request_id] = _Waiting(self._replies.expect(call.request_id), fan_out.response)
 
     async def answer(self, call: RelayCall, _fan_out: FanOut, _reservation: Reservation) -> web.StreamResponse:
-        """Raises SyncTimeout, TargetFailed, or Unavailable where the target takes nothing."""
+        """Raises SyncTimeout, TargetFailed, TokenUnavailable, or Unavailable where the target takes nothing."""
         waiting = self._waiting[call.request_id]
         self._publisher.publish(_CHANNEL, replies.encode_call(self._replies.edge, call.request_id))
         target = waiting.response.target
@@ -165,6 +165,8 @@ def _error_of(fault: str) -> RelayError:
             "The target that answers this endpoint's callers takes nothing at the moment. It was not called.",
             retry_after_seconds=NO_ROOM_RETRY_SECONDS,
         )
+    if fault == replies.TOKEN_UNAVAILABLE:
+        return TokenUnavailable()
     return TargetFailed(f"The target could not be reached, or gave no whole answer: {fault}.")
 
 

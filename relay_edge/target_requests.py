@@ -1,42 +1,65 @@
-"""Targets as something that the edge itself can send a call to: origin, deadlines, header lines, signing keys.
+"""Targets as something that the edge itself can send a call to: origin, deadlines, header lines, signing keys, and for
+some what they ask for besides: a token that is fetched, a client certificate.
 
 Prepared once for each snapshot, so that a changed target or secret is never used on; per call the head is put together
 and signed (3 us, and half a microsecond for each KiB of the body). No I/O. Bounded: at MOST_TARGETS everything is
 forgotten and made anew as it is asked for.
 """
 
-import base64
 import re
 from dataclasses import dataclass
-from datetime import datetime
-from ipaddress import IPv4Network, IPv6Network
+from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 from uuid import UUID
 
-from relay_contract import headers, netguard
-from relay_contract.nouns import Target, TargetAuth, target_auth_binding, target_secret_binding
+from relay_contract import client_certificates, headers, netguard
+from relay_contract.client_certificates import CertificateError
+from relay_contract.nouns import (
+    Target,
+    TargetAuth,
+    target_auth_binding,
+    target_client_key_binding,
+    target_secret_binding,
+)
+from relay_contract.oauth2 import ClientCredentials
 from relay_contract.sealing import Sealer, SealingError
 from relay_contract.signing import DatedKey, SigningSecretError, keys_at, parse_secret, signature_headers
+from relay_contract.target_auth import read_credential
 from relay_edge.catalog.snapshot import Snapshot
+from relay_edge.origin_urls import OriginUrl, UrlUnusableError
 from relay_edge.relay_call import RelayCall
 from relay_edge.upstream import Timeouts
-from relay_edge.upstream_pool import Origin, UpstreamPool
+from relay_edge.upstream_pool import ClientCertificate, Origin, UpstreamPool
 
 MOST_TARGETS = 10_000
 CONNECT_SECONDS = 5.0
 MAX_ACCEPT_LENGTH = 1_024
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _PLAIN: Final = re.compile(r"[\x21-\x7e]*")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 _ANYTHING = "*/*"
-_ANY_ADDRESS = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
 
 class TargetUnusableError(Exception):
     """A target is written so that no call can be sent to it. The text is for operators; no secret in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What is got before a call can be sent. One of them at least is there."""
+
+    key: tuple[int, int]  # the target's id and version
+    url: OriginUrl
+    token: ClientCredentials | None
+    certificate: ClientCertificate | None
+    shown_until: datetime | None  # when the certificate expires
+
+    def check(self, now: datetime) -> None:
+        """Raises TargetUnusableError where the certificate has expired since it was read."""
+        if self.shown_until is not None and now > self.shown_until:
+            raise TargetUnusableError("its client certificate has expired")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +73,16 @@ class PreparedTarget:
     static_names: frozenset[str]  # of headers among them, lower case: they win over the caller's
     keys: tuple[DatedKey, ...]
     answer_lines: bytes  # of ours, for the head of its answers
+    credentials: Credentials | None  # None for most
 
 
 class TargetRequests:
     """One for each process."""
 
-    __slots__ = ("_known", "_pool", "_sealer", "_snapshot")
+    __slots__ = ("_known", "_sealer", "_snapshot", "pool")
 
     def __init__(self, pool: UpstreamPool, sealer: Sealer) -> None:
-        self._pool = pool
+        self.pool = pool
         self._sealer = sealer
         self._snapshot: Snapshot | None = None
         self._known: dict[int, PreparedTarget] = {}
@@ -73,54 +97,59 @@ class TargetRequests:
         return known
 
     def _prepare(self, snapshot: Snapshot, target: Target) -> PreparedTarget:
-        if target.client_certificate:
-            raise TargetUnusableError("the edge presents no client certificates")
         if not _PLAIN.fullmatch(target.name):
             raise TargetUnusableError("its name holds characters that no header may")
-        scheme, host, port, path = _split(target.url)
-        authority = f"[{host}]" if ":" in host else host
-        if port != _DEFAULT_PORTS[scheme]:
-            authority += f":{port}"
-        static = self._static_headers(target)
-        lines = {"host": authority, "accept-encoding": "identity", "user-agent": "Relay/1"} | static
+        try:
+            url = OriginUrl.of(target.url)
+        except UrlUnusableError as problem:
+            raise TargetUnusableError(str(problem)) from problem
+        credential = self._credential(target)
+        token = credential if isinstance(credential, ClientCredentials) else None
+        static = _static_headers(target) | ({"authorization": credential} if isinstance(credential, str) else {})
+        certificate, until = self._certificate(target, url)
+        lines = {"host": url.authority, "accept-encoding": "identity", "user-agent": "Relay/1"} | static
         return PreparedTarget(
-            self._pool.origin(scheme, host, port),
+            self.pool.origin(url.scheme, url.host, url.port),
             Timeouts(
                 connect=min(CONNECT_SECONDS, target.timeout_seconds),
                 first_byte=target.timeout_seconds,
                 idle=target.stream_idle_seconds,
                 total=target.stream_total_seconds,
             ),
-            path,
+            url.path,
             "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("ascii"),
-            frozenset(lines),
+            frozenset({*lines, "authorization"} if token else lines),
             self._keys(snapshot, target),
             f"{headers.TARGET}: {target.name}\r\n".encode("ascii"),
+            Credentials((target.id, target.version), url, token, certificate, until) if token or certificate else None,
         )
 
-    def _static_headers(self, target: Target) -> dict[str, str]:
-        try:
-            for name, value in target.headers.value.items():
-                netguard.check_header(name, value)
-        except netguard.HeaderRefused as refused:
-            raise TargetUnusableError(f"a static header is refused: {refused}") from refused
-        return {name.lower(): value for name, value in target.headers.value.items()} | self._credential(target)
-
-    def _credential(self, target: Target) -> dict[str, str]:
+    def _credential(self, target: Target) -> str | ClientCredentials | None:
         if target.auth_kind is TargetAuth.NONE:
-            return {}
-        if target.auth_kind is TargetAuth.OAUTH2:
-            raise TargetUnusableError("the edge fetches no OAuth2 tokens")
+            return None
         try:
             secret = self._sealer.unseal(target.sealed_auth_secret, target_auth_binding(target.id))
         except SealingError as error:
             raise TargetUnusableError("its credential does not open with the master key") from error
-        if target.auth_kind is TargetAuth.BASIC:
-            pair = f"{target.auth_config.username}:{secret}".encode()
-            return {"authorization": "Basic " + base64.b64encode(pair).decode("ascii")}
-        if not secret or not _PLAIN.fullmatch(secret):
-            raise TargetUnusableError("its token holds characters that HTTP does not allow")
-        return {"authorization": f"Bearer {secret}"}
+        try:
+            return read_credential(target.auth_kind, target.auth_config, secret)
+        except ValueError as problem:
+            raise TargetUnusableError(str(problem)) from None
+
+    def _certificate(self, target: Target, url: OriginUrl) -> tuple[ClientCertificate | None, datetime | None]:
+        """And when it expires."""
+        if not target.client_certificate:
+            return None, None
+        if url.scheme != "https":
+            raise TargetUnusableError("a client certificate is shown over https only")
+        try:
+            key = self._sealer.unseal(target.sealed_client_key, target_client_key_binding(target.id))
+            facts = client_certificates.check(target.client_certificate, key, datetime.now(UTC))
+        except SealingError as error:
+            raise TargetUnusableError("its client key does not open with the master key") from error
+        except CertificateError as problem:
+            raise TargetUnusableError(str(problem)) from None
+        return ClientCertificate(target.client_certificate, key), facts.not_after
 
     def _keys(self, snapshot: Snapshot, target: Target) -> tuple[DatedKey, ...]:
         try:
@@ -136,8 +165,20 @@ class TargetRequests:
             raise TargetUnusableError("a signing secret does not open with the master key, or is none") from error
 
 
-def packed(call: RelayCall, prepared: PreparedTarget, delivery_id: UUID, now: datetime) -> bytes:
-    """One request, head and body. Later headers win: the caller's, the target's own, the relay's.
+def _static_headers(target: Target) -> dict[str, str]:
+    try:
+        for name, value in target.headers.value.items():
+            netguard.check_header(name, value)
+    except netguard.HeaderRefused as refused:
+        raise TargetUnusableError(f"a static header is refused: {refused}") from refused
+    return {name.lower(): value for name, value in target.headers.value.items()}
+
+
+def packed(
+    call: RelayCall, prepared: PreparedTarget, delivery_id: UUID, now: datetime, authorization: str = ""
+) -> bytes:
+    """One request, head and body. Later headers win: the caller's, the target's own, the relay's. `authorization`: that
+    header's value where it was fetched.
 
     Raises TargetUnusableError where all of its signing secrets have expired.
     """
@@ -146,6 +187,8 @@ def packed(call: RelayCall, prepared: PreparedTarget, delivery_id: UUID, now: da
         raise TargetUnusableError("none of its signing secrets signs any more")
     body, method, static = call.body, call.request.method, prepared.static_names
     lines = [f"{name}: {value}\r\n" for name, value in call.headers.items() if name not in static]
+    if authorization:
+        lines.append(f"authorization: {authorization}\r\n")
     if "accept" not in static:
         lines.append(f"accept: {_accepted(call)}\r\n")
     if call.content_type and "content-type" not in static and (body or method in _WITH_BODY):
@@ -174,17 +217,3 @@ def _with_query(path: str, query: str) -> str:
     if not _PLAIN.fullmatch(query):
         query = quote(query.encode("utf-8", "surrogateescape"), safe="!$&'()*+,/:;=?@[]~%")
     return f"{path}{'&' if '?' in path else '?'}{query}"
-
-
-def _split(url: str) -> tuple[str, str, int, str]:
-    """Scheme, host without brackets, port, path with its query."""
-    try:
-        # Only the form: addresses are judged at each connection, where a name cannot hide one.
-        netguard.check_url(url, allowed=_ANY_ADDRESS)
-        parts = urlsplit(url)
-        port = parts.port or _DEFAULT_PORTS[parts.scheme]
-    except (netguard.UrlRefused, ValueError, KeyError) as error:
-        raise TargetUnusableError("its URL is not a plain http(s) URL") from error
-    assert parts.hostname is not None  # check_url
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return parts.scheme, parts.hostname, port, path

@@ -8,13 +8,22 @@ the host closed before it saw the request is replaced once, silently; nothing el
 import asyncio
 import ssl
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from relay_contract.client_certificates import client_context
 from relay_contract.errors import AddressForbidden, UpstreamConnectError, UpstreamError, UpstreamTimeout
 from relay_edge.deadlines import DeadlineWheel
 from relay_edge.resolve import Resolver, is_literal
 from relay_edge.turn_writes import TurnWrites
 from relay_edge.upstream import Failure, Receiver, Timeouts, UpstreamConnection
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """PEM: a certificate with its chain, and its private key."""
+
+    certificate: str
+    key: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +39,10 @@ class PoolLimits:
     """After which an origin without a connection is forgotten."""
 
 
-def client_tls(cadata: str | None = None) -> ssl.SSLContext:
-    """Verifies certificate and name, TLS 1.2 or newer, HTTP/1.1 by ALPN. `cadata` (PEM) adds to the system's roots."""
-    context = ssl.create_default_context()
+def client_tls(cadata: str | None = None, client: ClientCertificate | None = None) -> ssl.SSLContext:
+    """Verifies certificate and name, TLS 1.2 or newer, HTTP/1.1 by ALPN. `cadata` (PEM) adds to the system's roots;
+    `client` is shown to who asks for a certificate. Raises CertificateError where OpenSSL does not take that one."""
+    context = ssl.create_default_context() if client is None else client_context(client.certificate, client.key)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     if cadata is not None:

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from relay_edge.upstream import Head, Timeouts, UpstreamConnection
+from relay_edge.small_answer import SmallAnswer
+from relay_edge.upstream import Timeouts
 from relay_edge.upstream_pool import UpstreamPool
 
 MAX_READS = 8
@@ -27,30 +28,6 @@ _PORTS = {"http": 80, "https": 443}
 
 class VaultError(Exception):
     """No value came. The text says why, and holds nothing of what was answered."""
-
-
-class _Answer:
-    """Takes a whole small answer."""
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.body = b""
-        self._connection: UpstreamConnection | None = None
-
-    def on_start(self, connection: UpstreamConnection) -> None:
-        """Kept, to end an answer that is too large."""
-        self._connection = connection
-
-    def on_head(self, head: Head) -> bool:
-        """Only a 200 has a body that matters."""
-        self.status = head.status
-        return head.status == 200
-
-    def on_data(self, body: bytes, is_end: bool) -> None:  # noqa: ARG002 (the exchange tells the end)
-        """Gathers."""
-        self.body += body
-        if len(self.body) > MAX_ANSWER_BYTES and self._connection is not None:
-            self._connection.close()
 
 
 class Vault:
@@ -83,11 +60,11 @@ class Vault:
             "x-vault-request: true\r\naccept: application/json\r\naccept-encoding: identity\r\n"
             "user-agent: relay\r\n\r\n"
         )
-        answer = _Answer()
+        answer = SmallAnswer(MAX_ANSWER_BYTES)
         origin = self._pool.origin(parts.scheme, parts.hostname, port)
         async with self._turns:
             failure = await origin.exchange(head.encode("ascii"), answer, TIMEOUTS)
-        if len(answer.body) > MAX_ANSWER_BYTES:
+        if answer.is_too_large:
             raise VaultError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
         if failure is not None:
             raise VaultError(f"{failure.error.code}: {failure.error.public_text}")

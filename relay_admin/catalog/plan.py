@@ -41,6 +41,7 @@ APPLY_LOCK = "SELECT pg_advisory_xact_lock(hashtext('relay catalog apply'))"
 IN_LINES = ("lines", "endpoints", "targets")
 """Parts whose entries are configuration of a line."""
 _MAX_SHOWN = 80
+_OF_SIGNATURES = {"auth", "is_enabled"}
 _CREDENTIALS = {"auth_kind", "client_certificate", "auth secret", "client key"}
 
 
@@ -288,6 +289,7 @@ class _Planner:
                 advice = "`value_env`, the variable that holds its value, or a `reference` to where it is kept"
                 self.refuse(entry, "value_env", f"A new host key needs {advice}.")
             self.check_credentials(step, entry)
+            self.check_signature_secret(step, entry)
             return step
         for name, old in values_of(entry.section, row).items():
             if not is_same(kind(entry.section, name), old, entry.values[name]):
@@ -296,6 +298,7 @@ class _Planner:
             self.refuse(entry, "reference", "The key has no value without its `reference`: name one in `value_env`.")
         self.compare_secrets(entry, row, step)
         self.check_credentials(step, entry)
+        self.check_signature_secret(step, entry)
         return step if step.fields else None
 
     def is_without_value(self, entry: Entry) -> bool:
@@ -375,6 +378,16 @@ class _Planner:
         for name, text in target_credentials.refusals(target, **new).items():
             field_name = f"{name}_env" if name in new else name
             self.refuse(entry, field_name, f"{field_name}: {text}")
+
+    def check_signature_secret(self, step: Step, entry: Entry) -> None:
+        """An endpoint that is to check signatures has what it checks them by. One that was without before is no reason
+        to refuse what else a document changes."""
+        if entry.section.model is not Endpoint or entry.unreadable or "signature_secret_env" in entry.secret_envs:
+            return
+        if isinstance(step.row, Endpoint) and not _OF_SIGNATURES & set(step.fields):
+            return
+        has_secret = isinstance(step.row, Endpoint) and bool(step.row.sealed_signature_secret)
+        self.refuse_all(entry, rules.signature_secret_refusals(Endpoint(**_own_columns(entry)), has_secret=has_secret))
 
     def removals(self, document: Document) -> Iterator[Step]:
         """Rows of the parts that the document gives and does not name. Children go with their parents."""

@@ -57,6 +57,16 @@ def _signature_refusals(endpoint: Endpoint) -> dict[str, str]:
     return {}
 
 
+def signature_secret_refusals(endpoint: Endpoint, *, has_secret: bool) -> dict[str, str]:
+    """An enabled endpoint that checks signatures has what it checks them by, or it would refuse every call."""
+    if has_secret or not endpoint.is_enabled or endpoint.auth == EndpointAuth.RELAY_KEY:
+        return {}
+    return {
+        "auth": "Its callers' signatures need their secret (in a document signature_secret_env). Save the endpoint"
+        " disabled, set the secret, then enable it."
+    }
+
+
 def target_refusals(target: Target, siblings: Iterable[Target]) -> dict[str, str]:
     """What of this target does not go together, or not with the other targets of its endpoint."""
     others = list(siblings)
@@ -90,17 +100,13 @@ def _mode_refusals(target: Target) -> dict[str, str]:
 
 
 def _stream_refusals(target: Target) -> dict[str, str]:
-    """The edge calls such a target itself, and with nothing that it would have to fetch or wait for."""
+    """The edge calls such a target itself, and passes its bytes on as they come."""
     refusals = {}
     for limit in ("rate_amount", "max_in_flight"):
         if getattr(target, limit) is not None:
             refusals[limit] = "Workers keep this limit, and a stream does not pass them: leave it empty."
     if target.mapping is not None:
         refusals["mapping"] = "A stream is passed on as it comes."
-    if target.auth_kind == TargetAuth.OAUTH2:
-        refusals["auth_kind"] = "A stream target takes bearer or basic; OAuth2 is for async targets."
-    if target.client_certificate:
-        refusals["client_certificate"] = "A stream target is called without a client certificate."
     return refusals
 
 

@@ -90,10 +90,10 @@ def test_a_mapping_that_fails_names_its_node(run) -> None:
         ({"methods": ["PUT"]}, {}, "method", 405),
         ({"content_types": ["text/*"]}, {}, "content type", 415),
         ({"max_body_bytes": 3}, {}, "size", 413),
-        ({"auth": "signature", "signature_preset": "github"}, {}, "signature", 500),
-        ({"auth": "signature", "signature_preset": "nobody"}, {}, "signature", 500),
+        ({"auth": "signature", "signature_preset": "github"}, {}, "signature", 503),
+        ({"auth": "signature", "signature_preset": "nobody"}, {}, "signature", 503),
         ({"json_schema": {"required": ["x"]}}, {}, "schema", 422),
-        ({"json_schema": {"type": 3}}, {}, "schema", 500),
+        ({"json_schema": {"type": 3}}, {}, "schema", 503),
     ],
 )
 def test_each_step_can_refuse(run, fields: dict[str, Any], sample: dict[str, Any], name: str, status: int) -> None:

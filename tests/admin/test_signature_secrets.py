@@ -305,6 +305,7 @@ def test_a_document_names_the_variable(catalog: rows.Catalog) -> None:
     ("text", "environment", "said"),
     [
         (DOCUMENT, {}, "GITHUB_SECRET is not set"),
+        (DOCUMENT.replace("            signature_secret_env: GITHUB_SECRET\n", ""), {}, "need their secret"),
         (DOCUMENT, {"GITHUB_SECRET": "caf\u00e9"}, "printable ASCII"),
         (DOCUMENT.replace("preset: github", "preset: standard_webhooks"), {"GITHUB_SECRET": FIRST}, "`whsec_`"),
         (DOCUMENT.replace("type: object", "type: what"), {"GITHUB_SECRET": FIRST}, "The schema is not valid"),
@@ -328,3 +329,37 @@ def test_names_inside_a_schema_are_the_operators(client_of, catalog: rows.Catalo
     [schema] = [one["jsonSchema"] for line in lines for one in line["endpoints"] if one["slug"] == "github"]
     assert schema == {"type": "object", "properties": {"a_b": {"type": "integer"}}}
     assert FIRST not in json.dumps(document)
+
+
+def test_an_endpoint_is_not_enabled_without_its_secret(client_of, endpoint: Endpoint) -> None:
+    """By page and document; disabled it may wait for one."""
+    client: Client = client_of("operators")
+    url = f"/admin/catalog/endpoint/{endpoint.pk}/change/"
+    Endpoint.objects.update(auth="relay_key")
+    signed = endpoint_form(endpoint, auth="signature", signature_preset="github")
+    refused = client.post(url, signed)
+    assert (refused.status_code, "need their secret" in refused.content.decode().replace("&#x27;", "'")) == (200, True)
+    assert Endpoint.objects.get().auth == "relay_key"
+    disabled = {name: value for name, value in signed.items() if name != "is_enabled"}
+    assert client.post(url, disabled).status_code == 302
+    assert client.post(url, signed).status_code == 200
+    services.endpoint_signature_secret_set(endpoint=Endpoint.objects.get(), secret=FIRST)
+    assert client.post(url, signed).status_code == 302
+    assert Endpoint.objects.get().is_enabled
+    added = client.post("/admin/catalog/endpoint/add/", {**signed, "slug": "other"})
+    assert (added.status_code, Endpoint.objects.count()) == (200, 1)
+
+
+def test_a_document_waits_for_the_secret_too(catalog: rows.Catalog) -> None:
+    Line.objects.filter(pk=catalog.line.pk).update(slug="v1")
+    text = DOCUMENT.replace("            signature_secret_env: GITHUB_SECRET\n", "            is_enabled: false\n")
+    apply(text)
+    row = Endpoint.objects.get(slug="github")
+    assert (row.is_enabled, stored(row)) == (False, ("", ""))
+    with pytest.raises(DocumentError, match="need their secret"):
+        apply(text.replace("is_enabled: false", "is_enabled: true"))
+    services.endpoint_signature_secret_set(endpoint=row, secret=FIRST)
+    apply(text.replace("is_enabled: false", "is_enabled: true"))
+    assert Endpoint.objects.get(slug="github").is_enabled
+    Endpoint.objects.update(sealed_signature_secret=b"")  # as an older version left it: other changes go through
+    apply(text.replace("is_enabled: false", "is_enabled: true").replace("name: Shop", "name: Store"))

@@ -117,6 +117,20 @@ def test_a_certificate_has_its_own_key_and_its_time(db: None) -> None:
     assert "    name: 'Shop' -> 'Store'" in apply(other, K=pem_of(key))
 
 
+@pytest.mark.parametrize("mode", ["async", "sync", "stream"])
+def test_targets_of_every_mode_take_every_credential(db: None, mode: str) -> None:
+    key = KEYS["ec"]
+    pem = "|\n" + textwrap.indent(client(key), "  ").rstrip()
+    config = "{token_url: 'https://login.example.com/token', client_id: a}"
+    text = written(
+        delivery_mode=mode, auth_kind="oauth2", auth_config=config, auth_secret_env="A", client_certificate=pem,
+        client_key_env="K",
+    )  # fmt: skip
+    apply(text, A="secret", K=pem_of(key))
+    target = Target.objects.get()
+    assert (target.delivery_mode, target.auth_kind, bool(target.sealed_client_key)) == (mode, "oauth2", True)
+
+
 DEFAULTS = {
     "role": "live", "sample_permyriad": "10000", "stream_total_seconds": "60", "stream_idle_seconds": "5",
     "stream_max_bytes": "9", "heartbeat_seconds": "0", "expire_seconds": "60", "rate_window_seconds": "1",

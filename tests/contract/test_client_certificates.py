@@ -67,6 +67,19 @@ def client(key: Key, start: datetime = NOW - DAY, end: datetime = NOW + DAY) -> 
     return issued(key, subject="client", by=("root", AUTHORITY), start=start, end=end)
 
 
+def demanding_context(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """A server's context that demands a client of ROOT's; and everybody trusts ROOT as if the system did."""
+    (folder / "root.pem").write_text(ROOT)
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "root.pem"))
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = issued(key, subject="server", by=("root", AUTHORITY), start=NOW - DAY, end=NOW + DAY)
+    (folder / "server.pem").write_text(certificate + pem_of(key))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cadata=ROOT)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(folder / "server.pem")
+    return context
+
+
 KEYS: dict[str, Key] = {
     "ec": ec.generate_private_key(ec.SECP256R1()),
     "rsa": rsa.generate_private_key(public_exponent=65537, key_size=2048),

@@ -16,6 +16,7 @@ from relay_contract.compare import (
 )
 from relay_contract.compare import CompareVerdict as V
 from relay_contract.excerpt import excerpt
+from relay_contract.redaction import Redaction
 from relay_contract.shaping.paths import PathError, PathTree
 
 NOTHING = PathTree()
@@ -153,3 +154,31 @@ def test_an_excerpt_of_a_deep_or_strange_value_is_short() -> None:
     assert excerpt(NOTHING) == "<PathTree>"
     while isinstance(deep, list) and deep:  # Python frees nested lists by recursion of its own
         deep = deep[0]
+
+
+def test_what_is_hidden_differs_and_is_not_shown() -> None:
+    baseline = {
+        "card": {"number": 4242, "kind": "visa"},
+        "lines": [{"note": "canary-1"}, {"note": "canary-2"}],
+        "password": "canary-3",
+        "whole": {"apiKey": "canary-4", "ok": 1},
+        "none": None,
+        "said": "Bearer sk-canary5canary5canary5canary5",
+    }
+    shadow = {"card": None, "lines": [{"note": "canary-6"}], "password": "canary-7", "none": {"token": "canary-8"}}
+    redaction = Redaction(["card.number", "lines[*].note", "header:x-note"])
+    found = compare(answer(baseline), answer(shadow), NOTHING, redaction)
+    assert found.verdict == V.BODY
+    assert "canary" not in repr(found)
+    hidden = '"[redacted]"'
+    assert [(one.path, one.baseline, one.shadow) for one in found.differences[:4]] == [
+        ("card", '{"number": "[redacted]", "kind": "visa"}', "null"),
+        ("lines[0].note", hidden, hidden),
+        ("lines[1]", '{"note": "[redacted]"}', None),
+        ("password", hidden, hidden),
+    ]
+    assert [one.path for one in found.differences[4:]] == ["whole", "none", "said"]
+    unreadable = compare(answer({"a": "canary"}), answer({"a": 1}), NOTHING, Redaction(["a..b"]))
+    assert unreadable.differences == (Difference("a", hidden, hidden),)
+    below = compare(answer({"a": {"b": ["canary"]}}), answer({"a": {"b": [1]}}), NOTHING, Redaction(["a"]))
+    assert below.differences == (Difference("a.b[0]", hidden, hidden),)

@@ -59,7 +59,7 @@ def test_nothing_printed_holds_the_secret(client_auth: str) -> None:
     request = token_request(made)
     assert "canary" not in repr(made) + repr(request)
     assert base64.b64encode(b"s6BhdRkqt3:canary").decode() not in repr(request)
-    assert "canary" not in repr(Token("canary", NOW))
+    assert "canary" not in repr(Token("canary", NOW, NOW))
 
 
 def answer(**fields: object) -> bytes:
@@ -93,7 +93,7 @@ def test_when_a_token_is_given_up(expires_in: object, life: float) -> None:
 
 
 def test_answers_that_leave_something_out() -> None:
-    assert read_token(200, b'{"access_token":"abc.def-_~+/="}', NOW) == Token("abc.def-_~+/=", NOW + 240)
+    assert read_token(200, b'{"access_token":"abc.def-_~+/="}', NOW) == Token("abc.def-_~+/=", NOW + 240, NOW + 192)
     assert read_token(200, b'{"access_token":"t","token_type":"bearer","extra":[{}]}', NOW).value == "t"
 
 

@@ -194,7 +194,7 @@ async def test_an_endpoint_that_cannot_check_its_callers(queue: Queue, alerts: A
     await queue.sql(
         "INSERT INTO deliveries_request (id, project_id, endpoint_id, mode, received_at, method, path,"
         " caller_request_id, client_ip, content_type, headers, body_bytes, target_count, status, error)"
-        " VALUES (%s, 1, 1, 'live', now(), 'POST', '/', '', '127.0.0.1', '', '{}', 0, 0, 500,"
+        " VALUES (%s, 1, 1, 'live', now(), 'POST', '/', '', '127.0.0.1', '', '{}', 0, 0, 503,"
         " 'endpoint_misconfigured')", row.id,
     )  # fmt: skip
     await alerts.look()
@@ -202,6 +202,28 @@ async def test_an_endpoint_that_cannot_check_its_callers(queue: Queue, alerts: A
     assert (event_type, data["subject"], data["refusedCalls"]) == (
         "relay.signature.misconfigured", "endpoint:1", 1,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "is_told"),
+    [
+        ("auth = 'signature', signature_preset = 'github'", True),
+        ("auth = 'both', signature_preset = 'github'", True),
+        ("auth = 'signature', signature_preset = 'moon', sealed_signature_secret = 'x'", True),
+        ("auth = 'moonlight', signature_preset = 'github', sealed_signature_secret = 'x'", True),
+        ("auth = 'signature', signature_preset = 'github', sealed_signature_secret = 'x'", False),
+        ("auth = 'signature', signature_preset = 'github', is_enabled = false", False),
+        ("auth = 'relay_key', signature_preset = 'moon'", False),
+    ],
+)
+async def test_an_endpoint_without_what_it_checks_signatures_by(
+    queue: Queue, alerts: Alerts, change: str, is_told: bool
+) -> None:
+    await watched(queue)
+    await rule(queue, "signature_misconfigured")
+    await queue.sql(f"UPDATE catalog_endpoint SET {change} WHERE id = 1")
+    await alerts.look()
+    assert [data["subject"] for _, data, _ in await told(queue)] == (["endpoint:1"] if is_told else [])
 
 
 async def test_days_without_a_partition(queue: Queue, alerts: Alerts, database_url: str) -> None:

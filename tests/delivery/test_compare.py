@@ -68,6 +68,17 @@ async def test_answers_that_differ_are_told_apart(queue: Queue, receiver: Receiv
     assert await sync_to_async(reconcile.problems)() == []
 
 
+async def test_what_the_endpoint_hides_is_not_kept(queue: Queue, receiver: Receiver, work: Work) -> None:
+    targets = await pair(queue, receiver, answers({"card": {"number": 4242}}), answers({"card": {"number": 4711}}))
+    await queue.sql("UPDATE catalog_endpoint SET redactions = '{card.number}'")
+    _, shadow_id = await accept(queue, *targets)
+    await work()
+    row = await comparison(queue, shadow_id)
+    hidden = '"[redacted]"'
+    assert row["verdict"] == "body"
+    assert row["differences"] == [{"path": "card.number", "baseline": hidden, "shadow": hidden}]
+
+
 async def test_a_sync_sibling_is_compared_too(queue: Queue, receiver: Receiver, work: Work, answer: Any) -> None:
     targets = await pair(queue, receiver, answers({"a": 1}), answers({"a": 2}))
     live_id, shadow_id = await accept(queue, *targets)

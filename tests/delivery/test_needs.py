@@ -7,11 +7,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 from standardwebhooks import Webhook
 
 from relay_contract import nouns
-from tests.contract.test_client_certificates import AUTHORITY, DAY, KEYS, NOW, ROOT, client, issued, pem_of
+from tests.contract.test_client_certificates import DAY, KEYS, NOW, ROOT, client, demanding_context, pem_of
 from tests.delivery.conftest import Work
 from tests.delivery.queue import Queue, Target
 from tests.delivery.receiver import Receiver, raw, status
@@ -227,16 +226,7 @@ async def test_a_token_endpoint_that_hangs_ends_at_the_targets_deadline(
 
 @pytest.fixture
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """A server's context that demands a client of ROOT's; and the worker trusts ROOT as if the system did."""
-    (tmp_path / "root.pem").write_text(ROOT)
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "root.pem"))
-    key = ec.generate_private_key(ec.SECP256R1())
-    certificate = issued(key, subject="server", by=("root", AUTHORITY), start=NOW - DAY, end=NOW + DAY)
-    (tmp_path / "server.pem").write_text(certificate + pem_of(key))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cadata=ROOT)
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_cert_chain(tmp_path / "server.pem")
-    return context
+    return demanding_context(tmp_path, monkeypatch)
 
 
 async def test_connections_are_not_shared_across_certificates(
@@ -310,3 +300,14 @@ async def test_an_edit_counts_for_the_next_attempt(queue: Queue, receiver: Recei
     await queue.make_due(delivery)
     await queue.until(delivery, "delivered", attempts=2)
     assert [call.body for call in receiver.at("/in")] == [EVENT, b'{"text":"Order o-17 by POST berlin"}']
+
+
+async def test_a_shadow_is_shown_what_others_are(queue: Queue, receiver: Receiver, work: Work) -> None:
+    receiver.plans["/token"] = [status(200, body=token("t-1"))]
+    target = await oauth2(queue, receiver, await queue.target(f"{receiver.url}/in"))
+    delivery = await queue.accept_one(target)
+    await queue.sql("UPDATE deliveries_live SET is_shadow = true")
+    await work()
+    await queue.until(delivery, "delivered")
+    [call] = receiver.at("/in")
+    assert (call.headers["authorization"], call.headers["relay-shadow"]) == ("Bearer t-1", "1")

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -21,9 +22,11 @@ from relay_contract.intake import DeadReason
 from relay_contract.redis import keys
 from relay_contract.replies import Reply
 from tests import intake_rows
+from tests.contract.test_client_certificates import KEYS, ROOT, client, demanding_context, pem_of
 from tests.delivery.conftest import Work, WorkSync
 from tests.delivery.queue import ENDPOINT_ID, PROJECT_ID, Accepted, Queue, Target, until
 from tests.delivery.receiver import Receiver, drip, reset, status, then_close
+from tests.delivery.test_needs import needs, oauth2, token
 
 EDGE = "0123456789abcdef"
 HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
@@ -377,3 +380,69 @@ def test_any_answer_is_one_but_for_the_targets_own_failures() -> None:
     assert judge(replace(base, fault=Fault.TIMEOUT)) == Dead(DeadReason.ATTEMPTS_EXHAUSTED)
     assert judge(replace(base, fault=Fault.NO_ROOM)) == Dead(DeadReason.NO_ROOM)
     assert judge(replace(base, fault=Fault.ADDRESS_REFUSED)) == Dead(DeadReason.ADDRESS_REFUSED)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"auth_kind": "bearer", "auth_secret": "t0ken"},
+        {"auth_kind": "basic", "auth_secret": "t0ken", "auth_config": {"username": "u"}},
+    ],
+)
+async def test_a_sync_target_is_shown_its_credential(
+    queue: Queue, receiver: Receiver, answer: WorkSync, heard: Heard, columns: dict[str, Any]
+) -> None:
+    target = await needs(queue, await queue.target(f"{receiver.url}/in"), **columns)
+    await answer()
+    await accept(queue, target)
+    assert (await heard()).status == 200
+    shown = {"bearer": "Bearer t0ken", "basic": "Basic dTp0MGtlbg=="}[columns["auth_kind"]]
+    assert [call.headers["authorization"] for call in receiver.calls] == [shown]
+
+
+async def test_a_token_that_a_sync_target_refuses_is_replaced_while_the_caller_waits(
+    queue: Queue, receiver: Receiver, answer: WorkSync, heard: Heard
+) -> None:
+    receiver.plans["/token"] = [status(200, body=token("old")), status(200, body=token("new"))]
+    receiver.plans["/in"] = [status(401, "X-Stale: yes", body=b"who?"), status(200, body=b"hello"), status(401)]
+    target = await oauth2(queue, receiver, await queue.target(f"{receiver.url}/in"))
+    await answer()
+    accepted = await accept(queue, target)
+    reply = await heard()
+    assert (reply.status, reply.body, [name for name, _ in reply.lines if name == "X-Stale"]) == (200, b"hello", [])
+    assert [call.headers["authorization"] for call in receiver.at("/in")] == ["Bearer old", "Bearer new"]
+    row = await queue.until(accepted.deliveries[0], "delivered")
+    assert (row["last_status"], row["attempt_count"]) == (200, 1)
+    await accept(queue, target)  # refused again at once: another token would be refused as well
+    assert (await heard()).fault == "token_refused"
+    assert (len(receiver.at("/in")), len(receiver.at("/token"))) == (3, 2)
+
+
+async def test_a_sync_caller_is_told_that_there_is_no_token(
+    queue: Queue, receiver: Receiver, answer: WorkSync, heard: Heard
+) -> None:
+    receiver.plans["/token"] = [status(500)]
+    target = await oauth2(queue, receiver, await queue.target(f"{receiver.url}/in"))
+    await answer()
+    accepted = await accept(queue, target)
+    assert (await heard()).fault == replies.TOKEN_UNAVAILABLE == Fault.TOKEN_UNAVAILABLE
+    row = await queue.until(accepted.deliveries[0], "dead")
+    assert (row["last_error"], row["was_contacted"]) == ("token_unavailable", False)
+    assert (await queue.charges(accepted.deliveries[0]))[1][1] == "release"
+    assert receiver.at("/in") == []
+
+
+async def test_a_sync_target_is_shown_its_certificate(
+    queue: Queue, answer: WorkSync, heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver = await Receiver().start(demanding_context(tmp_path, monkeypatch))
+    try:
+        key = KEYS["ec"]
+        target = await queue.target(f"{receiver.url}/in")
+        await needs(queue, target, client_certificate=client(key) + ROOT, client_key=pem_of(key))
+        await answer()
+        await accept(queue, target)
+        assert (await heard()).status == 200
+        assert len(receiver.calls) == 1
+    finally:
+        await receiver.close()

@@ -72,7 +72,7 @@ async def test_who_leaves_a_row(edge: InsideEdge, owner: AsyncConnection[Any]) -
     assert await status_of(edge, "v1/events", {"Authorization": "Bearer rk_live_unknown"}) == 401
     assert await status_of(edge, "v1/none", BEARER) == 404
     assert await status_of(edge, "v1/events", BEARER, b"x" * 1_001) == 413
-    assert await status_of(edge, "v1/broken", BEARER) == 500
+    assert await status_of(edge, "v1/broken", BEARER) == 503
     assert await status_of(edge, "v1/limited", BEARER | {"Idempotency-Key": "k-1"}) == 202
     assert await status_of(edge, "v1/limited", BEARER | {"Idempotency-Key": "k-2"}) == 429
     found = await rows(owner, 5)
@@ -80,7 +80,7 @@ async def test_who_leaves_a_row(edge: InsideEdge, owner: AsyncConnection[Any]) -
         (404, "endpoint_not_found", None, ""),
         (413, "body_too_large", 1, ""),
         (429, "rate_limited", 2, "k-2"),
-        (500, "endpoint_misconfigured", 3, ""),
+        (503, "endpoint_misconfigured", 3, ""),
     ]  # fmt: skip
 
 

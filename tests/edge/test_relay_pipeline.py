@@ -304,9 +304,9 @@ async def test_what_cannot_be_answered_is_not_committed(redis_url: str) -> None:
         assert book.seen == ["plan", "expect"]
         book.mode = "stream"
         answer = await relay.post(OWN)
-        assert (answer.status, answer.json["error"]) == (500, "endpoint_misconfigured")
+        assert (answer.status, answer.json["error"]) == (503, "endpoint_misconfigured")
         assert (book.committed, book.refused) == (
-            [], [(503, "unavailable", True), (500, "endpoint_misconfigured", True)],
+            [], [(503, "unavailable", True), (503, "endpoint_misconfigured", True)],
         )  # fmt: skip
 
 

@@ -265,7 +265,7 @@ async def test_a_large_schema_is_compiled_once_for_all_who_wait(redis_url: str) 
 async def test_a_schema_that_is_none_takes_nothing(redis_url: str, document: Any) -> None:
     async with shielded(redis_url, replace(ENDPOINT, json_schema=nouns.JsonDocument(document))) as relay:
         for _ in range(2):
-            assert_refused(relay, await relay.post(OWN), 500, "endpoint_misconfigured")
+            assert_refused(relay, await relay.post(OWN), 503, "endpoint_misconfigured")
 
 
 def test_guards_outlive_snapshots_that_leave_their_endpoint_alone() -> None:
@@ -363,14 +363,14 @@ async def test_what_cannot_be_checked_lets_nobody_in(redis_url: str, broken: str
     async with shielded(redis_url, signing("github", auth=auth, **BROKEN[broken])) as relay:
         for sent in (lines("github"), [FORM]):
             answer = await relay.post(OWN, *sent, body=BODY)
-            assert_refused(relay, answer, 500, "endpoint_misconfigured")
+            assert_refused(relay, answer, 503, "endpoint_misconfigured")
 
 
 async def test_no_sealer_no_signed_calls(redis_url: str) -> None:
     parts = {"shield": Shield(), "prepared": PreparedEndpoints()}
     async with running_relay(redis_url, rows=(*EVERYTHING, signing("github")), **parts) as relay:
         answer = await relay.post(*lines("github"), body=BODY)
-        assert_refused(relay, answer, 500, "endpoint_misconfigured")
+        assert_refused(relay, answer, 503, "endpoint_misconfigured")
 
 
 async def test_key_and_signature(redis_url: str) -> None:
@@ -402,7 +402,7 @@ async def test_a_previous_secret_that_does_not_open(redis_url: str) -> None:
     hour = timedelta(hours=1)
     columns = {"sealed_previous_signature_secret": b"\x01broken", "previous_signature_until": datetime.now(UTC) + hour}
     async with shielded(redis_url, signing("github", NEW, **columns)) as relay:
-        assert_refused(relay, await relay.post(*lines("github"), body=BODY), 500, "endpoint_misconfigured")
+        assert_refused(relay, await relay.post(*lines("github"), body=BODY), 503, "endpoint_misconfigured")
         assert_refused(relay, await relay.post(FORM, body=BODY), 401, "signature_missing", is_told=False)
         assert (await relay.post(*lines("github", NEW), body=BODY)).status == 202
 

@@ -36,6 +36,7 @@ from relay_edge.resolve import Resolver
 from relay_edge.shield import Shield
 from relay_edge.stream_call import StreamCalls
 from relay_edge.target_requests import TargetRequests
+from relay_edge.target_tokens import target_tokens
 from relay_edge.upstream_pool import UpstreamPool, client_tls
 from tests.edge.conftest import until
 from tests.edge.nouns import ENDPOINT, LINE, POLICY, PROJECT, RELAY_KEY
@@ -96,7 +97,8 @@ async def running_relay(redis_url: str, *rows: Noun, allowed: Any = LOOPBACK) ->
     admission = Admission(redis_url, wheel, metrics)
     await admission.start()
     relay = Relay(0, catalog, [], [])
-    streams = StreamCalls(TargetRequests(pool, SEALER), Pings(wheel), relay.ends.append)
+    tokens = target_tokens(pool)
+    streams = StreamCalls(TargetRequests(pool, SEALER), tokens, Pings(wheel), relay.ends.append)
     endpoints = Endpoints(
         catalog, admission, relay, metrics,
         callers=RelayCallers(Authenticator()), shield=EveryMethod(), plan=plan, client_ips=ClientIps(()),
@@ -115,6 +117,7 @@ async def running_relay(redis_url: str, *rows: Noun, allowed: Any = LOOPBACK) ->
         listening.close()
         await door.drain(0.1)
         await admission.close()
+        await tokens.close()
         await pool.close()
         wheel.close()
     assert admission.in_flight == 0
@@ -441,7 +444,7 @@ async def test_the_target_s_own_headers_and_credential_win(redis_url: str) -> No
 async def test_a_target_that_cannot_be_called_takes_no_calls(redis_url: str, changes: dict[str, Any]) -> None:
     async with StreamTarget() as target, running_relay(redis_url, *target.rows(**changes)) as relay:
         got = await relay.post()
-        assert (got.status, got.json["error"]) == (500, "endpoint_misconfigured")
+        assert (got.status, got.json["error"]) == (503, "endpoint_misconfigured")
         assert (relay.committed, relay.ends, target.calls) == ([], [], [])
 
 

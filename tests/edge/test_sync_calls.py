@@ -220,6 +220,7 @@ async def test_a_header_that_breaks_out_of_its_line_is_no_answer(redis_url: str)
         ("connection_refused", 502, "target_failed"),
         ("timeout", 504, "sync_timeout"),
         (replies.NO_ROOM, 503, "unavailable"),
+        (replies.TOKEN_UNAVAILABLE, 502, "token_unavailable"),
     ],
 )
 async def test_no_answer_is_told_as_what_it_is(redis_url: str, fault: str, status: int, code: str) -> None:

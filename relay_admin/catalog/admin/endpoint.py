@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django import forms
 from django.conf import settings
 from django.contrib import admin
 from django.db import models
@@ -11,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from relay_admin.catalog import services
+from relay_admin.catalog import rules, services
 from relay_admin.catalog.admin import try_page
 from relay_admin.catalog.admin.base import DATES, CatalogAdmin, KeepsRevisions, RelayFields
 from relay_admin.catalog.admin.signature_secret import SignatureSecretPage
@@ -21,10 +22,26 @@ from relay_admin.catalog.offered import offered_fieldsets
 from relay_admin.guard import save_editable
 
 
+class EndpointForm(forms.ModelForm):
+    """Refuses an endpoint that could check none of its calls."""
+
+    def _post_clean(self) -> None:
+        """Here, where the row is filled and not yet saved. What was so before does not stop another change."""
+        super()._post_clean()  # type: ignore[misc]  # Django's, called by full_clean
+        endpoint = self.instance
+        if not endpoint._state.adding and not {"auth", "is_enabled"} & set(self.changed_data):
+            return
+        has_secret = bool(endpoint.sealed_signature_secret)
+        for name, text in rules.signature_secret_refusals(endpoint, has_secret=has_secret).items():
+            if name not in self.errors:
+                self.add_error(name, text)
+
+
 @admin.register(Endpoint)
 class EndpointAdmin(SignatureSecretPage, RelayFields, KeepsRevisions, CatalogAdmin):
     """What a caller posts to."""
 
+    form = EndpointForm
     list_display = ("__str__", "line", "is_enabled", "target_count", "max_body_bytes", "rate_limit")
     list_filter = ("is_enabled", "line__project")
     empty_text = "An endpoint is an address that your apps post to. Each call goes to all its targets."

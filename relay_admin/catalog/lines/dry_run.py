@@ -21,6 +21,7 @@ from relay_admin.catalog.sections import Kind, kind
 from relay_admin.catalog.services import sealer
 from relay_contract import headers, inbound_signatures, nouns
 from relay_contract.credits import units
+from relay_contract.errors import EndpointMisconfigured
 from relay_contract.ids import uuid7
 from relay_contract.inbound_signatures import ConfigError, Verdict
 from relay_contract.nouns import DeliveryMode, EndpointAuth, TargetAuth, TargetRole
@@ -223,7 +224,7 @@ def _signature(endpoint: Endpoint, sample: Sample, at: datetime) -> Step:
         config = inbound_signatures.read_config(endpoint.signature_preset, endpoint.signature_config)
         secrets = list(_signature_secrets(endpoint, at))
     except (ConfigError, SealingError) as error:
-        return Step("signature", False, f"The endpoint cannot check signatures: {error}", 500)
+        return Step("signature", False, f"The endpoint cannot check signatures: {error}", EndpointMisconfigured.status)
     verdict = inbound_signatures.verify(
         endpoint.signature_preset,
         config,
@@ -233,7 +234,7 @@ def _signature(endpoint: Endpoint, sample: Sample, at: datetime) -> Step:
         url=f"{settings.EDGE_URL}/r/{endpoint}",
         now=at.timestamp(),
     )
-    status = 500 if verdict is Verdict.UNKNOWN else 401
+    status = EndpointMisconfigured.status if verdict is Verdict.UNKNOWN else 401
     said = "The endpoint has no secret to check it with." if verdict is Verdict.UNKNOWN else f"It is {verdict}."
     return Step("signature", verdict is Verdict.OK, said, status)
 
@@ -253,7 +254,7 @@ def _schema(endpoint: Endpoint, sample: Sample, facts: Facts) -> Step:
     try:
         validator = compile_schema(endpoint.json_schema)
     except SchemaError as error:
-        return Step("schema", False, f"The schema cannot be used: {error}", 500)
+        return Step("schema", False, f"The schema cannot be used: {error}", EndpointMisconfigured.status)
     document = facts.document()
     if document is NOT_JSON:
         return Step("schema", False, "The body is not JSON.", 422)
