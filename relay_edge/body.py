@@ -13,6 +13,10 @@ from relay_contract.errors import BadRequest, BodyTimeout, BodyTooLarge
 
 BODY_SECONDS = 60.0
 
+UNDONE_CODINGS = frozenset({"gzip", "deflate", "identity", ""})
+"""What aiohttp undoes without further libraries; one of them, not a chain."""
+CODINGS_TEXT = "The relay undoes a content-encoding of gzip or deflate, and this body is encoded otherwise."
+
 _UNREADABLE = "The body is cut, or not encoded as its headers say."
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 

@@ -425,10 +425,27 @@ async def test_a_compressed_body_is_not_signed(redis_url: str, coding: str) -> N
     async with shielded(redis_url, signing("github")) as relay:
         packed = gzip.compress(BODY)
         answer = await relay.post(*lines("github", body=packed), f"Content-Encoding: {coding}", body=packed)
-        assert answer.status in (400, 415)  # the server refuses codings that it cannot undo
+        assert (answer.status, answer.json["error"]) == (415, "content_type_not_allowed")
         assert relay.book.committed == []
         answer = await relay.post(*lines("github"), "Content-Encoding: identity", body=BODY)
         assert answer.status == 202
+
+
+@pytest.mark.parametrize("coding", ["gzip, gzip", "x-unknown", "br", "zstd"])
+async def test_a_coding_that_is_not_undone_reaches_no_target(redis_url: str, coding: str) -> None:
+    """Targets are told of no coding: they would take the packed bytes for the body."""
+    async with shielded(redis_url, ENDPOINT) as relay:
+        packed = gzip.compress(BODY)
+        answer = await relay.post(OWN, f"Content-Encoding: {coding}", body=packed)
+        assert (answer.status, answer.json["error"]) == (415, "content_type_not_allowed")
+        assert relay.book.committed == []
+
+
+async def test_a_packed_body_is_taken_as_what_was_packed(redis_url: str) -> None:
+    async with shielded(redis_url, ENDPOINT) as relay:
+        assert (await relay.post(OWN, "Content-Encoding: gzip", body=gzip.compress(BODY))).status == 202
+        [accepted] = relay.book.committed
+        assert accepted.payload.body == BODY
 
 
 @pytest.mark.parametrize("preset", ["github", "stripe"])
