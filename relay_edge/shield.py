@@ -32,6 +32,7 @@ from relay_edge.reply import send
 
 MAX_EVENT_TYPE_LENGTH = 128
 
+_NO_DOCUMENT = f"The body is not JSON, nests too deep, or holds more than {MOST_VALUES} values."
 _OFTEN_WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE"})
 
 
@@ -70,7 +71,7 @@ class Shield:
                 return _answered(call, challenge)
         if guard.schema is not None and _has_body(call):
             if call.document() is NOT_JSON:
-                raise SchemaMismatch(text=f"The body is not JSON, or holds more than {MOST_VALUES} values.")
+                raise SchemaMismatch(text=_NO_DOCUMENT)
             await guard.schema.check(call.document())
         if guard.event_type is not None:
             call.event_type = _event_type(call, guard.event_type)
@@ -86,7 +87,7 @@ def _check_address(call: RelayCall, guard: Guard) -> None:
 
 
 def _check_coding(call: RelayCall, guard: Guard | None) -> None:
-    """The server undoes one coding, and targets are told of none: what it leaves as it is would reach them unreadable."""
+    """The server undoes one coding, and targets are told of none: what it left as it is would reach them unreadable."""
     codings = [coding.strip().lower() for coding in call.request.headers.getall("Content-Encoding")]
     if guard is not None and guard.signature is not None and any(each not in ("", "identity") for each in codings):
         # A signature is over the bytes as they were sent.
