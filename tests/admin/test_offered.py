@@ -102,6 +102,8 @@ def test_one_enabled_target_of_an_endpoint_answers_its_callers(catalog: rows.Cat
         ({"answer_mapping": {"body": {"whole": True}}}, "answer_mapping"),
         ({"mapping": {"whole": True}}, "mapping"),
         ({"conditions": {"path": "a..b", "is": 1}}, "conditions"),
+        ({"conditions": {"path": "a", "is": 1}, "delivery_mode": "sync"}, "conditions"),
+        ({"conditions": {"path": "a", "is": 1}, "delivery_mode": "stream"}, "conditions"),
         ({"auth_kind": "bearer", "headers": {"Authorization": "x"}}, "headers"),
         ({"delivery_mode": "stream", "client_certificate": "PEM"}, "client_certificate"),
         (
@@ -113,6 +115,7 @@ def test_one_enabled_target_of_an_endpoint_answers_its_callers(catalog: rows.Cat
             "auth_kind",
         ),
         ({"compares_with": "billing"}, "compares_with"),
+        ({"sample_permyriad": 500}, "sample_permyriad"),
         ({"role": "shadow", "compares_with": "nobody"}, "compares_with"),
         ({"role": "shadow", "ordering_key": "header:x-order"}, "ordering_key"),
         ({"auth_kind": "basic"}, "auth_config"),
