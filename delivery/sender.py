@@ -151,6 +151,9 @@ class Sender:
             allow_redirects=False,
             ssl=tls or True,
         ) as response:
+            if response.status < HTTPStatus.OK:  # 101, which nobody asked for, and 000 to 099
+                response.close()
+                raise aiohttp.ClientResponseError(response.request_info, ())
             reading.status = response.status
             reading.has_more = True
             reading.headers = response.raw_headers

@@ -64,13 +64,12 @@ class Reply:
 
 
 def passed(raw: Iterable[tuple[bytes, bytes]]) -> Lines | None:
-    """The header lines of a target's answer that leave the worker: nothing of its connection, no credentials. None for
-    more of them than anybody needs."""
-    lines = tuple(
-        (name.decode("latin-1"), value.decode("latin-1"))
-        for name, value in raw
-        if name.decode("latin-1").lower() not in _WITHHELD
-    )
+    """The header lines of a target's answer that leave the worker: nothing of its connection, what `Connection` names
+    included (RFC 9110 section 7.6.1), and no credentials. None for more of them than anybody needs."""
+    sent = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
+    options = ",".join(value for name, value in sent if name.lower() == "connection")
+    withheld = _WITHHELD.union(option.strip().lower() for option in options.split(","))
+    lines = tuple((name, value) for name, value in sent if name.lower() not in withheld)
     if len(lines) > MAX_HEADERS or sum(len(name) + len(value) for name, value in lines) > MAX_HEADER_BYTES:
         return None
     return lines

@@ -17,12 +17,13 @@ import logging
 from typing import Any
 
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
-from relay_contract.errors import BadHeader, BadRequest, InternalFault, RelayError
+from relay_contract.errors import BadHeader, BadRequest, ContentTypeNotAllowed, InternalFault, RelayError
 from relay_contract.logs import log_fields
+from relay_edge.body import CODINGS_TEXT
 from relay_edge.error_shapes import ErrorShape
 from relay_edge.metrics import SurfaceMetrics
 from relay_edge.reply import request_id_of, send_error
@@ -111,7 +112,7 @@ class CallerConnection(RequestHandler):
         """The answer to what could not be parsed (400), or to a handler that failed in spite of itself (500)."""
         error: RelayError
         if status == BadRequest.status:
-            error = BadHeader(_TOO_LONG) if isinstance(exc, LineTooLong) else BadRequest(_NOT_HTTP)
+            error = _refusal_of(exc)
         else:
             error = InternalFault()
             logger.error("handler_failed", exc_info=exc, extra=log_fields(status=status))
@@ -123,6 +124,16 @@ _TOO_LONG = (
     f"The request line takes {MAX_LINE_BYTES} bytes and a header {MAX_HEADER_BYTES} bytes; one of them is longer."
 )
 _NOT_HTTP = "This is not an HTTP/1.1 request (RFC 9112). Check the request line, the headers and the framing."
+
+
+def _refusal_of(reason: BaseException | None) -> RelayError:
+    match reason:
+        case LineTooLong():
+            return BadHeader(_TOO_LONG)
+        case ContentEncodingError():
+            return ContentTypeNotAllowed(CODINGS_TEXT)
+        case _:
+            return BadRequest(_NOT_HTTP)
 
 
 class Door(web.Server):

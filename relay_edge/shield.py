@@ -23,6 +23,7 @@ from relay_contract.headers import HOPS, REQUEST_ID
 from relay_contract.inbound_signatures import Verdict, slack_challenge
 from relay_contract.nouns import KeyMode, SignaturePreset
 from relay_contract.shaping.paths import Reference, follow
+from relay_edge.body import CODINGS_TEXT, UNDONE_CODINGS
 from relay_edge.caller_signatures import CallerSignature
 from relay_edge.guards import Guard
 from relay_edge.relay_call import MOST_VALUES, NOT_JSON, RelayCall, RelayCaller
@@ -31,6 +32,7 @@ from relay_edge.reply import send
 
 MAX_EVENT_TYPE_LENGTH = 128
 
+_NO_DOCUMENT = f"The body is not JSON, nests too deep, or holds more than {MOST_VALUES} values."
 _OFTEN_WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE"})
 
 
@@ -49,6 +51,8 @@ class Shield:
             raise MethodNotAllowed(allow=prepared.allow)
         if HOPS in request.headers:
             call.hops = read_hops(request.headers.getall(HOPS))
+        if "Content-Encoding" in request.headers:
+            _check_coding(call, guard)
         if guard is not None:
             _check_content_type(call, guard)
 
@@ -67,7 +71,7 @@ class Shield:
                 return _answered(call, challenge)
         if guard.schema is not None and _has_body(call):
             if call.document() is NOT_JSON:
-                raise SchemaMismatch(text=f"The body is not JSON, or holds more than {MOST_VALUES} values.")
+                raise SchemaMismatch(text=_NO_DOCUMENT)
             await guard.schema.check(call.document())
         if guard.event_type is not None:
             call.event_type = _event_type(call, guard.event_type)
@@ -82,17 +86,21 @@ def _check_address(call: RelayCall, guard: Guard) -> None:
         raise EndpointMisconfigured(f"The {guard.fault} of this endpoint cannot be used. Its owner has to mend it.")
 
 
+def _check_coding(call: RelayCall, guard: Guard | None) -> None:
+    """The server undoes one coding, and targets are told of none: what it left as it is would reach them unreadable."""
+    codings = [coding.strip().lower() for coding in call.request.headers.getall("Content-Encoding")]
+    if guard is not None and guard.signature is not None and any(each not in ("", "identity") for each in codings):
+        # A signature is over the bytes as they were sent.
+        raise ContentTypeNotAllowed("A signed call is not compressed. Send its body without a content-encoding.")
+    if len(codings) > 1 or codings[0] not in UNDONE_CODINGS:
+        raise ContentTypeNotAllowed(CODINGS_TEXT)
+
+
 def _check_content_type(call: RelayCall, guard: Guard) -> None:
-    sent = call.request.headers
     if guard.content_types is not None and _has_body(call):
-        written = sent.getall("Content-Type", ())
+        written = call.request.headers.getall("Content-Type", ())
         if len(written) != 1 or written[0] not in guard.content_types:
             raise ContentTypeNotAllowed
-    if guard.signature is not None and any(
-        coding.strip().lower() not in ("", "identity") for coding in sent.getall("Content-Encoding", ())
-    ):
-        # The server undoes it, and a signature is over the bytes as they were sent.
-        raise ContentTypeNotAllowed("A signed call is not compressed. Send its body without a content-encoding.")
 
 
 def _has_body(call: RelayCall) -> bool:

@@ -26,7 +26,7 @@ FIRST_REFUSAL = 400
 
 
 _TEXTS = {
-    CloseReason.TARGET_CUT: "The target ended its answer before it was whole.",
+    CloseReason.TARGET_CUT: "The target ended its answer before it was whole, or gave none that is HTTP.",
     CloseReason.TARGET_TIMEOUT: "The target did not answer in time.",
     CloseReason.IDLE_TIMEOUT: "The target sent nothing for longer than it may.",
     CloseReason.TOTAL_TIMEOUT: "The stream took longer than it may.",

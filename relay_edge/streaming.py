@@ -297,7 +297,9 @@ class CallerStream:
     def _passed_lines(self, head: Head) -> bytes | None:
         """The host's header lines that the caller sees; None when one of them would break out of its line."""
         lines, self._is_event_stream, self._is_coded = passed_lines(head.headers, self._names, self.secret)
-        return lines + _UNGATHERED if lines is not None and self._is_event_stream else lines
+        if lines is None or not self._is_event_stream or _UNGATHERED in lines:
+            return lines
+        return lines + _UNGATHERED
 
     def _slow_down(self) -> None:
         if self._connection is not None and self._drain is None:

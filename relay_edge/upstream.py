@@ -178,7 +178,7 @@ class UpstreamConnection(asyncio.Protocol):
         receiver.on_start(self)
         if len(request) <= MOST_BYTES:
             self.writes.write(self.transport, request)
-            self._unsent_bytes = len(request)
+            self._unsent_bytes = 0  # it leaves with this turn of the loop
         else:
             self.transport.write(request)
             self._unsent_bytes = self.transport.get_write_buffer_size()
@@ -195,7 +195,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.close()
 
     def close(self) -> None:
-        """Closes without waiting for anything unsent."""
+        """Closes without waiting for anything unsent. What has come of an answer is not the whole of it."""
+        self._until_close = False
         if self.transport is not None:
             self.transport.abort()
 
@@ -243,8 +244,6 @@ class UpstreamConnection(asyncio.Protocol):
         if state is _State.IDLE:  # nobody asked: such bytes must not become the next request's answer
             self.close()
             return
-        idle = self._wheel.now + self._idle
-        self.deadline = min(self._total, idle)
         if state is _State.SENT:
             self._state = state = _State.HEAD
         if state is _State.HEAD:
@@ -256,6 +255,8 @@ class UpstreamConnection(asyncio.Protocol):
                 self._fail(UpstreamProtocolError())
                 return
             self._has_excess = True
+        if self._state is not _State.HEAD:  # a head that drips gets no more time than one that is silent
+            self._touch()
         self._deliver()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -371,6 +372,8 @@ class UpstreamConnection(asyncio.Protocol):
         if len(headers) > MAX_HEADERS or (self._head_bytes > MAX_HEAD_BYTES and _size(headers) > MAX_HEAD_BYTES):
             return None
         status = self._parser.get_status_code()
+        if status < 200:  # informational ones never come here: what is left are 000 to 099
+            return None
         length: int | None = None
         is_chunked = False
         for name, value in headers:

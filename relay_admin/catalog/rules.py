@@ -76,6 +76,8 @@ def target_refusals(target: Target, siblings: Iterable[Target]) -> dict[str, str
             refusals["compares_with"] = "Only a shadow is compared."
         elif not any(one.name == target.compares_with and one.role == TargetRole.LIVE for one in others):
             refusals["compares_with"] = f"The endpoint has no live target {target.compares_with!r}."
+    if target.role != TargetRole.SHADOW and target.sample_permyriad != nouns.MAX_SAMPLE_PERMYRIAD:
+        refusals["sample_permyriad"] = "Only a shadow gets a share of the calls; a live target gets each."
     if len(others) >= nouns.MAX_TARGETS:
         refusals["name"] = f"An endpoint has at most {nouns.MAX_TARGETS} targets."
     return refusals
@@ -90,6 +92,8 @@ def _mode_refusals(target: Target) -> dict[str, str]:
     mode, refusals = target.delivery_mode, {}
     if target.role == TargetRole.SHADOW and mode != DeliveryMode.ASYNC:
         refusals["delivery_mode"] = "A shadow is async: it never touches the caller."
+    if target.conditions is not None and mode in nouns.RESPONSE_MODES:
+        refusals["conditions"] = "The target that answers the callers gets every call."
     if mode == DeliveryMode.STREAM:
         refusals |= _stream_refusals(target)
     if target.answer_mapping is not None and mode != DeliveryMode.SYNC:

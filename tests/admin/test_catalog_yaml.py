@@ -690,6 +690,26 @@ def test_the_example_in_the_docs_is_true(db: None) -> None:
             assert f"`{name}`" in page, f"{section.name}.{name} is not described"
 
 
+FRAGMENTS = [
+    pytest.param(fragment, id=f"{page.stem}-{number}")
+    for page in sorted((ROOT / "docs").glob("*.md"))
+    for number, fragment in enumerate(re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
+    if not fragment.startswith("version:")
+]
+
+
+@pytest.mark.parametrize("fragment", FRAGMENTS)
+def test_a_fragment_in_the_docs_is_true(db: None, fragment: str) -> None:
+    """Endpoints of a line, or targets of an endpoint."""
+    if fragment.startswith("targets:"):
+        fragment = "endpoints:\n  - slug: of-the-docs\n" + textwrap.indent(fragment, "    ")
+    example = "version: 1\nprojects:\n  - slug: demo\n    name: Demo\n    lines:\n      - slug: v1\n"
+    environment = dict.fromkeys(re.findall(r"_env: (\w+)", fragment), "x")
+    wanted = document.read(example + textwrap.indent(fragment, "        "))
+    plan.apply(wanted, environment, plan.make(wanted, environment))
+    assert not plan.make(wanted, environment, prune=True)
+
+
 def test_the_demo_catalog_is_a_good_document(db: None) -> None:
     wanted = document.read((ROOT / "standalone" / "demo.yaml").read_bytes())
     environment = {

@@ -49,6 +49,11 @@ def test_headers_of_a_connection_and_credentials_stay_in_the_worker() -> None:
     assert replies.as_object(lines) == {"vary": "a, b", "x": "\xe9"}
 
 
+def test_what_a_connection_names_ends_with_it() -> None:
+    raw = [(b"X-Hop", b"1"), (b"Connection", b"close, X-HOP"), (b"connection", b" other"), (b"Other", b""), (b"X", b"")]
+    assert replies.passed(raw) == (("X", ""),)
+
+
 def test_more_headers_than_anybody_needs_are_none() -> None:
     assert replies.passed([(b"x-%d" % n, b"") for n in range(replies.MAX_HEADERS)]) is not None
     assert replies.passed([(b"x-%d" % n, b"") for n in range(replies.MAX_HEADERS + 1)]) is None

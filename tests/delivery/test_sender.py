@@ -88,6 +88,8 @@ async def answered_by(*plan: Behaviour, timeout_seconds: int = 20, tls: ssl.SSLC
         (raw(b"SSH-2.0-OpenSSH_9.2p1\r\n\r\n"), Fault.INVALID_RESPONSE),
         (raw(b"HTTP/1.1 two hundred\r\n\r\n"), Fault.INVALID_RESPONSE),
         (raw(b"HTTP/1.1 200 OK\r\nx y z\r\n\r\n"), Fault.INVALID_RESPONSE),
+        (raw(b"HTTP/1.1 101 Whatever\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"), Fault.INVALID_RESPONSE),
+        (raw(b"HTTP/1.1 000 Whatever\r\nContent-Length: 2\r\n\r\nok"), Fault.INVALID_RESPONSE),
         (raw(b"HTTP/1.1 200 OK\r\nx-long: " + b"a" * 20_000 + b"\r\n\r\n"), Fault.RESPONSE_HEADER_TOO_LARGE),
     ],
 )

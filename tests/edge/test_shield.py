@@ -208,10 +208,10 @@ SCHEMA = nouns.JsonDocument(
         (b"[]", "The body is not of type object."),
         (b'{"type": "a", "secret": "canary"}', "/secret: This is not the value that is allowed."),
         (b'{"type": "a", "a/b": "canary"}', "/a~1b: This has more characters than 2."),
-        (b"", f"The body is not JSON, or holds more than {MOST_VALUES} values."),
-        (b'{"type": "a"', f"The body is not JSON, or holds more than {MOST_VALUES} values."),
-        (b'{"type": "\xff"}', f"The body is not JSON, or holds more than {MOST_VALUES} values."),
-        (b'{"type": "a", "b": NaN}', f"The body is not JSON, or holds more than {MOST_VALUES} values."),
+        (b"", f"The body is not JSON, nests too deep, or holds more than {MOST_VALUES} values."),
+        (b'{"type": "a"', f"The body is not JSON, nests too deep, or holds more than {MOST_VALUES} values."),
+        (b'{"type": "\xff"}', f"The body is not JSON, nests too deep, or holds more than {MOST_VALUES} values."),
+        (b'{"type": "a", "b": NaN}', f"The body is not JSON, nests too deep, or holds more than {MOST_VALUES} values."),
     ],
     ids=lambda each: repr(each)[:24],
 )
@@ -425,10 +425,38 @@ async def test_a_compressed_body_is_not_signed(redis_url: str, coding: str) -> N
     async with shielded(redis_url, signing("github")) as relay:
         packed = gzip.compress(BODY)
         answer = await relay.post(*lines("github", body=packed), f"Content-Encoding: {coding}", body=packed)
-        assert answer.status in (400, 415)  # the server refuses codings that it cannot undo
+        assert (answer.status, answer.json["error"]) == (415, "content_type_not_allowed")
         assert relay.book.committed == []
         answer = await relay.post(*lines("github"), "Content-Encoding: identity", body=BODY)
         assert answer.status == 202
+
+
+@pytest.mark.parametrize("coding", ["gzip, gzip", "x-unknown", "br", "zstd"])
+async def test_a_coding_that_is_not_undone_reaches_no_target(redis_url: str, coding: str) -> None:
+    """Targets are told of no coding: they would take the packed bytes for the body."""
+    async with shielded(redis_url, ENDPOINT) as relay:
+        packed = gzip.compress(BODY)
+        answer = await relay.post(OWN, f"Content-Encoding: {coding}", body=packed)
+        assert (answer.status, answer.json["error"]) == (415, "content_type_not_allowed")
+        assert relay.book.committed == []
+
+
+@pytest.mark.parametrize(("coding", "status"), [("chunked", 202), ("Chunked", 202), ("gzip, chunked", 400)])
+async def test_what_is_transferred_in_another_coding_is_refused(redis_url: str, coding: str, status: int) -> None:
+    async with shielded(redis_url, ENDPOINT) as relay:
+        caller = await relay.caller()
+        head = f"POST {PATH} HTTP/1.1\r\nHost: a\r\n{OWN}\r\nTransfer-Encoding: {coding}\r\n\r\n"
+        await caller.send(head.encode() + b"3\r\na=1\r\n0\r\n\r\n")
+        assert (await caller.answer()).status == status
+        await caller.close()
+        assert len(relay.book.committed) == (status == 202)
+
+
+async def test_a_packed_body_is_taken_as_what_was_packed(redis_url: str) -> None:
+    async with shielded(redis_url, ENDPOINT) as relay:
+        assert (await relay.post(OWN, "Content-Encoding: gzip", body=gzip.compress(BODY))).status == 202
+        [accepted] = relay.book.committed
+        assert accepted.payload.body == BODY
 
 
 @pytest.mark.parametrize("preset", ["github", "stripe"])

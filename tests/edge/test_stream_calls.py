@@ -171,6 +171,19 @@ async def test_events_pass_one_by_one_and_are_written_down(redis_url: str) -> No
     assert 0 < end.first_byte_us <= end.total_us
 
 
+async def test_proxies_are_told_once_not_to_gather(redis_url: str) -> None:
+    async def answer(_: VendorCall, wire: Wire) -> None:
+        await wire.head(200, *SSE, "X-Accel-Buffering: no")
+        await wire.send(b"0\r\n\r\n")
+
+    async with StreamTarget(answer=answer) as target, running_relay(redis_url, *target.rows()) as relay:
+        caller = await relay.caller()
+        await caller.post(b"{}", AUTHORIZED, path=PATH)
+        head = await caller.reader.readuntil(b"\r\n\r\n")
+        await caller.close()
+    assert head.lower().count(b"x-accel-buffering: no") == 1
+
+
 @pytest.mark.parametrize(
     ("status", "reason"), [(200, "complete"), (204, "complete"), (302, "complete"), (404, "refused"), (503, "refused")]
 )
@@ -302,13 +315,15 @@ async def test_a_stream_that_the_target_cuts_is_cut_for_the_caller(redis_url: st
     assert (end.close_reason, end.error, end.bytes_out) == ("target_cut", "target_failed", 10)
 
 
-async def test_the_byte_cap_is_exact(redis_url: str) -> None:
+@pytest.mark.parametrize("framing", ["transfer-encoding: chunked", "connection: close"])
+async def test_the_byte_cap_is_exact(redis_url: str, framing: str) -> None:
     gone = asyncio.Event()
 
     async def answer(_: VendorCall, wire: Wire) -> None:
-        await wire.head(200, "transfer-encoding: chunked")
-        await wire.chunk(b"x" * 900)
-        await wire.chunk(b"y" * 200)
+        await wire.head(200, framing)
+        send = wire.chunk if "chunked" in framing else wire.send
+        await send(b"x" * 900)
+        await send(b"y" * 200)
         assert await wire.closed_by_edge(5)
         gone.set()
 

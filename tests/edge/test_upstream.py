@@ -7,7 +7,7 @@ import datetime as dt
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -285,6 +285,70 @@ async def test_a_large_body_on_a_slow_line_is_no_silence() -> None:
         failure = await origin.exchange(large, sink, Timeouts(1, 0.3, 5, 60))
         assert (failure, sink.body) == (None, b"ok")
     listening.close()
+
+
+async def test_the_first_byte_is_waited_for_once() -> None:
+    """A small request that has left is no large body on a slow line."""
+    server = Server(OK)
+    server.gate = asyncio.Event()
+    async with serving(server) as port, running_pool() as pool:
+        sink = Sink()
+        exchanging = asyncio.create_task(origin_of(pool, port).exchange(REQUEST, sink, Timeouts(1, 60, 60, 60)))
+        await until(lambda: server.requests, "the request to arrive")
+        sink.connections[0].on_deadline()
+        async with asyncio.timeout(20):
+            failure = await exchanging
+        server.gate.set()
+    assert failure is not None
+    assert type(failure.error) is UpstreamTimeout
+
+
+@pytest.mark.parametrize(
+    ("start", "drop"), [(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"), (b"HTTP/1.1 200 OK\r\nx: ", b"y")]
+)
+async def test_a_head_that_drips_ends_with_the_wait_for_it(start: bytes, drop: bytes) -> None:
+    async def dripping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(len(REQUEST))
+        writer.write(start)
+        while not reader.at_eof():
+            writer.write(drop)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await reader.read()
+        writer.close()
+
+    listening = await asyncio.start_server(dripping, "127.0.0.1", 0)
+    async with running_pool() as pool, asyncio.timeout(20):
+        origin = origin_of(pool, listening.sockets[0].getsockname()[1])
+        failure = await origin.exchange(REQUEST, Sink(), Timeouts(1, 0.3, 60, 60))
+    listening.close()
+    assert failure is not None
+    assert type(failure.error) is UpstreamTimeout
+
+
+async def test_an_answer_that_we_end_is_not_whole() -> None:
+    """Where only the connection's end tells the end of an answer, ours tells nothing."""
+
+    class Enough(Sink):
+        def on_data(self, body: bytes, is_end: bool) -> None:
+            super().on_data(body, is_end)
+            self.connections[0].close()
+
+    server = Server(b"HTTP/1.1 200 OK\r\n\r\nand more")
+    async with serving(server) as port, running_pool() as pool:
+        sink = Enough()
+        failure = await origin_of(pool, port).exchange(REQUEST, sink, TIMEOUTS)
+    assert failure is not None
+    assert (sink.body, sink.is_whole) == (b"and more", False)
+
+
+@pytest.mark.parametrize("status", [b"000", b"099", b"101"])
+async def test_a_status_that_is_none(status: bytes) -> None:
+    server = Server(b"HTTP/1.1 %b Odd\r\ncontent-length: 2\r\n\r\nok" % status)
+    async with serving(server) as port, running_pool() as pool:
+        failure, sink = await exchange(origin_of(pool, port))
+    assert failure is not None
+    assert (type(failure.error), sink.status) == (UpstreamProtocolError, 0)
 
 
 @pytest.mark.parametrize("framing", [b"content-length: 300", b"transfer-encoding: chunked"])

@@ -21,11 +21,12 @@ class Received:
 
 
 class Receiver:
-    """`statuses[path]` is what a path answers, 200 unless set."""
+    """`statuses[path]` is what a path answers, 200 unless set; `retry_after[path]` its Retry-After."""
 
     def __init__(self) -> None:
         self.calls: list[Received] = []
         self.statuses: dict[str, int] = {}
+        self.retry_after: dict[str, int] = {}
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -35,6 +36,8 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 receiver.calls.append(Received(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
                 self.send_response(receiver.statuses.get(self.path, 200))
+                if self.path in receiver.retry_after:
+                    self.send_header("Retry-After", str(receiver.retry_after[self.path]))
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import subprocess
+import textwrap
 import urllib.request
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.system.product import ROOT, Product, wait_for
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("system")]
 
 PAGE = (ROOT / "docs" / "mirror.md").read_text(encoding="utf-8")
+[MODEL_FRAGMENT] = re.findall(r"```yaml\n(endpoints:.*?)```", PAGE, re.DOTALL)
 [LINES] = re.findall(r"```\n(curl .*?)```", PAGE, re.DOTALL)
 TARGET = "from relay_admin.catalog.models import Target; print(Target.objects.get(name={!r}).pk)"
 
@@ -41,29 +43,15 @@ def test_the_documented_calls(product: Product) -> None:
     assert (verdicts["same"], verdicts["both"]) == (before["same"] + 1, before["both"] + 1)
 
 
-def test_a_model_behind_an_endpoint_with_a_shadow(product: Product) -> None:
-    url = f"{product.edge_url}/v1/chat/completions"
-    headers = f'headers: {{authorization: "Bearer {product.relay_key}"}}'
-    product.apply(
-        f"""
-version: 1
-projects:
-  - slug: demo
-    name: Demo
-    lines:
-      - slug: v1
-        endpoints:
-          - slug: ask
-            targets:
-              - {{name: model, url: "{url}", delivery_mode: stream, {headers}}}
-              - name: copy-of-model
-                url: {url}
-                role: shadow
-                compares_with: model
-                retry_schedule_seconds: []
-                {headers}
-"""
+def test_a_model_behind_an_endpoint_with_a_shadow_model(product: Product) -> None:
+    """The page's document, with models and an address that are here, and a copy of each call."""
+    fragment = (
+        MODEL_FRAGMENT.replace("https://relay.example.com", product.edge_url)
+        .replace("constant: next-model", "constant: demo-claude")
+        .replace("sample_permyriad: 1000", "sample_permyriad: 10000")
     )
+    head = "version: 1\nprojects:\n  - slug: demo\n    name: Demo\n    lines:\n      - slug: v1\n"
+    product.apply(head + textwrap.indent(fragment, "        "), ASK_RELAY_KEY=product.relay_key)
     body = {"model": "demo-gpt", "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
     request = urllib.request.Request(f"{product.edge_url}/r/demo/v1/ask", data=json.dumps(body).encode(), method="POST")
     request.add_header("Authorization", f"Bearer {product.relay_key}")
@@ -71,7 +59,9 @@ projects:
     with urllib.request.urlopen(request, timeout=20) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert answer.read().endswith(b"data: [DONE]\n\n")
-    report = report_of(product, "copy-of-model")
+    report = report_of(product, "next-model")
     found = wait_for(lambda: report()["compared"] and report(), "the pair to be compared")
     assert found["statuses"] == [{"baseline": 200, "shadow": 200, "count": 1}]
     assert found["verdicts"]["same"] == 1
+    asked = {call["requestedModel"]: call for call in product.api("/api/v1/calls?limit=2")["results"]}
+    assert set(asked) == {"demo-gpt", "demo-claude"}
