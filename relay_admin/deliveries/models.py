@@ -459,9 +459,20 @@ class AlertKind(models.TextChoices):
     FAILURE_QUEUE_GROWTH = "failure_queue_growth"
     SIGNATURE_MISCONFIGURED = "signature_misconfigured"
     PARTITION_MISSING = "partition_missing"
+    PUBLISH_FAILED = "publish_failed"
 
 
 MAX_ALERT_WINDOW_SECONDS = 86_400
+MIN_REMIND_SECONDS, MAX_REMIND_SECONDS = 60, 604_800
+REMIND_SECONDS = 3_600
+
+
+REMINDER_REFUSAL = f"0 for never, or from {MIN_REMIND_SECONDS} to {MAX_REMIND_SECONDS}."
+
+
+def is_reminder(seconds: int) -> bool:
+    """Whether a rule may have this for its `remind_seconds`."""
+    return seconds == 0 or MIN_REMIND_SECONDS <= seconds <= MAX_REMIND_SECONDS
 
 
 class AlertRule(models.Model):
@@ -472,6 +483,9 @@ class AlertRule(models.Model):
     target_id = models.BigIntegerField(null=True, blank=True, help_text="Empty: any.")
     threshold = models.IntegerField(db_default=0)
     window_seconds = models.IntegerField(db_default=300)
+    remind_seconds = models.IntegerField(
+        db_default=REMIND_SECONDS, help_text="While it stays wrong it is told again after so long. 0: it is told once."
+    )
     endpoint = models.ForeignKey(Endpoint, models.CASCADE, related_name="+", help_text="Where alerts are sent.")
     is_enabled = models.BooleanField(db_default=True)
 
@@ -486,10 +500,13 @@ class AlertRule(models.Model):
         refusals = {}
         threshold: Any = self.threshold  # of a new row, the database's default: no number yet
         window_seconds: Any = self.window_seconds
+        remind_seconds: Any = self.remind_seconds
         if isinstance(threshold, int) and threshold < 0:
             refusals["threshold"] = "From 0."
         if isinstance(window_seconds, int) and not 1 <= window_seconds <= MAX_ALERT_WINDOW_SECONDS:
             refusals["window_seconds"] = f"From 1 to {MAX_ALERT_WINDOW_SECONDS}."
+        if isinstance(remind_seconds, int) and not is_reminder(remind_seconds):
+            refusals["remind_seconds"] = REMINDER_REFUSAL
         if refusals:
             raise ValidationError(refusals)
 
@@ -501,6 +518,8 @@ class AlertEvent(models.Model):
     subject = models.CharField(max_length=64, help_text='For example "target:12".')
     opened_at = models.DateTimeField(db_default=Now())
     last_seen_at = models.DateTimeField(db_default=Now())
+    told_at = models.DateTimeField(db_default=Now(), help_text="When it was last told of, reminders included.")
+    reminder_count = models.IntegerField(db_default=0)
     closed_at = models.DateTimeField(null=True)
     request_id = models.UUIDField()
     details = models.JSONField(default=dict)

@@ -25,7 +25,7 @@ def test_a_rule_from_making_to_deleting(catalog: rows.Catalog) -> None:
     rule = AlertRule.objects.get()
     assert made.json() == {
         "id": rule.pk, "kind": "backlog_age", "project": None, "targetId": None, "threshold": 60,
-        "windowSeconds": 300, "endpoint": catalog.endpoint.pk, "isEnabled": True,
+        "windowSeconds": 300, "remindSeconds": 3600, "endpoint": catalog.endpoint.pk, "isEnabled": True,
     }  # fmt: skip
     one = f"{RULES}/{rule.pk}"
     assert client.patch(one, {"isEnabled": False}, content_type="application/json").json()["isEnabled"] is False
@@ -36,7 +36,15 @@ def test_a_rule_from_making_to_deleting(catalog: rows.Catalog) -> None:
 
 def test_rules_that_cannot_be(catalog: rows.Catalog) -> None:
     client = signed_in("root", is_superuser=True)
-    for wrong in ({"windowSeconds": 0}, {"threshold": -1}, {"windowSeconds": 86_401}, {"kind": "moon"}):
+    for wrong in (
+        {"windowSeconds": 0},
+        {"threshold": -1},
+        {"windowSeconds": 86_401},
+        {"kind": "moon"},
+        {"remindSeconds": 59},
+        {"remindSeconds": -1},
+        {"remindSeconds": 604_801},
+    ):
         given = {"kind": "backlog_age", "endpoint": catalog.endpoint.pk} | wrong
         assert client.post(RULES, given, content_type="application/json").status_code == 400
     assert AlertRule.objects.count() == 0

@@ -17,11 +17,30 @@ from relay_admin.deliveries.models import AlertEvent, AlertRule
 class AlertRuleAdmin(pages.RelayAdmin):
     """When which endpoint is told of what."""
 
-    list_display = ("__str__", "kind", "endpoint", "project", "target_id", "threshold", "window_seconds", "is_enabled")
+    list_display = (
+        "__str__",
+        "kind",
+        "endpoint",
+        "project",
+        "target_id",
+        "threshold",
+        "window_seconds",
+        "remind_seconds",
+        "is_enabled",
+    )
     list_filter = ("kind", "is_enabled")
     list_select_related = ("endpoint__line__project", "project")
     autocomplete_fields = ("endpoint", "project")
-    fields = ("kind", "endpoint", "project", "target_id", "threshold", "window_seconds", "is_enabled")
+    fields = (
+        "kind",
+        "endpoint",
+        "project",
+        "target_id",
+        "threshold",
+        "window_seconds",
+        "remind_seconds",
+        "is_enabled",
+    )
     empty_text = "A rule sends an alert to one of your endpoints: make one with a target that reaches your operators."
     ordering = ("id",)
 
@@ -30,7 +49,7 @@ class AlertRuleAdmin(pages.RelayAdmin):
 class AlertEventAdmin(pages.ReadOnlyAdmin):
     """What was wrong, since when, and whether it is over."""
 
-    list_display = ("subject", "rule", "opened_at", "last_seen_at", "closed_at")
+    list_display = ("subject", "rule", "opened_at", "last_seen_at", "reminder_count", "closed_at")
     list_filter = (("opened_at", TimeRangeFilter), "rule__kind")
     list_filter_submit = True
     list_select_related = ("rule__endpoint__line__project",)
@@ -38,7 +57,17 @@ class AlertEventAdmin(pages.ReadOnlyAdmin):
     ordering = ("-opened_at", "-id")
     sortable_by: Sequence[str] = ()
     paginator = pages.InfinitePaginator
-    readonly_fields = ("rule", "subject", "opened_at", "last_seen_at", "closed_at", "request_id", "found")
+    readonly_fields = (
+        "rule",
+        "subject",
+        "opened_at",
+        "last_seen_at",
+        "told_at",
+        "reminder_count",
+        "closed_at",
+        "request_id",
+        "found",
+    )
     fieldsets = ((None, {"fields": readonly_fields}),)
 
     @display(description="details")
