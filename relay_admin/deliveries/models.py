@@ -11,6 +11,7 @@ Rows of the catalog can be deleted while their history stays, so references carr
 keeps two index look-ups and a row lock out of every insert. Partitions are dropped and never cascade.
 """
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -213,6 +214,9 @@ class Delivery(DeliveryColumns, EndColumns):
         permissions = [("replay_delivery", "Can replay deliveries from the failure queue")]
 
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 class DeadDelivery(Delivery):
     """The failure queue as a page of its own. It carries no permissions: `view_delivery` and `replay_delivery` rule."""
 
@@ -222,6 +226,12 @@ class DeadDelivery(Delivery):
         default_permissions = ()
         verbose_name = "failed delivery"
         verbose_name_plural = "failure queue"
+
+    @property
+    def place(self) -> str:
+        """Where it stands in the queue: `{finished_at in microseconds}.{id}`."""
+        assert self.finished_at is not None
+        return f"{(self.finished_at - EPOCH) // timedelta(microseconds=1)}.{self.pk}"
 
 
 class AttemptOutcome(models.TextChoices):

@@ -35,7 +35,7 @@ from relay_admin.deliveries.admin.base import (
     link,
     project_choices,
 )
-from relay_admin.deliveries.admin.keyset import BeforeFilter, KeysetPaginator
+from relay_admin.deliveries.admin.keyset import BeforeFilter, FailedBeforeFilter, KeysetPaginator
 from relay_admin.deliveries.models import DEAD_REASONS, Attempt, DeadDelivery, Delivery, FinishedDelivery, ReplayBatch
 from relay_admin.deliveries.templatetags.relay_pages import state_badge
 from relay_contract.intake import DeliveryState
@@ -330,15 +330,14 @@ class FailureQueueAdmin(DeliveryPages):
     )
     list_display_links = ("failed",)
     list_before_template = "relay/failure_queue.html"
-    list_filter = (ReasonFilter, ProjectFilter, TargetFilter)
-    rows_name = "failed deliveries"
+    list_filter = (ReasonFilter, ProjectFilter, TargetFilter, FailedBeforeFilter)
     empty_title = "The failure queue is empty"
     empty_text = (
         "Deliveries that are out of attempts, or that a target refused for good, wait here until somebody replays them."
         " None does now."
     )
     ordering = ("-finished_at", "-id")
-    paginator = pages.CappedPaginator
+    paginator = KeysetPaginator
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
         """Those in state dead. A page of one that was replayed meanwhile is gone, as the queue's entry is."""
