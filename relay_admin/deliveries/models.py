@@ -545,4 +545,4 @@ class AlertEvent(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.subject} since {self.opened_at}"
+        return f"{self.subject} since {self.opened_at:%Y-%m-%d %H:%M}"

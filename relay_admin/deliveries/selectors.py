@@ -13,7 +13,15 @@ from django.utils import timezone
 
 from relay_admin.access.models import RelayKey
 from relay_admin.catalog.models import Endpoint, Project, Target
-from relay_admin.deliveries.models import Attempt, Delivery, FinishedDelivery, LiveDelivery, ReplayBatch, Request
+from relay_admin.deliveries.models import (
+    Attempt,
+    Delivery,
+    FinishedDelivery,
+    LiveDelivery,
+    ReplayBatch,
+    Request,
+    RequestEnd,
+)
 from relay_admin.deliveries.replays import MAX_COUNTED, ReplayState
 from relay_admin.ledger.models import Charge
 from relay_contract.intake import DUE_STATES, SHARDS, DeliveryState, last_delivery_id
@@ -77,6 +85,16 @@ def with_outcomes(requests: list[Request]) -> list[Request]:
         found.setdefault(request_id, {})[state] = count
     for request in requests:
         request.outcomes = found.get(request.pk, {})  # type: ignore[attr-defined]
+    return requests
+
+
+def with_ends(requests: list[Request]) -> list[Request]:
+    """Gives each of a page's requests `end`: what the caller of a sync or stream target got, None while that is not
+    known, and of all others. One query for all of them."""
+    waiting = [request.pk for request in requests if not request.status]
+    found = RequestEnd.objects.in_bulk(waiting) if waiting else {}
+    for request in requests:
+        request.end = found.get(request.pk)  # type: ignore[attr-defined]
     return requests
 
 

@@ -7,6 +7,7 @@ from django.test import Client
 from relay_admin.deliveries.models import AlertEvent, AlertRule
 from relay_contract.ids import uuid7
 from tests.admin import rows
+from tests.admin.test_pages import text_of
 
 RULES = "/api/v1/alerts/rules"
 
@@ -61,4 +62,6 @@ def test_events_and_who_may_see_them(catalog: rows.Catalog) -> None:
     refused = client.post(RULES, {"kind": "target_gone", "endpoint": catalog.endpoint.pk}, "application/json")
     assert (refused.status_code, AlertRule.objects.count()) == (403, 1)
     assert client.get(f"/admin/deliveries/alertevent/{event.pk}/change/").status_code == 200
+    listed = text_of(client.get("/admin/deliveries/alertevent/").content)
+    assert "billing resolved target_gone to" in listed
     assert client.get("/admin/deliveries/alertrule/").status_code == 200

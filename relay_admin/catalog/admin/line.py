@@ -48,7 +48,9 @@ class LineAdmin(KeepsRevisions, CatalogAdmin):
         draft = drafts.draft_of(line)
         if draft is None or not draft.publish_error:
             return shown
-        failed = '{}<p class="relay-failed">The draft could not be published on {} UTC: {}</p>'
+        failed = (
+            '{}<p><span class="relay-dot relay-dot-danger"></span>The draft could not be published on {} UTC: {}</p>'
+        )
         return format_html(failed, shown, f"{draft.publish_at:%Y-%m-%d %H:%M}", draft.publish_error)
 
     def get_urls(self) -> list[URLPattern]:

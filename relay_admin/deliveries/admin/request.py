@@ -29,6 +29,7 @@ from relay_admin.deliveries.redaction_view import shown_content
 from relay_admin.deliveries.request_filters import narrowed
 from relay_admin.deliveries.templatetags.relay_pages import STATE_COLOURS, tone_badge
 from relay_admin.traffic.trace_view import time_text
+from relay_contract.intake import Origin
 from relay_contract.redaction import Redaction
 
 _LEFT_OUT_WHEN_EMPTY = frozenset({"caller_request_id"})
@@ -106,7 +107,7 @@ class RequestAdmin(pages.ReadOnlyAdmin):
         """With everything that became of it, for who may see it."""
         row = kwargs["obj"]
         deliveries: Sequence[Delivery] = ()
-        end = RequestEnd.objects.filter(pk=row.pk).first()
+        end = row.end = RequestEnd.objects.filter(pk=row.pk).first()
         may_see_deliveries = request.user.has_perms(["deliveries.view_delivery", "deliveries.view_attempt"])
         if may_see_deliveries:
             deliveries = list(selectors.deliveries_of(row.pk))
@@ -161,8 +162,9 @@ class RequestAdmin(pages.ReadOnlyAdmin):
 
     @display(description="caller")
     def caller_shown(self, row: Request) -> SafeString:
-        """Project and relay key."""
-        return _above(self.project_shown(row), self.relay_key_shown(row))
+        """Project and relay key; the relay itself of its alerts."""
+        caller = "the relay: an alert" if row.origin == Origin.ALERT else self.relay_key_shown(row)
+        return _above(self.project_shown(row), caller)
 
     @display(description="deliveries")
     def outcome_shown(self, row: Request) -> SafeString:
@@ -196,10 +198,11 @@ class RequestAdmin(pages.ReadOnlyAdmin):
     @display(description="status")
     def status_shown(self, row: Request) -> SafeString:
         """What the caller was answered, with the error's code. Of a sync or stream call its end tells."""
-        if not row.status:
-            return tone_badge("answered later", "info")
-        badge = tone_badge(str(row.status), "success" if row.status < 400 else "danger")
-        return format_html('{} <span class="relay-quiet">{}</span>', badge, row.error) if row.error else badge
+        told = row if row.status else getattr(row, "end", None)
+        if told is None:
+            return tone_badge("not answered yet", "info")
+        badge = tone_badge(str(told.status), "success" if told.status < 400 else "danger")
+        return format_html('{} <span class="relay-quiet">{}</span>', badge, told.error) if told.error else badge
 
     @display(description="address")
     def address(self, row: Request) -> SafeString:

@@ -16,12 +16,12 @@ from relay_admin.deliveries.request_filters import OUTCOMES, STATUS_CLASSES, id_
 
 
 class RequestChangeList(ChangeList):
-    """A page of the list, with what became of its rows: one query for all of them."""
+    """A page of the list, with what became of its rows: two queries for all of them."""
 
     def get_results(self, request: HttpRequest) -> None:
-        """As Django does, and the outcomes."""
+        """As Django does, the outcomes, and the ends of calls that a target answered."""
         super().get_results(request)
-        self.result_list = selectors.with_outcomes(list(self.result_list))
+        self.result_list = selectors.with_ends(selectors.with_outcomes(list(self.result_list)))
 
 
 class IdTimeRangeFilter(TimeRangeFilter):
