@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from relay_admin.deliveries.admin.delivery import FailureQueueAdmin
 from relay_admin.deliveries.models import DeadDelivery, FinishedDelivery
+from relay_admin.deliveries.selectors import failing_target_ids
 from relay_contract.intake import DeliveryState
 from tests.admin import rows
 
@@ -109,3 +110,14 @@ def test_a_page_deep_in_the_queue_is_read_off_an_index(client_of: Any, catalog: 
     assert "Seq Scan on deliveries_" not in plan, plan
     assert "Index Cond: (finished_at <=" in plan or "AND (finished_at <=" in plan, plan
     assert "Sort Key: deliveries_finished.id" not in plan, plan
+
+
+def test_failing_targets_are_found_from_one_to_the_next(catalog: rows.Catalog) -> None:
+    assert failing_target_ids(10) == []
+    ids = [catalog.target.pk, catalog.target.pk + 5, catalog.target.pk + 9]
+    for target_id in (*ids, *ids):
+        row = dead(catalog, 1)
+        FinishedDelivery.objects.filter(pk=row).update(target_id=target_id)
+    rows.delivery_row(rows.request_row(catalog), catalog.target, DeliveryState.DELIVERED)
+    assert failing_target_ids(10) == ids
+    assert failing_target_ids(2) == ids[:2]

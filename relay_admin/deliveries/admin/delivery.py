@@ -36,7 +36,7 @@ from relay_admin.deliveries.admin.base import (
     project_choices,
 )
 from relay_admin.deliveries.admin.keyset import BeforeFilter, FailedBeforeFilter, KeysetPaginator
-from relay_admin.deliveries.models import DEAD_REASONS, Attempt, DeadDelivery, Delivery, FinishedDelivery, ReplayBatch
+from relay_admin.deliveries.models import DEAD_REASONS, Attempt, DeadDelivery, Delivery, ReplayBatch
 from relay_admin.deliveries.templatetags.relay_pages import state_badge
 from relay_contract.intake import DeliveryState
 
@@ -49,8 +49,8 @@ _MEANING = (
 
 def failing_targets() -> list[tuple[str, str]]:
     """Those that have something in the failure queue, as choices."""
-    dead = FinishedDelivery.objects.filter(state=DeliveryState.DEAD).order_by().values("target_id").distinct()
-    targets = Target.objects.filter(pk__in=dead).select_related("endpoint__line__project")[:MAX_CHOICES]
+    failing = selectors.failing_target_ids(MAX_CHOICES)
+    targets = Target.objects.filter(pk__in=failing).select_related("endpoint__line__project")
     return [(str(target.pk), str(target)) for target in targets]
 
 

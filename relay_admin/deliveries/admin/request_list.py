@@ -11,7 +11,8 @@ from unfold.views import ChangeList
 
 from relay_admin.catalog.models import Endpoint
 from relay_admin.deliveries import selectors
-from relay_admin.deliveries.admin.base import MAX_CHOICES, TimeRangeFilter, as_row_id
+from relay_admin.deliveries.admin.base import MAX_CHOICES, TimeRangeFilter, as_row_id, as_uuid
+from relay_admin.deliveries.admin.keyset import BEFORE
 from relay_admin.deliveries.request_filters import OUTCOMES, STATUS_CLASSES, id_at, narrowed
 
 
@@ -72,9 +73,12 @@ class OutcomeFilter(admin.SimpleListFilter):
     def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
         return [(one, "not made" if one == "none" else one) for one in OUTCOMES]
 
-    def queryset(self, _request: HttpRequest, queryset: QuerySet) -> QuerySet:
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         chosen = self.value()
-        return narrowed(queryset, {"outcome": chosen}) if chosen in OUTCOMES else queryset
+        if chosen not in OUTCOMES:
+            return queryset
+        place = as_uuid(request.GET.get(BEFORE, ""))
+        return narrowed(queryset, {"outcome": chosen, **({"after": place} if place else {})})
 
 
 class PathFilter(TextFilter):
