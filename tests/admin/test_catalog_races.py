@@ -12,7 +12,7 @@ from relay_admin.catalog.lines import drafts
 from relay_admin.catalog.models import Line, Target
 from tests.admin import rows
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
 
 
 class Applying(Thread):
