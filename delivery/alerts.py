@@ -1,7 +1,9 @@
-"""Alerts: what is wrong opens an event of its rule and is told once, as a delivery like any other; so is its end.
+"""Alerts: what is wrong opens an event of its rule and is told, as a delivery like any other; so is its end. What stays
+wrong is told again, each time that the rule's `remind_seconds` are over.
 
 Every worker looks, each INTERVAL_SECONDS, on a connection of its own; a unique index lets one of them open an event,
-and an event is closed once. The event and its request are one transaction: nothing is opened that is not told. Without
+and an event is closed once, and reminded of once a time. Event and request are one transaction: nothing is opened that
+is not told. Without
 rules and open events it is two small statements. Requests of alerts cost nothing, and nothing about them is an alert.
 """
 
@@ -10,6 +12,7 @@ import json
 import logging
 import time
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -32,14 +35,26 @@ _OWN_ADDRESS = "127.0.0.1"
 
 _RULE_KINDS = "SELECT DISTINCT kind FROM deliveries_alertrule WHERE is_enabled"
 _OPEN_EVENTS = """
-SELECT v.id, v.rule_id, r.endpoint_id, v.subject, r.kind, v.details
+SELECT v.id, v.rule_id, r.endpoint_id, v.subject, r.kind, v.details,
+    r.remind_seconds > 0 AND v.told_at <= now() - make_interval(secs => r.remind_seconds)
 FROM deliveries_alertevent v JOIN deliveries_alertrule r ON r.id = v.rule_id WHERE v.closed_at IS NULL
 """
 _OPEN = """
 INSERT INTO deliveries_alertevent (rule_id, subject, request_id, details) VALUES (%s, %s, %s, %s)
-ON CONFLICT (rule_id, subject) WHERE closed_at IS NULL DO NOTHING RETURNING id
+ON CONFLICT (rule_id, subject) WHERE closed_at IS NULL DO NOTHING RETURNING opened_at, reminder_count
 """
-_CLOSE = "UPDATE deliveries_alertevent SET closed_at = now() WHERE id = %s AND closed_at IS NULL RETURNING id"
+# Decided again under the row's lock: of many workers that saw it due, one reminds.
+_REMIND = """
+UPDATE deliveries_alertevent v SET told_at = now(), last_seen_at = now(), reminder_count = reminder_count + 1
+FROM deliveries_alertrule r
+WHERE v.id = %s AND r.id = v.rule_id AND v.closed_at IS NULL
+    AND v.told_at <= now() - make_interval(secs => r.remind_seconds)
+RETURNING v.opened_at, v.reminder_count
+"""
+_CLOSE = """
+UPDATE deliveries_alertevent SET closed_at = now() WHERE id = %s AND closed_at IS NULL
+RETURNING opened_at, reminder_count
+"""
 _SEEN = """
 UPDATE deliveries_alertevent SET last_seen_at = now()
 WHERE id = ANY(%b::bigint[]) AND last_seen_at < now() - interval '1 minute' RETURNING id
@@ -50,6 +65,14 @@ FROM catalog_endpoint e JOIN catalog_line l ON l.id = e.line_id
 LEFT JOIN catalog_target t ON t.endpoint_id = e.id AND t.delivery_mode = 'async' AND t.role = 'live'
 WHERE e.id = %s ORDER BY t.id
 """
+
+
+class Status(StrEnum):
+    """What an alert says of its event."""
+
+    OPEN = "open"
+    REMINDER = "reminder"
+    RESOLVED = "resolved"
 
 
 class Finding(NamedTuple):
@@ -86,14 +109,18 @@ class Alerts:
         kinds = [kind for (kind,) in await self._connection.rows(_RULE_KINDS, ())]
         found = {(one.rule_id, one.subject): one for kind in kinds for one in await self._findings(kind)}
         opened = {(row[1], row[3]): row for row in await self._connection.rows(_OPEN_EVENTS, ())}
+        kept = found.keys() & opened.keys()
         for place in found.keys() - opened.keys():
             await self._open(found[place])
         for place in opened.keys() - found.keys():
-            event_id, *rest = opened[place]
-            await self._close(event_id, Finding(*rest))
-        kept = [opened[place][0] for place in found.keys() & opened.keys()]
+            event_id, *rest, _ = opened[place]
+            await self._change(_CLOSE, [event_id], Finding(*rest), Status.RESOLVED)
+        for place in kept:
+            event_id, *_, is_due = opened[place]
+            if is_due:
+                await self._change(_REMIND, [event_id], found[place], Status.REMINDER)
         if kept:
-            await self._connection.rows(_SEEN, (kept,))
+            await self._connection.rows(_SEEN, ([opened[place][0] for place in kept],))
 
     async def _findings(self, kind: str) -> list[Finding]:
         if kind not in STATEMENTS:  # of a newer version of the relay
@@ -106,35 +133,40 @@ class Alerts:
 
     async def _open(self, found: Finding) -> None:
         request_id = uuid7()
+        given = [found.rule_id, found.subject, request_id, Jsonb(found.details)]
+        await self._change(_OPEN, given, found, Status.OPEN, request_id)
+
+    async def _change(
+        self, statement: str, given: list[Any], found: Finding, status: Status, request_id: UUID | None = None
+    ) -> None:
+        """Change the event and tell of it, unless another worker did. The statement returns since when, and how often
+        it was told again."""
 
         async def work(connection: psycopg.AsyncConnection[Any]) -> None:
-            given = [found.rule_id, found.subject, request_id, Jsonb(found.details)]
-            if (await connection.execute(_OPEN, given)).rowcount:
-                await _tell(connection, request_id, found, type_of(found.kind))
+            changed = await (await connection.execute(statement, given)).fetchone()
+            if changed is not None:
+                opened_at, reminders = changed
+                told = {"status": status.value, "openedAt": opened_at.isoformat(), "reminders": reminders}
+                await _tell(connection, request_id or uuid7(), found, type_of(found.kind, status), told)
 
         await self._connection.run_in_transaction(work)
 
-    async def _close(self, event_id: int, found: Finding) -> None:
-        async def work(connection: psycopg.AsyncConnection[Any]) -> None:
-            if (await connection.execute(_CLOSE, [event_id])).rowcount:
-                await _tell(connection, uuid7(), found, f"{type_of(found.kind)}.recovered")
 
-        await self._connection.run_in_transaction(work)
+def type_of(kind: str, status: Status) -> str:
+    """The event type that targets see: `target_failing` -> `relay.target.failing`, of its end with `.recovered`."""
+    return f"relay.{kind.replace('_', '.', 1)}{'.recovered' if status is Status.RESOLVED else ''}"
 
 
-def type_of(kind: str) -> str:
-    """The event type that targets see: `target_failing` -> `relay.target.failing`."""
-    return f"relay.{kind.replace('_', '.', 1)}"
-
-
-async def _tell(connection: psycopg.AsyncConnection[Any], request_id: UUID, found: Finding, event_type: str) -> None:
+async def _tell(
+    connection: psycopg.AsyncConnection[Any], request_id: UUID, found: Finding, event_type: str, told: dict[str, Any]
+) -> None:
     """Queues the alert for the targets of its rule's endpoint."""
     rows = await (await connection.execute(_ENDPOINT, [found.endpoint_id])).fetchall()
     if not rows:
         return  # the endpoint was deleted, and the rule with it
     [(project_id, line_id, revision, *_), *_] = rows
     at = datetime.now(UTC)
-    data = {"kind": found.kind, "subject": found.subject, **found.details}
+    data = {"kind": found.kind, "subject": found.subject, **told, **found.details}
     body = json.dumps({"type": event_type, "timestamp": at.isoformat(), "data": data}).encode()
     targets = [row[3:] for row in rows if row[3] is not None]
     request = intake.RequestRow(

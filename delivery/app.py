@@ -49,8 +49,7 @@ app.conf.update(
         "health_check_interval": 10,
         "socket_connect_timeout": 5,
     },
-    # A process of other lanes hears of no wake-up: nobody posts to that queue.
-    task_default_queue=QUEUE if ASYNC in settings.lanes else f"{QUEUE}-none",
+    task_default_queue=QUEUE,
     task_serializer="json",
     accept_content=["json"],
     task_ignore_result=True,
@@ -97,6 +96,12 @@ def _configure_logs(**_: Any) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+def _choose_queues(instance: Any, **_: Any) -> None:
+    """A process of other lanes hears of no wake-up, and takes none from those that would drain for it."""
+    if ASYNC not in settings.lanes:
+        instance.app.amqp.queues.deselect(QUEUE)
+
+
 def _start(**_: Any) -> None:
     resident.start()
 
@@ -110,6 +115,7 @@ def _join(**_: Any) -> None:
 
 
 signals.setup_logging.connect(_configure_logs)
+signals.celeryd_after_setup.connect(_choose_queues)
 signals.worker_ready.connect(_start)
 signals.worker_shutting_down.connect(_stop)
 signals.worker_shutdown.connect(_join)

@@ -1,9 +1,10 @@
 """Lets deliveries back into the due index as their targets have room again, and ends those whose time is over.
 
-What waits is `waiting` (a limit, a pause, an ordering key) or `held` (its target was disabled and is enabled now). A
-pass walks from target to target, not over rows: of each it lets in as many as the target takes, the longest due first,
-and of an ordered one the first of each key. The claim decides again, so one too many only waits once more. Passes are
-repeated while anything waits for an enabled target, and at once where a result made room; one process paces at a time.
+What waits is `waiting` (a limit, a pause, an ordering key) or `held` (its target was disabled and is enabled now); what
+waits for a target that is disabled meanwhile is held from then on. A pass walks from target to target, not over rows:
+of each it lets in as many as the target takes, the longest due first, and of an ordered one the first of each key. The
+claim decides again, so one too many only waits once more. Passes are repeated while anything waits for an enabled
+target, and at once where a result made room; one process paces at a time.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 
 from delivery import limits
 from delivery.database import Connection, DatabaseAway, Outage
-from relay_admin.deliveries import endings
+from relay_admin.deliveries import endings, holding
 from relay_contract.intake import DeadReason, DeliveryState
 
 BUSY_SECONDS = 0.1
@@ -28,6 +29,8 @@ MIN_PAUSE_PASSES = 4
 BATCH = 256
 """The most that one pass lets in of one target: what a claim takes."""
 MAX_ENDED = 500
+MAX_HELD = 500
+"""At once, of a target that was disabled."""
 
 _TURN = 0x52504143  # of this kind of work, among the advisory locks
 
@@ -104,7 +107,20 @@ END = endings.end(
     endings.BY_CONTACT,
 )
 
-COUNT = f"SELECT state, count(*) FROM deliveries_live WHERE {_KEPT_BACK} GROUP BY state"  # noqa: S608 (a constant)
+COUNT = f"""
+SELECT state, count(*), array_agg(DISTINCT target_id) FROM deliveries_live WHERE {_KEPT_BACK} GROUP BY state
+"""  # noqa: S608 (a constant)
+
+# Its target was disabled after it began to wait. Only targets that something waits for are looked at: another may have
+# millions held already.
+HOLD = holding.hold(f"""
+    SELECT row.place FROM catalog_target AS target CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM deliveries_live AS live
+        WHERE live.target_id = target.id AND live.state = '{DeliveryState.WAITING}'
+        ORDER BY live.next_attempt_at LIMIT {MAX_HELD} FOR UPDATE SKIP LOCKED
+    ) AS row
+    WHERE target.id = ANY(%b::bigint[]) AND NOT target.is_enabled
+""")  # noqa: S608 (constants)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +144,16 @@ async def end_expired(connection: Connection) -> int:
     return int(count)
 
 
-async def kept_back(connection: Connection) -> dict[str, int]:
-    """State -> deliveries that wait or are held. Raises DatabaseAway."""
-    return dict(await connection.rows(COUNT, ()))
+async def look_back(connection: Connection) -> Counter[str]:
+    """State -> deliveries that wait or are held, once those are held that waited for a target which was disabled.
+    Raises DatabaseAway."""
+    rows = await connection.rows(COUNT, ())
+    counts = Counter({state: count for state, count, _ in rows})
+    for state, _, targets in rows:
+        if state == DeliveryState.WAITING:
+            [(held,)] = await connection.rows(HOLD, (targets,))
+            counts.update({DeliveryState.HELD: held, DeliveryState.WAITING: -held})
+    return counts
 
 
 @dataclass
@@ -187,7 +210,7 @@ class Pacer:
         """Whether something still waits for room, as far as this process can tell."""
         if time.monotonic() >= self._look_back_at:
             self._look_back_at = time.monotonic() + LOOK_BACK_SECONDS
-            self.figures.kept_back = Counter(await kept_back(self._connection))
+            self.figures.kept_back = await look_back(self._connection)
             self.figures.expired += await end_expired(self._connection)
         free = self._free()
         if free is None:  # what it let in would lie about

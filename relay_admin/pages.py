@@ -4,30 +4,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.contrib import admin
-from django.core.paginator import Paginator
 from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.utils.functional import cached_property
 from django.utils.http import url_has_allowed_host_and_scheme
 from unfold.paginator import InfinitePaginator
 
 from relay_admin.guard import GuardedAdmin
 
-__all__ = ["CappedPaginator", "InfinitePaginator", "ReadOnlyAdmin", "RelayAdmin", "confirm", "page_before", "show_once"]
-
-MOST_COUNTED = 10_000
-
-
-class CappedPaginator(Paginator):
-    """Counts up to MOST_COUNTED rows and offers no page beyond: older ones are found by filter or search."""
-
-    @cached_property
-    def count(self) -> int:
-        """At most MOST_COUNTED."""
-        rows = self.object_list
-        assert isinstance(rows, models.QuerySet)
-        return rows.order_by()[:MOST_COUNTED].count()
+__all__ = ["InfinitePaginator", "ReadOnlyAdmin", "RelayAdmin", "confirm", "page_before", "show_once"]
 
 
 class RelayAdmin(GuardedAdmin):
@@ -41,8 +26,6 @@ class RelayAdmin(GuardedAdmin):
     empty_title = "Nothing here yet"
     empty_text = ""
     """What an empty list says: what its rows are, or what would bring one here."""
-    rows_name = ""
-    """What a count of rows is a count of; the plural of the model's name when empty."""
 
 
 class ReadOnlyAdmin(RelayAdmin):

@@ -28,7 +28,7 @@ from relay_edge.stored import StoredAnswer, StoredCall
 LARGE_BYTES = 1_048_576
 RETRY_AFTER_SECONDS = 1.0
 GRACE_SECONDS = 5.0
-"""What a worker gets beyond a sync caller's deadline to store the answer; until then the call is in progress."""
+"""What an edge gets beyond a sync caller's deadline to write down its end; until then the call is in progress."""
 ROUNDS = 2
 """A key may be forgotten between the commit that lost to it and its look-up: then the call is made after all."""
 _TYPE = "content-type"
@@ -109,6 +109,8 @@ def _without_answer(stored: StoredCall, target: Target | None) -> RelayError:
     """Why there is no answer to give again."""
     where = f"The first call with this key has the id {stored.request_id}"
     is_stream = target is not None and target.delivery_mode is DeliveryMode.STREAM
+    if stored.is_live and not (stored.end is not None and stored.end.is_stream):
+        return CallInProgress(retry_after_seconds=RETRY_AFTER_SECONDS)  # 504 may have been said: the answer may come
     if stored.end is None:
         if is_stream or target is None or stored.age_seconds < target.timeout_seconds + GRACE_SECONDS:
             return CallInProgress(retry_after_seconds=RETRY_AFTER_SECONDS)

@@ -30,10 +30,14 @@ RETRY_AFTER_SECONDS = 1.0
 # of the delivery which the end names; before there is an end, any answer of the request's (`StoredCall.end`).
 _READ = """
 SELECT w.place, i.request_id, i.body_hash, extract(epoch FROM now() - i.created_at)::float8, r.status,
-    e.status, e.error, e.is_stream, a.status, a.headers, a.body, a.is_cut
+    l.is_live IS NOT NULL, e.status, e.error, e.is_stream, a.status, a.headers, a.body, a.is_cut
 FROM unnest(%b::bigint[], %b::bigint[], %b::text[]) AS w(place, endpoint_id, key)
 JOIN deliveries_idempotency i ON i.endpoint_id = w.endpoint_id AND i.key = w.key
 LEFT JOIN LATERAL (SELECT status FROM deliveries_request WHERE id = i.request_id) r ON true
+LEFT JOIN LATERAL (
+    SELECT true AS is_live FROM deliveries_live WHERE request_id = i.request_id AND mode <> 'async' AND r.status = 0
+    LIMIT 1
+) l ON true
 LEFT JOIN LATERAL (
     SELECT delivery_id, status, error, is_stream FROM deliveries_requestend WHERE id = i.request_id
 ) e ON true
@@ -71,6 +75,7 @@ class StoredCall:
     body_hash: bytes
     age_seconds: float  # by the database's clock
     status: int | None  # what its caller was answered at once; 0: a target was to answer; None: forgotten
+    is_live: bool  # the delivery to that target is not over: there may still be an answer, also after the caller's end
     end: StoredEnd | None  # None: not known yet, and then `answer` may be that of another delivery of the request
     answer: StoredAnswer | None
 
@@ -154,13 +159,14 @@ async def _read(connection: AsyncConnection[Any], batch: Sequence[_Asked]) -> di
 
 
 def _call(row: Sequence[Any]) -> StoredCall:
-    request_id, body_hash, age_seconds, status, *rest = row
+    request_id, body_hash, age_seconds, status, is_live, *rest = row
     ended, answered = rest[:3], rest[3:]
     return StoredCall(
         request_id,
         bytes(body_hash),
         age_seconds,
         status,
+        is_live,
         None if ended[0] is None else StoredEnd(*ended),
         None if answered[0] is None else StoredAnswer(answered[0], answered[1], bytes(answered[2]), answered[3]),
     )

@@ -18,7 +18,7 @@ from relay_admin.access.models import RelayKey, User
 from relay_admin.catalog import prices, rules, services, target_credentials
 from relay_admin.catalog.document import Document, DocumentError, Entry, Problem
 from relay_admin.catalog.lines import revisions
-from relay_admin.catalog.models import Endpoint, HostKey, Model, ModelAlias, Target
+from relay_admin.catalog.models import Endpoint, HostKey, Line, Model, ModelAlias, Target
 from relay_admin.catalog.sections import (
     REVOKE_INSTEAD_OF_DELETE,
     SECTIONS,
@@ -102,11 +102,13 @@ def apply(
 ) -> list[MintedToken]:
     """Do what `expected` shows. DocumentError when a row refuses or the catalog has changed since.
 
-    One apply runs at a time: a second one waits for the first.
+    One apply runs at a time: a second one waits for the first. The lines that it may write are locked before it looks,
+    so that what is published meanwhile is either seen here or comes after.
     """
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(APPLY_LOCK)
+        revisions.hold(Line.objects.all() if prune else revisions.lines_at(_lines_of(document)))
         rows = load_rows()
         plan = _keeping_disabled(_Planner(rows, environment, prune=prune).plan(document))
         if str(plan) != str(expected):
@@ -117,6 +119,10 @@ def apply(
         for line in revisions.lines_at(lines):
             revisions.revision_take(line=line, by=None, source="import")
         return minted
+
+
+def _lines_of(document: Document) -> set[Path]:
+    return {entry.path for entry in _all_entries(document) if entry.section.name == "lines"}
 
 
 def make_of(rows: Rows, document: Document) -> Plan:

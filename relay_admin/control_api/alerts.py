@@ -10,7 +10,14 @@ from rest_framework.views import APIView
 
 from relay_admin.control_api.permissions import requires
 from relay_admin.control_api.wire import CamelCaseSerializer
-from relay_admin.deliveries.models import MAX_ALERT_WINDOW_SECONDS, AlertEvent, AlertRule
+from relay_admin.deliveries.models import (
+    MAX_ALERT_WINDOW_SECONDS,
+    REMIND_SECONDS,
+    REMINDER_REFUSAL,
+    AlertEvent,
+    AlertRule,
+    is_reminder,
+)
 
 MAX_EVENTS = 200
 
@@ -20,7 +27,17 @@ class RuleJson(CamelCaseSerializer):
 
     class Meta:
         model = AlertRule
-        fields = ["id", "kind", "project", "target_id", "threshold", "window_seconds", "endpoint", "is_enabled"]
+        fields = [
+            "id",
+            "kind",
+            "project",
+            "target_id",
+            "threshold",
+            "window_seconds",
+            "remind_seconds",
+            "endpoint",
+            "is_enabled",
+        ]
 
 
 class RuleInput(serializers.ModelSerializer):
@@ -33,11 +50,18 @@ class RuleInput(serializers.ModelSerializer):
     windowSeconds = serializers.IntegerField(  # noqa: N815 - as on the wire
         source="window_seconds", min_value=1, max_value=MAX_ALERT_WINDOW_SECONDS, default=300
     )
+    remindSeconds = serializers.IntegerField(source="remind_seconds", default=REMIND_SECONDS)  # noqa: N815 - as above
     isEnabled = serializers.BooleanField(source="is_enabled", default=True)  # noqa: N815 - as on the wire
 
     class Meta:
         model = AlertRule
-        fields = ["kind", "project", "targetId", "threshold", "windowSeconds", "endpoint", "isEnabled"]
+        fields = ["kind", "project", "targetId", "threshold", "windowSeconds", "remindSeconds", "endpoint", "isEnabled"]
+
+    def validate_remindSeconds(self, seconds: int) -> int:  # noqa: N802 - named for its field
+        """As the admin's form has it."""
+        if not is_reminder(seconds):
+            raise serializers.ValidationError(REMINDER_REFUSAL)
+        return seconds
 
 
 class EventJson(CamelCaseSerializer):
@@ -47,7 +71,19 @@ class EventJson(CamelCaseSerializer):
 
     class Meta:
         model = AlertEvent
-        fields = ["id", "rule", "kind", "subject", "opened_at", "last_seen_at", "closed_at", "request_id", "details"]
+        fields = [
+            "id",
+            "rule",
+            "kind",
+            "subject",
+            "opened_at",
+            "last_seen_at",
+            "told_at",
+            "reminder_count",
+            "closed_at",
+            "request_id",
+            "details",
+        ]
 
 
 class RulesView(APIView):

@@ -11,6 +11,7 @@ Rows of the catalog can be deleted while their history stays, so references carr
 keeps two index look-ups and a row lock out of every insert. Partitions are dropped and never cascade.
 """
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -213,6 +214,9 @@ class Delivery(DeliveryColumns, EndColumns):
         permissions = [("replay_delivery", "Can replay deliveries from the failure queue")]
 
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 class DeadDelivery(Delivery):
     """The failure queue as a page of its own. It carries no permissions: `view_delivery` and `replay_delivery` rule."""
 
@@ -222,6 +226,12 @@ class DeadDelivery(Delivery):
         default_permissions = ()
         verbose_name = "failed delivery"
         verbose_name_plural = "failure queue"
+
+    @property
+    def place(self) -> str:
+        """Where it stands in the queue: `{finished_at in microseconds}.{id}`."""
+        assert self.finished_at is not None
+        return f"{(self.finished_at - EPOCH) // timedelta(microseconds=1)}.{self.pk}"
 
 
 class AttemptOutcome(models.TextChoices):
@@ -459,9 +469,20 @@ class AlertKind(models.TextChoices):
     FAILURE_QUEUE_GROWTH = "failure_queue_growth"
     SIGNATURE_MISCONFIGURED = "signature_misconfigured"
     PARTITION_MISSING = "partition_missing"
+    PUBLISH_FAILED = "publish_failed"
 
 
 MAX_ALERT_WINDOW_SECONDS = 86_400
+MIN_REMIND_SECONDS, MAX_REMIND_SECONDS = 60, 604_800
+REMIND_SECONDS = 3_600
+
+
+REMINDER_REFUSAL = f"0 for never, or from {MIN_REMIND_SECONDS} to {MAX_REMIND_SECONDS}."
+
+
+def is_reminder(seconds: int) -> bool:
+    """Whether a rule may have this for its `remind_seconds`."""
+    return seconds == 0 or MIN_REMIND_SECONDS <= seconds <= MAX_REMIND_SECONDS
 
 
 class AlertRule(models.Model):
@@ -472,6 +493,9 @@ class AlertRule(models.Model):
     target_id = models.BigIntegerField(null=True, blank=True, help_text="Empty: any.")
     threshold = models.IntegerField(db_default=0)
     window_seconds = models.IntegerField(db_default=300)
+    remind_seconds = models.IntegerField(
+        db_default=REMIND_SECONDS, help_text="While it stays wrong it is told again after so long. 0: it is told once."
+    )
     endpoint = models.ForeignKey(Endpoint, models.CASCADE, related_name="+", help_text="Where alerts are sent.")
     is_enabled = models.BooleanField(db_default=True)
 
@@ -486,10 +510,13 @@ class AlertRule(models.Model):
         refusals = {}
         threshold: Any = self.threshold  # of a new row, the database's default: no number yet
         window_seconds: Any = self.window_seconds
+        remind_seconds: Any = self.remind_seconds
         if isinstance(threshold, int) and threshold < 0:
             refusals["threshold"] = "From 0."
         if isinstance(window_seconds, int) and not 1 <= window_seconds <= MAX_ALERT_WINDOW_SECONDS:
             refusals["window_seconds"] = f"From 1 to {MAX_ALERT_WINDOW_SECONDS}."
+        if isinstance(remind_seconds, int) and not is_reminder(remind_seconds):
+            refusals["remind_seconds"] = REMINDER_REFUSAL
         if refusals:
             raise ValidationError(refusals)
 
@@ -501,6 +528,8 @@ class AlertEvent(models.Model):
     subject = models.CharField(max_length=64, help_text='For example "target:12".')
     opened_at = models.DateTimeField(db_default=Now())
     last_seen_at = models.DateTimeField(db_default=Now())
+    told_at = models.DateTimeField(db_default=Now(), help_text="When it was last told of, reminders included.")
+    reminder_count = models.IntegerField(db_default=0)
     closed_at = models.DateTimeField(null=True)
     request_id = models.UUIDField()
     details = models.JSONField(default=dict)
@@ -516,4 +545,4 @@ class AlertEvent(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.subject} since {self.opened_at}"
+        return f"{self.subject} since {self.opened_at:%Y-%m-%d %H:%M}"

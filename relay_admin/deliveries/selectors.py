@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import Count, OuterRef, Prefetch, QuerySet, Subquery, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
@@ -67,6 +68,27 @@ def charges_of(request_id: UUID, deliveries: Iterable[Delivery]) -> QuerySet[Cha
     bounds = {"delivery_id__gte": request_id, "delivery_id__lt": last_delivery_id(request_id)}
     ids = [delivery.pk for delivery in deliveries]
     return Charge.objects.filter(delivery_id__in=ids, **bounds).order_by("delivery_id", "replay", "phase")
+
+
+# From target to target in the index, and not over their deliveries: of those there may be millions.
+_FAILING = f"""
+WITH RECURSIVE walk(target_id, place) AS (
+    (SELECT target_id, 1 FROM deliveries_finished WHERE state = '{DeliveryState.DEAD}' ORDER BY target_id LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT f.target_id FROM deliveries_finished AS f
+        WHERE f.state = '{DeliveryState.DEAD}' AND f.target_id > walk.target_id ORDER BY f.target_id LIMIT 1
+    ), place + 1 FROM walk WHERE walk.target_id IS NOT NULL AND place < %s
+)
+SELECT target_id FROM walk WHERE target_id IS NOT NULL
+"""  # noqa: S608 (a constant)
+
+
+def failing_target_ids(most: int) -> list[int]:
+    """Targets that have something in the failure queue, deleted ones included; the first so many."""
+    with connection.cursor() as cursor:
+        cursor.execute(_FAILING, [most])
+        return [target_id for (target_id,) in cursor.fetchall()]
 
 
 def with_outcomes(requests: list[Request]) -> list[Request]:

@@ -20,7 +20,7 @@ from relay_contract.ids import uuid7_bound
 
 AHEAD_DAYS = 7
 ENOUGH_AHEAD_DAYS = 3
-"""With fewer days ahead than this somebody should look why."""
+"""With fewer days than this, today included, somebody should look why (`MISSING`)."""
 LOCK_TIMEOUT = "500ms"
 TRIES = 3
 RETRY_SECONDS = 0.2
@@ -58,6 +58,15 @@ PARENTS = (
     Parent("ledger_charge", "delivery_id", LEDGER, is_append_only=True),
 )
 
+_TABLES = ", ".join(f"'{parent.table}'" for parent in PARENTS)
+MISSING = f"""
+SELECT name, day
+FROM unnest(ARRAY[{_TABLES}]) AS name,
+    generate_series(0, {ENOUGH_AHEAD_DAYS - 1}) AS ahead, date((now() AT TIME ZONE 'UTC')::date + ahead) AS day
+WHERE to_regclass(name || '_' || to_char(day, 'YYYYMMDD')) IS NULL
+"""  # noqa: S608 (constants)
+"""Tables and days, from today on, whose partitions should exist by now and do not."""
+
 
 def partition_name(table: str, day: date) -> str:
     """`{table}_{YYYYMMDD}`."""
@@ -92,13 +101,6 @@ def partitions_ensure(ahead_days: int = AHEAD_DAYS) -> int:
                 _with_locks(_create, parent, day)
                 made += 1
     return made
-
-
-def partitions_missing(ahead_days: int = ENOUGH_AHEAD_DAYS) -> int:
-    """How many of the next days' partitions do not exist, today's included."""
-    today = timezone.now().date()
-    wanted = {today + timedelta(days=offset) for offset in range(ahead_days + 1)}
-    return sum(len(wanted - set(_days(parent))) for parent in PARENTS)
 
 
 def partitions_forget(days: Mapping[str, int]) -> int:

@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from relay_admin.access.models import User
 from relay_admin.catalog.lines import revisions
 from relay_admin.catalog.models import Target
-from relay_admin.deliveries import endings
+from relay_admin.deliveries import endings, holding
 from relay_admin.deliveries.models import LiveDelivery, TargetState
 from relay_contract.intake import DeadReason, DeliveryState
 
@@ -31,6 +31,11 @@ _CHOSEN = (
     f" LIMIT {BATCH} FOR UPDATE SKIP LOCKED"
 )
 _DISCARD = endings.end(_CHOSEN, DeliveryState.DISCARDED, DeadReason.DISCARDED_BY_OPERATOR, endings.RELEASE)
+# The longest due first: what this has held goes to the end.
+_HOLD = holding.hold(
+    f"SELECT ctid AS place FROM deliveries_live WHERE target_id = %s AND state = '{DeliveryState.WAITING}'"  # noqa: S608
+    f" ORDER BY next_attempt_at LIMIT {BATCH} FOR UPDATE SKIP LOCKED"
+)
 # Due at once, in the order of acceptance; the time for which it was held is given back.
 _RELEASE = f"""
 WITH chosen AS (
@@ -56,10 +61,11 @@ class Enabled:
 
 
 def target_disable(*, target: Target, by: User | None) -> None:
-    """Send it nothing more. What is under way ends as it does; what comes, and what is due, is held."""
+    """Send it nothing more. What is under way ends as it does; what waits is held, and what comes as it is due."""
     with _revised(target, by):
         Target.objects.filter(pk=target.pk).update(is_enabled=False, disabled_reason="")
     target.refresh_from_db()
+    _repeat(_HOLD, target)
 
 
 def target_enable(*, target: Target, held: Held, by: User | None) -> Enabled:

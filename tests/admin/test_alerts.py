@@ -7,6 +7,7 @@ from django.test import Client
 from relay_admin.deliveries.models import AlertEvent, AlertRule
 from relay_contract.ids import uuid7
 from tests.admin import rows
+from tests.admin.test_pages import text_of
 
 RULES = "/api/v1/alerts/rules"
 
@@ -25,7 +26,7 @@ def test_a_rule_from_making_to_deleting(catalog: rows.Catalog) -> None:
     rule = AlertRule.objects.get()
     assert made.json() == {
         "id": rule.pk, "kind": "backlog_age", "project": None, "targetId": None, "threshold": 60,
-        "windowSeconds": 300, "endpoint": catalog.endpoint.pk, "isEnabled": True,
+        "windowSeconds": 300, "remindSeconds": 3600, "endpoint": catalog.endpoint.pk, "isEnabled": True,
     }  # fmt: skip
     one = f"{RULES}/{rule.pk}"
     assert client.patch(one, {"isEnabled": False}, content_type="application/json").json()["isEnabled"] is False
@@ -36,7 +37,15 @@ def test_a_rule_from_making_to_deleting(catalog: rows.Catalog) -> None:
 
 def test_rules_that_cannot_be(catalog: rows.Catalog) -> None:
     client = signed_in("root", is_superuser=True)
-    for wrong in ({"windowSeconds": 0}, {"threshold": -1}, {"windowSeconds": 86_401}, {"kind": "moon"}):
+    for wrong in (
+        {"windowSeconds": 0},
+        {"threshold": -1},
+        {"windowSeconds": 86_401},
+        {"kind": "moon"},
+        {"remindSeconds": 59},
+        {"remindSeconds": -1},
+        {"remindSeconds": 604_801},
+    ):
         given = {"kind": "backlog_age", "endpoint": catalog.endpoint.pk} | wrong
         assert client.post(RULES, given, content_type="application/json").status_code == 400
     assert AlertRule.objects.count() == 0
@@ -53,4 +62,6 @@ def test_events_and_who_may_see_them(catalog: rows.Catalog) -> None:
     refused = client.post(RULES, {"kind": "target_gone", "endpoint": catalog.endpoint.pk}, "application/json")
     assert (refused.status_code, AlertRule.objects.count()) == (403, 1)
     assert client.get(f"/admin/deliveries/alertevent/{event.pk}/change/").status_code == 200
+    listed = text_of(client.get("/admin/deliveries/alertevent/").content)
+    assert "billing resolved target_gone to" in listed
     assert client.get("/admin/deliveries/alertrule/").status_code == 200

@@ -230,7 +230,7 @@ def test_an_edit_takes_a_plan_back(catalog: rows.Catalog) -> None:
     assert drafts.publish_due() == 0
 
 
-def test_a_plan_that_fails_says_why_and_is_not_tried_again(catalog: rows.Catalog) -> None:
+def test_a_plan_that_fails_says_why_and_is_not_tried_again(catalog: rows.Catalog, client_of: Any) -> None:
     RateLimit.objects.create(slug="short", rules=[])
     document = edited(catalog.line)
     document["endpoints"][0]["rate_limit"] = "short"
@@ -241,6 +241,9 @@ def test_a_plan_that_fails_says_why_and_is_not_tried_again(catalog: rows.Catalog
     draft = LineDraft.objects.get()
     assert "endpoints[0].rate_limit" in draft.publish_error
     assert draft.publish_at is not None
+    page = client_of("operators").get(f"/admin/catalog/line/{catalog.line.pk}/change/").content.decode()
+    assert f"could not be published on {draft.publish_at:%Y-%m-%d %H:%M} UTC" in page
+    assert "endpoints[0].rate_limit" in page
     drafts.draft_schedule(line=catalog.line, draft_revision=1, at=None)
     assert LineDraft.objects.get().publish_error == ""
 

@@ -106,7 +106,6 @@ def test_an_empty_list_says_what_its_rows_are(client_of, db: None) -> None:
     client: Client = client_of("superuser")
     queue = text_of(client.get("/admin/deliveries/deaddelivery/").content)
     assert "The failure queue is empty Deliveries that are out of attempts" in queue
-    assert "0 failed deliveries" in queue
     assert "Create a new item" not in queue
     searched = text_of(client.get("/admin/deliveries/deaddelivery/?q=nothing").content)
     assert "Nothing matches A delivery id or request id. Whole ids only. " in searched

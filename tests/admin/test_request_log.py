@@ -1,9 +1,11 @@
 """The request log: its filters and pages read what they must and no more, and nobody sees what is to be hidden."""
 
 import json
+import re
 import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs
 from uuid import UUID
 
 import pytest
@@ -14,6 +16,7 @@ from django.utils import timezone
 
 from relay_admin.catalog.models import Endpoint
 from relay_admin.deliveries import storage
+from relay_admin.deliveries.admin.request import RequestAdmin
 from relay_admin.deliveries.models import Idempotency, Request, RequestEnd
 from relay_admin.deliveries.request_filters import narrowed
 from relay_contract.ids import uuid7
@@ -134,6 +137,19 @@ def test_pages_neither_skip_nor_repeat_while_calls_come(client_of, token_of, cat
     page = client.get(f"{LIST}?before={made[3]}").content.decode()
     assert [pk for pk in made if f"/request/{pk}/change/" in page] == made[:3]
     assert client.get(f"{LIST}?before=nonsense").status_code == 200
+
+
+def test_filters_are_kept_from_page_to_page(client_of, catalog: rows.Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RequestAdmin, "list_per_page", 1)
+    made = [rows.request_row(catalog).pk for _ in range(3)]
+    kept = {"project": str(catalog.project.pk), "endpoint": str(catalog.endpoint.pk), "starts": "/", "answered": "2xx"}
+    client: Client = client_of("support")
+    page = client.get(LIST, kept).content.decode()
+    for address in (r'href="(\?[^"]*)">Older', r'href="(\?[^"]*)">Newest'):
+        [linked] = re.findall(address, page)
+        found = {name: values[0] for name, values in parse_qs(linked.replace("&amp;", "&")[1:]).items()}
+        assert {name: found.get(name) for name in kept} == kept
+        page = client.get(LIST, found | {"before": str(made[1])}).content.decode()
 
 
 def test_one_day_reads_its_partitions_alone(catalog: rows.Catalog) -> None:

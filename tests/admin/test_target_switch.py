@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.core.exceptions import ValidationError
+from django.core.management import call_command
+from django.core.management.base import CommandError
 from django.test import Client
 from django.utils import timezone
 
@@ -51,6 +53,22 @@ def test_released_deliveries_are_due_and_get_their_time_back(
     assert Delivery.objects.get(pk=waiting.pk).state == "waiting"  # the workers let it in
     state = TargetState.objects.get()
     assert (state.breaker, state.failing_since) == ("closed", None)
+
+
+def test_what_waits_when_a_target_is_disabled_is_held_from_then_on(
+    catalog: rows.Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target_services, "BATCH", 1)
+    waiting = [held(catalog, DeliveryState.WAITING), held(catalog, DeliveryState.WAITING)]
+    sending = held(catalog, DeliveryState.SENDING)
+    target_disable(target=catalog.target, by=None)
+    for before in waiting:
+        after = Delivery.objects.get(pk=before.pk)
+        assert after.state == "held"
+        assert timezone.now() - after.next_attempt_at < timedelta(minutes=1)
+    assert (held_count(target=catalog.target), Delivery.objects.get(pk=sending.pk).state) == (2, "sending")
+    assert target_enable(target=catalog.target, held="release", by=None) == Enabled(released=2, discarded=0)
+    assert {Delivery.objects.get(pk=each.pk).state for each in waiting} == {"pending"}
 
 
 def test_discarded_deliveries_cost_nothing(catalog: rows.Catalog) -> None:
@@ -118,3 +136,23 @@ def test_the_admin_asks_before_it_discards(catalog: rows.Catalog, client: Client
     client.post(url, {"action": "enable_and_discard", "confirmed": "yes", **chosen})
     assert Target.objects.get().is_enabled
     assert Delivery.objects.get(pk=delivery.pk).state == "discarded"
+
+
+def test_the_command_disables_and_enables(catalog: rows.Catalog, capsys: pytest.CaptureFixture[str]) -> None:
+    delivery = held(catalog, DeliveryState.WAITING)
+    call_command("target", "disable", str(catalog.target))
+    assert capsys.readouterr().out == f"{catalog.target} is disabled (by an operator); 1 deliveries are held\n"
+    with pytest.raises(CommandError, match="--held"):
+        call_command("target", "enable", str(catalog.target))
+    call_command("target", "enable", str(catalog.target), "--held", "discard")
+    assert capsys.readouterr().out == (
+        f"released 0, discarded 1 deliveries\n{catalog.target} is enabled; 0 deliveries are held\n"
+    )
+    assert Delivery.objects.get(pk=delivery.pk).state == "discarded"
+
+
+@pytest.mark.parametrize("path", ["shop", "shop/v1/orders:none", "shop/v1/orders/more:billing", "shop/v1:billing", ""])
+def test_the_command_refuses_a_target_that_there_is_not(catalog: rows.Catalog, path: str) -> None:
+    with pytest.raises(CommandError, match="There is no target"):
+        call_command("target", "disable", path)
+    assert Target.objects.get().is_enabled

@@ -133,6 +133,98 @@ async def test_a_target_in_trouble_is_told_once_and_its_recovery_once(
     assert [each for each, _, _ in await told(queue)][2:] == [event_type]
 
 
+async def remembered(queue: Queue) -> list[tuple[str, str, int]]:
+    """Type, status and number of reminders of every alert."""
+    return [(each, data["status"], data["reminders"]) for each, data, _ in await told(queue)]
+
+
+async def later(queue: Queue, seconds: int) -> None:
+    """As if what was told last had been told so much earlier."""
+    await queue.sql("UPDATE deliveries_alertevent SET told_at = told_at - make_interval(secs => %s)", seconds)
+
+
+async def test_an_alert_that_stays_open_is_told_again_until_it_is_resolved(
+    queue: Queue, alerts: Alerts, database_url: str
+) -> None:
+    target_id, _ = await watched(queue)
+    await rule(queue, "target_failing")
+    await break_failing(queue, target_id)
+    await alerts.look()
+    await later(queue, 3_590)
+    await alerts.look()
+    opened = ("relay.target.failing", "open", 0)
+    assert await remembered(queue) == [opened]
+    await later(queue, 20)
+    await queue.sql("UPDATE deliveries_targetstate SET consecutive_failures = 9")
+    others = [Connection(database_url, f"alerts-{number}") for number in range(4)]
+    await asyncio.gather(*(Alerts(each).look() for each in others))
+    await alerts.look()
+    assert await remembered(queue) == [opened, ("relay.target.failing", "reminder", 1)]
+    [(_, first, _), (_, second, _)] = await told(queue)
+    assert (first["consecutiveFailures"], second["consecutiveFailures"]) == (7, 9)
+    assert first["openedAt"] == second["openedAt"]
+    await later(queue, 3_700)
+    await alerts.look()
+    await mend(queue)
+    await alerts.look()
+    assert (await remembered(queue))[2:] == [
+        ("relay.target.failing", "reminder", 2), ("relay.target.failing.recovered", "resolved", 2),
+    ]  # fmt: skip
+    [event] = await queue.sql("SELECT reminder_count, closed_at IS NULL AS is_open FROM deliveries_alertevent")
+    assert (event["reminder_count"], event["is_open"]) == (2, False)
+    for each in others:
+        await each.close()
+
+
+async def test_a_rule_without_reminders(queue: Queue, alerts: Alerts) -> None:
+    target_id, _ = await watched(queue)
+    await rule(queue, "target_failing", remind_seconds=0)
+    await break_failing(queue, target_id)
+    await alerts.look()
+    await later(queue, 10**6)
+    await alerts.look()
+    assert await remembered(queue) == [("relay.target.failing", "open", 0)]
+
+
+async def test_a_publication_that_failed_at_its_time(queue: Queue, alerts: Alerts) -> None:
+    await watched(queue)
+    await rule(queue, "publish_failed")
+    await queue.sql(
+        "INSERT INTO catalog_linedraft (line_id, document, base_number, draft_revision, updated_at, publish_at,"
+        " publish_error) VALUES (1, '{}', 1, 1, now(), now(), '')"
+    )
+    await alerts.look()
+    assert await told(queue) == []
+    await queue.sql("UPDATE catalog_linedraft SET publish_error = repeat('The line changed. ', 100)")
+    await alerts.look()
+    [(event_type, data, _)] = await told(queue)
+    assert (event_type, data["subject"], data["lineId"], data["line"]) == ("relay.publish.failed", "line:1", 1, "v1")
+    assert data["reason"] == ("The line changed. " * 100)[:500]
+    await queue.sql("DELETE FROM catalog_linedraft")
+    await alerts.look()
+    assert [each for each, _, _ in await remembered(queue)][1:] == ["relay.publish.failed.recovered"]
+
+
+async def test_reminders_of_an_alert_whose_own_target_fails_are_told_and_nothing_else(
+    queue: Queue, alerts: Alerts
+) -> None:
+    target_id, operators_id = await watched(queue)
+    for kind in STATEMENTS:
+        if kind != "partition_missing":
+            await rule(queue, kind, threshold=1)
+    await break_failing(queue, target_id)
+    for _ in range(3):
+        await alerts.look()
+        for break_ in (break_failing, break_backlog, break_gone):
+            await break_(queue, operators_id)
+        await queue.sql(
+            "UPDATE deliveries_live SET next_attempt_at = now() - interval '1 hour' WHERE target_id = %s", operators_id
+        )
+        await later(queue, 3_700)
+    rows = await queue.sql("SELECT event_type FROM deliveries_request WHERE origin = 'alert'")
+    assert [row["event_type"] for row in rows] == ["relay.target.failing"] * 3
+
+
 async def test_alerts_raise_no_alerts(queue: Queue, alerts: Alerts) -> None:
     _, operators_id = await watched(queue)
     for kind in ("target_failing", "target_gone", "backlog_age"):

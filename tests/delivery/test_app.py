@@ -131,17 +131,25 @@ def test_root_is_not_warned_of_pickles_that_nobody_takes() -> None:
     assert "superuser" not in done.stderr
 
 
-def test_a_process_of_the_sync_lane_alone_hears_of_no_wake_ups() -> None:
-    both = delivery_settings.read(REQUIRED)
-    assert (both.lanes, both.sync_in_flight) == ({"async", "sync"}, 128)
-    sync = delivery_settings.read(REQUIRED | {"RELAY_DELIVERY_LANES": "sync"})
-    assert sync.lanes == {"sync"}
-    ask = "from delivery.app import app; print(app.conf.task_default_queue)"
+SET_UP = """
+from types import SimpleNamespace
+from celery import signals
+from delivery.app import app
+app.amqp.queues
+signals.celeryd_after_setup.send(sender="worker", instance=SimpleNamespace(app=app), conf=app.conf)
+print(*app.amqp.queues.consume_from)
+"""
+
+
+@pytest.mark.parametrize(("lanes", "queues"), [("sync", []), ("async", [QUEUE]), ("async,sync", [QUEUE])])
+def test_only_a_process_of_the_async_lane_hears_of_wake_ups(lanes: str, queues: list[str]) -> None:
+    read = delivery_settings.read(REQUIRED | {"RELAY_DELIVERY_LANES": lanes})
+    assert (read.lanes, read.sync_in_flight) == (set(lanes.split(",")), 128)
     done = subprocess.run(
-        [sys.executable, "-c", ask], capture_output=True, text=True, check=True, timeout=60,
-        env={**os.environ, "RELAY_DELIVERY_LANES": "sync"},
+        [sys.executable, "-c", SET_UP], capture_output=True, text=True, check=True, timeout=60,
+        env={**os.environ, "RELAY_DELIVERY_LANES": lanes},
     )  # fmt: skip
-    assert done.stdout.strip() not in {"", QUEUE}
+    assert done.stdout.split() == queues
 
 
 @pytest.mark.parametrize("wrong", [{"RELAY_DELIVERY_LANES": "sync,fast"}, {"RELAY_SYNC_IN_FLIGHT": "0"}])

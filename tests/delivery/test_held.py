@@ -1,7 +1,7 @@
 """Targets that are disabled, by an operator, by their own 410 or by failing for too long, and what was due to them."""
 
 from delivery.database import Connection
-from delivery.pacer import end_expired
+from delivery.pacer import end_expired, look_back
 from tests.delivery.conftest import Work
 from tests.delivery.queue import Queue
 from tests.delivery.receiver import Receiver, status
@@ -99,3 +99,40 @@ async def test_held_for_a_deleted_target_is_dead(queue: Queue, receiver: Receive
     await queue.sql("DELETE FROM catalog_target")
     await work()
     assert (await queue.until(delivery, "dead"))["dead_reason"] == "target_deleted"
+
+
+async def test_what_waits_for_a_target_that_is_disabled_is_held(
+    queue: Queue, receiver: Receiver, work: Work, database_url: str
+) -> None:
+    """A million held ones of another target are not looked at: only targets that something waits for are."""
+    off, on = await queue.target(f"{receiver.url}/off"), await queue.target(f"{receiver.url}/on")
+    kept, waiting = await queue.accept_one(off), await queue.accept_one(on)
+    await queue.sql("UPDATE deliveries_live SET state = 'waiting', next_attempt_at = now() - interval '3 days'")
+    await queue.sql("UPDATE catalog_target SET is_enabled = false WHERE id = %s", off.id)
+    before = await queue.delivery(kept)
+    connection = Connection(database_url, "test")
+    assert await look_back(connection) == {"held": 1, "waiting": 1}
+    assert await look_back(connection) == {"held": 1, "waiting": 1}
+    await connection.close()
+    assert ((await queue.delivery(kept))["state"], (await queue.delivery(waiting))["state"]) == ("held", "waiting")
+    await work()
+    await queue.until(waiting, "delivered")
+    await queue.sql("UPDATE catalog_target SET is_enabled = true")
+    after = await queue.until(kept, "delivered")
+    assert (after["expires_at"] - before["expires_at"]).days == 0, "the three days of waiting are its own"
+    assert [row[1] for row in await queue.charges(kept)] == ["hold", "settle"]
+
+
+async def test_what_waits_for_a_deleted_target_is_dead_and_released(
+    queue: Queue, receiver: Receiver, work: Work
+) -> None:
+    target = await queue.target(f"{receiver.url}/in")
+    deliveries = [await queue.accept_one(target) for _ in range(3)]
+    for delivery, state in zip(deliveries, ("waiting", "held", "pending"), strict=True):
+        await queue.sql("UPDATE deliveries_live SET state = %s WHERE id = %s", state, delivery)
+    await queue.delete_targets(target)
+    await work()
+    for delivery in deliveries:
+        assert (await queue.until(delivery, "dead"))["dead_reason"] == "target_deleted"
+        assert [row[1] for row in await queue.charges(delivery)] == ["hold", "release"]
+    assert receiver.calls == []

@@ -200,18 +200,19 @@ async def test_an_answer_that_nobody_hears_lies_in_postgres(queue: Queue, receiv
     assert lane.figures.unheard == 1
 
 
-@pytest.mark.parametrize("over", [0, 1])
-async def test_a_key_keeps_the_answer_for_whoever_sends_it_again(
-    queue: Queue, receiver: Receiver, answer: WorkSync, heard: Heard, over: int
+@pytest.mark.parametrize(("code", "over"), [(200, 0), (200, 1), (404, 0), (500, 0), (503, 0)])
+async def test_a_key_keeps_the_answer_for_whoever_sends_it_again(  # noqa: PLR0917 - fixtures
+    queue: Queue, receiver: Receiver, answer: WorkSync, heard: Heard, code: int, over: int
 ) -> None:
+    """Whatever its status: a target's own error is an answer."""
     size = replies.MAX_KEPT_BYTES + over
-    receiver.plans["/in"] = [status(200, body=b"x" * size)]
+    receiver.plans["/in"] = [status(code, body=b"x" * size)]
     target = await queue.target(f"{receiver.url}/in")
     await answer()
     await accept(queue, target, idempotency_key="once")
-    assert (await heard()).status == 200
-    rows = await queue.sql("SELECT length(body) AS size FROM deliveries_answer")
-    assert [row["size"] for row in rows] == ([] if over else [size])
+    assert (await heard()).status == code
+    rows = await queue.sql("SELECT status, length(body) AS size FROM deliveries_answer")
+    assert [(row["status"], row["size"]) for row in rows] == ([] if over else [(code, size)])
 
 
 @pytest.mark.parametrize(

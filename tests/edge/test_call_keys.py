@@ -202,9 +202,62 @@ LATE = 10 + GRACE_SECONDS
 def test_what_is_said_without_an_answer(
     target: Target | None, age_seconds: float, ended: StoredEnd | None, error: type[RelayError]
 ) -> None:
-    said = _without_answer(StoredCall(uuid7(), b"", age_seconds, 0, ended, None), target)
+    said = _without_answer(StoredCall(uuid7(), b"", age_seconds, 0, False, ended, None), target)
     assert type(said) is error
     assert said.retry_after_seconds == (1 if error is CallInProgress else None)
+
+
+@pytest.mark.parametrize(
+    ("target", "ended", "error"),
+    [
+        (SYNC, None, CallInProgress),
+        (SYNC, StoredEnd(504, "sync_timeout", is_stream=False), CallInProgress),
+        (STREAM, None, CallInProgress),
+        (STREAM, StoredEnd(200, "", is_stream=True), AnswerNotKept),
+    ],
+)
+def test_what_is_said_while_a_worker_has_the_call(
+    target: Target, ended: StoredEnd | None, error: type[RelayError]
+) -> None:
+    said = _without_answer(StoredCall(uuid7(), b"", 1e6, 0, True, ended, None), target)
+    assert type(said) is error
+
+
+@pytest.mark.parametrize("status", [404, 409, 422, 500, 503])
+async def test_a_targets_own_error_is_its_answer_again(
+    edge: InsideEdge, owner: AsyncConnection[Any], status: int
+) -> None:
+    await post(edge, "k-1")
+    given = {"Content-Type": "application/problem+json", "X-Reason": "none left", "Retry-After": "7"}
+    kept = {"status": status, "headers": given, "body": b'{"title":"no"}', "is_cut": False}
+    first = await end_first(owner, kept, status=status)
+    again = await post(edge, "k-1")
+    assert (again.status, again.body, again.original) == (status, b'{"title":"no"}', first)
+    assert {name: again.headers[name] for name in given} == given
+    assert again.headers["idempotent-replayed"] == "true"
+    assert len(await taken(owner)) == 1
+
+
+async def test_a_call_that_was_given_up_is_in_progress_until_its_late_answer(
+    edge: InsideEdge, owner: AsyncConnection[Any]
+) -> None:
+    """The caller was told 504, a worker still listens: 409, then the answer that came; and nothing is sent again."""
+    await post(edge, "k-1")
+    await owner.execute("UPDATE deliveries_live SET mode = 'sync', state = 'sending'")
+    first = await end_first(owner, None, status=504, error="sync_timeout")
+    during = await post(edge, "k-1")
+    assert (during.status, during.error, during.headers["retry-after"]) == (409, "idempotency_in_progress", "1")
+    (delivery,) = await stored(owner, DeliveryRow)
+    await owner.execute(
+        "INSERT INTO deliveries_answer VALUES (%s, %s, 200, '{}', 'late', false, 9000, now())", [delivery.id, first]
+    )
+    after = await post(edge, "k-1")
+    assert (after.status, after.body, after.original) == (200, b"late", first)
+    await owner.execute("DELETE FROM deliveries_answer")
+    await owner.execute("DELETE FROM deliveries_live")
+    lost = await post(edge, "k-1")
+    assert (lost.status, lost.error, lost.original) == (504, "sync_timeout", first)
+    assert len(await taken(owner)) == 1
 
 
 async def test_a_postgres_that_ends_before_the_commit(

@@ -9,6 +9,7 @@ from unfold.decorators import display
 
 from relay_admin.catalog.admin import draft_pages
 from relay_admin.catalog.admin.base import DATES, CatalogAdmin, KeepsRevisions
+from relay_admin.catalog.lines import drafts
 from relay_admin.catalog.models import Endpoint, Line
 
 
@@ -43,7 +44,14 @@ class LineAdmin(KeepsRevisions, CatalogAdmin):
             return "recorded when the line is saved"
         url = reverse("admin:catalog_line_configuration", args=[line.pk])
         link = '<a class="text-primary-600 dark:text-primary-500" href="{}">Revision {}: draft, publish, go back…</a>'
-        return format_html(link, url, line.revision)
+        shown = format_html(link, url, line.revision)
+        draft = drafts.draft_of(line)
+        if draft is None or not draft.publish_error:
+            return shown
+        failed = (
+            '{}<p><span class="relay-dot relay-dot-danger"></span>The draft could not be published on {} UTC: {}</p>'
+        )
+        return format_html(failed, shown, f"{draft.publish_at:%Y-%m-%d %H:%M}", draft.publish_error)
 
     def get_urls(self) -> list[URLPattern]:
         """And the pages of its configuration."""

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 def lock(lines: Iterable[Line]) -> None:
     """Until the transaction ends nobody else writes the configuration of these lines. What they are before the first
     change that is recorded gets a revision too."""
-    keys = {line.pk for line in lines} - {None}
-    for line in _locked(keys).filter(revisions=None):
+    for line in hold(lines).filter(revisions=None):
         revision_take(line=line, by=None, source="import")
 
 
-def _locked(keys: Collection[int]) -> QuerySet[Line]:
+def hold(lines: Iterable[Line]) -> QuerySet[Line]:
+    """The same for who is still to find out whether anything changes: nothing is recorded."""
+    keys = {line.pk for line in lines} - {None}
     # Not FOR UPDATE, which inserts of endpoints would wait for. One order, so that two writers cannot wait in a ring.
     list(Line.objects.select_for_update(no_key=True).filter(pk__in=keys).order_by("pk").values_list("pk"))
     return Line.objects.filter(pk__in=keys)
@@ -49,7 +50,7 @@ def revision_take(*, line: Line, by: "User | None", source: str, note: str = "")
 
     The first record of a line has the number that its requests name already; each further one is the next.
     """
-    _locked([line.pk])
+    hold([line])
     document = document_of(rows_of(line))
     newest = line.revisions.order_by("-number").first()
     if newest is not None and _is_same(newest.document, document):

@@ -35,8 +35,8 @@ from relay_admin.deliveries.admin.base import (
     link,
     project_choices,
 )
-from relay_admin.deliveries.admin.keyset import BeforeFilter, KeysetPaginator
-from relay_admin.deliveries.models import DEAD_REASONS, Attempt, DeadDelivery, Delivery, FinishedDelivery, ReplayBatch
+from relay_admin.deliveries.admin.keyset import BeforeFilter, FailedBeforeFilter, KeysetPaginator
+from relay_admin.deliveries.models import DEAD_REASONS, Attempt, DeadDelivery, Delivery, ReplayBatch
 from relay_admin.deliveries.templatetags.relay_pages import state_badge
 from relay_contract.intake import DeliveryState
 
@@ -49,8 +49,8 @@ _MEANING = (
 
 def failing_targets() -> list[tuple[str, str]]:
     """Those that have something in the failure queue, as choices."""
-    dead = FinishedDelivery.objects.filter(state=DeliveryState.DEAD).order_by().values("target_id").distinct()
-    targets = Target.objects.filter(pk__in=dead).select_related("endpoint__line__project")[:MAX_CHOICES]
+    failing = selectors.failing_target_ids(MAX_CHOICES)
+    targets = Target.objects.filter(pk__in=failing).select_related("endpoint__line__project")
     return [(str(target.pk), str(target)) for target in targets]
 
 
@@ -352,15 +352,14 @@ class FailureQueueAdmin(DeliveryPages):
     )
     list_display_links = ("failed",)
     list_before_template = "relay/failure_queue.html"
-    list_filter = (ReasonFilter, ProjectFilter, TargetFilter)
-    rows_name = "failed deliveries"
+    list_filter = (ReasonFilter, ProjectFilter, TargetFilter, FailedBeforeFilter)
     empty_title = "The failure queue is empty"
     empty_text = (
         "Deliveries that are out of attempts, or that a target refused for good, wait here until somebody replays them."
         " None does now."
     )
     ordering = ("-finished_at", "-id")
-    paginator = pages.CappedPaginator
+    paginator = KeysetPaginator
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
         """Those in state dead. A page of one that was replayed meanwhile is gone, as the queue's entry is."""

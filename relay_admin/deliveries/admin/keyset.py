@@ -1,16 +1,20 @@
-"""Lists that are read from one id to the next: a page deep in history costs what the first one does, and rows that come
-meanwhile move nothing."""
+"""Lists that are read from one place to the next: a page deep in history costs what the first one does, and rows that
+come meanwhile move nothing."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from unfold.paginator import InfinitePaginator
 
-from relay_admin.deliveries.admin.base import as_uuid
+from relay_admin.deliveries.admin.base import as_row_id, as_uuid
+from relay_admin.deliveries.models import EPOCH
 
 BEFORE = "before"
+_LAST = 253_402_300_799_999_999
+"""Microseconds to the end of the year 9999, where datetimes end."""
 
 
 class KeysetPaginator(InfinitePaginator):
@@ -20,7 +24,10 @@ class KeysetPaginator(InfinitePaginator):
 
 
 class BeforeFilter(admin.SimpleListFilter):
-    """The place in the list: what has a lower id. It shows nothing among the filters."""
+    """What comes after a place in the list, by id unless a subclass says otherwise. It shows nothing among the filters.
+
+    A row's place is its `place`, or its primary key.
+    """
 
     title = "place"
     parameter_name = BEFORE
@@ -37,6 +44,19 @@ class BeforeFilter(admin.SimpleListFilter):
         return ()
 
     def queryset(self, _request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        """By the primary key. Text that is no id is the first page."""
+        """By the primary key. Text that is no place is the first page."""
         last = as_uuid(self.value() or "")
         return queryset.filter(pk__lt=last) if last else queryset
+
+
+class FailedBeforeFilter(BeforeFilter):
+    """In the failure queue: by when deliveries failed, then by id."""
+
+    def queryset(self, _request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        """The first bound is the index's; the second tells apart what failed in one moment."""
+        moment, _, key = (self.value() or "").partition(".")
+        last, microseconds = as_uuid(key), as_row_id(moment)
+        if last is None or microseconds is None or microseconds > _LAST:
+            return queryset
+        failed_at = EPOCH + timedelta(microseconds=microseconds)
+        return queryset.filter(Q(finished_at__lt=failed_at) | Q(pk__lt=last), finished_at__lte=failed_at)

@@ -29,6 +29,7 @@ from relay_admin.deliveries.redaction_view import shown_content
 from relay_admin.deliveries.request_filters import narrowed
 from relay_admin.deliveries.templatetags.relay_pages import STATE_COLOURS, tone_badge
 from relay_admin.traffic.trace_view import time_text
+from relay_contract.intake import Origin
 from relay_contract.redaction import Redaction
 
 _LEFT_OUT_WHEN_EMPTY = frozenset({"caller_request_id"})
@@ -104,7 +105,7 @@ class RequestAdmin(pages.ReadOnlyAdmin):
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
         """With everything that became of it, for who may see it."""
-        row = kwargs["obj"]
+        [row] = selectors.with_ends([kwargs["obj"]])
         deliveries: Sequence[Delivery] = ()
         end = RequestEnd.objects.filter(pk=row.pk).first()
         may_see_deliveries = request.user.has_perms(["deliveries.view_delivery", "deliveries.view_attempt"])
@@ -161,8 +162,9 @@ class RequestAdmin(pages.ReadOnlyAdmin):
 
     @display(description="caller")
     def caller_shown(self, row: Request) -> SafeString:
-        """Project and relay key."""
-        return _above(self.project_shown(row), self.relay_key_shown(row))
+        """Project and relay key; the relay itself of its alerts."""
+        caller = "the relay: an alert" if row.origin == Origin.ALERT else self.relay_key_shown(row)
+        return _above(self.project_shown(row), caller)
 
     @display(description="deliveries")
     def outcome_shown(self, row: Request) -> SafeString:
@@ -197,7 +199,7 @@ class RequestAdmin(pages.ReadOnlyAdmin):
     def status_shown(self, row: Request) -> SafeString:
         """What the caller was answered, with the error's code. Of a sync or stream call its end tells."""
         if not row.status:
-            return tone_badge("answered later", "info")
+            return tone_badge("not known" if row.error else "not answered yet", "info")
         badge = tone_badge(str(row.status), "success" if row.status < 400 else "danger")
         return format_html('{} <span class="relay-quiet">{}</span>', badge, row.error) if row.error else badge
 

@@ -11,15 +11,16 @@ from unfold.views import ChangeList
 
 from relay_admin.catalog.models import Endpoint
 from relay_admin.deliveries import selectors
-from relay_admin.deliveries.admin.base import MAX_CHOICES, TimeRangeFilter, as_row_id
+from relay_admin.deliveries.admin.base import MAX_CHOICES, TimeRangeFilter, as_row_id, as_uuid
+from relay_admin.deliveries.admin.keyset import BEFORE
 from relay_admin.deliveries.request_filters import OUTCOMES, STATUS_CLASSES, id_at, narrowed
 
 
 class RequestChangeList(ChangeList):
-    """A page of the list, with what became of its rows: one query for all of them."""
+    """A page of the list, with what became of its rows: two queries for all of them."""
 
     def get_results(self, request: HttpRequest) -> None:
-        """As Django does, and the outcomes."""
+        """As Django does, the outcomes, and the ends of calls that a target answered."""
         super().get_results(request)
         self.result_list = selectors.with_ends(selectors.with_outcomes(list(self.result_list)))
 
@@ -72,9 +73,12 @@ class OutcomeFilter(admin.SimpleListFilter):
     def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
         return [(one, "not made" if one == "none" else one) for one in OUTCOMES]
 
-    def queryset(self, _request: HttpRequest, queryset: QuerySet) -> QuerySet:
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         chosen = self.value()
-        return narrowed(queryset, {"outcome": chosen}) if chosen in OUTCOMES else queryset
+        if chosen not in OUTCOMES:
+            return queryset
+        place = as_uuid(request.GET.get(BEFORE, ""))
+        return narrowed(queryset, {"outcome": chosen, **({"after": place} if place else {})})
 
 
 class PathFilter(TextFilter):

@@ -44,10 +44,10 @@ def keyset_urls(changes: Any) -> dict[str, str]:
     """Of a list that is read by `admin.keyset`: the addresses of its first page and of what is older."""
     rows = list(changes.result_list)
     is_whole = len(rows) == changes.paginator.per_page
-    return {
-        "newest": changes.get_query_string(remove=["before", "p"]) if changes.params.get("before") else "",
-        "older": changes.get_query_string({"before": rows[-1].pk}, ["p"]) if is_whole else "",
-    }
+    # By None and not by `remove`, which takes every parameter that begins so: with "p" went "project".
+    newest = changes.get_query_string({"before": None, "p": None}) if changes.params.get("before") else ""
+    place = getattr(rows[-1], "place", rows[-1].pk) if is_whole else None
+    return {"newest": newest, "older": changes.get_query_string({"before": place, "p": None}) if is_whole else ""}
 
 
 @register.simple_tag

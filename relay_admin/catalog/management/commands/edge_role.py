@@ -24,6 +24,7 @@ STORED_ANSWERS = {
     "deliveries_idempotency": ("endpoint_id", "key", "request_id", "body_hash", "created_at", "expires_at"),
     "deliveries_answer": ("delivery_id", "request_id", "status", "headers", "body", "is_cut", "at"),
     "deliveries_request": ("id", "status", "received_at"),
+    "deliveries_live": ("request_id", "mode"),
     "deliveries_requestend": ("id", "delivery_id", "status", "error", "is_stream"),
 }
 """What it reads of traffic: the answers that a caller with the same key gets again."""
