@@ -7,9 +7,11 @@ meets them. Bodies are short: they are read by request alone.
 
 from datetime import UTC, datetime, timedelta
 
+import psycopg
+
 from bench.product import PROJECT
-from bench.relayed import Relayed
 from relay_admin.deliveries.storage import PARENTS, create_statement
+from relay_contract.intake import SHARDS
 
 DAYS = 30
 _TARGETS_OF_A_REQUEST = 3
@@ -59,7 +61,7 @@ _FILL = (
     INSERT INTO deliveries_finished (id, request_id, project_id, target_id, shard, mode, key_mode, state, revision,
         created_at, expires_at, body_bytes, credits, attempt_count, was_contacted, last_status, finished_at,
         dead_reason, duration_ms)
-    SELECT {_DELIVERY}, target.id % 4, 'async', 'live', CASE n % 100 WHEN 0 THEN 'dead' ELSE 'delivered' END, 1,
+    SELECT {_DELIVERY}, target.id % {SHARDS}, 'async', 'live', CASE n % 100 WHEN 0 THEN 'dead' ELSE 'delivered' END, 1,
         at, at + interval '7 days', 64, 0, 1, true, CASE n % 100 WHEN 0 THEN 400 ELSE 204 END, at,
         CASE n % 100 WHEN 0 THEN 'permanent_failure' ELSE '' END, 3
     FROM {_EACH}
@@ -82,10 +84,9 @@ _FILL = (
 )
 
 
-def fill(relayed: Relayed, deliveries: int) -> int:
+def fill(database: psycopg.Connection[tuple[object, ...]], deliveries: int) -> int:
     """Write about so many; how many there are then. Vacuumed, analyzed and checkpointed when it returns: what that
     costs is not to be found in the figures afterwards."""
-    database = relayed.database
     today = datetime.now(UTC).date()
     for parent in PARENTS:
         for age in range(1, DAYS + 1):

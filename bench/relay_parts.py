@@ -78,7 +78,7 @@ class RelayParts:
         """The same as before with a long history behind it, at the same pace."""
         before = self._measured_deliveries(), self._measured_accepts(), self._measured_starts()
         say(f"{self._sizes.finished_deliveries:,} finished deliveries are written")
-        finished = history.fill(self._relayed, self._sizes.finished_deliveries)
+        finished = history.fill(self._relayed.database, self._sizes.finished_deliveries)
         sizes, rounds = self._sizes, self._rounds
         say(f"the same with {finished:,} finished deliveries, {rounds} rounds")
         deliveries = fan_out.deliveries(self._relayed, sizes, rounds)

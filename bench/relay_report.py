@@ -96,8 +96,8 @@ def hang_figures(taken: Hang) -> list[Figure]:
     before, during = ([one.slowest_target_ms["p95"] for one in rounds] for rounds in (taken.before, taken.during))
     return [
         _median_of("p95 from a call to its target, all targets well", "ms", before),
-        _median_of(f"while another hangs with {taken.queued:,} queued", "ms", during),
-        _ratio("  of what it was", before, during),
+        _median_of(f"the same while another hangs with {taken.queued:,} queued", "ms", during),
+        _ratio("that p95 while another hangs, of what it was", before, during),
         Figure("until a queue that hung was delivered", "s", taken.released_seconds),
     ]
 
