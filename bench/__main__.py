@@ -1,6 +1,6 @@
 """`make bench`, or `python -m bench [--quick] [--only NAME] [--rounds N]`: the product beside a bare aiohttp proxy.
 
-It starts the product in a home of its own, which it removes; a full run takes about four minutes. Exit code 0 when
+It starts the product in a home of its own, which it removes; a full run takes about eleven minutes. Exit code 0 when
 everything was measured (aims that are not met are printed, and no reason to fail), 1 when something could not be.
 """
 
