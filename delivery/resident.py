@@ -5,6 +5,7 @@ that whoever supervises it starts another; leases bring back what was in flight.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import threading
@@ -82,6 +83,7 @@ class Resident:
             self._thread.join(self._settings.grace_seconds + RECORD_SECONDS + 1)
 
     def _live(self) -> None:
+        _spare_collections()
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._run())
@@ -97,6 +99,13 @@ class Resident:
                 await lanes.run(self._settings.grace_seconds)
             except Exception as error:  # noqa: BLE001 - before anybody waits for what is left of it
                 _die(error)
+
+
+def _spare_collections() -> None:
+    """What is loaded by now stays. Else each full collection walks it, Django and Celery with it: 80 ms of processor in
+    which nothing is delivered."""
+    gc.set_threshold(20_000, 20, 50)  # deliveries leave few cycles behind
+    gc.freeze()
 
 
 def _die(error: BaseException) -> NoReturn:
