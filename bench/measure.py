@@ -175,7 +175,7 @@ def requests_paced(
     contenders: Sequence[Contender], sizes: Sizes, rounds: int, per_second: float
 ) -> dict[str, list[Sample]]:
     """Whole answers, so many a second, sent whether or not those before were answered."""
-    count = int(sizes.paced_seconds * per_second)
+    count = max(5, int(sizes.paced_seconds * per_second))
     return _rounds(contenders, rounds, count, sizes.requests_in_flight, count // 5, per_second=per_second)
 
 

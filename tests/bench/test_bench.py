@@ -20,7 +20,7 @@ from bench.report import Aim, Figure, Report
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the bench reads /proc")
 
-TINY = Sizes(40, 4, 8, 0.1, 10, ((1, 1),), 10, 4, 12)
+TINY = Sizes(40, 4, 8, 0.1, 10, ((1, 1),), 10, 4, 12, first_bytes=5)
 JSON_HEADERS = {"content-type": "application/json"}
 
 
