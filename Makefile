@@ -1,6 +1,6 @@
 # `make` alone shows what there is. Needs Python 3.11 or newer; the rest goes into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint type bench migrate manage shell lock
+.PHONY: help run test lint type bench chaos migrate manage shell lock
 
 PYTHON ?= python3
 IN := .venv/bin/python
@@ -29,6 +29,10 @@ type: ## mypy --strict
 bench: ## measure, print and store in bench/results (ARGS="--quick" for less)
 	@$(PYTHON) standalone/environment.py --dev
 	@$(IN) -m bench $(ARGS)
+
+chaos: ## kill the running product at random and check that nothing is lost (ARGS="--requests 1000 --seed 7")
+	@$(PYTHON) standalone/environment.py --dev
+	@$(IN) -m tests.chaos $(ARGS)
 
 migrate: ## apply migrations to DATABASE_URL, or to the data in RELAY_HOME
 	@$(PYTHON) standalone/environment.py

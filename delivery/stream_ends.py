@@ -1,8 +1,9 @@
 """Finishes the deliveries that edges made themselves: streams, from the row that each edge writes when one ends.
 
 A stream is settled for what left the relay: what it holds, and one more credit for each 64 KiB of the answer. Where the
-target was never called it is released. An edge that dies writes no row; its deliveries expire and end as of unknown
-outcome. Nothing here is tried again: the caller has had whatever there was.
+target was never called it is released. An edge that dies writes no row: its deliveries expire, end as of unknown
+outcome, cost nothing, and the row is written here in its place. Nothing is tried again: the caller has had whatever
+there was.
 
 Two statements, so that what an end means is said in Python; whoever comes second finds the delivery gone.
 """
@@ -21,14 +22,21 @@ from relay_contract.traffic import CloseReason
 
 MOST = 256
 """Of one round."""
+UP_SECONDS = 10
+"""How long Postgres has been up before silence counts as an edge's death: rows that waited in files for it to come back
+(`relay_edge/spill.py`) are taken back within two seconds."""
 
 _DUE = ", ".join(f"'{state}'" for state in DUE_STATES)
 
 OVER = f"""
 SELECT live.id, live.created_at, extract(epoch FROM now() - live.created_at)::float8, ended.close_reason,
-    ended.target_status, ended.url, ended.received_at, ended.total_us, ended.first_byte_us, ended.bytes_out
-FROM deliveries_live AS live LEFT JOIN deliveries_requestend AS ended ON ended.id = live.request_id
-WHERE live.shard = {STREAM_SHARD} AND live.state IN ({_DUE}) AND (ended.id IS NOT NULL OR live.expires_at <= now())
+    ended.target_status, coalesce(ended.url, target.url), ended.received_at, ended.total_us, ended.first_byte_us,
+    ended.bytes_out
+FROM deliveries_live AS live
+LEFT JOIN deliveries_requestend AS ended ON ended.id = live.request_id
+LEFT JOIN catalog_target AS target ON target.id = live.target_id
+WHERE live.shard = {STREAM_SHARD} AND live.state IN ({_DUE}) AND (ended.id IS NOT NULL
+    OR live.expires_at <= now() AND pg_postmaster_start_time() <= now() - make_interval(secs => {UP_SECONDS}))
 ORDER BY live.next_attempt_at
 LIMIT {MOST}
 """  # noqa: S608 (constants of the contract)
@@ -78,6 +86,14 @@ closed AS (
     SELECT id, replay_count, 1, closes_as, request_id, project_id, target_id, key_mode, credits + units_out * {MICRO},
         {UNITS_SQL} + units_out
     FROM gone
+    ON CONFLICT DO NOTHING
+),
+told AS (
+    INSERT INTO deliveries_requestend (id, delivery_id, received_at, status, error, total_us, bytes_out, heartbeats,
+        close_reason, is_stream, url)
+    SELECT request_id, id, started_at, 0, dead_reason, duration_ms * 1000::bigint, 0, 0, '{CloseReason.EDGE_LOST}',
+        true, url
+    FROM gone WHERE dead_reason = '{DeadReason.UNKNOWN_OUTCOME}'
     ON CONFLICT DO NOTHING
 ),
 compared AS (

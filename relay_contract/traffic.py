@@ -168,6 +168,7 @@ class CloseReason(StrEnum):
     ADDRESS_REFUSED = "address_refused"
     SHUTDOWN = "shutdown"  # of the relay's process
     RELAY_ERROR = "relay_error"
+    EDGE_LOST = "edge_lost"  # nobody told; of a row that a worker wrote in the edge's place
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,7 @@ class RequestEndRow:
     id: UUID  # of the request
     delivery_id: UUID | None
     received_at: datetime
-    status: int  # as the caller saw it
+    status: int  # as the caller saw it; 0: nobody knows
     error: str  # code, or ""
     target_status: int | None  # None: the target never answered
     first_byte_us: int | None

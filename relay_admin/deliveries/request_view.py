@@ -49,7 +49,7 @@ def _spans(request: Request, deliveries: Sequence[Delivery], end: RequestEnd | N
     yield ("Accepted" if not request.error else "Refused", request.method, "", "relay", began, accepted)
     if end is not None:
         detail = "stream" if end.is_stream else "sync"
-        outcome = f"{end.status} {end.close_reason or end.error}".strip()
+        outcome = f"{end.status or ''} {end.close_reason or end.error}".strip()
         tone = "failed" if end.error else "answer"
         yield ("Caller's answer", detail, outcome, tone, began, began + timedelta(microseconds=end.total_us))
     for delivery in deliveries:

@@ -52,6 +52,7 @@ async def test_a_whole_stream_is_delivered_and_settled_by_its_bytes(queue: Queue
     row = await queue.until(delivery_id, "delivered")
     assert (row["last_status"], row["last_error"], row["duration_ms"], row["was_contacted"]) == (200, "", 7000, True)
     assert await queue.charges(delivery_id) == [(0, "hold", CREDIT), (0, "settle", 3 * CREDIT)]
+    assert await queue.sql("SELECT close_reason FROM deliveries_requestend") == [{"close_reason": "complete"}]
     [attempt] = await queue.attempts(delivery_id)
     assert (attempt["outcome"], attempt["url"], attempt["first_byte_ms"], attempt["started_at"]) == (
         "delivered", URL, 2, NOW,
@@ -71,13 +72,19 @@ async def test_a_cut_stream_is_dead_and_settled_for_what_left(queue: Queue, work
 
 
 async def test_a_stream_whose_edge_died_ends_once_it_expires(queue: Queue, work: Work) -> None:
-    _, delivery_id = await streaming(queue)
+    request_id, delivery_id = await streaming(queue)
     await work()
     await queue.sql("UPDATE deliveries_live SET expires_at = now() WHERE id = %s", delivery_id)
     row = await queue.until(delivery_id, "dead")
     assert row["dead_reason"] == "unknown_outcome"
-    assert (await queue.charges(delivery_id))[1] == (0, "release", CREDIT)
-    assert (await queue.attempts(delivery_id))[0]["outcome"] == "lease_lost"
+    assert await queue.charges(delivery_id) == [(0, "hold", CREDIT), (0, "release", CREDIT)]
+    [attempt] = await queue.attempts(delivery_id)
+    assert (attempt["outcome"], attempt["url"]) == ("lease_lost", URL)
+    [ended] = await queue.sql("SELECT * FROM deliveries_requestend WHERE id = %s", request_id)
+    assert (ended["delivery_id"], ended["status"], ended["error"], ended["close_reason"], ended["is_stream"]) == (
+        delivery_id, 0, "unknown_outcome", "edge_lost", True,
+    )  # fmt: skip
+    assert (ended["bytes_out"], ended["target_status"], ended["url"]) == (0, None, URL)
     assert await sync_to_async(reconcile.problems)() == []
 
 

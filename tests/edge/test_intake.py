@@ -20,6 +20,7 @@ from relay_edge import intake, wakes
 from relay_edge.ending import end
 from relay_edge.intake import Accepted, Intake, IntakeLimits
 from relay_edge.metrics import Metrics
+from relay_edge.postgres import connect
 from relay_edge.wakes import Wakes
 from tests import intake_rows
 from tests.edge.conftest import until
@@ -100,6 +101,16 @@ async def test_stores_the_rows_as_they_were_given(
     assert replace(request, headers=given.request.headers, client_ip=given.request.client_ip) == given.request
     assert await stored(owner, PayloadRow) == [given.payload]
     assert await stored(owner, DeliveryRow) == list(given.deliveries)
+
+
+@pytest.mark.parametrize(("as_set_up", "used"), [("off", "on"), ("on", "on"), ("remote_apply", "remote_apply")])
+async def test_what_is_committed_is_on_the_disk_however_postgres_is_set_up(
+    edge_database_url: str, as_set_up: str, used: str
+) -> None:
+    url = f"{edge_database_url}?options=-c%20synchronous_commit%3D{as_set_up}"
+    async with await connect(url, "test") as connection:
+        cursor = await connection.execute("SHOW synchronous_commit")
+        assert await cursor.fetchall() == [(used,)]
 
 
 async def test_a_request_without_targets_is_stored(

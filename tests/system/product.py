@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psycopg
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 T = TypeVar("T")
 
@@ -114,6 +116,20 @@ class Product:
     def relay_key(self) -> str:
         return self.credentials["relay_key"]
 
+    @property
+    def database_url(self) -> str:
+        """The owner's, from the environment that the control plane was started with."""
+        return self._started_with("DATABASE_URL")
+
+    @property
+    def redis_url(self) -> str:
+        return self._started_with("REDIS_URL")
+
+    def _started_with(self, name: str) -> str:
+        [control] = self.processes("relay_admin.asgi")
+        lines = Path(f"/proc/{control.pid}/environ").read_text().split("\0")
+        return dict(line.partition("=")[::2] for line in lines)[name]
+
     def manage(self, *arguments: str, **variables: str) -> str:
         """Runs a manage.py command against this product; its output. Fails when the command does."""
         command = [sys.executable, "-m", "standalone", "manage", *arguments]
@@ -138,6 +154,21 @@ class Product:
             request.add_header("Content-Type", "application/json")
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.load(answer)
+
+    def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """As the database's owner; the rows it returns."""
+        with psycopg.connect(self.database_url, autocommit=True) as database:
+            cursor = database.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def finished(self, request_id: str, mode: str) -> list[tuple[str, str, str]]:
+        """State, dead reason and ledger rows of the request's finished deliveries of that mode."""
+        return self.sql(
+            "SELECT state, dead_reason, (SELECT string_agg(kind, '+' ORDER BY phase) FROM ledger_charge"
+            " WHERE delivery_id = delivery.id) FROM deliveries_finished AS delivery"
+            " WHERE request_id = %s AND mode = %s",
+            request_id, mode,
+        )  # fmt: skip
 
     def processes(self, mark: str = "") -> list[Process]:
         """The supervisor's descendants whose command line holds `mark`."""

@@ -6,16 +6,15 @@ are killed, by pid.
 
 import asyncio
 import os
-import shutil
 import signal
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import aiohttp
 import pytest
 import redis
 
-from tests.system.product import Product, new_home, wait_for
+from tests.system.product import Product, wait_for
 from tests.system.receiver import Receiver
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("kills"), pytest.mark.timeout(240)]
@@ -24,13 +23,9 @@ TARGETS = ("one", "two", "three")
 CALLS = 400
 
 
-@pytest.fixture(scope="module")
-def product() -> Iterator[Product]:
-    home = new_home()
-    running = Product(home).start()
-    yield running
-    running.stop()
-    shutil.rmtree(home, ignore_errors=True)
+@pytest.fixture
+def product(mortal_product: Product) -> Product:
+    return mortal_product
 
 
 def endpoint(receiver: Receiver, slug: str) -> str:
@@ -173,10 +168,7 @@ def test_flushall_with_retries_pending(product: Product, receiver: Receiver) -> 
         receiver.statuses[f"/flush/{name}"] = 503
     ids = asyncio.run(call_steadily(product, "flush", 16, lambda: None))
     wait_for(lambda: seen_everywhere(receiver, "flush", ids), "a first try everywhere")
-    url = product.manage("shell", "-v0", "-c", "from django.conf import settings; print(settings.REDIS_URL)").split()[
-        -1
-    ]
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis.from_url(product.redis_url) as client:
         client.flushall()
     before = len(receiver.calls)
     receiver.statuses.clear()

@@ -161,6 +161,14 @@ def test_a_worker_that_is_killed_in_mid_call_leaves_an_answer_and_no_second_call
     wait_for(answered, "the lane to be back", seconds=60)
     assert lookup.asked.count("the=one") == 1
     lookup.close()
+    request_id = answer["requestId"]
+    assert product.finished(request_id, "sync") == []
+    as_if_its_lease_were_over = (
+        "UPDATE deliveries_live SET next_attempt_at = now() WHERE request_id = %s AND mode = 'sync'"
+    )
+    product.sql(as_if_its_lease_were_over, request_id)
+    ended = wait_for(lambda: product.finished(request_id, "sync"), "the call to be ended")
+    assert ended == [("dead", "unknown_outcome", "hold+release")]
 
 
 @pytest.mark.parametrize("number", range(len(CALLS)))

@@ -215,7 +215,7 @@ def _above(text: str, below: str) -> SafeString:
 def _end_facts(end: RequestEnd) -> list[tuple[str, str]]:
     """Of a sync or stream call."""
     shown = [
-        ("status", str(end.status)),
+        ("status", str(end.status or "not known")),
         ("target's status", str(end.target_status or "")),
         ("error", end.error),
         ("close reason", end.close_reason.replace("_", " ")),
