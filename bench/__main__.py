@@ -1,6 +1,6 @@
 """`make bench`, or `python -m bench [--quick] [--only NAME] [--rounds N]`: the product beside a bare aiohttp proxy.
 
-It starts the product in a home of its own, which it removes; a full run takes about four minutes. Exit code 0 when
+It starts the product in a home of its own, which it removes; a full run takes about eleven minutes. Exit code 0 when
 everything was measured (aims that are not met are printed, and no reason to fail), 1 when something could not be.
 """
 
@@ -14,15 +14,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import measure, product, report
+from bench import measure, product, relay_parts, report
 from bench.measure import QUICK, Contender, Placement, Sizes
-from bench.parts import ROOT, BenchError, Part, server
+from bench.parts import ROOT, BenchError, say, server
 from bench.processes import NotLinuxError, require_linux
 from bench.product import Product
 from bench.report import Aim, Figure, Report
 
 RESULTS = ROOT / "bench" / "results"
-PARTS = ("memory", "requests", "streams", "cross", "outage", "processes", "deliveries", "sync", "catalog")
+PARTS = (
+    *("memory", "requests", "streams", "first_byte", "cross", "outage", "processes"),
+    *relay_parts.PARTS,
+    "catalog",
+)
 ON_REQUEST = ("soak",)
 DEFAULT_FOLDER = Path("/var/tmp")  # on a disk, unlike /tmp on many systems, whose fsync would cost nothing
 STREAMS_OF_THE_AIM = 25
@@ -79,7 +83,7 @@ def run(options: argparse.Namespace, sizes: Sizes | None = None) -> Report:
         contenders = [measure.part_contender(vendor), measure.part_contender(bare)]
         ours: Product | None = None
         if not options.bare:
-            _say("starting the product")
+            say("starting the product")
             ours = stack.enter_context(product.running(vendor.url, sink.url, options.folder))
             contenders.append(measure.product_contender(ours))
         found = Report(
@@ -93,10 +97,12 @@ def run(options: argparse.Namespace, sizes: Sizes | None = None) -> Report:
                 _requests(found, contenders, sizes, rounds)
             if "streams" in wanted:
                 _streams(found, contenders, sizes, rounds)
+            if "first_byte" in wanted:
+                _first_bytes(found, contenders, sizes, rounds)
             if ours is not None:
                 _inference(found, ours, wanted, sizes, rounds=rounds, minutes=options.minutes)
         if ours is not None:
-            _relayed(found, ours, sink, sizes, rounds=rounds, wanted=wanted)
+            relay_parts.measure(found, ours, sink, sizes, rounds=rounds, wanted=wanted)
             _peaks(found, ours)
     if "processes" in wanted and not options.bare:
         _processes(found, options.folder, sizes, rounds)
@@ -106,7 +112,7 @@ def run(options: argparse.Namespace, sizes: Sizes | None = None) -> Report:
 
 
 def _memory(found: Report, contenders: Sequence[Contender], sizes: Sizes) -> None:
-    _say(f"memory with {sizes.idle_streams:,} idle streams")
+    say(f"memory with {sizes.idle_streams:,} idle streams")
     idle = {one.name: measure.idle_streams(one, sizes) for one in contenders if one.name != report.DIRECT}
     ours = next((one for one in contenders if one.name == report.OURS), None)
     worker = measure.largest(ours.roles()["worker"]) if ours is not None else None
@@ -115,12 +121,12 @@ def _memory(found: Report, contenders: Sequence[Contender], sizes: Sizes) -> Non
 
 
 def _requests(found: Report, contenders: Sequence[Contender], sizes: Sizes, rounds: int) -> None:
-    _say(f"{sizes.requests:,} chats, {sizes.requests_in_flight} in flight, {rounds} rounds")
+    say(f"{sizes.requests:,} chats, {sizes.requests_in_flight} in flight, {rounds} rounds")
     many = measure.requests(contenders, sizes, rounds)
     more = measure.requests_many_in_flight(contenders, sizes, rounds)
     single = measure.requests_one_at_a_time(contenders, sizes, rounds)
     per_second = report.capacity_per_second(many) / 3
-    _say(f"{per_second:,.0f} chats a second, a third of capacity, {rounds} rounds")
+    say(f"{per_second:,.0f} chats a second, a third of capacity, {rounds} rounds")
     paced = measure.requests_paced(contenders, sizes, rounds, per_second)
     found.figures += report.request_figures(many, more, (sizes.requests_in_flight, sizes.requests_many_in_flight))
     found.figures += report.latency_figures(paced, f"at {per_second:,.0f} a second, a third of capacity")
@@ -131,11 +137,18 @@ def _requests(found: Report, contenders: Sequence[Contender], sizes: Sizes, roun
 
 def _streams(found: Report, contenders: Sequence[Contender], sizes: Sizes, rounds: int) -> None:
     for at_once, count in sizes.streams:
-        _say(f"{count:,} streams, {at_once} at once, {rounds} rounds")
+        say(f"{count:,} streams, {at_once} at once, {rounds} rounds")
         samples = measure.streams(contenders, at_once, count, rounds)
         aim = Aim(1.4, is_upper=True) if at_once == STREAMS_OF_THE_AIM else None
         found.figures += report.stream_figures(samples, at_once, aim)
         found.raw[f"streams_{at_once}_at_once"] = samples
+
+
+def _first_bytes(found: Report, contenders: Sequence[Contender], sizes: Sizes, rounds: int) -> None:
+    say(f"{sizes.first_bytes:,} streams, one at a time, {rounds} rounds")
+    samples = measure.first_bytes(contenders, sizes, rounds)
+    found.figures += report.first_byte_figures(samples)
+    found.raw["first_bytes"] = samples
 
 
 def _inference(
@@ -144,17 +157,17 @@ def _inference(
     """What only the product does."""
     contender = measure.product_contender(ours)
     if "cross" in wanted:
-        _say(f"translated chats and streams, {rounds} rounds")
+        say(f"translated chats and streams, {rounds} rounds")
         whole, streamed = measure.cross_shape(contender, sizes, rounds)
         found.figures += report.cross_shape_figures(whole, streamed, sizes.streams[-1][0])
         found.raw |= {"cross_shape": whole, "cross_shape_streams": streamed}
     if "outage" in wanted:
-        _say("chats while Redis is halted for a second")
+        say("chats while Redis is halted for a second")
         sample = measure.redis_stopped(ours, sizes)
         found.figures += report.outage_figures(sample)
         found.raw["redis_stopped"] = sample
     if "soak" in wanted:
-        _say(f"{sizes.idle_streams:,} live streams for {minutes:g} minutes")
+        say(f"{sizes.idle_streams:,} live streams for {minutes:g} minutes")
         resident = measure.ticking_streams(contender, sizes, minutes)
         found.figures += report.soak_figures(sizes.idle_streams, minutes, resident)
         found.raw["soak_resident_bytes"] = resident
@@ -164,40 +177,11 @@ def _processes(found: Report, folder: Path, sizes: Sizes, rounds: int) -> None:
     """One edge process and two, nothing pinned."""
     taken = []
     for edges in (1, 2):
-        _say(f"{sizes.requests:,} chats on {edges} edge process{'es' if edges > 1 else ''}, {rounds} rounds")
+        say(f"{sizes.requests:,} chats on {edges} edge process{'es' if edges > 1 else ''}, {rounds} rounds")
         with server("vendor") as vendor, product.running(vendor.url, vendor.url, folder, edges=edges) as ours:
             taken.append(measure.requests([measure.product_contender(ours)], sizes, rounds))
     found.figures += report.process_figures(*taken)
     found.raw["processes"] = taken
-
-
-def _relayed(found: Report, ours: Product, sink: Part, sizes: Sizes, *, rounds: int, wanted: Sequence[str]) -> None:
-    """Calls to endpoints, whose targets are the sink's."""
-    for part, measured in (("deliveries", _deliveries), ("sync", _sync)):
-        if part in wanted:
-            measured(found, ours, sink, sizes, rounds)
-
-
-def _deliveries(found: Report, ours: Product, sink: Part, sizes: Sizes, rounds: int) -> None:
-    _say(f"{sizes.posts:,} posts to {len(product.TARGET_PATHS)} targets each, {rounds} rounds")
-    with ours.database() as database:
-        said = database.execute("SHOW fsync").fetchone()
-    if said != ("on",):
-        raise BenchError(f"Postgres runs with fsync {said}: what it accepts is not safe, and the figures would lie.")
-    taken = measure.deliveries(ours, sink, sizes, rounds)
-    found.figures += report.delivery_figures(taken)
-    repeated = sum(one.repeated for one in taken)
-    found.notes.append(f"every accepted id was received by each of its targets; {repeated} calls were repeats")
-    for one in taken:
-        one.accepted.collected.clear()  # checked; thousands of ids are no result
-    found.raw["deliveries"] = taken
-
-
-def _sync(found: Report, ours: Product, sink: Part, sizes: Sizes, rounds: int) -> None:
-    _say(f"{sizes.sync_calls:,} calls that a sync target answers, one at a time, {rounds} rounds")
-    taken = measure.sync_calls(ours, sink, sizes, rounds)
-    found.figures += report.sync_figures(taken)
-    found.raw["sync"] = taken
 
 
 def _peaks(found: Report, ours: Product) -> None:
@@ -212,7 +196,7 @@ def _peaks(found: Report, ours: Product) -> None:
 
 def _catalog(found: Report) -> None:
     """What `bench/catalog.py` prints on its last line: `{"figures": [{name, unit, value, aim_at_most}]}`."""
-    _say("catalog of 100,000 keys")
+    say("catalog of 100,000 keys")
     command = [sys.executable, "-m", "bench.catalog"]
     done = subprocess.run(command, check=False, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=CATALOG_SECONDS)
     if done.returncode != 0:
@@ -233,10 +217,6 @@ def _allow_many_connections(sizes: Sizes) -> None:
         if hard != resource.RLIM_INFINITY and hard < wanted:
             raise BenchError(f"The bench needs {wanted} open files a process, and this user may have {hard}: ulimit -n")
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _say(text: str) -> None:
-    print(f"bench | {text}", flush=True)
 
 
 def _print(found: Report) -> None:

@@ -81,8 +81,8 @@ def refuse(noun: type[Noun], row_id: int, error: Exception) -> None:
     raise AssertionError(f"{noun.table} {row_id}: {error!r}")
 
 
-def migrate(database_url: str) -> None:
-    """Tables and triggers, as the product makes them."""
+def manage(database_url: str, *arguments: str, **variables: str) -> None:
+    """A command of manage.py on this database, which needs nothing else to run. CalledProcessError when it fails."""
     environment = {
         "PATH": os.environ["PATH"],
         "DATABASE_URL": database_url,
@@ -90,8 +90,12 @@ def migrate(database_url: str) -> None:
         "RELAY_SECRET_KEY": secrets.token_urlsafe(32),
         "RELAY_MASTER_KEY": base64.b64encode(bytes(32)).decode(),
     }
-    command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    subprocess.run([sys.executable, "manage.py", *arguments], cwd=ROOT, env=environment | variables, check=True)
+
+
+def migrate(database_url: str) -> None:
+    """Tables and triggers, as the product makes them."""
+    manage(database_url, "migrate", "--verbosity", "0")
 
 
 async def measure(database_url: str, keys: int) -> dict[str, Any]:

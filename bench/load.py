@@ -55,10 +55,17 @@ class Outcome:
     body_bytes: dict[str, int] = field(default_factory=dict)  # size of an answer's body -> how many had it
     failures: dict[str, int] = field(default_factory=dict)
     collected: list[str] = field(default_factory=list)
+    sent_at: list[float] = field(default_factory=list)  # of each that was collected, by the machine's monotonic clock
+    answered_at: list[float] = field(default_factory=list)
+
+    def forget_calls(self) -> None:
+        """Single calls were looked at; thousands of ids are no result."""
+        for calls in (self.collected, self.sent_at, self.answered_at):
+            calls.clear()
 
 
 def percentiles(seconds: list[float]) -> dict[str, float]:
-    """p50, p90, p99 and the largest, in milliseconds; empty for an empty list."""
+    """p50, p90, p95, p99 and the largest, in milliseconds; empty for an empty list."""
     if not seconds:
         return {}
     ordered = sorted(seconds)
@@ -66,7 +73,7 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
     return {name: round(value * 1000, 3) for name, value in at.items()} | {"max": round(ordered[-1] * 1000, 3)}
 
 
-_SHARES = {"p50": 0.50, "p90": 0.90, "p99": 0.99}
+_SHARES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 
 
 class Run:
@@ -89,6 +96,8 @@ class Run:
         self.sizes: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self.collected: list[str] = []
+        self.sent_at: list[float] = []
+        self.answered_at: list[float] = []
         self.finished = asyncio.Event()
         self.idle: list[Caller] = []  # of a paced run: who can take the next call
         self.overdue: deque[float] = deque()  # calls that nobody could take at their time
@@ -122,6 +131,8 @@ class Run:
             body_bytes=dict(self.sizes),
             failures=dict(self.failures),
             collected=self.collected,
+            sent_at=self.sent_at,
+            answered_at=self.answered_at,
         )
 
     async def _pace(self, per_second: float) -> None:
@@ -228,10 +239,13 @@ class Caller(asyncio.Protocol):
         elif run.is_stream and not self._tail.endswith(_DONE):
             run.fail("a stream ended without [DONE]")
         else:
-            run.totals.append(time.perf_counter() - self._started)
+            answered = time.perf_counter()
+            run.totals.append(answered - self._started)
             run.sizes[str(self._size)] += 1
             if run.plan.collect:
                 run.collected.append(json.loads(self._tail)[run.plan.collect])
+                run.sent_at.append(self._started)
+                run.answered_at.append(answered)
         self._is_waiting = False
         is_reusable = self._parser.should_keep_alive()  # only true inside this callback
         run.give_back()

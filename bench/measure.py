@@ -14,30 +14,25 @@ from dataclasses import dataclass, field, replace
 
 from bench import processes
 from bench.load import Outcome, Plan
-from bench.parts import BenchError, Load, Part, fetch
+from bench.parts import BenchError, Load, Part
 from bench.product import (
+    BRIEF_MODEL,
     CHAT_MODEL,
     CHAT_PATH,
     CROSS_MODEL,
-    ENDPOINT_PATH,
     IDLE_MODEL,
-    SYNC_PATH,
-    SYNC_TARGET_PATH,
-    TARGET_PATHS,
+    STREAM_PATH,
     TICKING_MODEL,
     Product,
 )
 
 BODY_BYTES = 1024
 _SETTLE_SECONDS = 0.3
-_DELIVERED_SECONDS = 120.0
-_POLL_SECONDS = 0.02
 _FEW_IN_FLIGHT = 8
 _HALT_AFTER_SECONDS = 0.5
 _HALT_SECONDS = 1.0
 _ENOUGH_FOR_A_HALT = 15_000
 _SOAK_SAMPLE_SECONDS = 5.0
-_LIVE_ROWS = "SELECT count(*) FROM deliveries_live WHERE state IN ('pending', 'sending')"
 
 Roles = Mapping[str, list[int]]
 
@@ -56,9 +51,13 @@ class Sizes:
     posts_in_flight: int = 64
     idle_streams: int = 2_000
     sync_calls: int = 1_000
+    first_bytes: int = 200
+    accepts_per_second: float = 500.0
+    hung_deliveries: int = 5_000
+    finished_deliveries: int = 1_000_000
 
 
-QUICK = Sizes(2_000, 32, 128, 1.0, 300, ((25, 50), (200, 200)), 300, 64, 200, 200)
+QUICK = Sizes(2_000, 32, 128, 1.0, 300, ((25, 50), (200, 200)), 300, 64, 200, 200, 50, 500.0, 500, 100_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +68,7 @@ class Contender:
     url: str
     headers: Mapping[str, str]
     roles: Callable[[], Roles]
+    path: str = CHAT_PATH
 
 
 @dataclass(slots=True)
@@ -129,22 +129,22 @@ def _turns(contenders: Sequence[Contender], round_number: int) -> Iterator[Conte
 
 def _once(contender: Contender, plan: Plan) -> Sample:
     with Load(plan) as load:
-        before = _cpu(contender.roles())
+        before = cpu_by_role(contender.roles())
         load_before = processes.cpu_seconds([load.pid])
         outcome = load.run()
         load_after = processes.cpu_seconds([load.pid])
         time.sleep(_SETTLE_SECONDS)
-        spent = _since(before, contender.roles())
+        spent = cpu_since(before, contender.roles())
     return Sample(outcome, spent | {"load generator": load_after - load_before})
 
 
-def _cpu(roles: Roles) -> dict[str, float]:
+def cpu_by_role(roles: Roles) -> dict[str, float]:
     return {role: processes.cpu_seconds(pids) for role, pids in roles.items()}
 
 
-def _since(before: Mapping[str, float], roles: Roles) -> dict[str, float]:
+def cpu_since(before: Mapping[str, float], roles: Roles) -> dict[str, float]:
     """CPU by role since `before`, of the processes there are now; one that ended is in its parent's figure."""
-    return {role: spent - before.get(role, 0.0) for role, spent in _cpu(roles).items()}
+    return {role: spent - before.get(role, 0.0) for role, spent in cpu_by_role(roles).items()}
 
 
 def chat_plan(
@@ -152,7 +152,7 @@ def chat_plan(
 ) -> Plan:
     """`count` chat completions. Streams start spread over one stream's length, so that they do not tick together."""
     return Plan(
-        url=contender.url + CHAT_PATH,
+        url=contender.url + contender.path,
         headers={"content-type": "application/json", **contender.headers},
         body=chat_body(model, stream=stream),
         connections=connections,
@@ -175,7 +175,7 @@ def requests_paced(
     contenders: Sequence[Contender], sizes: Sizes, rounds: int, per_second: float
 ) -> dict[str, list[Sample]]:
     """Whole answers, so many a second, sent whether or not those before were answered."""
-    count = int(sizes.paced_seconds * per_second)
+    count = max(5, int(sizes.paced_seconds * per_second))
     return _rounds(contenders, rounds, count, sizes.requests_in_flight, count // 5, per_second=per_second)
 
 
@@ -224,114 +224,10 @@ def _rounds(
     return samples
 
 
-@dataclass(frozen=True, slots=True)
-class Deliveries:
-    """One round of 3-way fan-out. `received_seconds`: from the first call to the last target's last receipt;
-    `recorded_seconds`: until every delivery is recorded as delivered, which is also when CPU is read."""
-
-    accepted: Outcome
-    deliveries: int
-    repeated: int  # calls beyond the first of an id at a target: allowed (at least once), but not free
-    received_seconds: float
-    recorded_seconds: float
-    cpu_seconds: dict[str, float]  # by role, and the bench's own `load generator` and `sink`
-
-
-def deliveries(product: Product, sink: Part, sizes: Sizes, rounds: int) -> list[Deliveries]:
-    """Posts to one endpoint with three targets. BenchError when an accepted id is missing at a target."""
-    with product.database() as database:
-
-        def live_rows() -> int:
-            row = database.execute(_LIVE_ROWS).fetchone()
-            assert row is not None
-            assert isinstance(row[0], int)
-            return row[0]
-
-        _fan_out(product, sink, sizes, max(20, sizes.posts // 10), live_rows)
-        return [_fan_out(product, sink, sizes, sizes.posts, live_rows) for _ in range(rounds)]
-
-
-def _fan_out(product: Product, sink: Part, sizes: Sizes, count: int, live_rows: Callable[[], int]) -> Deliveries:
-    fetch(f"{sink.url}/reset")
-    plan = Plan(
-        url=product.edge_url + ENDPOINT_PATH,
-        headers={"content-type": "application/json", "authorization": f"Bearer {product.relay_key}"},
-        body=chat_body("no-model-but-1-KB-of-JSON"),
-        connections=min(sizes.posts_in_flight, count),
-        count=count,
-        expected_status=202,
-        collect="requestId",
-    )
-    with Load(plan) as load:
-        load_before = processes.cpu_seconds([load.pid])
-        before = _cpu({**product.pids_by_role(), "sink": [sink.pid]})
-        started = time.perf_counter()
-        outcome = load.run()
-        load_cpu = processes.cpu_seconds([load.pid]) - load_before
-    received = _wait(lambda: _received(sink, count), started, "every id at every target", sink)
-    recorded = _wait(lambda: live_rows() == 0, started, "every delivery to be recorded", sink)
-    spent = _since(before, {**product.pids_by_role(), "sink": [sink.pid]})
-    return Deliveries(
-        accepted=outcome,
-        deliveries=count * len(TARGET_PATHS),
-        repeated=_check_ids(sink, set(outcome.collected)),
-        received_seconds=received,
-        recorded_seconds=recorded,
-        cpu_seconds=spent | {"load generator": load_cpu},
-    )
-
-
-def _received(sink: Part, count: int) -> bool:
-    seen = fetch(f"{sink.url}/seen")
-    return all(seen.get(path, {"distinct": 0})["distinct"] >= count for path in TARGET_PATHS)
-
-
-def _wait(condition: Callable[[], bool], started: float, what: str, sink: Part) -> float:
-    """Seconds from `started` until the condition holds."""
-    while not condition():
-        if time.perf_counter() - started > _DELIVERED_SECONDS:
-            raise BenchError(f"Still waiting after {_DELIVERED_SECONDS:.0f} s for {what}; {fetch(sink.url + '/seen')}")
-        time.sleep(_POLL_SECONDS)
-    return time.perf_counter() - started
-
-
-def _check_ids(sink: Part, accepted: set[str]) -> int:
-    """Every accepted id was seen by each target, and no other. How many calls were repeats."""
-    seen = {path: set(ids) for path, ids in fetch(f"{sink.url}/ids").items()}
-    for path in TARGET_PATHS:
-        if seen.get(path) != accepted:
-            raise BenchError(
-                f"{path} saw {len(seen.get(path, ()))} ids of {len(accepted)} accepted; "
-                f"missing {len(accepted - seen.get(path, set()))}, strange {len(seen.get(path, set()) - accepted)}"
-            )
-    return sum(counts["calls"] - counts["distinct"] for counts in fetch(f"{sink.url}/seen").values())
-
-
-@dataclass(frozen=True, slots=True)
-class SyncCalls:
-    """One round of one caller, one call after the other: to a target itself, and to an endpoint that it answers."""
-
-    direct: Outcome
-    relayed: Outcome
-
-
-def sync_calls(product: Product, sink: Part, sizes: Sizes, rounds: int) -> list[SyncCalls]:
-    """In turns, each after a warm-up. BenchError when a call is not answered by the target."""
-    body = chat_body("no-model-but-1-KB-of-JSON")
-    plain = {"content-type": "application/json"}
-
-    def once(url: str, headers: dict[str, str], count: int) -> Outcome:
-        with Load(Plan(url, plain | headers, body, connections=1, count=count, expected_status=204)) as load:
-            return load.run()
-
-    def one_round(count: int) -> SyncCalls:
-        return SyncCalls(
-            once(sink.url + SYNC_TARGET_PATH, {"webhook-id": "direct"}, count),
-            once(product.edge_url + SYNC_PATH, {"authorization": f"Bearer {product.relay_key}"}, count),
-        )
-
-    one_round(max(20, sizes.sync_calls // 10))
-    return [one_round(sizes.sync_calls) for _ in range(rounds)]
+def first_bytes(contenders: Sequence[Contender], sizes: Sizes, rounds: int) -> dict[str, list[Sample]]:
+    """Short streams one at a time, of which the product's come from an endpoint with the vendor for its target."""
+    streamed = [replace(one, path=STREAM_PATH) if one.name == "relay" else one for one in contenders]
+    return _rounds(streamed, rounds, sizes.first_bytes, 1, sizes.first_bytes // 5, stream=True, model=BRIEF_MODEL)
 
 
 def redis_stopped(product: Product, sizes: Sizes) -> Sample:

@@ -86,6 +86,11 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+def say(text: str) -> None:
+    """To whoever watches a run."""
+    print(f"bench | {text}", flush=True)
+
+
 def fetch(url: str) -> Any:
     """The JSON behind a GET."""
     with urllib.request.urlopen(url, timeout=30) as answer:

@@ -16,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ import psycopg
 from bench import processes
 from bench.parts import ROOT, BenchError, free_ports, tethered
 from relay_contract import signing, tokens
+from relay_contract.intake import SHARDS
 from relay_contract.nouns import KeyMode
 
 PROJECT = "bench"
@@ -33,10 +34,18 @@ CHAT_MODEL = "bench-chat"
 CROSS_MODEL = "bench-cross"
 IDLE_MODEL = "bench-idle"
 TICKING_MODEL = "bench-ticking"
+BRIEF_MODEL = "bench-brief"
 TARGET_PATHS = ("/a", "/b", "/c")
 ENDPOINT_PATH = f"/r/{PROJECT}/v1/events"
 SYNC_PATH = f"/r/{PROJECT}/v1/lookup"
 SYNC_TARGET_PATH = "/lookup"
+STREAM_PATH = f"/r/{PROJECT}/v1/answers"
+HUNG_PATH = f"/r/{PROJECT}/v1/hung"
+HUNG_TARGET_PATH = "/hung"
+HUNG_TIMEOUT_SECONDS = 90  # longer than the bench lets it hang: what is cut off fails, and is another matter
+HEALTHY_PATH = f"/r/{PROJECT}/v1/healthy"
+HEALTHY_TARGET_PATHS = tuple(f"/healthy-{number}" for number in range(SHARDS))
+"""In each shard one, so that one shares the hung target's."""
 CHAT_PATH = "/v1/chat/completions"
 
 _READY_SECONDS = 120.0
@@ -107,15 +116,18 @@ def _role(command: str) -> str:
 
 
 def catalog(vendor_url: str, sink_url: str) -> str:
-    """The bench's catalog document: limits counted and never reached, models, an endpoint with three targets.
+    """The bench's catalog document: limits counted and never reached, models, endpoints with targets of each mode.
 
     The vendor's name for the model differs from the callers', so that the body's `model` has to be spliced.
     """
-    targets = "".join(
-        f"""
+
+    def targets(paths: Sequence[str]) -> str:
+        return "".join(
+            f"""
               - {{name: {path.strip("/")}, url: {sink_url}{path}, signing_secret_env: BENCH_SIGNING_SECRET}}"""
-        for path in TARGET_PATHS
-    )
+            for path in paths
+        )
+
     return f"""
 version: 1
 rate_limits:
@@ -175,7 +187,21 @@ projects:
       - slug: v1
         endpoints:
           - slug: events
-            targets:{targets}
+            targets:{targets(TARGET_PATHS)}
+          - slug: healthy
+            targets:{targets(HEALTHY_TARGET_PATHS)}
+          - slug: hung
+            targets:
+              - name: hung
+                url: {sink_url}{HUNG_TARGET_PATH}
+                timeout_seconds: {HUNG_TIMEOUT_SECONDS}
+                signing_secret_env: BENCH_SIGNING_SECRET
+          - slug: answers
+            targets:
+              - name: answers
+                url: {vendor_url}{CHAT_PATH}
+                delivery_mode: stream
+                signing_secret_env: BENCH_SIGNING_SECRET
           - slug: lookup
             targets:
               - name: lookup
@@ -256,7 +282,13 @@ def _wait_until_ready(supervisor: subprocess.Popen[bytes], home: Path, log_path:
 def _wait_until_live(product: Product) -> None:
     """Until the edge knows the bench's key, model and endpoint."""
     body = json.dumps({"model": CHAT_MODEL, "messages": [{"role": "user", "content": "ping"}]}).encode()
-    for path, expected in ((CHAT_PATH, 200), (ENDPOINT_PATH, 202), (SYNC_PATH, 204)):
+    for path, expected in (
+        (CHAT_PATH, 200),
+        (ENDPOINT_PATH, 202),
+        (HEALTHY_PATH, 202),
+        (SYNC_PATH, 204),
+        (STREAM_PATH, 200),
+    ):
         deadline = time.monotonic() + _LIVE_SECONDS
         while (said := _post(product, path, body))[0] != expected:
             if time.monotonic() > deadline:

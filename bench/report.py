@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Contender, Deliveries, IdleStreams, Sample, Sizes, SyncCalls
+from bench.measure import Contender, IdleStreams, Sample, Sizes
 from bench.processes import Memory
 
 _PACKAGES = ("aiohttp", "uvloop", "httptools", "psycopg", "redis", "celery", "django")
@@ -172,10 +172,10 @@ def _compared(
     name: str, unit: str, samples: Samples, value: Callable[[Sample], float], aim: Aim | None = None
 ) -> Figure:
     ours, bare = _of_each(samples, OURS, value), _of_each(samples, BARE, value)
-    return Figure(name, unit, _median(ours), _median(bare), aim, ours)
+    return Figure(name, unit, median(ours), median(bare), aim, ours)
 
 
-def _median(values: Sequence[float]) -> float | None:
+def median(values: Sequence[float]) -> float | None:
     return statistics.median(values) if values else None
 
 
@@ -208,7 +208,7 @@ def request_figures(many: Samples, more: Samples, in_flight: tuple[int, int]) ->
     ]
     if OURS in many:
         valkey = _of_each(many, OURS, lambda sample: sample.cpu_seconds["valkey"] / sample.outcome.completed * 1000)
-        figures.append(Figure("Valkey CPU per 1,000 chats", "s", _median(valkey), rounds=valkey))
+        figures.append(Figure("Valkey CPU per 1,000 chats", "s", median(valkey), rounds=valkey))
     figures.append(_compared(f"edge CPU per 1,000 chats, {in_flight[1]} in flight", "s", more, _edge_cpu_per_1000))
     return figures
 
@@ -217,7 +217,7 @@ def latency_figures(samples: Samples, how: str) -> list[Figure]:
     """How much later than direct whole answers come."""
     figures: list[Figure] = []
     for at in ("p50", "p99"):
-        direct = _median(_of_each(samples, DIRECT, lambda sample, at=at: sample.outcome.total_ms[at])) or 0.0  # type: ignore[misc]
+        direct = median(_of_each(samples, DIRECT, lambda sample, at=at: sample.outcome.total_ms[at])) or 0.0  # type: ignore[misc]
         figures.append(
             _compared(
                 f"added {at}, {how}",
@@ -232,7 +232,7 @@ def latency_figures(samples: Samples, how: str) -> list[Figure]:
 
 def stream_figures(samples: Samples, at_once: int, aim: Aim | None) -> list[Figure]:
     """Streamed answers of 40 chunks, 50 a second."""
-    direct = _median(_of_each(samples, DIRECT, lambda sample: sample.outcome.first_byte_ms["p50"])) or 0.0
+    direct = median(_of_each(samples, DIRECT, lambda sample: sample.outcome.first_byte_ms["p50"])) or 0.0
     return [
         _compared(f"edge CPU per 1,000 streams of 40 chunks, {at_once} at once", "s", samples, _edge_cpu_per_1000, aim),
         _compared(
@@ -241,6 +241,25 @@ def stream_figures(samples: Samples, at_once: int, aim: Aim | None) -> list[Figu
             samples,
             lambda sample: sample.outcome.first_byte_ms["p50"] - direct,
         ),
+    ]
+
+
+def first_byte_figures(samples: Samples) -> list[Figure]:
+    """Streams one at a time: how much later than direct they begin."""
+
+    def first(sample: Sample, at: str) -> float:
+        return sample.outcome.first_byte_ms[at]
+
+    direct = {at: median(_of_each(samples, DIRECT, lambda one, at=at: first(one, at))) or 0.0 for at in ("p50", "p99")}  # type: ignore[misc]
+    return [
+        _compared(
+            f"added {at} to the first byte of an endpoint's stream",
+            "ms",
+            samples,
+            lambda one, at=at: first(one, at) - direct[at],  # type: ignore[misc]
+            Aim(2, is_upper=True) if at == "p50" else None,
+        )
+        for at in direct
     ]
 
 
@@ -279,69 +298,13 @@ def soak_figures(streams: int, minutes: float, resident: Sequence[int]) -> list[
 
 def process_figures(one: Samples, two: Samples) -> list[Figure]:
     """The same load on one edge process and on two: what a call costs must not rise, for throughput to double."""
-    single, double = (_median(_of_each(each, OURS, _edge_cpu_per_1000)) for each in (one, two))
+    single, double = (median(_of_each(each, OURS, _edge_cpu_per_1000)) for each in (one, two))
     if not single or not double:
         return []
     share = single / double
     return [
         Figure("edge CPU per 1,000 chats, two processes", "s", double),
         Figure("throughput a second process adds, by CPU a call", "share", 2 * share - 1, aim=Aim(0.8, is_upper=False)),
-    ]
-
-
-BENCH_ROLES = ("load generator", "sink")
-
-
-def delivery_figures(rounds: Sequence[Deliveries]) -> list[Figure]:
-    """3-way fan-out, end to end, and where the CPU went."""
-
-    def over(value: Callable[[Deliveries], float]) -> tuple[float, ...]:
-        return tuple(round(value(one), 6) for one in rounds)
-
-    def per_1000(roles: Sequence[str]) -> tuple[float, ...]:
-        return over(lambda one: sum(one.cpu_seconds.get(role, 0.0) for role in roles) / one.deliveries * 1000)
-
-    rate = over(lambda one: one.deliveries / one.received_seconds)
-    recorded = over(lambda one: one.deliveries / one.recorded_seconds)
-    accepted = over(lambda one: one.accepted.completed / one.accepted.seconds)
-    waits = over(lambda one: one.accepted.total_ms["p50"])
-    ours = sorted({role for one in rounds for role in one.cpu_seconds} - set(BENCH_ROLES))
-    whole = per_1000(ours)
-    by_role = sorted(
-        ((role, per_1000([role])) for role in (*ours, *BENCH_ROLES)), key=lambda pair: -(_median(pair[1]) or 0)
-    )
-    return [
-        Figure(
-            "deliveries a second, received by the targets", "1/s", _median(rate), None, Aim(2000, is_upper=False), rate
-        ),
-        Figure("deliveries a second, recorded as delivered", "1/s", _median(recorded), rounds=recorded),
-        Figure("posts accepted a second (202, committed)", "1/s", _median(accepted), rounds=accepted),
-        Figure("p50 of a post's 202", "ms", _median(waits), rounds=waits),
-        Figure(
-            "CPU per 1,000 deliveries, the whole product", "s", _median(whole), None, Aim(0.6, is_upper=True), whole
-        ),
-        *(
-            Figure(
-                f"  {role}{' (of the bench, not counted)' if role in BENCH_ROLES else ''}",
-                "s",
-                _median(spent),
-                rounds=spent,
-            )
-            for role, spent in by_role
-            if (_median(spent) or 0) >= 0.001
-        ),
-    ]
-
-
-def sync_figures(rounds: Sequence[SyncCalls]) -> list[Figure]:
-    """How much later than from the target itself its answer comes through the queue and a worker."""
-
-    def added(at: str) -> tuple[float, ...]:
-        return tuple(round(one.relayed.total_ms[at] - one.direct.total_ms[at], 6) for one in rounds)
-
-    return [
-        Figure("added p50, a sync target", "ms", _median(added("p50")), None, Aim(15, is_upper=True), added("p50")),
-        Figure("added p99, a sync target", "ms", _median(added("p99")), rounds=added("p99")),
     ]
 
 

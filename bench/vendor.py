@@ -2,6 +2,7 @@
 
     whole      632 bytes of JSON with `usage`
     streamed   40 chunks of 207 bytes, 50 a second from the first on; the last one holds `usage` and [DONE]
+    brief      the first of them and the last one alone; for a model whose name ends in `brief`
     idle       one such chunk, then silence until the caller hangs up; for a model whose name ends in `idle`
     ticking    one such chunk a second until the caller hangs up; for a model whose name ends in `ticking`
     messages   the same answers in Anthropic's shape, below /v1/messages
@@ -19,6 +20,7 @@ JSON_ANSWER_BYTES = 632
 CHUNKS = 40
 CHUNK_BYTES = 207
 CHUNK_SECONDS = 0.020
+BRIEF_MODEL = b'-brief"'
 IDLE_MODEL = b'-idle"'
 TICKING_MODEL = b'-ticking"'
 TICK_SECONDS = 1.0
@@ -123,7 +125,7 @@ class Vendor(Exchange):
         if TICKING_MODEL in self.body:
             self._tick()
         elif IDLE_MODEL not in self.body:
-            self._schedule(CHUNKS - 1)
+            self._schedule(1 if BRIEF_MODEL in self.body else CHUNKS - 1)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         if self._timer is not None:

@@ -222,11 +222,13 @@ class Drainer:
             task.add_done_callback(self._sends.discard)
         return len(claims) + deferred + met
 
+    def _full_targets(self) -> set[int]:
+        return {target for target, count in self._by_target.items() if count >= self._slots_per_target}
+
     def _stuck_targets(self) -> set[int]:
         """Of the full targets those that do not answer."""
         before = time.monotonic() - STUCK_SECONDS
-        full = (target for target, count in self._by_target.items() if count >= self._slots_per_target)
-        return {target for target in full if self._answered[target] <= before}
+        return {target for target in self._full_targets() if self._answered[target] <= before}
 
     def _free(self) -> dict[int, int] | None:
         """See Pacer."""
@@ -244,8 +246,8 @@ class Drainer:
         return self._slots - self.figures.in_flight
 
     def _has_no_room(self) -> bool:
-        is_full = any(count >= self._slots_per_target for count in self._by_target.values())
-        return is_full or self._body_bytes > MAX_BODY_BYTES // 2
+        """Whether more may be due than a claim can find. What is due to a stuck target has left the index."""
+        return self._full_targets() > self._stuck_targets() or self._body_bytes > MAX_BODY_BYTES // 2
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not past a call."""

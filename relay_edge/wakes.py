@@ -5,7 +5,8 @@ second and has not begun yet, and only a wake that was set goes on the workers' 
 its first claim, so rows committed while the key stood are seen by that claim. A lost wake costs at most the workers'
 next due-scan: failures are counted, logged once per outage, and forgotten.
 
-Cost: one round trip for each turn (5 ms at least), a second one when something was set.
+Cost: one round trip for each turn, a second one when something was set. The first wake of a quiet time goes at once;
+turns are TURN_SECONDS apart, and what is committed meanwhile waits for the next one.
 """
 
 import asyncio
@@ -59,8 +60,8 @@ class Wakes:
         try:
             while True:
                 await self._is_pending.wait()
-                await asyncio.sleep(TURN_SECONDS)
                 await self._turn()
+                await asyncio.sleep(TURN_SECONDS)
         finally:
             await self._redis.aclose()
 

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+import time
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from bench.report import Aim, Figure, Report
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the bench reads /proc")
 
-TINY = Sizes(40, 4, 8, 0.1, 10, ((1, 1),), 10, 4, 12)
+TINY = Sizes(40, 4, 8, 0.1, 10, ((1, 1),), 10, 4, 12, first_bytes=5)
 JSON_HEADERS = {"content-type": "application/json"}
 
 
@@ -77,7 +78,9 @@ def test_the_sink_tells_ids_from_calls() -> None:
             request = urllib.request.Request(f"{sink.url}/a", data=b"{}", headers={"webhook-id": webhook_id})
             urllib.request.urlopen(request).close()
         assert fetch(f"{sink.url}/seen") == {"/a": {"distinct": 2, "calls": 3}}
-        assert fetch(f"{sink.url}/ids") == {"/a": ["one", "two"]}
+        received = fetch(f"{sink.url}/received")
+        assert list(received["/a"]) == ["one", "two"]
+        assert received["/a"]["one"] < received["/a"]["two"] < time.perf_counter()
         fetch(f"{sink.url}/reset")
         assert fetch(f"{sink.url}/seen") == {}
 
@@ -92,7 +95,13 @@ def test_cpu_and_memory_are_those_of_the_process() -> None:
 
 
 def test_percentiles_are_in_milliseconds() -> None:
-    assert percentiles([n / 1000 for n in range(1, 101)]) == {"p50": 51.0, "p90": 91.0, "p99": 100.0, "max": 100.0}
+    assert percentiles([n / 1000 for n in range(1, 101)]) == {
+        "p50": 51.0,
+        "p90": 91.0,
+        "p95": 96.0,
+        "p99": 100.0,
+        "max": 100.0,
+    }
     assert percentiles([]) == {}
 
 

@@ -150,6 +150,25 @@ async def test_what_cannot_be_sent_any_more_is_dead(queue: Queue, receiver: Rece
     assert receiver.calls == []
 
 
+async def test_a_hanging_target_does_not_keep_its_shard_from_resting(
+    queue: Queue, receiver: Receiver, work: Work, redis_url: str
+) -> None:
+    """A shard that rests is woken at once by the next call; one that looks again and again is not."""
+    receiver.hold("/hung")
+    target = await queue.target(f"{receiver.url}/hung")
+    await queue.accept(target, calls=5)
+    with redis.Redis.from_url(redis_url) as client:
+
+        async def is_let_go() -> bool:
+            return not client.exists(keys.wake(shard_of(target.id)))
+
+        await work(RELAY_DELIVERY_IN_FLIGHT_PER_TARGET="2")
+        await queue.until_states(sending=2, waiting=3)
+        await until(is_let_go)
+        receiver.release("/hung")
+        await queue.until_states(delivered=5)
+
+
 async def test_a_hanging_target_holds_its_own_slots_only(queue: Queue, receiver: Receiver, work: Work) -> None:
     receiver.hold("/hung")
     hung = await queue.target(f"{receiver.url}/hung")

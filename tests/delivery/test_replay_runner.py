@@ -7,12 +7,13 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 import pytest_asyncio
 from asgiref.sync import sync_to_async
 
 from delivery.database import Connection
-from delivery.replay_runner import ReplayRunner
+from delivery.replay_runner import IDLE_SECONDS, ReplayRunner
 from relay_admin.deliveries import services
 from relay_admin.deliveries.models import ReplayBatch
 from relay_contract.credits import MICRO
@@ -96,6 +97,29 @@ async def test_a_thousand_go_at_their_pace_and_cost_what_was_said(queue: Queue, 
     assert said.replayable == 1000
     assert said.credits == row["credits_estimate"] == row["credits"] == span["held"] == 1000 * MICRO
     assert await queue.charges(ids[0]) == [(0, "hold", MICRO), (0, "settle", MICRO), (1, "hold", MICRO)]
+
+
+async def test_a_look_without_a_batch_stays_away_from_history(
+    queue: Queue, runner: ReplayRunner, database_url: str
+) -> None:
+    """It would have to lock and plan each of its days, once a second."""
+    assert await runner.look() == IDLE_SECONDS
+    target = await queue.target("http://127.0.0.1:9/")
+    await fail(queue, target, 1)
+    await start({}, pace=Decimal(1), by=None)
+    await queue.sql("UPDATE deliveries_replaybatch SET next_at = clock_timestamp() + interval '1 hour'")
+    async with await psycopg.AsyncConnection.connect(database_url) as other:
+        await other.execute("LOCK TABLE deliveries_finished IN ACCESS EXCLUSIVE MODE")
+        assert await runner.look() == IDLE_SECONDS
+    assert await queue.states() == {"dead": 1}
+
+
+async def test_a_batch_that_is_due_is_stepped_and_looked_at_again(queue: Queue, runner: ReplayRunner) -> None:
+    target = await queue.target("http://127.0.0.1:9/")
+    await fail(queue, target, 3)
+    await start({}, pace=None, by=None)
+    assert await runner.look() == 0
+    assert await queue.states() == {"pending": 3}
 
 
 async def test_a_pause_stops_and_a_cancel_leaves_the_rest(queue: Queue, runner: ReplayRunner) -> None:

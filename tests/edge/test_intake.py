@@ -16,7 +16,7 @@ from relay_contract.errors import AcceptUnavailable, InternalFault, ShuttingDown
 from relay_contract.intake import SYNC_SHARDS, DeliveryRow, IdempotencyRow, PayloadRow, RequestRow
 from relay_contract.messages import QUEUE
 from relay_contract.redis import keys
-from relay_edge import intake
+from relay_edge import intake, wakes
 from relay_edge.ending import end
 from relay_edge.intake import Accepted, Intake, IntakeLimits
 from relay_edge.metrics import Metrics
@@ -407,6 +407,15 @@ async def test_each_shard_is_woken_once_until_a_worker_begins(
         await until(lambda: edge.metrics.wakes.value == 3, "a third wake")
         assert await redis.llen(QUEUE) == 3
         assert edge.metrics.wakes_failed.value == 0
+
+
+async def test_the_first_wake_of_a_quiet_time_waits_for_no_turn(
+    edge_database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wakes, "TURN_SECONDS", 3600.0)
+    async with running(edge_database_url, redis_url) as edge:
+        await edge.intake.commit(accepted(targets=3))
+        await until(lambda: edge.metrics.wakes.value == 3, "a wake for each shard")
 
 
 async def test_without_redis_requests_are_committed_all_the_same(
