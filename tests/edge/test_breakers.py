@@ -455,3 +455,18 @@ def test_local_breakers_probe_once_and_close() -> None:
     assert local.pass_through("b", 16.0)
     assert local.succeeded("b", True, 16.0)
     assert local.wait("b", 16.0) == 0.0
+
+
+@pytest.mark.parametrize("failure", [FailureClass.OVERLOADED, FailureClass.SERVER, FailureClass.NETWORK])
+@pytest.mark.parametrize("outage_seconds", [60, 600, 3700])
+def test_a_host_that_is_back_is_used_again_soon(failure: FailureClass, outage_seconds: int) -> None:
+    """FailoverBench S15 at its own pace: a call every four seconds, the last one 16 s after a minute's outage."""
+    local, rule = LocalBreakers(), FAILURE_RULES[failure]
+    for second in range(0, outage_seconds + 20, 4):
+        if local.wait("b", second):
+            continue
+        is_probe = local.pass_through("b", second)
+        if second >= outage_seconds:
+            return
+        local.failed("b", rule, 0, is_probe, second)
+    pytest.fail("was not used again")
