@@ -12,8 +12,8 @@
 
 Threshold: within 30 s 5 failures that are half of the calls, or 3 and no call that went well.
 
-A host that is back is to be used again within half a minute, so a binding whose probes fail quickly is probed that often. A
-probe of a silent one costs its caller the wait for a first token; those become seldom.
+A host that is back is to be used again within half a minute, so a binding whose probes fail quickly is probed that
+often. A probe of a silent one costs its caller the wait for a first token; those become seldom.
 """
 
 from dataclasses import dataclass

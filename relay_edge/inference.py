@@ -45,6 +45,7 @@ from relay_edge.charges import ChargeSet
 from relay_edge.destinations import Destinations
 from relay_edge.error_shapes import error_body
 from relay_edge.failover import followers
+from relay_edge.held_stream import stream_of
 from relay_edge.idempotency import Idempotency
 from relay_edge.metrics import Metrics
 from relay_edge.needs import need_of
@@ -336,7 +337,7 @@ class Inference:
             caller_lines, caller_notes = caller_lines + betas.line, betas.notes
         limit_lines = reservation.limit_lines(surface.error_shape)
         if stream is None:
-            stream = CallerStream(asked.request, surface, record.request_id, record.capture)
+            stream = stream_of(asked.request, surface, record, is_stream=asked.wanted.is_stream)
         call = kind(
             operation,
             asked.plan,
