@@ -4,7 +4,7 @@
 |---|---|---|---|
 | auth | host key | at once | 5 min, doubling to 1 h with each failed probe; a replaced key is another breaker |
 | quota | host key | at once | the host's Retry-After up to a day, else 30 min, doubling to 4 h |
-| rate_limit | host key | at once | Retry-After up to an hour, else 1 s, doubling to 60 s; up to 2 s it only pauses |
+| rate_limit | host key for the model | at once | Retry-After, at most 1 h, else 1 s, doubling to 60 s; to 2 s a pause |
 | overloaded | binding | by threshold | 5 s or a longer Retry-After up to 5 min, doubling to 20 s |
 | server, network | binding | by threshold | 5 s, doubling to 20 s |
 | timeout | binding | by threshold | 5 s, doubling to 5 min |
@@ -18,7 +18,10 @@ often. A probe of a silent one costs its caller the wait for a first token; thos
 
 from dataclasses import dataclass
 
-from relay_contract.traffic import BreakerKind, FailureClass
+from relay_contract.traffic import FailureClass
+
+OF_KEY, OF_BINDING, OF_KEY_AT_MODEL = range(3)
+"""Places in an offer's guards."""
 
 SLOW_START_MS = 10_000
 PROBE_MS = 60_000
@@ -30,7 +33,7 @@ SLOW_START_FIRST_SHARE = 0.1
 class FailureRule:
     """Times in milliseconds."""
 
-    kind: BreakerKind
+    guard: int  # the one that it speaks against
     is_threshold: bool
     first_ms: int  # how long it stays open when the host does not say
     longest_ms: int
@@ -44,15 +47,15 @@ class FailureRule:
 
 _MINUTE, _HOUR = 60_000, 3_600_000
 _PROBED_OFTEN_MS = 20_000
-_BINDING = FailureRule(BreakerKind.BINDING, True, 5_000, _PROBED_OFTEN_MS)
+_BINDING = FailureRule(OF_BINDING, True, 5_000, _PROBED_OFTEN_MS)
 
 FAILURE_RULES: dict[FailureClass, FailureRule] = {
-    FailureClass.AUTH: FailureRule(BreakerKind.HOST_KEY, False, 5 * _MINUTE, _HOUR),
-    FailureClass.QUOTA: FailureRule(BreakerKind.HOST_KEY, False, 30 * _MINUTE, 4 * _HOUR, 24 * _HOUR),
-    FailureClass.RATE_LIMIT: FailureRule(BreakerKind.HOST_KEY, False, 1_000, _MINUTE, _HOUR, 2_000),
-    FailureClass.OVERLOADED: FailureRule(BreakerKind.BINDING, True, 5_000, _PROBED_OFTEN_MS, 5 * _MINUTE),
+    FailureClass.AUTH: FailureRule(OF_KEY, False, 5 * _MINUTE, _HOUR),
+    FailureClass.QUOTA: FailureRule(OF_KEY, False, 30 * _MINUTE, 4 * _HOUR, 24 * _HOUR),
+    FailureClass.RATE_LIMIT: FailureRule(OF_KEY_AT_MODEL, False, 1_000, _MINUTE, _HOUR, 2_000),
+    FailureClass.OVERLOADED: FailureRule(OF_BINDING, True, 5_000, _PROBED_OFTEN_MS, 5 * _MINUTE),
     FailureClass.SERVER: _BINDING,
-    FailureClass.TIMEOUT: FailureRule(BreakerKind.BINDING, True, 5_000, 5 * _MINUTE),
+    FailureClass.TIMEOUT: FailureRule(OF_BINDING, True, 5_000, 5 * _MINUTE),
     FailureClass.NETWORK: _BINDING,
 }
 """Classes that are not here count for nothing."""

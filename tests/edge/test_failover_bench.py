@@ -108,6 +108,7 @@ SCENARIOS = {
         required=(tries(0, 2),),
         advisory=(tries(2, 9), waits),
     ),
+    "S02": Scenario(lambda _: [status(429)], required=(tries(0, 4),)),
     "S03": Scenario(lambda _: [status(500), healthy], advisory=(tries(2, 9),)),
     "S04": Scenario(lambda _: [status(503)], required=(tries(0, 6),)),
     "S05": Scenario(lambda _: [reset, healthy]),
