@@ -51,6 +51,7 @@ from relay_edge.metrics import Metrics
 from relay_edge.needs import need_of
 from relay_edge.offers import KeyOffer, Offer, Offers
 from relay_edge.pings import PING_SECONDS, Pings
+from relay_edge.priced import priced
 from relay_edge.protocols import CONVERSATIONS, OTHERS, Operation
 from relay_edge.protocols.anthropic_messages import AllowedBetas
 from relay_edge.protocols.conversation_key import conversation_key
@@ -287,6 +288,8 @@ class Inference:
 
     async def _relay(self, request: web.BaseRequest, operation: Operation, record: CallRecord) -> web.StreamResponse:
         asked = await self.ask(request, operation, record, operation.hosts)
+        if asked.caller.charges.set.counts_cost:
+            record.plan = asked.plan = priced(asked.plan)
         if IDEMPOTENCY_KEY in request.headers:
             run = partial(self._run, asked)
             return await self._idempotency.serve(request, operation, record, asked.wanted, run)
