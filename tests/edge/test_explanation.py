@@ -371,5 +371,5 @@ def test_a_key_under_a_limit_of_cost_is_told_what_has_no_price() -> None:
     assert [(each["host"], each["hindrance"]) for each in leg["leftOut"]] == [("host-1", "no_price")]
     assert [each["model"] for each in document["skippedFallbacks"]] == ["b"]
     assert "no price" in document["skippedFallbacks"][0]["reason"]
-    alone = explain(question(rows[:3], policy, is_cost_limited=True))
+    alone = explain(question(rows[:4], policy, is_cost_limited=True))
     assert (alone.outcome, alone.status) == ("model_forbidden", 403)
