@@ -35,6 +35,14 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
             cursor.execute(f"DROP TABLE IF EXISTS {name}")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a committing test that would not put back what migrations wrote: a later one would write it twice."""
+    for item in items:
+        marker = item.get_closest_marker("django_db")
+        if marker and marker.kwargs.get("transaction") and not marker.kwargs.get("serialized_rollback"):
+            raise pytest.UsageError(f"{item.nodeid}: transaction=True needs serialized_rollback=True")
+
+
 def _in_test_database(url: str) -> str:
     return urlsplit(url)._replace(path="/" + connection.settings_dict["NAME"]).geturl()
 

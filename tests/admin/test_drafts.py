@@ -245,7 +245,7 @@ def test_a_plan_that_fails_says_why_and_is_not_tried_again(catalog: rows.Catalog
     assert LineDraft.objects.get().publish_error == ""
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_of_two_publications_at_once_one_wins() -> None:
     line = rows.catalog_rows().line
     put(line, edited(line, timeout_seconds=7))

@@ -40,7 +40,7 @@ def endpoint(receiver: Receiver, slug: str) -> str:
               - name: {name}
                 url: {receiver.url}/{slug}/{name}
                 timeout_seconds: 2
-                retry_schedule_seconds: [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]
+                retry_schedule_seconds: [1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4]
                 has_breaker: false"""
         for name in TARGETS
     )

@@ -61,7 +61,7 @@ async def test_openai_async(product: Product) -> None:
 
 def test_openai_models(openai_client: openai.OpenAI) -> None:
     listed = [model.id for model in openai_client.models.list()]
-    assert listed == ["demo", "demo-claude", "demo-embedding", "demo-gpt", "demo-responses"]
+    assert {"demo", "demo-claude", "demo-embedding", "demo-gpt", "demo-responses"} <= set(listed)  # others add more
 
 
 def test_openai_errors_have_its_own_classes(product: Product, openai_client: openai.OpenAI) -> None:
