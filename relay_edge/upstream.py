@@ -178,7 +178,7 @@ class UpstreamConnection(asyncio.Protocol):
         receiver.on_start(self)
         if len(request) <= MOST_BYTES:
             self.writes.write(self.transport, request)
-            self._unsent_bytes = len(request)
+            self._unsent_bytes = 0  # it leaves with this turn of the loop
         else:
             self.transport.write(request)
             self._unsent_bytes = self.transport.get_write_buffer_size()

@@ -287,6 +287,20 @@ async def test_a_large_body_on_a_slow_line_is_no_silence() -> None:
     listening.close()
 
 
+async def test_a_silent_host_has_its_time_once() -> None:
+    server, sink = Server(b""), Sink()
+    server.gate = asyncio.Event()
+    async with running_pool() as pool, serving(server) as port:
+        asking = asyncio.create_task(exchange(origin_of(pool, port), sink, Timeouts(60, 60, 60, 60)))
+        await until(lambda: server.requests, "the request to arrive")
+        [connection] = sink.connections
+        connection.on_deadline()  # as the wheel does when the time is over
+        failure, _ = await asyncio.wait_for(asking, 20)
+        assert failure is not None
+        assert isinstance(failure.error, UpstreamTimeout)
+        server.gate.set()
+
+
 @pytest.mark.parametrize("framing", [b"content-length: 300", b"transfer-encoding: chunked"])
 async def test_an_answer_larger_than_the_cap_is_cut(framing: bytes) -> None:
     body = b"x" * 300 if b"length" in framing else b"12c\r\n" + b"x" * 300 + b"\r\n0\r\n\r\n"
