@@ -179,6 +179,7 @@ MAX_TARGET_TIMEOUT_SECONDS = 90
 DEFAULT_TARGET_TIMEOUT_SECONDS = 30
 
 DEFAULT_EXPIRE_SECONDS = 604_800
+MAX_HOLD_SECONDS = 900
 MAX_EXPIRE_SECONDS = 2_592_000
 
 MAX_TARGETS = 32
@@ -538,6 +539,7 @@ class Policy:
     selection: Selection
     keeps_affinity: bool  # calls that begin alike go to the same host key, whose prompt cache knows them
     fallbacks: tuple[Fallback, ...]
+    hold_seconds: int  # for so long a stream's content is held, so that one which breaks may still go elsewhere
     is_strict: bool  # what another shape cannot carry is refused instead of warned of
     captures_payloads: bool
 

@@ -27,7 +27,7 @@ from relay_edge.deadlines import DeadlineWheel
 from relay_edge.limit_headers import tightest
 from relay_edge.local_share import LocalShare
 from relay_edge.metrics import Metrics
-from relay_edge.offers import MAX_OFFERS, KeyOffer
+from relay_edge.offers import MAX_OFFERS, OFFER_ARGUMENTS, KeyOffer
 from relay_edge.redis_link import Reply
 from relay_edge.redis_queue import RedisQueue
 from relay_edge.reservation import MOST_NANOUSD, MOST_TOKENS, NOTHING, Hold, Need, Reservation
@@ -189,7 +189,7 @@ class Admission:
         count = len(rules.rules)
         # Redis takes no leading zeros in the number of keys; numbers that only our script reads have a fixed width.
         return b"*%d\r\n%b%b%b%b%b%b$16\r\n%016d\r\n$16\r\n%016d\r\n$3\r\n%03d\r\n%b$1\r\n%d\r\n%b" % (
-            9 + 5 * (count + offered) + 3 * len(offers),
+            9 + 5 * (count + offered) + OFFER_ARGUMENTS * len(offers),
             self._opening,
             packed_number(1 + count + offered),
             self._breakers_key,

@@ -241,7 +241,7 @@ class Call:
         elif is_last_hope(self._plan, self._tried, candidate):
             timeouts = destination.stream
         else:
-            timeouts = destination.impatient_stream
+            timeouts = self._stream.impatient(destination.impatient_stream)
         now = time.monotonic()
         if self._sent == 0:
             self._deadline = now + timeouts.total

@@ -4,17 +4,24 @@
 |---|---|---|---|
 | auth | host key | at once | 5 min, doubling to 1 h with each failed probe; a replaced key is another breaker |
 | quota | host key | at once | the host's Retry-After up to a day, else 30 min, doubling to 4 h |
-| rate_limit | host key | at once | Retry-After up to an hour, else 1 s, doubling to 60 s; up to 2 s it only pauses |
-| overloaded | binding | by threshold | 5 s or a longer Retry-After, doubling to 5 min |
-| server, timeout, network | binding | by threshold | 5 s, doubling to 5 min |
+| rate_limit | host key for the model | at once | Retry-After, at most 1 h, else 1 s, doubling to 60 s; to 2 s a pause |
+| overloaded | binding | by threshold | 5 s or a longer Retry-After up to 5 min, doubling to 20 s |
+| server, network | binding | by threshold | 5 s, doubling to 20 s |
+| timeout | binding | by threshold | 5 s, doubling to 5 min |
 | context_length, content_filter, caller | nothing | | |
 
 Threshold: within 30 s 5 failures that are half of the calls, or 3 and no call that went well.
+
+A host that is back is to be used again within half a minute, so a binding whose probes fail quickly is probed that
+often. A probe of a silent one costs its caller the wait for a first token; those become seldom.
 """
 
 from dataclasses import dataclass
 
-from relay_contract.traffic import BreakerKind, FailureClass
+from relay_contract.traffic import FailureClass
+
+OF_KEY, OF_BINDING, OF_KEY_AT_MODEL = range(3)
+"""Places in an offer's guards."""
 
 SLOW_START_MS = 10_000
 PROBE_MS = 60_000
@@ -25,7 +32,7 @@ THRESHOLD_MS = 30_000
 class FailureRule:
     """Times in milliseconds."""
 
-    kind: BreakerKind
+    guard: int  # the one that it speaks against
     is_threshold: bool
     first_ms: int  # how long it stays open when the host does not say
     longest_ms: int
@@ -38,15 +45,16 @@ class FailureRule:
 
 
 _MINUTE, _HOUR = 60_000, 3_600_000
-_BINDING = FailureRule(BreakerKind.BINDING, True, 5_000, 5 * _MINUTE)
+_PROBED_OFTEN_MS = 20_000
+_BINDING = FailureRule(OF_BINDING, True, 5_000, _PROBED_OFTEN_MS)
 
 FAILURE_RULES: dict[FailureClass, FailureRule] = {
-    FailureClass.AUTH: FailureRule(BreakerKind.HOST_KEY, False, 5 * _MINUTE, _HOUR),
-    FailureClass.QUOTA: FailureRule(BreakerKind.HOST_KEY, False, 30 * _MINUTE, 4 * _HOUR, 24 * _HOUR),
-    FailureClass.RATE_LIMIT: FailureRule(BreakerKind.HOST_KEY, False, 1_000, _MINUTE, _HOUR, 2_000),
-    FailureClass.OVERLOADED: FailureRule(BreakerKind.BINDING, True, 5_000, 5 * _MINUTE, 5 * _MINUTE),
+    FailureClass.AUTH: FailureRule(OF_KEY, False, 5 * _MINUTE, _HOUR),
+    FailureClass.QUOTA: FailureRule(OF_KEY, False, 30 * _MINUTE, 4 * _HOUR, 24 * _HOUR),
+    FailureClass.RATE_LIMIT: FailureRule(OF_KEY_AT_MODEL, False, 1_000, _MINUTE, _HOUR, 2_000),
+    FailureClass.OVERLOADED: FailureRule(OF_BINDING, True, 5_000, _PROBED_OFTEN_MS, 5 * _MINUTE),
     FailureClass.SERVER: _BINDING,
-    FailureClass.TIMEOUT: _BINDING,
+    FailureClass.TIMEOUT: FailureRule(OF_BINDING, True, 5_000, 5 * _MINUTE),
     FailureClass.NETWORK: _BINDING,
 }
 """Classes that are not here count for nothing."""

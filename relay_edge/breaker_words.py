@@ -29,7 +29,7 @@ def breaker_words(offers: Sequence[Offer], not_closed: Mapping[str, Entry] | Non
 
 def _words(entry: Entry, now: float) -> str:
     seconds = max(0.0, entry.until_ms / 1000 - now)
-    who = _GUARDED[entry.kind]
+    who = _GUARDED[entry.kind] + (f" for {entry.upstream_name}" if entry.upstream_name else "")
     match entry.state:
         case BreakerState.OPEN if not seconds:
             return f"{who} open ({entry.reason}), the next call probes it"

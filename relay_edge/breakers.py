@@ -87,7 +87,7 @@ class Breakers:
         rule = FAILURE_RULES.get(failure)
         if rule is None:
             return
-        [guard] = [guard for guard in offer.guards if guard.kind is rule.kind]
+        guard = offer.guards[rule.guard]
         if guard.row_id == NO_BINDING:
             return
         probe_id = _take_probe(guard, reservation.host)
@@ -128,7 +128,7 @@ class Breakers:
             if changes & 1 << bit:
                 probes.append(guard.field)
                 self._changed(guard, BreakerState.OPEN, BreakerState.HALF_OPEN, PROBE)
-            if changes & 4 << bit:
+            if changes & 8 << bit:
                 self._changed(guard, BreakerState.SLOW_START, BreakerState.CLOSED, RECOVERED)
         return tuple(probes)
 
@@ -201,7 +201,7 @@ class Breakers:
             kind=guard.kind,
             host=guard.host,
             host_key_id=guard.row_id if is_key else None,
-            binding_id=None if is_key else guard.row_id,
+            binding_id=guard.binding_id if is_key else guard.row_id,
             from_state=str(before),
             to_state=str(after),
             reason=str(reason),

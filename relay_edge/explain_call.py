@@ -126,7 +126,10 @@ class ExplainCall:
         if isinstance(who, RelayError):
             return refusal(wanted.model, operation.name, who)
         conversation = conversation_key(body) if operation.hosts is None else None
-        question = Question(snapshot, who.policy, wanted, operation, self._load, conversation)
+        is_cost_limited = who.charges.set.counts_cost
+        question = Question(
+            snapshot, who.policy, wanted, operation, self._load, conversation, is_cost_limited=is_cost_limited
+        )
         breaker_of = await self._breakers_of(candidates_of(question))
         return explain(replace(question, breaker_of=breaker_of))
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import msgspec
 
 from relay_contract.errors import RelayError
-from relay_contract.nouns import Model, Policy, Selection, WireShape
+from relay_contract.nouns import HostBinding, Model, Policy, Selection, WireShape
 from relay_contract.pricing import NANOUSD
 from relay_edge.breaker_words import BreakerOf
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.failover import followers
 from relay_edge.grants import Reach
 from relay_edge.needs import worst_case
+from relay_edge.priced import priced
 from relay_edge.protocols import Operation
 from relay_edge.protocols.model_name import ModelRequest
 from relay_edge.routing import Candidate, Leg, Plan, Router, Turns, fallback_for, find_model
@@ -34,6 +35,7 @@ _HINDRANCES = {
     Hindrance.NO_KEY: "The host has no enabled key.",
     Hindrance.KEY_DISABLED: "The host key is disabled.",
     Hindrance.OTHER_SHAPE: "Hosts of this shape do not do what is asked for.",
+    Hindrance.NO_PRICE: "It has no price, and this relay key is under a limit of cost.",
 }
 
 
@@ -122,11 +124,12 @@ class Question:
     load: Load
     conversation: bytes | None = None  # as `conversation_key` names it
     breaker_of: BreakerOf | None = None
+    is_cost_limited: bool = False
 
     def plan(self, router: Router) -> Plan:
-        """Where it would go. Raises as `Router.plan` does."""
+        """Where it would go. Raises as `Router.plan` and `priced` do."""
         operation = self.operation
-        return router.plan(
+        plan = router.plan(
             self.policy,
             self.request.model,
             operation.surface.shape,
@@ -134,6 +137,7 @@ class Question:
             affinity=self.conversation,
             only=operation.hosts,
         )
+        return priced(plan) if self.is_cost_limited else plan
 
 
 def candidates_of(question: Question) -> list[Candidate]:
@@ -223,8 +227,17 @@ class _Answer:
             model=leg.model.name,
             when=sorted(leg.when),
             candidates=[self._candidate(policy, leg, candidate, reach, home) for candidate in leg.candidates],
-            left_out=[_left_out(each) for each in self._survey(leg.model, reach).left_out],
+            left_out=[_left_out(each) for each in self._left_out(self._survey(leg.model, reach))],
         )
+
+    def _left_out(self, found: Survey) -> list[LeftOut]:
+        unpriced = [stop for stop in found.stops if self._has_no_price(stop.binding)]
+        return [*found.left_out, *(LeftOut(stop.binding, stop.host, Hindrance.NO_PRICE) for stop in unpriced)]
+
+    def _has_no_price(self, binding: HostBinding) -> bool:
+        """As `priced` sees it: it may cost anything, and somebody wants to know."""
+        pricing = None if binding.pricing_id is None else self._snapshot.pricing(binding.pricing_id)
+        return self._question.is_cost_limited and pricing is None
 
     def _survey(self, model: Model, reach: Reach) -> Survey:
         return survey(self._snapshot, model, reach, self._operation.hosts)
@@ -286,7 +299,11 @@ class _Answer:
             return "The policy does not grant it."
         if found.is_unfit:
             return "No host of it does what is asked for."
-        return "The call is refused before any fallback." if found.stops else "It has no usable host."
+        if not found.stops:
+            return "It has no usable host."
+        if all(self._has_no_price(stop.binding) for stop in found.stops):
+            return _HINDRANCES[Hindrance.NO_PRICE]
+        return "The call is refused before any fallback."
 
 
 def _left_out(each: LeftOut) -> LeftOutView:

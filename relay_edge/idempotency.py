@@ -15,6 +15,7 @@ from relay_contract import headers
 from relay_edge import server_timing
 from relay_edge.call_record import LEFT, CallRecord
 from relay_edge.claims import Claims
+from relay_edge.held_stream import hold_seconds_of
 from relay_edge.idempotency_key import read_idempotency_key
 from relay_edge.kept_answer import KeptAnswer, digest_of_call
 from relay_edge.kept_stream import KeptStream, UnkeptStream
@@ -50,7 +51,8 @@ class Idempotency:
         do, and BadHeader."""
         key = read_idempotency_key(request.headers.getall(headers.IDEMPOTENCY_KEY))
         if wanted.is_stream:
-            return await run(UnkeptStream(request, operation.surface, record.request_id, record.capture))
+            hold_seconds = hold_seconds_of(record)
+            return await run(UnkeptStream(request, operation.surface, record.request_id, record.capture, hold_seconds))
         assert record.project_id is not None
         claim = await self._claims.claim(record.project_id, key, await _digest(operation, wanted))
         if isinstance(claim, KeptAnswer):

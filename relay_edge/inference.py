@@ -45,11 +45,13 @@ from relay_edge.charges import ChargeSet
 from relay_edge.destinations import Destinations
 from relay_edge.error_shapes import error_body
 from relay_edge.failover import followers
+from relay_edge.held_stream import stream_of
 from relay_edge.idempotency import Idempotency
 from relay_edge.metrics import Metrics
 from relay_edge.needs import need_of
 from relay_edge.offers import KeyOffer, Offer, Offers
 from relay_edge.pings import PING_SECONDS, Pings
+from relay_edge.priced import priced
 from relay_edge.protocols import CONVERSATIONS, OTHERS, Operation
 from relay_edge.protocols.anthropic_messages import AllowedBetas
 from relay_edge.protocols.conversation_key import conversation_key
@@ -286,6 +288,8 @@ class Inference:
 
     async def _relay(self, request: web.BaseRequest, operation: Operation, record: CallRecord) -> web.StreamResponse:
         asked = await self.ask(request, operation, record, operation.hosts)
+        if asked.caller.charges.set.counts_cost:
+            record.plan = asked.plan = priced(asked.plan)
         if IDEMPOTENCY_KEY in request.headers:
             run = partial(self._run, asked)
             return await self._idempotency.serve(request, operation, record, asked.wanted, run)
@@ -336,7 +340,7 @@ class Inference:
             caller_lines, caller_notes = caller_lines + betas.line, betas.notes
         limit_lines = reservation.limit_lines(surface.error_shape)
         if stream is None:
-            stream = CallerStream(asked.request, surface, record.request_id, record.capture)
+            stream = stream_of(asked.request, surface, record, is_stream=asked.wanted.is_stream)
         call = kind(
             operation,
             asked.plan,

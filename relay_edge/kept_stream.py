@@ -5,6 +5,7 @@ the caller has a byte of it. What is no answer to keep passes as it comes, and `
 from aiohttp import web
 
 from relay_edge.capture import Capture
+from relay_edge.held_stream import HeldStream
 from relay_edge.kept_answer import KeptAnswer, is_final, kept_lines
 from relay_edge.protocols import Surface
 from relay_edge.protocols.notes import HEADER
@@ -28,8 +29,8 @@ def warned(head: bytes, note: bytes) -> bytes:
     return b"%b, %b%b" % (head[:end], note, head[end:])
 
 
-class UnkeptStream(CallerStream):
-    """Passes everything, and says that the key was ignored."""
+class UnkeptStream(HeldStream):
+    """Keeps nothing, and says that the key was ignored."""
 
     __slots__ = ()
 

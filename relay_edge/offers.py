@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 MAX_OFFERS = 8
 """Candidates that one admission looks at. What lies behind them is reached by `pick`."""
 
+OFFER_ARGUMENTS = 4
+"""Of one in admit.lua, beside its rules: its breakers, and how many rules."""
+
 MAX_KNOWN = 50_000
 NO_BINDING = 0
 """No row has this id; nothing is ever told of its breaker but calls that went well."""
@@ -33,13 +36,14 @@ class Guard:
     field: str  # of the hash `keys.BREAKERS`
     host: str  # slug
     row_id: int  # of the host key or the binding
+    binding_id: int | None = None  # where it guards the host key for this binding's model alone
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeyOffer:
     """A host key, prepared: what admission and breakers look at."""
 
-    guards: tuple[Guard, Guard]  # of the host key, of the binding: the order of admit.lua
+    guards: tuple[Guard, Guard, Guard]  # of the key, the binding, the key for its model: the order of admit.lua
     limits: RuleSet  # what the vendor allows the host key
     packed: bytes  # admit.lua's arguments for it
 
@@ -79,13 +83,16 @@ class Offers:
         """For calls without a model: guarded by the host key's breaker alone. None as in `of`."""
         if key.id not in self._raw:
             prepared = self._prepared_key(key, host.slug)
-            self._raw[key.id] = None if prepared is None else KeyOffer(*_parts(*prepared, host.slug, NO_BINDING))
+            self._raw[key.id] = None if prepared is None else KeyOffer(*_parts(*prepared, host.slug, NO_BINDING, ""))
         return self._raw[key.id]
 
     def _prepare(self, candidate: Candidate) -> Offer | None:
         host = candidate.host.slug
         prepared = self._prepared_key(candidate.key, host)
-        return None if prepared is None else Offer(*_parts(*prepared, host, candidate.binding.id), candidate)
+        if prepared is None:
+            return None
+        binding = candidate.binding
+        return Offer(*_parts(*prepared, host, binding.id, binding.upstream_name), candidate)
 
     def _prepared_key(self, key: HostKey, host: str) -> tuple[Guard, RuleSet] | None:
         if key.id not in self._keys:
@@ -105,7 +112,11 @@ class Offers:
         return Guard(BreakerKind.HOST_KEY, breakers.host_key_field(value), host, key.id), limits
 
 
-def _parts(key_guard: Guard, limits: RuleSet, host: str, binding_id: int) -> tuple[tuple[Guard, Guard], RuleSet, bytes]:
-    guard = Guard(BreakerKind.BINDING, breakers.binding_field(binding_id), host, binding_id)
-    opening = packed([key_guard.field.encode(), guard.field.encode(), b"%d" % len(limits.rules)])
-    return (key_guard, guard), limits, opening + limits.packed_rules
+def _parts(
+    key: Guard, limits: RuleSet, host: str, binding_id: int, upstream_name: str
+) -> tuple[tuple[Guard, Guard, Guard], RuleSet, bytes]:
+    binding = Guard(BreakerKind.BINDING, breakers.binding_field(binding_id), host, binding_id)
+    field = breakers.key_at_model_field(key.field, upstream_name)
+    guards = key, binding, Guard(BreakerKind.HOST_KEY, field, host, key.row_id, binding_id or None)
+    opening = packed([*(guard.field.encode() for guard in guards), b"%d" % len(limits.rules)])
+    return guards, limits, opening + limits.packed_rules

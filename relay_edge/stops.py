@@ -22,6 +22,7 @@ class Hindrance(StrEnum):
     NO_KEY = "no_key"
     KEY_DISABLED = "key_disabled"
     OTHER_SHAPE = "other_shape"
+    NO_PRICE = "no_price"
 
 
 @dataclass(frozen=True, slots=True)

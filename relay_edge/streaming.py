@@ -25,7 +25,7 @@ from relay_edge.error_shapes import ErrorShape, error_body
 from relay_edge.passed_headers import HOST_NAMES, Names, passed_lines
 from relay_edge.reply import SENT, SENT_AND_CLOSE, STATUS_LINES, date_line, may_keep_alive
 from relay_edge.turn_writes import MOST_BYTES
-from relay_edge.upstream import Head, UpstreamConnection
+from relay_edge.upstream import Head, Timeouts, UpstreamConnection
 
 _NO_BODY = frozenset({204, 304})
 _BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\r\r")
@@ -146,6 +146,10 @@ class CallerStream:
         """The connection to slow down when the caller reads slowly."""
         self._connection = connection
         self._head = None  # of a try before
+
+    def impatient(self, timeouts: Timeouts) -> Timeouts:
+        """The time limits of a try while somebody else could be tried."""
+        return timeouts
 
     def begin(self, head: Head, further_lines: bytes) -> bool:
         """Renders the head, in place of any before it; it leaves with the first content. `further_lines`: header lines

@@ -207,6 +207,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._total = self._total_of_all
         self._touch()
 
+    def allow_idle(self, seconds: float) -> None:
+        """From now on the host may be silent for so long between two reads."""
+        self._idle = seconds + TICK_SECONDS
+        self._touch()
+
     def limit(self, seconds: float) -> None:
         """From now on the answer has so long to come to its end."""
         self._total = min(self._total, self._wheel.now + seconds + TICK_SECONDS)

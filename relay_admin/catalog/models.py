@@ -122,6 +122,14 @@ class Policy(CatalogRow):
         validators=[validators.fallbacks],
         help_text="Where a call goes when its model fails; the first that fits counts.",
     )
+    hold_seconds = models.IntegerField(
+        "hold streams for",
+        default=0,
+        db_default=0,
+        validators=[MinValueValidator(0), MaxValueValidator(nouns.MAX_HOLD_SECONDS)],
+        help_text="Seconds from a stream's first content: what breaks within them goes to another key, host or model,"
+        " and the caller sees nothing of it; until then nothing either. 0: streams pass as they come.",
+    )
     is_strict = models.BooleanField(
         "strict parameters",
         default=False,

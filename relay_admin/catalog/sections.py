@@ -96,6 +96,7 @@ SECTIONS: dict[str, Section] = {
                 "selection",
                 "keeps_affinity",
                 "fallbacks",
+                "hold_seconds",
                 "is_strict",
                 "captures_payloads",
             ),

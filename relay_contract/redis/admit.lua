@@ -4,23 +4,24 @@
 -- KEYS   [1] `BREAKERS`, then one per rule (keys.py): the caller's, then those of each offer
 -- ARGV   [1] reservation id, [2] tokens and [3] nano-USD that the call may use at most,
 --        [4] how many rules the caller has, then each as four: meter, amount, window in ms, burst
---        then how many offers there are, and each as: field of its host key's breaker, field of its binding's,
---        how many rules its host key has, and these rules as above
+--        then how many offers there are, and each as: field of its host key's breaker, of its binding's, of its host
+--        key's for this model, how many rules its host key has, and these rules as above
 --        A meter is r(equests), t(okens) or m(oney) in a sliding window, R, T or M the same by GCRA (with a burst), and
 --        c(oncurrency), where the window is the lease: a call neither settled nor renewed frees its place after it.
 -- reply  {0, now in ms, offer, changes, wait, ...} admitted: the offer counts from 1; 0: none can be had before `wait` ms
 --        {1, now in ms, rule, 0, wait, ...} refused: the caller's rule, from 1, and the wait in ms; nothing was counted
---        `changes` adds up: 1 the call probes the host key's breaker, 2 the binding's; 4, 8 that one is closed from now on
+--        `changes` adds up: 1, 2, 4 the call probes the first, second, third breaker; 8, 16, 32 it is closed from now on
 --        `...` for each of the caller's rules but leases: what is left, and in how many ms all of it will be
 --
 -- Example: EVALSHA <sha> 2 {relay}:breakers {relay}:window:key:7:3:0 6f1d... 0 0 1 r 600 60000 0
---          1 host_key:9f86... binding:4 0
+--          1 host_key:9f86... binding:4 host_key:9f86...:gpt-5 0
 --
 -- A sliding window has two buckets of one window each: count = current + previous * (share of the previous bucket that
 -- the window still covers). GCRA is kept as what is owed, draining at amount / window; a call above the burst is admitted
 -- when nothing is owed and owes the rest. All numbers are integers below 2^53. A call that needs nothing of a meter is not
 -- held up by it.
 
+local SIDES = 3 -- breakers before an offer
 local PROBE_MS = 60000 -- a probe that nobody reports on may be repeated after it
 local LEASE_WAIT_MS = 1000 -- nobody knows when a call in flight ends; a second is a civil wait
 
@@ -166,19 +167,20 @@ end
 local at = rules * 4 + 5
 local offers, key, fields = {}, rules + 2, {}
 for offer = 1, tonumber(ARGV[at]) do
-  offers[offer] = {at = at + 1, key = key, rules = tonumber(ARGV[at + 3])}
-  fields[#fields + 1] = ARGV[at + 1]
-  fields[#fields + 1] = ARGV[at + 2]
+  offers[offer] = {at = at + 1, key = key, rules = tonumber(ARGV[at + SIDES + 1])}
+  for side = 1, SIDES do
+    fields[#fields + 1] = ARGV[at + side]
+  end
   key = key + offers[offer].rules
-  at = at + 3 + offers[offer].rules * 4
+  at = at + SIDES + 1 + offers[offer].rules * 4
 end
 local stored = #fields > 0 and redis.call('HMGET', KEYS[1], unpack(fields)) or {}
 
 local function choose(number, offer, is_shy_welcome)
   local waits, steps, entries, changes = 0, {}, {}, 0
   local is_shy = false
-  for side = 1, 2 do
-    local wait, step, entry, shy = ask(stored[number * 2 - 2 + side])
+  for side = 1, SIDES do
+    local wait, step, entry, shy = ask(stored[(number - 1) * SIDES + side])
     waits, is_shy = math.max(waits, wait), is_shy or shy
     steps[side], entries[side] = step, entry
   end
@@ -187,15 +189,15 @@ local function choose(number, offer, is_shy_welcome)
   end
   local wanted = {}
   for rule = 1, offer.rules do
-    local wait, plan = look(KEYS[offer.key + rule - 1], offer.at + rule * 4 - 1)
+    local wait, plan = look(KEYS[offer.key + rule - 1], offer.at + SIDES + rule * 4 - 3)
     if wait then
       return math.max(wait, 1), false
     end
     wanted[#wanted + 1] = plan or nil
   end
   count(wanted)
-  for side = 1, 2 do
-    local field = fields[number * 2 - 2 + side]
+  for side = 1, SIDES do
+    local field = fields[(number - 1) * SIDES + side]
     if steps[side] == 'probe' then
       local entry = entries[side]
       if entry.state == 'open' then
@@ -203,10 +205,10 @@ local function choose(number, offer, is_shy_welcome)
       end
       entry.state, entry.probe, entry.probe_until_ms = 'half_open', ARGV[1], now + PROBE_MS
       redis.call('HSET', KEYS[1], field, cjson.encode(entry))
-      changes = changes + side
+      changes = changes + 2 ^ (side - 1)
     elseif steps[side] == 'close' then
       redis.call('HDEL', KEYS[1], field)
-      changes = changes + side * 4
+      changes = changes + 2 ^ (SIDES + side - 1)
     end
   end
   answer[3], answer[4] = number, changes

@@ -25,11 +25,21 @@ class Entry:
     host: str  # slug, as of the failure
     row_id: int  # of the host key (one of those with this value) or of the binding
 
+    @property
+    def upstream_name(self) -> str:
+        """Of the only model that it guards a host key for; "" where it guards the whole."""
+        return "".join(self.field.split(":", 2)[2:])
+
 
 def host_key_field(value: str) -> str:
     """The breaker of a credential, known by a hash of its clear value: rows that hold the same one share a breaker, and
     a replaced one starts afresh."""
     return f"host_key:{hashlib.sha256(b'relay breaker ' + value.encode()).hexdigest()[:32]}"
+
+
+def key_at_model_field(key_field: str, upstream_name: str) -> str:
+    """The breaker of a credential for one of the host's models: what vendors limit the rate of."""
+    return f"{key_field}:{upstream_name}"
 
 
 def binding_field(binding_id: int) -> str:

@@ -174,6 +174,7 @@ policies:
     keeps_affinity: false
     fallbacks:
       - {models: [gpt*], when: [any_failure, content_filter], then: [claude]}
+    hold_seconds: 2
     is_strict: true
     captures_payloads: true
 prices:

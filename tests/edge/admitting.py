@@ -56,11 +56,11 @@ def gcra(meter: Meter, amount: int, burst: int, seconds: int = 3600) -> Rule:
     return Rule(meter, amount, seconds, Algorithm.GCRA, burst)
 
 
-def candidate(number: int, binding: int | None = None) -> Candidate:
+def candidate(number: int, binding: int | None = None, upstream_name: str = BINDING.upstream_name) -> Candidate:
     """Host key `number`, whose value is `value-<number>`, behind binding `number` unless another is named."""
     return Candidate(
         MODEL,
-        replace(BINDING, id=HostBindingId(binding or number)),
+        replace(BINDING, id=HostBindingId(binding or number), upstream_name=upstream_name),
         HOST,
         replace(HOST_KEY, id=HostKeyId(number), rate_limit_id=RateLimitId(number)),
         None,

@@ -28,6 +28,7 @@ POLICY = nouns.Policy(
     selection=nouns.Selection.PRIORITY,
     keeps_affinity=False,
     fallbacks=(),
+    hold_seconds=0,
     is_strict=False,
     captures_payloads=False,
 )

@@ -34,7 +34,7 @@ from tests.edge.admitting import (
 )
 
 BINDING_FAILURES = [kind for kind, rule in FAILURE_RULES.items() if rule.is_threshold]
-KEY_FAILURES = [kind for kind, rule in FAILURE_RULES.items() if not rule.is_threshold]
+KEY_FAILURES = [FailureClass.AUTH, FailureClass.QUOTA]
 
 
 def entry(connection: Any, field: str) -> dict[str, Any] | None:
@@ -99,10 +99,24 @@ async def test_what_speaks_against_the_key_closes_it_at_once_behind_every_bindin
         open_ms = events[0].open_ms
         assert reservation.chosen is None
         assert 0 < (reservation.retry_after_seconds or 0) * 1000 <= open_ms
-        expected = {FailureClass.AUTH: 300_000, FailureClass.QUOTA: 3000, FailureClass.RATE_LIMIT: 3000}[failure]
+        expected = {FailureClass.AUTH: 300_000, FailureClass.QUOTA: 3000}[failure]
         assert [
             (e.kind, e.host_key_id, e.binding_id, e.from_state, e.to_state, e.reason, e.open_ms) for e in events
         ] == [("host_key", 1, None, "closed", "open", failure, expected)]
+
+
+async def test_a_rate_limit_closes_the_key_for_that_model_alone(redis_url: str) -> None:
+    """Vendors limit each model by itself: a fallback at the same host goes by the same key."""
+    other_model = candidate(1, binding=7, upstream_name="other")
+    offers = offers_of(candidate(1), other_model)
+    same_model_elsewhere = offers_of(candidate(1, binding=8))
+    events: list[BreakerEventRow] = []
+    async with running(redis_url, on_event=events.append) as admission, running(redis_url) as other:
+        await fail(admission, offers[0], FailureClass.RATE_LIMIT, 3000)
+        assert await chosen(other, offers) == 1
+        assert await chosen(other, same_model_elsewhere) is None
+    [event] = events
+    assert (event.kind, event.host_key_id, event.binding_id, event.open_ms) == ("host_key", 1, 1, 3000)
 
 
 @pytest.mark.parametrize("failure", BINDING_FAILURES)
@@ -225,7 +239,7 @@ async def test_late_failures_do_not_move_an_open_breaker(redis_url: str) -> None
 
 async def test_a_short_retry_after_only_pauses_the_key(redis_url: str) -> None:
     offers = offers_of(candidate(1), candidate(2))
-    field = offers[0].guards[0].field
+    field = offers[0].guards[2].field
     events: list[BreakerEventRow] = []
     async with running(redis_url, on_event=events.append) as admission:
         await fail(admission, offers[0], FailureClass.RATE_LIMIT, 1500)
@@ -246,7 +260,7 @@ async def test_a_short_retry_after_only_pauses_the_key(redis_url: str) -> None:
 
 async def test_rate_limits_without_a_time_back_off_further_each_time(redis_url: str) -> None:
     [offer] = offers_of(candidate(1))
-    field = offer.guards[0].field
+    field = offer.guards[2].field
     waits = []
     async with running(redis_url) as admission:
         with client(redis_url) as connection:
@@ -455,3 +469,18 @@ def test_local_breakers_probe_once_and_close() -> None:
     assert local.pass_through("b", 16.0)
     assert local.succeeded("b", True, 16.0)
     assert local.wait("b", 16.0) == 0.0
+
+
+@pytest.mark.parametrize("failure", [FailureClass.OVERLOADED, FailureClass.SERVER, FailureClass.NETWORK])
+@pytest.mark.parametrize("outage_seconds", [60, 600, 3700])
+def test_a_host_that_is_back_is_used_again_soon(failure: FailureClass, outage_seconds: int) -> None:
+    """FailoverBench S15 at its own pace: a call every four seconds, the last one 16 s after a minute's outage."""
+    local, rule = LocalBreakers(), FAILURE_RULES[failure]
+    for second in range(0, outage_seconds + 20, 4):
+        if local.wait("b", second):
+            continue
+        is_probe = local.pass_through("b", second)
+        if second >= outage_seconds:
+            return
+        local.failed("b", rule, 0, is_probe, second)
+    pytest.fail("was not used again")

@@ -359,3 +359,17 @@ async def test_the_control_planes_token_opens_nothing_else_and_not_for_long(edge
         status, document = await ask(edge, token)
         assert (status, document["error"]) == (401, "invalid_key")
         assert "The control plane's token is not accepted" in document["message"]
+
+
+def test_a_key_under_a_limit_of_cost_is_told_what_has_no_price() -> None:
+    rows = [MODEL, *host(1, True), *host(2, True, pricing_id=PRICING.id), PRICING]
+    rows += [numbered(MODEL, 2, name="b"), numbered(BINDING, 20, model_id=2)]
+    policy = replace(POLICY, fallbacks=(Fallback(("*",), (ANY,), ("b",)),))
+    document = json.loads(msgspec.json.encode(explain(question(rows, policy, is_cost_limited=True))))
+    [leg] = document["legs"]
+    assert [each["host"] for each in leg["candidates"]] == ["host-2"]
+    assert [(each["host"], each["hindrance"]) for each in leg["leftOut"]] == [("host-1", "no_price")]
+    assert [each["model"] for each in document["skippedFallbacks"]] == ["b"]
+    assert "no price" in document["skippedFallbacks"][0]["reason"]
+    alone = explain(question(rows[:4], policy, is_cost_limited=True))
+    assert (alone.outcome, alone.status) == ("model_forbidden", 403)

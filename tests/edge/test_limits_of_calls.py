@@ -9,7 +9,9 @@ import pytest
 from relay_contract import nouns
 from relay_contract.nouns import WireShape
 from relay_contract.traffic import FailureClass
+from relay_edge.priced import NO_PRICE
 from tests.edge.conftest import until
+from tests.edge.nouns import PRICING
 from tests.edge.plane import catalog_of, running_plane
 from tests.edge.test_inference import CALL, PATHS
 from tests.edge.vendor import Vendor, VendorCall, Wire
@@ -85,3 +87,29 @@ async def test_a_host_keys_limit_sends_calls_to_the_next_key(redis_url: str) -> 
         assert int(answers[2].headers["retry-after"]) > 1
         used = {call.header("authorization") for call in vendor.calls}
         assert used == {"Bearer sk-vendor-1", "Bearer sk-vendor-2"}
+
+
+COST = (nouns.Rule(nouns.Meter.COST, 1_000_000, 3600),)
+
+
+async def test_a_limit_of_cost_is_no_limit_where_nobody_knows_a_price(redis_url: str) -> None:
+    async with Vendor() as vendor, running_plane(limited(vendor, rules=COST), redis_url=redis_url) as plane:
+        refused = await plane.post(CALL)
+        assert (refused.status, refused.json["error"]["code"]) == (403, "model_forbidden")
+        assert refused.json["error"]["message"] == NO_PRICE
+        assert vendor.calls == []
+
+
+async def test_a_call_under_a_limit_of_cost_goes_to_the_host_with_a_price(redis_url: str) -> None:
+    async with Vendor() as first, Vendor() as second:
+        rows = [
+            PRICING,
+            *(
+                replace(row, pricing_id=PRICING.id) if isinstance(row, nouns.HostBinding) and row.host_id == 2 else row
+                for row in limited(first, second, rules=COST)
+            ),
+        ]
+        async with running_plane(rows, redis_url=redis_url) as plane:
+            answer = await plane.post(CALL)
+            assert (answer.status, answer.headers["x-relay-host"]) == (200, "vendor-2")
+            assert first.calls == []

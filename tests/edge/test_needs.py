@@ -26,7 +26,7 @@ PROMPT = 9  # a quarter of the body's characters, rounded up
 def offer(most: int | None = None, pricing: nouns.Pricing | None = None) -> Offer:
     model = replace(MODEL, capabilities=Capabilities(max_output_tokens=most))
     candidate = Candidate(model, BINDING, HOST, HOST_KEY, pricing)
-    return Offer(guards=(GUARD, GUARD), limits=NO_RULES, packed=b"", candidate=candidate)
+    return Offer(guards=(GUARD, GUARD, GUARD), limits=NO_RULES, packed=b"", candidate=candidate)
 
 
 def charges(*meters: Meter) -> ChargeSet:

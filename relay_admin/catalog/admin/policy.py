@@ -89,7 +89,10 @@ class PolicyAdmin(CatalogAdmin):
     fieldsets = (
         (None, {"fields": ("slug", "models")}),
         ("How much", {"fields": ("rate_limit", "user_rate_limit")}),
-        ("Which host, and what when it fails", {"fields": ("selection", "keeps_affinity", "fallbacks")}),
+        (
+            "Which host, and what when it fails",
+            {"fields": ("selection", "keeps_affinity", "fallbacks", "hold_seconds")},
+        ),
         ("Requests and answers", {"fields": ("is_strict", "captures_payloads")}),
     )
 

@@ -135,7 +135,8 @@ class BreakerEventAdmin(pages.ReadOnlyAdmin):
     def guarded(self, event: BreakerEvent) -> str:
         """By name where the row is still there."""
         if event.kind == BreakerKind.HOST_KEY:
-            return _guarded(event.host, BreakerKind.HOST_KEY, event.host_key_id, getattr(event, "key_name", None))
+            key = _guarded(event.host, BreakerKind.HOST_KEY, event.host_key_id, getattr(event, "key_name", None))
+            return f"{key} for {getattr(event, 'model_name', None) or 'a model'}" if event.binding_id else key
         return _guarded(event.host, BreakerKind.BINDING, event.binding_id, getattr(event, "model_name", None))
 
     @display(description="from")
@@ -169,7 +170,7 @@ def _row(request: HttpRequest, entry: Entry, name: str | None) -> Row:
     page = "hostkey" if entry.kind is BreakerKind.HOST_KEY else "hostbinding"
     may_open = name is not None and request.user.has_perm(f"catalog.view_{page}")
     return Row(
-        guarded=_guarded(entry.host, entry.kind, entry.row_id, name),
+        guarded=_guarded(entry.host, entry.kind, entry.row_id, name, entry.upstream_name),
         url=reverse(f"admin:catalog_{page}_change", args=[entry.row_id]) if may_open else "",
         state=_plain(entry.state),
         tone=TONES.get(entry.state, "warning"),
@@ -191,9 +192,11 @@ def _names(entries: Sequence[Entry]) -> dict[BreakerKind, dict[int, str]]:
     }
 
 
-def _guarded(host: str, kind: BreakerKind, row_id: int | None, name: str | None) -> str:
+def _guarded(host: str, kind: BreakerKind, row_id: int | None, name: str | None, upstream_name: str = "") -> str:
     shown = name or f"(deleted, {row_id})"
-    return f"{host}: key {shown}" if kind is BreakerKind.HOST_KEY else f"{host}: {shown}"
+    if kind is BreakerKind.BINDING:
+        return f"{host}: {shown}"
+    return f"{host}: key {shown}" + (f" for {upstream_name}" if upstream_name else "")
 
 
 def _plain(state: str) -> str:
