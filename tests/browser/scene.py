@@ -92,14 +92,26 @@ models:
     description: Two hosts serve it.
     capabilities: {{context_tokens: 400000, tools: true, images: true}}
     bindings:
-      - {{host: {slug}-east, wire_shape: openai_chat, upstream_name: demo-gpt-1, priority: 0}}
+      - host: {slug}-east
+        wire_shape: openai_chat
+        upstream_name: demo-gpt-1
+        priority: 0
+        pricing: demo-vendor/demo-gpt
       - host: demo-vendor
         wire_shape: openai_chat
         upstream_name: demo-gpt-1
         priority: 1
         pricing: demo-vendor/demo-gpt
-      - {{host: {slug}-north, wire_shape: openai_chat, upstream_name: demo-gpt-1, priority: 2}}
-      - {{host: {slug}-west, wire_shape: openai_chat, upstream_name: demo-gpt-1, priority: 3}}
+      - host: {slug}-north
+        wire_shape: openai_chat
+        upstream_name: demo-gpt-1
+        priority: 2
+        pricing: demo-vendor/demo-gpt
+      - host: {slug}-west
+        wire_shape: openai_chat
+        upstream_name: demo-gpt-1
+        priority: 3
+        pricing: demo-vendor/demo-gpt
 projects:
   - slug: {slug}
     name: {slug.capitalize()}

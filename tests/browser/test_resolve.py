@@ -14,7 +14,7 @@ def test_an_operator_finds_out_where_a_call_would_go(product: Product, page: Pag
     asked = scene.set_up(product, "resolve")
     sign_in_as_admin(page, product)
     page.get_by_role("link", name="Resolve").first.click()
-    page.get_by_role("combobox").first.click()
+    page.locator(".select2-selection").first.click()
     page.locator(".select2-search__field").fill("resolve")
     page.get_by_role("option", name="resolve/app").click()
     page.get_by_label("Model").fill(asked.model)

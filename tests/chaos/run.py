@@ -138,7 +138,7 @@ def _is_drained(url: str) -> bool:
 
 def _compared(product: Product, sink: Part, said: Acknowledged) -> tuple[int, int, list[str]]:
     """Finished deliveries, calls to the three targets beyond one each, and everything that differs."""
-    counts, ids = fetch(f"{sink.url}/seen"), fetch(f"{sink.url}/ids")
+    counts, ids = fetch(f"{sink.url}/seen"), fetch(f"{sink.url}/received")
     seen = {name: set(ids.get(f"/{name}", [])) for name in TARGETS}
     repeats = sum(counts[f"/{name}"]["calls"] for name in TARGETS) - sum(map(len, seen.values()))
     with psycopg.connect(product.database_url, autocommit=True) as database:
