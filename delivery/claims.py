@@ -7,11 +7,12 @@ be shorter than an attempt, also where the target is edited between the claim an
 
 What its target has no room for leaves the due index in the same statement, so that nobody meets it again before
 `delivery/pacer.py` lets it back in: `waiting` where a limit, a pause or an ordering key stands before it, `held` where
-the target is disabled. That is a deferral and not an attempt. Where limits are to be counted over all workers, a claim
-is a transaction that locks the states of such targets first (`delivery/limits.py`).
+the target is disabled. That is a deferral and not an attempt. A target of which this process has too many in flight is
+passed over; the pacer sets aside what is due to one that does not answer. Where limits are to be counted over all
+workers, a claim is a transaction that locks the states of such targets first (`delivery/limits.py`).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -74,11 +75,11 @@ WITH candidate AS MATERIALIZED (
     ) AS found
 ), wanted AS (SELECT DISTINCT target_id FROM candidate),
 room AS MATERIALIZED (
-    SELECT asked.*, coalesce(own.places, %b::bigint) AS own_places, coalesce(own.is_stuck, false) AS is_stuck
+    SELECT asked.*, coalesce(own.places, %b::bigint) AS own_places
     FROM ({limits.ROOM}) AS asked
-    LEFT JOIN unnest(%b::bigint[], %b::bigint[], %b::boolean[]) AS own(target_id, places, is_stuck) USING (target_id)
+    LEFT JOIN unnest(%b::bigint[], %b::bigint[]) AS own(target_id, places) USING (target_id)
 ), judged AS (
-    SELECT candidate.*, room.places, room.own_places, room.is_stuck, room.version, room.url, room.timeout_seconds,
+    SELECT candidate.*, room.places, room.own_places, room.version, room.url, room.timeout_seconds,
         coalesce(room.revision, candidate.accepted_under) AS revision, room.is_watched, room.needs_lock,
         room.rate, {_WHAT} AS what
     FROM candidate JOIN room USING (target_id)
@@ -88,7 +89,6 @@ room AS MATERIALIZED (
     SELECT *, CASE
             WHEN what <> 'take' OR version IS NULL THEN what
             WHEN old_state <> '{_SENDING}' AND turn > places THEN '{_WAITING}'
-            WHEN turn > own_places AND is_stuck AND old_state <> '{_SENDING}' THEN '{_WAITING}'
             WHEN turn > own_places THEN 'later'
             ELSE 'take'
         END AS becomes
@@ -105,7 +105,7 @@ room AS MATERIALIZED (
     RETURNING delivery.id, delivery.request_id, delivery.target_id, delivery.shard, delivery.attempt_count,
         delivery.replay_count, delivery.body_bytes, due.old_state = '{_SENDING}' AS is_lost, due.revision,
         due.version, due.url, due.timeout_seconds, due.expires_at <= now() AS is_expired, due.is_watched,
-        due.needs_lock OR due.is_stuck AS is_paced, delivery.is_shadow, delivery.is_compared
+        due.needs_lock AS is_paced, delivery.is_shadow, delivery.is_compared
 ), parked AS (
     UPDATE deliveries_live AS delivery
     SET state = verdict.becomes, claim_id = NULL, deferral_count = delivery.deferral_count + 1,
@@ -142,7 +142,6 @@ class Room:
     body_bytes: int
     per_target: int  # the most that may be in flight to one target, what is in flight already included
     in_flight: Mapping[int, int]  # target id -> deliveries in flight, none of them 0
-    stuck: Collection[int] = ()  # targets that are full and do not answer: what is due to them leaves the due index
 
 
 class Claims:
@@ -202,15 +201,14 @@ class Claims:
 
 def _parameters(claim_id: UUID, shards: Sequence[int], room: Room, locked: Sequence[int]) -> tuple[object, ...]:
     left = {target: room.per_target - count for target, count in room.in_flight.items()}
-    own = [target for target, places in left.items() if places > 0 or target in room.stuck]
+    own = [target for target, places in left.items() if places > 0]
     return (
         list(shards),
-        [target for target, places in left.items() if places <= 0 and target not in room.stuck],
+        [target for target, places in left.items() if places <= 0],
         max(1, room.deliveries // len(shards)),
         room.per_target,
         own,
-        [max(0, left[target]) for target in own],
-        [target in room.stuck for target in own],
+        [left[target] for target in own],
         list(locked),
         room.body_bytes,
         claim_id,

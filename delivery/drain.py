@@ -42,8 +42,8 @@ NO_ROOM_SECONDS = 0.05
 """Pause after a claim that found nothing while a target, or the memory for bodies, is full: that may be why."""
 
 STUCK_SECONDS = 1.0
-"""A target whose slots are all taken, and that answered none of them for so long, is stuck: what is due to it leaves
-the due index. One that is full and answers gets the next deliveries in a moment, and they stay where they are."""
+"""A target whose slots are all taken, and that answered none of them for so long, is stuck: the pacer takes what is due
+to it out of the due index. One that is full and answers gets the next deliveries in a moment, and they stay there."""
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """Bodies in flight in one process. Above the largest body an endpoint may take (16 MiB), so each finds room."""
@@ -86,7 +86,7 @@ class Drainer:
         self._wakes = wakes
         self._scan_connection = scan_connection
         self._recorder = Recorder(record_connection, self._recorded)
-        self.pacer = Pacer(pace_connection, self._free, self.activate)
+        self.pacer = Pacer(pace_connection, self._free, self._stuck_targets, self.activate)
         self._slots = in_flight
         self._slots_per_target = in_flight_per_target
         self._enough_slots = max(1, in_flight // 4)
@@ -113,7 +113,7 @@ class Drainer:
     @property
     def deferred(self) -> int:
         """Deliveries that had to wait for room at their target, or are held."""
-        return self._claims.deferred
+        return self._claims.deferred + self.pacer.figures.set_aside
 
     @property
     def targets(self) -> target_states.Figures:
@@ -201,9 +201,7 @@ class Drainer:
         self._called.clear()
         self._call.clear()
         self._freed.clear()
-        room = Room(
-            free, MAX_BODY_BYTES - self._body_bytes, self._slots_per_target, self._by_target, self._stuck_targets()
-        )
+        room = Room(free, MAX_BODY_BYTES - self._body_bytes, self._slots_per_target, self._by_target)
         deferred, met = self._claims.deferred, self._claims.met
         claims = await self._claims.take(sorted(self._active), room)
         self.figures.claims += 1
@@ -246,7 +244,7 @@ class Drainer:
         return self._slots - self.figures.in_flight
 
     def _has_no_room(self) -> bool:
-        """Whether more may be due than a claim can find. What is due to a stuck target has left the index."""
+        """Whether more may be due than a claim can find. What is due to a stuck target leaves the index by itself."""
         return self._full_targets() > self._stuck_targets() or self._body_bytes > MAX_BODY_BYTES // 2
 
     async def _pause(self, seconds: float) -> None:

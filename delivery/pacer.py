@@ -1,4 +1,5 @@
-"""Lets deliveries back into the due index as their targets have room again, and ends those whose time is over.
+"""Lets deliveries back into the due index as their targets have room again, sets aside what is due to those that do not
+answer, and ends what is over its time.
 
 What waits is `waiting` (a limit, a pause, an ordering key) or `held` (its target was disabled and is enabled now); what
 waits for a target that is disabled meanwhile is held from then on. A pass walks from target to target, not over rows:
@@ -10,14 +11,14 @@ target, and at once where a result made room; one process paces at a time.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from delivery import limits
 from delivery.database import Connection, DatabaseAway, Outage
 from relay_admin.deliveries import endings, holding
-from relay_contract.intake import DeadReason, DeliveryState
+from relay_contract.intake import DeadReason, DeliveryState, shard_of
 
 BUSY_SECONDS = 0.1
 IDLE_SECONDS = 1.0
@@ -28,6 +29,8 @@ MIN_PAUSE_PASSES = 4
 """A pass is followed by a pause of at least so many times its length: pacing takes a fifth of a connection at most."""
 BATCH = 256
 """The most that one pass lets in of one target: what a claim takes."""
+MAX_SET_ASIDE = 1_000
+"""In one pass. Claims pass over such rows meanwhile, on a connection of their own, so nobody waits for this."""
 MAX_ENDED = 500
 MAX_HELD = 500
 """At once, of a target that was disabled."""
@@ -99,6 +102,21 @@ SELECT (SELECT count(*) FROM room), (SELECT count(*) FROM let_in),
     (SELECT coalesce(array_agg(DISTINCT shard), '{{}}') FROM let_in)
 """  # noqa: S608 (constants of the contract)
 
+SET_ASIDE = f"""
+WITH chosen AS MATERIALIZED (
+    SELECT ctid AS place FROM deliveries_live
+    WHERE state = '{DeliveryState.PENDING}' AND shard = ANY(%b::smallint[]) AND next_attempt_at <= now()
+        AND target_id = ANY(%b::bigint[])
+    ORDER BY next_attempt_at LIMIT {MAX_SET_ASIDE} FOR UPDATE SKIP LOCKED
+), aside AS (
+    UPDATE deliveries_live AS live
+    SET state = '{DeliveryState.WAITING}', claim_id = NULL, deferral_count = live.deferral_count + 1
+    FROM chosen WHERE live.ctid = chosen.place
+    RETURNING live.id
+)
+SELECT count(*) FROM aside
+"""  # noqa: S608 (constants)
+
 END = endings.end(
     f"SELECT ctid AS place FROM deliveries_live WHERE {_KEPT_BACK} AND expires_at <= now()"  # noqa: S608 (constants)
     f" ORDER BY expires_at LIMIT {MAX_ENDED} FOR UPDATE SKIP LOCKED",
@@ -138,6 +156,12 @@ async def let_in(connection: Connection, free: Mapping[int, int]) -> Pass:
     return Pass(targets, count, tuple(shards))
 
 
+async def set_aside(connection: Connection, targets: Collection[int]) -> int:
+    """Take what is due to these targets out of the due index, the longest due first; how many. Raises DatabaseAway."""
+    [(count,)] = await connection.rows(SET_ASIDE, (sorted(map(shard_of, targets)), list(targets)))
+    return int(count)
+
+
 async def end_expired(connection: Connection) -> int:
     """End what waited for longer than its time, some at once; how many. Raises DatabaseAway."""
     [(count,)] = await connection.rows(END, ())
@@ -161,6 +185,7 @@ class Figures:
     """What the metrics page shows: counts since the process began, and what waits in the whole queue."""
 
     let_in: int = 0
+    set_aside: int = 0
     expired: int = 0
     kept_back: Counter[str] = field(default_factory=Counter)  # waiting, held
 
@@ -169,17 +194,19 @@ class Pacer:
     """Paces until cancelled, through its own connection.
 
     `free` gives the slots that this process has for the targets it is sending to, None while it has none at all;
-    `activate` has a shard claimed from.
+    `stuck` gives those of them that do not answer; `activate` has a shard claimed from.
     """
 
     def __init__(
         self,
         connection: Connection,
         free: Callable[[], Mapping[int, int] | None],
+        stuck: Callable[[], Collection[int]],
         activate: Callable[[int], None],
     ) -> None:
         self._connection = connection
         self._free = free
+        self._stuck = stuck
         self._activate = activate
         self._called = asyncio.Event()
         self._look_back_at = 0.0
@@ -212,17 +239,20 @@ class Pacer:
             self._look_back_at = time.monotonic() + LOOK_BACK_SECONDS
             self.figures.kept_back = await look_back(self._connection)
             self.figures.expired += await end_expired(self._connection)
+        self._called.clear()
+        stuck = self._stuck()
+        aside = await set_aside(self._connection, stuck) if stuck else 0
+        self.figures.set_aside += aside
         free = self._free()
         if free is None:  # what it let in would lie about
             return True
-        self._called.clear()
         passed = await let_in(self._connection, free)
         self.figures.let_in += passed.let_in
         for shard in passed.shards:
             self._activate(shard)
-        if passed.let_in >= BATCH:
+        if passed.let_in >= BATCH or aside >= MAX_SET_ASIDE:
             self.call()
-        return passed.targets > 0
+        return passed.targets > 0 or bool(stuck)
 
 
 async def until(event: asyncio.Event, seconds: float) -> None:

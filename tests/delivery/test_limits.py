@@ -1,10 +1,13 @@
 """A target's rate, its most in flight, its breaker and pauses, over all workers; and what a hung one costs others."""
 
+import asyncio
+from collections.abc import Collection
 from datetime import timedelta
 
 import pytest
 
-from delivery import drain, known_targets
+from delivery import drain, known_targets, pacer
+from delivery.database import Connection
 from tests.delivery.conftest import Work
 from tests.delivery.queue import Queue, Target, until
 from tests.delivery.receiver import Receiver, reset, status
@@ -58,6 +61,33 @@ async def test_a_hung_target_with_a_long_queue_leaves_the_others_the_index(
     await queue.until_states(delivered=5_200)
     [row] = await queue.sql("SELECT max(attempt_count) AS tried FROM deliveries_finished")
     assert row == {"tried": 1}, "a deferral is not an attempt"
+
+
+async def test_nobody_waits_while_a_long_queue_is_set_aside(
+    queue: Queue, receiver: Receiver, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_go = asyncio.Event()
+
+    async def slow(connection: Connection, targets: Collection[int]) -> int:
+        await may_go.wait()
+        return await set_aside(connection, targets)
+
+    set_aside = pacer.set_aside
+    monkeypatch.setattr(pacer, "set_aside", slow)
+    monkeypatch.setattr(drain, "STUCK_SECONDS", 0.0)
+    receiver.hold("/hung")
+    hung = await queue.target(f"{receiver.url}/hung")
+    other = await queue.target(f"{receiver.url}/other", shard_mate=hung)
+    await queue.accept(hung, calls=1_000)
+    await work()
+    await receiver.until("/hung", 64)
+    await queue.accept(other, calls=50)
+    await receiver.until("/other", 50)
+    await queue.until_states(sending=64, pending=936, delivered=50)
+    may_go.set()
+    await queue.until_states(sending=64, waiting=936, delivered=50)
+    receiver.release("/hung")
+    await queue.until_states(delivered=1_050)
 
 
 async def test_two_workers_never_have_more_in_flight_than_the_target_takes(
