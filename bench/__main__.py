@@ -178,7 +178,11 @@ def _processes(found: Report, folder: Path, sizes: Sizes, rounds: int) -> None:
     taken = []
     for edges in (1, 2):
         say(f"{sizes.requests:,} chats on {edges} edge process{'es' if edges > 1 else ''}, {rounds} rounds")
-        with server("vendor") as vendor, product.running(vendor.url, vendor.url, folder, edges=edges) as ours:
+        with (
+            server("vendor") as vendor,
+            server("sink") as sink,
+            product.running(vendor.url, sink.url, folder, edges=edges) as ours,
+        ):
             taken.append(measure.requests([measure.product_contender(ours)], sizes, rounds))
     found.figures += report.process_figures(*taken)
     found.raw["processes"] = taken

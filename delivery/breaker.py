@@ -26,17 +26,17 @@ _PAUSING_STATUSES = frozenset({429, 503})
 
 SILENT_FAULTS = frozenset(
     {
-        "timeout",
-        "dns_failure",
-        "connection_refused",
-        "connection_reset",
-        "connection_closed",
-        "connect_failed",
-        "tls_failure",
-        "certificate_refused",
-        "invalid_response",
-        "response_header_too_large",
-        "response_broken_off",
+        Fault.TIMEOUT,
+        Fault.DNS_FAILURE,
+        Fault.CONNECTION_REFUSED,
+        Fault.CONNECTION_RESET,
+        Fault.CONNECTION_CLOSED,
+        Fault.CONNECT_FAILED,
+        Fault.TLS_FAILURE,
+        Fault.CERTIFICATE_REFUSED,
+        Fault.INVALID_RESPONSE,
+        Fault.RESPONSE_HEADER_TOO_LARGE,
+        Fault.RESPONSE_BROKEN_OFF,
     }
 )
 """Faults that speak against the target. The others are ours, or about one delivery."""

