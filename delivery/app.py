@@ -86,6 +86,11 @@ app.conf.update(
             "schedule": crontab(minute=37),
             "options": {"expires": 3000},
         },
+        "audit.retention": {
+            "task": "audit.retention",
+            "schedule": crontab(minute=47),
+            "options": {"expires": 3000},
+        },
     },
 )
 

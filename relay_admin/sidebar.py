@@ -189,6 +189,7 @@ UNFOLD: dict[str, Any] = {
                 _item("Admin tokens", "badge", "access.admintoken", "What scripts call the control API with."),
                 _item("Users", "person", "access.user", "People who sign in here."),
                 _item("Groups", "group", "auth.group", "What those people may do: operators, support, viewers."),
+                _item("Audit log", "manage_search", "access.auditevent", "Who changed what, when, and from where."),
             ),
         ],
     },

@@ -19,7 +19,8 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from relay_admin import pages
 from relay_admin.access import services
-from relay_admin.access.models import AdminToken, RelayKey, User
+from relay_admin.access.audit_admin import AuditEventAdmin
+from relay_admin.access.models import AdminToken, AuditEvent, RelayKey, User
 from relay_admin.guard import GuardedAdmin
 from relay_contract import nouns, tokens
 
@@ -30,6 +31,7 @@ MAX_REVOKED = 900
 NEVER = "In UTC. Empty: it does not expire."
 
 admin.site.unregister(Group)
+admin.site.register(AuditEvent, AuditEventAdmin)
 
 
 @admin.register(Group)

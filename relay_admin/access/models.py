@@ -4,6 +4,7 @@ from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
+from relay_admin.access.acting import Via
 from relay_admin.catalog.models import Policy, Project, RateLimit, choices
 from relay_contract import nouns
 
@@ -94,3 +95,40 @@ class LoginAttempts(models.Model):
 
     def __str__(self) -> str:
         return f"{self.count} attempts"
+
+
+AUDITED_ACTIONS = ("insert", "update", "delete", "truncate")
+
+
+class AuditEvent(models.Model):
+    """One row that was made, changed or deleted. Written by triggers (`audit_triggers.py`), and only ever added to.
+
+    Not managed by Django, so that not even `manage.py flush` empties it. No constraint leads out of it: it outlives
+    what it speaks of.
+    """
+
+    at = models.DateTimeField()
+    via = models.CharField(max_length=16, choices=choices(Via))
+    actor_id = models.BigIntegerField(null=True, help_text="The user, if there was one.")
+    actor_name = models.CharField(max_length=150, help_text="The user's name then; of SQL, the database's role.")
+    tool = models.CharField(max_length=150, help_text="The admin token, command, task or program that was used.")
+    address = models.GenericIPAddressField(null=True)
+    project_id = models.BigIntegerField(null=True)
+    action = models.CharField(
+        max_length=16, choices=[(word, word) for word in ("insert", "update", "delete", "truncate")]
+    )
+    subject = models.CharField(max_length=40, help_text="The label of its model.")
+    subject_id = models.BigIntegerField(null=True)
+    subject_name = models.CharField(max_length=200)
+    before = models.JSONField(null=True, help_text="Columns that changed, as they were.")
+    after = models.JSONField(null=True, help_text="And as they are.")
+
+    class Meta:
+        managed = False
+        db_table = "access_auditevent"
+        ordering = ["-id"]
+        verbose_name = "audit event"
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.action} of {self.subject} {self.subject_name or self.subject_id}"

@@ -4,6 +4,7 @@ from django.urls import path
 
 from relay_admin.control_api import (
     alerts,
+    audit,
     calls,
     catalog,
     deliveries,
@@ -41,6 +42,7 @@ urlpatterns = [
         "api/v1/endpoints/<str:project>/<str:line>/<str:endpoint>/signature-secret",
         signature_secrets.SignatureSecretView.as_view(),
     ),
+    path("api/v1/audit", audit.AuditView.as_view()),
     path("api/v1/alerts/rules", alerts.RulesView.as_view()),
     path("api/v1/alerts/rules/<int:rule_id>", alerts.RuleView.as_view()),
     path("api/v1/alerts/events", alerts.EventsView.as_view()),
