@@ -17,6 +17,7 @@ from django.db import DatabaseError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 _TELL = "SELECT set_config('relay.actor', %s, false)"
+# A WITH may write, so it is told of too: 0.2 ms for a page that reads by one.
 _WRITES_NOTHING = re.compile(r"\s*(?:SELECT|SAVEPOINT|RELEASE|ROLLBACK)\b", re.IGNORECASE)
 
 
@@ -54,8 +55,8 @@ class _Teller:
         self._told: tuple[Actor, object] | None = None
         self._is_asking = False
 
-    def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
-        if not self._is_asking and not _WRITES_NOTHING.match(sql):
+    def __call__(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        if not self._is_asking and not _WRITES_NOTHING.match(str(sql)):
             self._tell(context["connection"])
         return execute(sql, params, many, context)
 
@@ -80,7 +81,8 @@ class _Teller:
         if self._told is None or connection.needs_rollback:
             return  # a transaction that can only be rolled back takes the setting with it
         if connection.connection is None:
-            connection.close_pool()  # it was given back with the name on it, as commands do when they end
+            # It was given back with the name on it, as commands do when they end.
+            connection.close_pool()  # type: ignore[attr-defined]  # Postgres' own
             return
         try:
             _tell(connection, "")

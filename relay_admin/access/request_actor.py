@@ -6,7 +6,7 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 
 from relay_admin.access.acting import Actor, Via, acting
-from relay_admin.access.models import AdminToken, User
+from relay_admin.access.models import AdminToken
 from relay_admin.urls import API_PREFIXES
 
 
@@ -22,7 +22,7 @@ def request_actor(get_response: Callable[[HttpRequest], HttpResponse]) -> Callab
 
 def _actor(request: HttpRequest) -> Actor:
     user, token = request.user, getattr(request, "auth", None)
-    known = user if isinstance(user, User) or user.is_authenticated else None
+    known = user if user.is_authenticated else None
     return Actor(
         Via.API if request.path.startswith(API_PREFIXES) else Via.ADMIN,
         user_id=known.pk if known else None,

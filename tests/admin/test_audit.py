@@ -4,24 +4,29 @@ import json
 import runpy
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.db import DatabaseError, connection, models, transaction
 from django.http import HttpRequest, HttpResponse
-from django.test import Client, RequestFactory
+from django.test import AsyncClient, Client, RequestFactory
 from django.urls import reverse
+from django.utils import timezone
 
+from delivery import tasks
 from relay_admin.access import services
 from relay_admin.access.acting import Actor, Via, acting, acting_as
-from relay_admin.access.audit import SUBJECTS, audit_forget
+from relay_admin.access.audit import SUBJECTS
 from relay_admin.access.audit_triggers import MAX_SHOWN_CHARACTERS, ROW_TRIGGER
 from relay_admin.access.models import AuditEvent, User
 from relay_admin.access.request_actor import request_actor
+from relay_admin.catalog.lines import drafts
 from relay_admin.catalog.models import (
     Endpoint,
     Line,
@@ -224,7 +229,8 @@ def test_retention_forgets_what_is_older_and_nothing_else(since: Since, catalog:
             " SELECT now() - make_interval(days => 731), 'sql', '', '', 'update', 'catalog.host', ''"
             " FROM generate_series(1, 2001)"
         )
-    assert audit_forget(days=730) == 2001
+    tasks.forget_audit()
+    assert not AuditEvent.objects.filter(at__lt=timezone.now() - timedelta(days=730)).exists()
     assert len(since()) == young
     with pytest.raises(DatabaseError, match="only ever added to"), transaction.atomic():
         AuditEvent.objects.all().delete()
@@ -331,6 +337,15 @@ def test_who_it_was_in_the_api(since: Since, client_of, token_of, catalog: rows.
     assert (event.via, event.actor_name, event.tool) == ("api", "operators-member", "")
 
 
+def test_who_it_was_under_asgi(since: Since, token_of, catalog: rows.Catalog) -> None:
+    """As uvicorn calls it: the view runs in the thread, and so on the connection, of the middleware."""
+    rule = {"kind": "target_gone", "endpoint": catalog.endpoint.pk}
+    post = async_to_sync(AsyncClient().post)
+    assert post("/api/v1/alerts/rules", rule, "application/json", headers=token_of("operators")).status_code == 201
+    event = since.one(subject="deliveries.alertrule")
+    assert (event.via, event.actor_name, event.tool) == ("api", "operators-token", "test")
+
+
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_a_command_stands_there_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     since = Since()
@@ -365,10 +380,13 @@ def test_emptying_a_table_is_an_event(since: Since, catalog: rows.Catalog) -> No
 
 
 def test_a_planned_publication_is_the_workers(since: Since, catalog: rows.Catalog) -> None:
-    with acting_as(Via.WORKER, "catalog.scheduled"):
-        Line.objects.filter(pk=catalog.line.pk).update(revision=2)
-    event = since.one(subject="catalog.line", action="update")
-    assert (event.via, event.tool, event.after) == ("worker", "catalog.scheduled", {"revision": 2})
+    document = drafts.document_now(catalog.line)
+    document["endpoints"][0]["targets"][0]["timeout_seconds"] = 7
+    drafts.draft_put(line=catalog.line, document=document, draft_revision=0, by=None)
+    LineDraft.objects.update(publish_at=timezone.now())
+    tasks.publish()
+    event = since.one(subject="catalog.target", action="update", after={"timeout_seconds": 7})
+    assert (event.via, event.tool, event.actor_name) == ("worker", "catalog.scheduled", "")
 
 
 WHO = {"anonymous": (302, 401), "viewers": (403, 403), "support": (403, 403), "operators": (200, 200)}
