@@ -294,7 +294,8 @@ def _target(target: Target, facts: Facts, sample: Sample) -> TargetRun:
 
 
 def _shaped(target: Target, facts: Facts, sample: Sample, leaves: tuple[Leaf, ...]) -> TargetRun:
-    name, mode, held = target.name, str(target.delivery_mode), units(len(facts.body))
+    name, mode = target.name, str(target.delivery_mode)
+    held = units(0 if mode == DeliveryMode.STREAM else len(facts.body))
     steps: tuple[Leaf, ...] = ()
     body, made = facts.body, {}
     if target.mapping is not None:
