@@ -1,6 +1,7 @@
 """What Celery may run, thin. Each may run twice, late or never without harm."""
 
 from delivery.app import app, resident, settings
+from relay_admin.access.session_services import sessions_forget
 from relay_admin.catalog.lines import drafts
 from relay_admin.deliveries import retention, storage
 from relay_admin.traffic.retention import traffic_forget
@@ -49,3 +50,9 @@ def forget_traffic() -> None:
         traces_days=settings.trace_retention_days,
         captures_days=settings.capture_retention_days,
     )
+
+
+@app.task(name="access.sessions")  # type: ignore[untyped-decorator]  # as above
+def forget_sessions() -> None:
+    """Delete sessions that have expired."""
+    sessions_forget()
