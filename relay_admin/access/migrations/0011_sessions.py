@@ -3,6 +3,7 @@ from typing import Any
 from django.apps import apps as installed
 from django.conf import settings
 from django.contrib.auth.management import create_permissions
+from django.core.management.base import CommandError
 from django.db import migrations, models
 from django.db.models import Count
 from django.db.models.functions import Lower
@@ -38,7 +39,7 @@ def refuse_shared_addresses(apps: Any, _schema_editor: Any) -> None:
     if shared:
         names = users.annotate(address=Lower("email")).filter(address__in=list(shared)).order_by("email")
         listed = ", ".join(f"{name} <{email}>" for name, email in names.values_list("username", "email"))
-        raise SystemExit(
+        raise CommandError(
             f"These users have the same email address but for its case: {listed}. An address signs in one person now:"
             " change the others (in the admin of the version before), and migrate again. Nothing was changed."
         )
