@@ -3,6 +3,7 @@
 from delivery.app import app, resident, settings
 from relay_admin.access.acting import Via, acting_as
 from relay_admin.access.audit import audit_forget
+from relay_admin.access.session_services import sessions_forget
 from relay_admin.catalog.lines import drafts
 from relay_admin.deliveries import retention, storage
 from relay_admin.traffic.retention import traffic_forget
@@ -58,3 +59,9 @@ def forget_traffic() -> None:
 def forget_audit() -> None:
     """Delete what is past its retention."""
     audit_forget(days=settings.audit_retention_days)
+
+
+@app.task(name="access.sessions")  # type: ignore[untyped-decorator]  # as above
+def forget_sessions() -> None:
+    """Delete sessions that have expired."""
+    sessions_forget()

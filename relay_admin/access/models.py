@@ -3,6 +3,7 @@
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models.functions import Lower
 
 from relay_admin.access.acting import Via
 from relay_admin.catalog.models import Policy, Project, RateLimit, choices
@@ -10,12 +11,19 @@ from relay_contract import nouns
 
 
 class User(AbstractUser):
-    """A person who signs in to the control plane."""
+    """A person who signs in to the control plane, by name or by address."""
 
-    email = models.EmailField(unique=True)
+    email = models.EmailField()
 
     class Meta(AbstractUser.Meta):
         db_table = "access_user"
+        constraints = [
+            models.UniqueConstraint(
+                Lower("email"),
+                name="access_user_email_once",
+                violation_error_message="Somebody has this email address already.",
+            )
+        ]
 
 
 class RelayKey(models.Model):
@@ -81,8 +89,33 @@ class AdminToken(models.Model):
         return f"{self.user.username}/{self.name}"
 
 
+class Session(models.Model):
+    """Somebody's browser that is signed in. See `sessions.py`: of the cookie's key only the SHA-256 is stored.
+
+    A trigger deletes a user's sessions when their password changes, the account is deactivated or staff is taken away.
+    """
+
+    key_hash = models.BinaryField(max_length=32, unique=True, editable=False)
+    data = models.TextField(editable=False)
+    user = models.ForeignKey(User, models.CASCADE, null=True, editable=False, related_name="sessions")
+    address = models.GenericIPAddressField(null=True, editable=False, help_text="Where it was seen last.")
+    agent = models.CharField(max_length=200, editable=False, help_text="What the browser says of itself.")
+    created_at = models.DateTimeField("signed in at", editable=False)
+    seen_at = models.DateTimeField("last seen at", editable=False, help_text="To the minute.")
+    expires_at = models.DateTimeField(editable=False, db_index=True)
+
+    class Meta:
+        db_table = "access_session"
+        ordering = ["-seen_at", "-id"]
+        default_permissions = ("view", "delete")
+
+    def __str__(self) -> str:
+        return f"session {self.pk}"
+
+
 class LoginAttempts(models.Model):
-    """Sign-ins of one name from one address since the last that succeeded. See `throttle.py`; nobody looks at these."""
+    """Sign-ins that failed: of one name from one address, or of all names from it. See `throttle.py`; nobody looks at
+    these."""
 
     key = models.BinaryField(primary_key=True, max_length=32, help_text="SHA-256: a password may be typed as a name.")
     count = models.IntegerField()

@@ -214,7 +214,7 @@ def test_the_edge_reads_exactly_its_columns(edge_database_url: str) -> None:
             "SELECT password FROM access_user",
             "SELECT id FROM access_user",
             "SELECT token_hash FROM access_admintoken",
-            "SELECT session_key FROM django_session",
+            "SELECT key_hash FROM access_session",
             "SELECT headers FROM deliveries_request",
             "SELECT body FROM deliveries_payload",
             "SELECT id FROM deliveries_delivery",
