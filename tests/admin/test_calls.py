@@ -168,7 +168,14 @@ def test_a_call_as_json(client: Client, token_of, catalog: rows.Catalog) -> None
         "isStream": True,
         "attempts": 1,
         "usageSource": "provider",
-        "cost": {"nanousd": 1_350_000, "usd": "0.00135", "pricingId": None},
+        "cost": {
+            "nanousd": 1_350_000,
+            "usd": "0.00135",
+            "pricingId": None,
+            "pricingVersion": None,
+            "estimatedPrice": False,
+            "rates": None,
+        },  # fmt: skip
         "totalUs": 2_345_678,
         "upstreamUs": 2_344_000,
         "firstTokenUs": 812,

@@ -372,4 +372,4 @@ def test_a_key_under_a_limit_of_cost_is_told_what_has_no_price() -> None:
     assert [each["model"] for each in document["skippedFallbacks"]] == ["b"]
     assert "no price" in document["skippedFallbacks"][0]["reason"]
     alone = explain(question(rows[:4], policy, is_cost_limited=True))
-    assert (alone.outcome, alone.status) == ("model_forbidden", 403)
+    assert (alone.outcome, alone.status) == ("model_unpriced", 403)
