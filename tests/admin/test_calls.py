@@ -175,7 +175,7 @@ def test_a_call_as_json(client: Client, token_of, catalog: rows.Catalog) -> None
             "pricingVersion": None,
             "estimatedPrice": False,
             "rates": None,
-        },  # fmt: skip
+        },
         "totalUs": 2_345_678,
         "upstreamUs": 2_344_000,
         "firstTokenUs": 812,

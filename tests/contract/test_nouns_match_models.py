@@ -154,7 +154,8 @@ def test_choices_are_the_contract_s_words(noun: type[nouns.Noun]) -> None:
 
 def test_no_model_of_the_catalog_is_missing_from_the_nouns() -> None:
     catalog = {model._meta.db_table for model in apps.get_app_config("catalog").get_models()}
-    # Which rows `catalog seed` made once, what lines were and may become, what prices were: no process but the control plane asks.
+    # Which rows `catalog seed` made once, what lines were and may become, what prices were: none but the control plane
+    # asks.
     remembered = {"catalog_seededname", "catalog_linerevision", "catalog_linedraft", "catalog_priceversion"}
     assert catalog - remembered | {"access_relaykey"} == set(nouns.BY_TABLE)
 

@@ -10,7 +10,6 @@ from relay_contract import nouns
 from relay_contract.errors import ModelUnpriced
 from relay_contract.nouns import WireShape
 from relay_contract.traffic import FailureClass
-
 from tests.edge.conftest import until
 from tests.edge.nouns import PRICING
 from tests.edge.plane import catalog_of, running_plane
