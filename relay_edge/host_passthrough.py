@@ -51,9 +51,7 @@ _KEY_FAILURES = frozenset({FailureClass.AUTH, FailureClass.QUOTA})
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _NOT_GRANTED = "The policy of this relay key does not grant everything on this host, which a raw call takes."
 _NOT_LIMITABLE = "This relay key is under a limit of tokens or cost, which a raw call cannot be held to."
-_NOT_PRICEABLE = (
-    "The policy of this relay key wants a price for every call, which a raw call cannot be held to."
-)
+_NOT_PRICEABLE = "The policy of this relay key wants a price for every call, which a raw call cannot be held to."
 _NOT_LISTED = "This path of the host may not be called. An operator lists what may."
 _OUR_KEY_REFUSED = "The host refused the relay's own key. An operator has to replace it."
 
