@@ -63,7 +63,7 @@ def test_a_key_that_has_ended_has_no_successor_to_give(ended: str, catalog: rows
 
 def test_the_admin_asks_and_shows_the_successor_once(client_of: Any, catalog: rows.Catalog) -> None:
     client: Client = client_of("operators")
-    url = f"/admin/access/relaykey/{catalog.relay_key.pk}/rotate"
+    url = f"/admin/access/relaykey/{catalog.relay_key.pk}/rotate/"
     assert "Mint a successor" in client.get(url).content.decode()
     assert RelayKey.objects.count() == 1
     answer = client.post(url, {"confirmed": "yes"})
@@ -78,7 +78,8 @@ def test_the_admin_asks_and_shows_the_successor_once(client_of: Any, catalog: ro
 
 def test_the_admin_refuses_who_may_only_look(client_of: Any, catalog: rows.Catalog) -> None:
     client: Client = client_of("viewers")
-    client.post(f"/admin/access/relaykey/{catalog.relay_key.pk}/rotate", {"confirmed": "yes"})
+    url = f"/admin/access/relaykey/{catalog.relay_key.pk}/rotate/"
+    assert client.post(url, {"confirmed": "yes"}).status_code == 403
     assert RelayKey.objects.count() == 1
 
 

@@ -83,7 +83,7 @@ async def test_after_its_end_a_key_is_refused_on_both_planes(redis_url: str, cha
         refused = await relay.post(OWN)
         assert relay.book.committed == []
     assert (answer.status, answer.json["error"]["code"], notice_in(answer)) == (401, "key_expired", (None, None))
-    assert (refused.status, refused.json["error"]["code"]) == (401, "key_expired")
+    assert (refused.status, refused.json["error"]) == (401, "key_expired")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ async def test_a_key_is_used_from_its_networks_on_both_planes(
         assert len(relay.book.committed) == is_allowed
     assert (answer.status, relayed.status) == ((200, 202) if is_allowed else (403, 403))
     if not is_allowed:
-        assert answer.json["error"]["code"] == relayed.json["error"]["code"] == "address_not_allowed"
+        assert answer.json["error"]["code"] == relayed.json["error"] == "address_not_allowed"
 
 
 @pytest.mark.parametrize(
