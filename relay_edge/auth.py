@@ -18,13 +18,13 @@ from relay_contract.errors import (
     ScopeMissing,
     Unauthenticated,
 )
+from relay_contract.networks import Networks
 from relay_contract.nouns import KEY_GRACE_SECONDS, Policy, Project, RateLimitId, RelayKey, Scope
 from relay_contract.tokens import RELAY_PREFIX, hash_token
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.charges import NO_CHARGES, Charge, ChargeSet, charge_set
 from relay_edge.client_ip import FORWARDED_FOR, ClientIps
 from relay_edge.key_notice import notice_of, notify
-from relay_edge.networks import Networks
 
 MAX_TOKEN_LENGTH = 512
 
