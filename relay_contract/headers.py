@@ -23,6 +23,12 @@ DURABILITY_COMMITTED = "committed"
 RETRY_AFTER = "retry-after"
 RETRY_AFTER_MS = "retry-after-ms"
 
+KEY_STATUS = "x-relay-key-status"
+KEY_EXPIRED_GRACE = "expired_grace"
+"""On every answer to a relay key that has expired and works for a last while."""
+KEY_SUCCESSOR = "x-relay-key-successor"
+"""`true` on every answer to a relay key that was rotated and is about to end: another has taken its place."""
+
 SERVED_MODEL = "x-relay-model"
 SERVED_HOST = "x-relay-host"
 ATTEMPTS = "x-relay-attempts"

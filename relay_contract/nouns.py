@@ -201,6 +201,9 @@ ENDPOINT_METHODS = ("POST", "PUT", "PATCH", "DELETE", "GET", "HEAD")
 
 MAX_CONTENT_TYPES = 16
 MAX_ALLOWED_NETWORKS = 256
+
+KEY_GRACE_SECONDS = 86_400
+"""For so long a relay key works beyond its expiry, and says so on every answer."""
 MAX_JSON_SCHEMA_BYTES = 65_536
 MAX_JSON_DEPTH = 32
 """Of a JSON document in the catalog: a schema, conditions, a mapping."""
@@ -439,7 +442,9 @@ class RelayKey:
     rate_limit_id: RateLimitId | None
     user_id: UserId | None  # whose key it is; counted together by `Policy.user_rate_limit_id`
     captures_payloads: bool  # keep what this key sends and receives, redacted, for a while
-    expires_at: datetime | None
+    allowed_networks: tuple[str, ...]  # CIDR, v4 or v6; () takes any address
+    has_successor: bool  # it was rotated: it ends at `expires_at`, without the grace
+    expires_at: datetime | None  # KEY_GRACE_SECONDS later it is refused
     revoked_at: datetime | None
 
 

@@ -172,7 +172,8 @@ class Edge:
             max_bytes=settings.idempotency_max_bytes,
             project_bytes=settings.idempotency_project_bytes,
         )
-        authenticator = Authenticator()
+        client_ips = ClientIps(settings.trusted_proxies)
+        authenticator = Authenticator(client_ips)
         inference = Inference(
             self.catalog,
             authenticator,
@@ -207,7 +208,7 @@ class Edge:
             callers=RelayCallers(authenticator),
             shield=Shield(),
             plan=fan_out.plan,
-            client_ips=ClientIps(settings.trusted_proxies),
+            client_ips=client_ips,
             prepared=PreparedEndpoints(sealer),
             responders={
                 DeliveryMode.SYNC.value: SyncCalls(self._replies, self._admission.queue, self.records.request_end),

@@ -1,13 +1,16 @@
-"""Who calls: a relay key from the headers to its project, policy and limits. Pure; 1 us for a key seen before.
+"""Who calls: a relay key from the headers to its project, policy and limits. No I/O; 1 us for a key seen before.
 
-The order of refusals is the product's promise: no key, unknown key, revoked, expired, project archived, scope missing.
-A refused key is never remembered, so guessing fills no memory.
+The order of refusals is the product's promise: no key, unknown key, revoked, expired, project archived, scope missing,
+address not allowed. A refused key is never remembered, so guessing fills no memory.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from aiohttp import web
+
 from relay_contract.errors import (
+    AddressNotAllowed,
     InvalidKey,
     KeyExpired,
     KeyRevoked,
@@ -15,15 +18,19 @@ from relay_contract.errors import (
     ScopeMissing,
     Unauthenticated,
 )
-from relay_contract.nouns import Policy, Project, RateLimitId, RelayKey, Scope
+from relay_contract.networks import Networks
+from relay_contract.nouns import KEY_GRACE_SECONDS, Policy, Project, RateLimitId, RelayKey, Scope
 from relay_contract.tokens import RELAY_PREFIX, hash_token
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.charges import NO_CHARGES, Charge, ChargeSet, charge_set
+from relay_edge.client_ip import FORWARDED_FOR, ClientIps
+from relay_edge.key_notice import notice_of, notify
 
 MAX_TOKEN_LENGTH = 512
 
 _BEARER = "bearer "
 _TWO_KEYS = "Authorization and x-api-key hold two different relay keys. Send one of them."
+_NOT_FROM_HERE = "This relay key may not be used from your address. Its owner can add it."
 _NEVER = float("inf")
 
 
@@ -35,7 +42,10 @@ class Caller:
     project: Project
     policy: Policy | None
     charges: ChargeSet
-    expires_at: float  # Unix seconds; infinite when the key does not expire
+    networks: Networks | None  # from where the key may be used; None: from anywhere
+    notice: tuple[tuple[str, str], ...]  # header lines about the key's end, from `noticed_from` on
+    noticed_from: float  # Unix seconds; infinite for a key that does not end
+    ends_at: float  # when it is refused
 
 
 def bearer_token(headers: Mapping[str, str]) -> str:
@@ -59,11 +69,25 @@ def bearer_token(headers: Mapping[str, str]) -> str:
 class Authenticator:
     """Remembers callers for as long as the snapshot stays the same object."""
 
-    __slots__ = ("_callers", "_snapshot")
+    __slots__ = ("_callers", "_client_ips", "_snapshot")
 
-    def __init__(self) -> None:
+    def __init__(self, client_ips: ClientIps | None = None) -> None:
+        """`client_ips`: None trusts no proxy."""
+        self._client_ips = ClientIps() if client_ips is None else client_ips
         self._snapshot: Snapshot | None = None
         self._callers: dict[bytes, Caller] = {}
+
+    def caller_of(self, snapshot: Snapshot, request: web.BaseRequest, scope: Scope, now: float) -> Caller:
+        """As `authenticate`, for a request that may come from where it does; its answer will say what is to be said of
+        the key. Raises AddressNotAllowed too."""
+        caller = self.authenticate(snapshot, request.headers, scope, now)
+        if caller.networks is not None:
+            address = self._client_ips.of(request.remote, request.headers.getall(FORWARDED_FOR, ()))
+            if address not in caller.networks:
+                raise AddressNotAllowed(_NOT_FROM_HERE)
+        if caller.noticed_from <= now:
+            notify(request, caller.notice)
+        return caller
 
     def authenticate(self, snapshot: Snapshot, headers: Mapping[str, str], scope: Scope, now: float) -> Caller:
         """The caller of a request; `now` in Unix seconds. Raises an Unauthenticated or a Forbidden, see above."""
@@ -79,7 +103,7 @@ class Authenticator:
         key = caller.key
         if key.revoked_at is not None:
             raise KeyRevoked
-        if caller.expires_at <= now:
+        if caller.ends_at <= now:
             raise KeyExpired
         if caller.project.is_archived:
             raise ProjectArchived
@@ -96,8 +120,26 @@ def _look_up(snapshot: Snapshot, token_hash: bytes) -> Caller:
     if key is None or project is None:  # a key without its project is about to be deleted with it
         raise InvalidKey
     policy = None if key.policy_id is None else snapshot.policy(key.policy_id)
-    expires_at = _NEVER if key.expires_at is None else key.expires_at.timestamp()
-    return Caller(key, project, policy, _charges(snapshot, key, project, policy), expires_at)
+    charges = _charges(snapshot, key, project, policy)
+    noticed_from, ends_at = _last_days(key)
+    return Caller(key, project, policy, charges, _networks(key), notice_of(key), noticed_from, ends_at)
+
+
+def _last_days(key: RelayKey) -> tuple[float, float]:
+    """From when on answers speak of the key's end, and when it is refused."""
+    if key.expires_at is None:
+        return _NEVER, _NEVER
+    expires_at = key.expires_at.timestamp()
+    return (0.0, expires_at) if key.has_successor else (expires_at, expires_at + KEY_GRACE_SECONDS)
+
+
+def _networks(key: RelayKey) -> Networks | None:
+    if not key.allowed_networks:
+        return None
+    try:
+        return Networks(key.allowed_networks)
+    except ValueError:  # written past the model: better nobody than everybody
+        return Networks(())
 
 
 def _charges(snapshot: Snapshot, key: RelayKey, project: Project, policy: Policy | None) -> ChargeSet:

@@ -137,7 +137,7 @@ class ExplainCall:
         """Whose call is explained. For the control plane a key that would be refused is an answer and no error."""
         token, now = bearer_token(request.headers), time.time()
         if not token.startswith(PREFIX):
-            caller = self._authenticator.authenticate(snapshot, request.headers, Scope.INFERENCE, now)
+            caller = self._authenticator.caller_of(snapshot, request, Scope.INFERENCE, now)
             self._count(caller)
             return caller
         try:

@@ -237,7 +237,7 @@ class Inference:
             self._metrics.unrecordable.value += 1
             raise Unavailable(_UNRECORDABLE, retry_after_seconds=1)
         view = self.current_view()
-        caller = self._authenticator.authenticate(view.snapshot, request.headers, Scope.INFERENCE, record.received_at)
+        caller = self._authenticator.caller_of(view.snapshot, request, Scope.INFERENCE, record.received_at)
         key = caller.key
         record.relay_key_id, record.project_id, record.user_id, record.mode = (
             key.id, key.project_id, key.user_id, key.mode,

@@ -69,7 +69,7 @@ class ModelList:
         snapshot = self._catalog.snapshot
         if snapshot is None:
             raise Unavailable(retry_after_seconds=1)
-        caller = self._authenticator.authenticate(snapshot, request.headers, Scope.INFERENCE, time.time())
+        caller = self._authenticator.caller_of(snapshot, request, Scope.INFERENCE, time.time())
         path, _, query = request.raw_path.partition("?")
         name = path.partition("/v1/models")[2]
         listed = self._listed(snapshot, caller.policy)

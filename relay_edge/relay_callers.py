@@ -40,7 +40,7 @@ class RelayCallers:
         found = call.found
         if found is not None and found.endpoint.auth is _SIGNATURE:
             return
-        caller = self._authenticator.authenticate(call.snapshot, call.request.headers, Scope.RELAY, time.time())
+        caller = self._authenticator.caller_of(call.snapshot, call.request, Scope.RELAY, time.time())
         mode = caller.key.mode
         charges = caller.charges if mode is _LIVE else self._with_test_pool(call.snapshot, caller)
         call.identified = RelayCaller(caller.project, caller.key, mode, charges)

@@ -1,5 +1,6 @@
 """Admin pages of people and bearers. A token is shown in the answer that made it and nowhere else."""
 
+from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -8,12 +9,13 @@ from django.contrib.admin import helpers
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils import timezone
-from unfold.decorators import display
+from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
@@ -27,10 +29,12 @@ from relay_admin.guard import GuardedAdmin
 from relay_contract import nouns, tokens
 
 _LISTED = 20
+_RIGHTS = ("scopes", "policy", "rate_limit", "captures_payloads", "allowed_networks", "expires_at")
 MAX_REVOKED = 900
 """The page that asks carries each key in a field, and Django takes a form of 1000."""
 
 NEVER = "In UTC. Empty: it does not expire."
+GRACE = timedelta(seconds=nouns.KEY_GRACE_SECONDS)
 
 admin.site.unregister(Group)
 admin.site.register(AuditEvent, AuditEventAdmin)
@@ -67,15 +71,17 @@ class StateFilter(admin.SimpleListFilter):
     parameter_name = "key_state"
 
     def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
-        return [("active", "active"), ("expired", "expired"), ("revoked", "revoked")]
+        return [(state, state) for state in ("active", "expired", "revoked")]
 
     def queryset(self, _request: HttpRequest, queryset: QuerySet[RelayKey]) -> QuerySet[RelayKey]:
         now = timezone.now()
+        has_grace = Q(has_successor=False, expires_at__gt=now - GRACE)
+        works = Q(expires_at=None) | Q(expires_at__gt=now) | has_grace
         match self.value():
             case "active":
-                return queryset.filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
+                return queryset.filter(works, revoked_at=None)
             case "expired":
-                return queryset.filter(expires_at__lte=now, revoked_at=None)
+                return queryset.exclude(works).filter(revoked_at=None)
             case "revoked":
                 return queryset.exclude(revoked_at=None)
             case _:
@@ -90,9 +96,6 @@ class RelayKeyForm(forms.ModelForm):
         widget=UnfoldAdminCheckboxSelectMultipleWidget(),
         help_text="relay: POST /r/{project}/...; inference: /v1/...",
     )
-
-    class Meta:
-        help_texts = {"expires_at": NEVER}
 
 
 class MintingAdmin(pages.RelayAdmin):
@@ -118,16 +121,17 @@ class RelayKeyAdmin(MintingAdmin):
     search_help_text = "Name, project, user, or the public part of the key."
     autocomplete_fields = ("project", "policy", "rate_limit")
     list_select_related = ("project", "policy", "user")
-    readonly_fields = ("shown_token", "state", "revoked_at", "created_by", "created_at")
+    readonly_fields = ("shown_token", "state", "successor", "revoked_at", "created_by", "created_at")
     actions = ["revoke"]
+    actions_detail = ["rotate"]
     fieldsets = (
         (None, {"fields": ("project", "name", "user", "mode", "shown_token", "state")}),
-        ("What it may do", {"fields": ("scopes", "policy", "rate_limit", "captures_payloads", "expires_at")}),
-        ("About this row", {"fields": ("revoked_at", "created_by", "created_at")}),
+        ("What it may do", {"fields": _RIGHTS}),
+        ("About this row", {"fields": ("successor", "revoked_at", "created_by", "created_at")}),
     )
     add_fieldsets = (
         (None, {"fields": ("project", "name", "user", "mode")}),
-        ("What it may do", {"fields": ("scopes", "policy", "rate_limit", "captures_payloads", "expires_at")}),
+        ("What it may do", {"fields": _RIGHTS}),
     )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
@@ -145,12 +149,13 @@ class RelayKeyAdmin(MintingAdmin):
         """In words."""
         return ", ".join(key.scopes)
 
-    @display(description="state", label={"active": "success", "expired": "warning", "revoked": "danger"})
+    @display(
+        description="state",
+        label={"active": "success", "expiring": "warning", "expired": "danger", "revoked": "danger"},
+    )
     def state(self, key: RelayKey) -> str:
         """Whether it works."""
-        if key.revoked_at:
-            return "revoked"
-        return "expired" if key.expires_at and key.expires_at <= timezone.now() else "active"
+        return key.state(timezone.now())
 
     def save_model(self, request: HttpRequest, obj: RelayKey, form: Any, change: bool) -> None:
         """A new key is minted; its token waits in this request for `response_add`."""
@@ -175,6 +180,44 @@ class RelayKeyAdmin(MintingAdmin):
             label="Relay key",
             secret=request.minted_token,  # type: ignore[attr-defined]  # set by save_model
             next_url=reverse("admin:access_relaykey_change", args=[obj.pk]),
+        )
+
+    def has_rotate_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:  # noqa: ARG002
+        """Rotating mints one key and ends another."""
+        return self.has_add_permission(request) and self.has_change_permission(request)
+
+    @action(description="Rotate", permissions=["rotate"])
+    def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Asks, then mints a successor and shows its token, once."""
+        key = get_object_or_404(RelayKey.objects.select_related("project"), pk=object_id)
+        back = reverse("admin:access_relaykey_change", args=[key.pk])
+        if request.method != "POST" or request.POST.get("confirmed") != "yes":
+            return pages.confirm(
+                request,
+                self,
+                title=f"Rotate {key}",
+                text="Mint a successor with the same rights? This key works for 24 hours more, and then ends.",
+                button="Rotate",
+                rows=[f"{key} ({self.shown_token(key)})"],
+                hidden=[("confirmed", "yes")],
+            )
+        assert isinstance(request.user, User)
+        try:
+            minted = services.relay_key_rotate(relay_key=key, created_by=request.user)
+        except ValidationError as error:
+            self.message_user(request, " ".join(error.messages), messages.ERROR)
+            return redirect(back)
+        successor = minted.relay_key
+        self.log_change(request, key, f"Rotated: {successor} takes its place.")
+        self.log_addition(request, successor, f"Takes the place of {key}.")
+        return pages.show_once(
+            request,
+            self,
+            title=f"Relay key {successor}",
+            text="This is the only time the key is shown: only its hash is stored. Put it where the old one is used.",
+            label="Relay key",
+            secret=minted.token,
+            next_url=reverse("admin:access_relaykey_change", args=[successor.pk]),
         )
 
     @admin.action(description="Revoke selected relay keys", permissions=["change"])

@@ -1,11 +1,14 @@
 """People and the bearers they mint: users, relay keys for apps, admin tokens for the control API."""
 
+from datetime import datetime, timedelta
+
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Lower
 
 from relay_admin.access.acting import Via
+from relay_admin.catalog import validators
 from relay_admin.catalog.models import Policy, Project, RateLimit, choices
 from relay_contract import nouns
 
@@ -55,7 +58,21 @@ class RelayKey(models.Model):
         default=False,
         help_text="Keep what this key sends and receives, redacted, for the days that the settings say.",
     )
-    expires_at = models.DateTimeField(null=True, blank=True)
+    allowed_networks = ArrayField(
+        models.CharField(max_length=43),
+        blank=True,
+        default=list,
+        db_default=[],
+        validators=[validators.allowed_networks],
+        help_text="Networks that it may be used from, e.g. 192.0.2.0/24, by comma. Empty: any address.",
+    )
+    has_successor = models.BooleanField(default=False, db_default=False, editable=False)
+    successor = models.OneToOneField(
+        "self", models.SET_NULL, null=True, blank=True, editable=False, related_name="predecessor"
+    )
+    expires_at = models.DateTimeField(
+        null=True, blank=True, help_text="In UTC. It works for 24 hours more, and answers say so. Empty: never."
+    )
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True, editable=False)
@@ -68,6 +85,23 @@ class RelayKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.project.slug}/{self.name}"
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When the edges refuse it, as they reckon it; None: never."""
+        if self.expires_at is None or self.has_successor:
+            return self.expires_at
+        return self.expires_at + timedelta(seconds=nouns.KEY_GRACE_SECONDS)
+
+    def state(self, now: datetime) -> str:
+        """`active`, `expiring` (works for a last while), `expired` or `revoked`."""
+        if self.revoked_at is not None:
+            return "revoked"
+        if self.expires_at is None or self.ends_at is None:
+            return "active"
+        if self.ends_at <= now:
+            return "expired"
+        return "expiring" if self.has_successor or self.expires_at <= now else "active"
 
 
 class AdminToken(models.Model):

@@ -1,8 +1,9 @@
 """Minting and ending the bearers. A token leaves here once, as a return value; only its hash is stored."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
@@ -14,6 +15,13 @@ from relay_admin.access.models import AdminToken, RelayKey, User
 from relay_admin.catalog.models import Policy, Project, RateLimit
 from relay_contract import tokens
 from relay_contract.nouns import KeyMode, Scope
+
+OVERLAP = timedelta(hours=24)
+"""For so long a key works beside its successor, unless somebody says otherwise."""
+MAX_OVERLAP = timedelta(days=90)
+
+_KEPT = ("project", "policy", "rate_limit", "user")
+_LONGEST_STEM = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,7 @@ def relay_key_mint(
     rate_limit: RateLimit | None = None,
     user: User | None = None,
     captures_payloads: bool = False,
+    allowed_networks: Sequence[str] = (),
     expires_at: datetime | None = None,
     created_by: User | None = None,
     token: str | None = None,
@@ -57,6 +66,7 @@ def relay_key_mint(
         rate_limit=rate_limit,
         user=user,
         captures_payloads=captures_payloads,
+        allowed_networks=list(allowed_networks),
         expires_at=expires_at,
         created_by=created_by,
     )
@@ -98,6 +108,43 @@ def relay_key_revoke(*, relay_key: RelayKey) -> bool:
     is_first = RelayKey.objects.filter(pk=relay_key.pk, revoked_at=None).update(revoked_at=now) == 1
     relay_key.refresh_from_db(fields=["revoked_at"])
     return is_first
+
+
+@transaction.atomic
+def relay_key_rotate(
+    *, relay_key: RelayKey, overlap: timedelta = OVERLAP, created_by: User | None = None
+) -> MintedRelayKey:
+    """A successor of the same project, mode, policy, limits, scopes and networks; it does not expire. The key itself
+    works for the overlap, though never longer than it would have, and then ends. Raises ValidationError for a key that
+    was revoked, has ended, or has a successor already."""
+    key = RelayKey.objects.select_for_update(of=("self",)).select_related(*_KEPT).get(pk=relay_key.pk)
+    now, ends_at = timezone.now(), key.ends_at
+    if key.revoked_at is not None or (ends_at is not None and ends_at <= now):
+        raise ValidationError("This key has ended. Mint a new one.")
+    if key.has_successor:
+        raise ValidationError("This key was rotated already. Rotate its successor.")
+    if not timedelta() <= overlap <= MAX_OVERLAP:
+        raise ValidationError(f"The overlap is at most {MAX_OVERLAP.days} days.")
+    minted = relay_key_mint(
+        name=_successor_name(key),
+        scopes=key.scopes,
+        mode=key.mode,
+        captures_payloads=key.captures_payloads,
+        allowed_networks=key.allowed_networks,
+        created_by=created_by,
+        **{name: getattr(key, name) for name in _KEPT},
+    )
+    key.successor, key.has_successor = minted.relay_key, True
+    key.expires_at = now + overlap if ends_at is None else min(now + overlap, ends_at)
+    key.save(update_fields=["successor", "has_successor", "expires_at"])
+    return minted
+
+
+def _successor_name(key: RelayKey) -> str:
+    """The key's name with the next number that is free."""
+    taken = set(RelayKey.objects.filter(project=key.project).values_list("name", flat=True))
+    stem = re.sub(r"-\d{1,9}\Z", "", key.name)[:_LONGEST_STEM]
+    return next(name for n in range(2, len(taken) + 3) if (name := f"{stem}-{n}") not in taken)
 
 
 @transaction.atomic

@@ -241,7 +241,10 @@ SECTIONS: dict[str, Section] = {
             "relay_keys",
             RelayKey,
             ("name",),
-            ("name", "mode", "scopes", "policy", "rate_limit", "user", "captures_payloads", "expires_at"),
+            (
+                *("name", "mode", "scopes", "policy", "rate_limit", "user", "captures_payloads"),
+                *("allowed_networks", "expires_at"),
+            ),
             "projects",
             "project",
             {"token_env": "token"},

@@ -215,7 +215,7 @@ _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
 def allowed_networks(value: list[str]) -> None:
-    """`Endpoint.allowed_networks`."""
+    """Of an endpoint or a relay key."""
     _at_most(value, nouns.MAX_ALLOWED_NETWORKS, "networks")
     _once(value)
     for network in value:

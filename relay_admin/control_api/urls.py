@@ -10,6 +10,7 @@ from relay_admin.control_api import (
     deliveries,
     dry_run,
     lines,
+    relay_keys,
     replays,
     requests,
     resolve,
@@ -61,5 +62,9 @@ urlpatterns = [
         "api/v1/endpoints/<str:project>/<str:line>/<str:endpoint>/dry-run",
         dry_run.DryRunView.as_view(),
     ),
+    path("api/v1/relay-keys", relay_keys.RelayKeysView.as_view()),
+    path("api/v1/relay-keys/<int:key_number>", relay_keys.RelayKeyView.as_view()),
+    path("api/v1/relay-keys/<int:key_number>/rotate", relay_keys.RotateView.as_view()),
+    path("api/v1/relay-keys/<int:key_number>/revoke", relay_keys.RevokeView.as_view()),
     path("api/v1/resolve", resolve.ResolveView.as_view()),
 ]

@@ -58,6 +58,7 @@ PRIVATE: dict[type[nouns.Noun], dict[str, str]] = {
     nouns.RelayKey: {
         "name": "for people",
         "key_id": "for people",
+        "successor_id": "for people; the edges know whether there is one",
         "created_by_id": "for people",
         "created_at": "for people",
     },

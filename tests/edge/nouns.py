@@ -102,6 +102,8 @@ RELAY_KEY = nouns.RelayKey(
     rate_limit_id=None,
     user_id=None,
     captures_payloads=False,
+    allowed_networks=(),
+    has_successor=False,
     expires_at=None,
     revoked_at=None,
 )

@@ -76,7 +76,8 @@ def test_two_relay_keys_that_differ() -> None:
     assert authenticate(BEARER | {"x-api-key": TOKEN.token}, RELAY_KEY, PROJECT, POLICY).key is RELAY_KEY
 
 
-REVOKED, EXPIRED = {"revoked_at": PAST}, {"expires_at": PAST}
+GRACE = timedelta(seconds=nouns.KEY_GRACE_SECONDS)
+REVOKED, EXPIRED = {"revoked_at": PAST}, {"expires_at": PAST - GRACE}
 ARCHIVED, UNSCOPED = {"is_archived": True}, {"scopes": (Scope.RELAY,)}
 
 
@@ -86,7 +87,8 @@ ARCHIVED, UNSCOPED = {"is_archived": True}, {"scopes": (Scope.RELAY,)}
         (REVOKED | EXPIRED | UNSCOPED, ARCHIVED, KeyRevoked),
         ({"revoked_at": FUTURE}, {}, KeyRevoked),  # clocks differ; a revocation never waits
         (EXPIRED | UNSCOPED, ARCHIVED, KeyExpired),
-        ({"expires_at": MOMENT}, {}, KeyExpired),
+        ({"expires_at": MOMENT - GRACE}, {}, KeyExpired),
+        ({"expires_at": MOMENT, "has_successor": True}, {}, KeyExpired),  # its overlap was the grace
         (UNSCOPED, ARCHIVED, ProjectArchived),
         (UNSCOPED, {}, ScopeMissing),
     ],
@@ -98,11 +100,15 @@ def test_the_order_of_refusals(
         authenticate(BEARER, replace(RELAY_KEY, **key_changes), replace(PROJECT, **project_changes), POLICY)
 
 
-def test_a_key_that_expires_later_serves_until_then() -> None:
-    authenticator, snapshot = Authenticator(), Snapshot.build([replace(RELAY_KEY, expires_at=FUTURE), PROJECT])
-    authenticator.authenticate(snapshot, BEARER, Scope.INFERENCE, NOW)
+@pytest.mark.parametrize(
+    ("has_successor", "last_seconds"), [(False, nouns.KEY_GRACE_SECONDS), (True, 0)], ids=["grace", "rotated"]
+)
+def test_a_key_serves_to_the_end_of_its_grace_or_of_its_overlap(has_successor: bool, last_seconds: int) -> None:
+    key = replace(RELAY_KEY, expires_at=FUTURE, has_successor=has_successor)
+    authenticator, snapshot = Authenticator(), Snapshot.build([key, PROJECT])
+    authenticator.authenticate(snapshot, BEARER, Scope.INFERENCE, NOW + last_seconds + 0.9)
     with pytest.raises(KeyExpired):
-        authenticator.authenticate(snapshot, BEARER, Scope.INFERENCE, NOW + 1)
+        authenticator.authenticate(snapshot, BEARER, Scope.INFERENCE, NOW + last_seconds + 1)
 
 
 def test_a_revoked_key_is_refused_with_the_next_snapshot() -> None:

@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
     """The audit log: a table that is only added to, and the triggers that fill it. Operators may read it."""
 
     dependencies = [
-        ("access", "0008_alert_groups"),
+        ("access", "0009_key_life"),
         ("auth", "0012_alter_user_first_name_max_length"),
         ("catalog", "0007_stream_hold"),
         ("deliveries", "0009_alert_reminders"),
