@@ -12,6 +12,8 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
 from psycopg import sql
 
+from relay_admin.access.audit_triggers import ROW_TRIGGER as AUDIT_TRIGGER
+from relay_admin.access.audit_triggers import TRUNCATE_TRIGGER as AUDIT_TRUNCATE_TRIGGER
 from relay_admin.catalog.triggers import (
     KEEP_PRICE_VERSION_TRIGGER,
     PRICE_VERSION_TRIGGER,
@@ -176,7 +178,8 @@ def test_every_table_announces_its_changes(noun: type[nouns.Noun], db: None) -> 
             [noun.table],
         )
         others = OTHER_TRIGGERS.get(noun, set())
-        assert {name for (name,) in cursor.fetchall()} == {ROW_TRIGGER, TRUNCATE_TRIGGER, *others}
+        found = {name for (name,) in cursor.fetchall()}
+        assert found == {ROW_TRIGGER, TRUNCATE_TRIGGER, AUDIT_TRIGGER, AUDIT_TRUNCATE_TRIGGER, *others}
 
 
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)
