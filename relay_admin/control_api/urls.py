@@ -17,6 +17,7 @@ from relay_admin.control_api import (
     signature_secrets,
     target_switch,
     targets,
+    wallets,
 )
 
 urlpatterns = [
@@ -56,5 +57,10 @@ urlpatterns = [
         "api/v1/endpoints/<str:project>/<str:line>/<str:endpoint>/dry-run",
         dry_run.DryRunView.as_view(),
     ),
+    path("api/v1/wallets", wallets.WalletsView.as_view()),
+    path("api/v1/wallets/<int:wallet_id>", wallets.WalletView.as_view()),
+    path("api/v1/wallets/<int:wallet_id>/entries", wallets.WalletEntriesView.as_view()),
+    path("api/v1/wallets/<int:wallet_id>/grants", wallets.GrantsView.as_view()),
+    path("api/v1/wallets/<int:wallet_id>/adjustments", wallets.AdjustmentsView.as_view()),
     path("api/v1/resolve", resolve.ResolveView.as_view()),
 ]

@@ -28,6 +28,7 @@ from relay_contract.ledger import (
 
 PERMISSION = "ledger.post_entry"
 MAX_NOTE = 200
+_TIME_ORDERED = 7
 AGAINST = {
     AccountKind.PROMOTIONS: PROMOTIONS,
     AccountKind.PAYMENTS: PAYMENTS,
@@ -76,6 +77,8 @@ def _post(
         raise ValidationError(f"The amount is not 0, and at most {MAX_AMOUNT} micro-credits.")
     if not note.strip() or len(note) > MAX_NOTE or "\x00" in note:
         raise ValidationError(f"Say why, in at most {MAX_NOTE} characters.")
+    if source is not None and source.version != _TIME_ORDERED:
+        raise ValidationError("The id is a UUID of version 7: entries are listed by it.")
     other = AGAINST[against][mode_of(account.pk)]
     mine = AccountId(account.pk)
     debit, credit = (other, mine) if microcredits > 0 else (mine, other)

@@ -32,16 +32,17 @@ TRAFFIC_PAGES = (
     "deliveries/replaybatch",
     "traffic/call",
 )
+ACCOUNTS = ("ledger/account",)
 SUPERUSER_PAGES = ("access/user", "access/admintoken", "auth/group")
 
 READ = {
     **dict.fromkeys(CATALOG_PAGES, (302, 200, 403, 200, 200)),
-    **dict.fromkeys(TRAFFIC_PAGES, (302, 200, 200, 200, 200)),
+    **dict.fromkeys((*TRAFFIC_PAGES, *ACCOUNTS), (302, 200, 200, 200, 200)),
     **dict.fromkeys(SUPERUSER_PAGES, (302, 403, 403, 403, 200)),
 }
 ADD = {
     **dict.fromkeys(CATALOG_PAGES, (302, 403, 403, 200, 200)),
-    **dict.fromkeys(TRAFFIC_PAGES, (302, 403, 403, 403, 403)),
+    **dict.fromkeys((*TRAFFIC_PAGES, *ACCOUNTS), (302, 403, 403, 403, 403)),
     **dict.fromkeys(SUPERUSER_PAGES, (302, 403, 403, 403, 200)),
 }
 
