@@ -151,7 +151,7 @@ class ChargeDelta(models.Model):
 class Balance(models.Model):
     """What was folded of an account. `accounts.py` adds what was not."""
 
-    account = models.OneToOneField(Account, models.DO_NOTHING, primary_key=True)
+    account = models.OneToOneField(Account, models.DO_NOTHING, primary_key=True, related_name="+")
     debit = models.BigIntegerField()
     credit = models.BigIntegerField()
     open_holds = models.BigIntegerField(help_text="Held for deliveries that are not over.")

@@ -90,7 +90,8 @@ def test_postgres_refuses_what_does_not_balance(db: None, row: dict[str, int]) -
     values = {"debit": 6, "credit": 2, "amount": 1} | row
     with pytest.raises(IntegrityError), transaction.atomic():
         sql(
-            "INSERT INTO ledger_entry (source, kind, debit_id, credit_id, amount, note) VALUES (%s, 11, %s, %s, %s, '')",
+            "INSERT INTO ledger_entry (source, kind, debit_id, credit_id, amount, note)"
+            " VALUES (%s, 11, %s, %s, %s, '')",
             uuid7(),
             *values.values(),
         )
@@ -182,9 +183,9 @@ class Model:
                 self.close(word, which, amount)
 
     def close(self, word: str, which: int, more: int) -> None:
-        delivery, mode, credits = self.open.pop(which % len(self.open))
-        self.held[mode] -= credits
-        settled = {"settle": credits, "release": 0, "stream": credits + more}[word]
+        delivery, mode, held = self.open.pop(which % len(self.open))
+        self.held[mode] -= held
+        settled = {"settle": held, "release": 0, "stream": held + more}[word]
         self.posted[mode] -= settled
         self.revenue[mode] += settled
         for _ in range(2):  # whoever comes second adds nothing

@@ -86,6 +86,7 @@ class Migration(migrations.Migration):
                             models.OneToOneField(
                                 on_delete=django.db.models.deletion.DO_NOTHING,
                                 primary_key=True,
+                                related_name="+",
                                 serialize=False,
                                 to="ledger.account",
                             ),
