@@ -13,7 +13,9 @@ MOST_FINDINGS = 200
 OLDEST_ROWS = 2_000
 """Of the queue are looked at for its age."""
 MOST_COUNTED = 10_000
-"""Dead deliveries and refused calls are counted up to here."""
+"""Dead deliveries, refused calls and calls without a price are counted up to here."""
+MOST_MODELS = 10
+"""Named in one alert."""
 MOST_REASON = 500
 """Characters of why a draft could not be published."""
 
@@ -126,6 +128,25 @@ FROM {_RULES} CROSS JOIN (
 WHERE r.is_enabled AND r.kind = 'partition_missing' AND missing.tables IS NOT NULL
 """  # noqa: S608 (constants)
 
+# By the partial index over calls that used something nobody knows a price of, which are few or the matter.
+_UNPRICED = f"""
+SELECT r.id, r.endpoint_id, 'project:' || p.id,
+    jsonb_build_object('project', p.slug, 'calls', sum(unpriced.count), 'windowSeconds', r.window_seconds,
+        'models', (array_agg(unpriced.model ORDER BY unpriced.count DESC, unpriced.model))[:{MOST_MODELS}])
+FROM {_RULES} CROSS JOIN LATERAL (
+    SELECT project_id, model, count(*) FROM (
+        SELECT project_id, coalesce(nullif(model, ''), requested_model) AS model FROM traffic_call
+        WHERE cost_nanousd IS NULL AND usage_source <> 'none' AND received_at > now() - {_WINDOW}
+            AND project_id = coalesce(r.project_id, project_id)
+        LIMIT {MOST_COUNTED}
+    ) AS counted GROUP BY project_id, model
+) AS unpriced
+JOIN catalog_project p ON p.id = unpriced.project_id
+WHERE r.is_enabled AND r.kind = 'unpriced_calls'
+GROUP BY r.id, p.id HAVING sum(unpriced.count) >= greatest(r.threshold, 1)
+ORDER BY p.id LIMIT {MOST_FINDINGS}
+"""  # noqa: S608 (constants)
+
 STATEMENTS = {
     "target_failing": _FAILING,
     "target_disabled": _DISABLED,
@@ -135,5 +156,6 @@ STATEMENTS = {
     "signature_misconfigured": f"({_UNCHECKABLE}) UNION ALL ({_MISCONFIGURED})",
     "partition_missing": _PARTITIONS,
     "publish_failed": _PUBLISH,
+    "unpriced_calls": _UNPRICED,
 }
 """By kind. `signature_misconfigured` takes the least id of the last day."""

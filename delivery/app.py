@@ -86,6 +86,16 @@ app.conf.update(
             "schedule": crontab(minute=37),
             "options": {"expires": 3000},
         },
+        "audit.retention": {
+            "task": "audit.retention",
+            "schedule": crontab(minute=47),
+            "options": {"expires": 3000},
+        },
+        "access.sessions": {
+            "task": "access.sessions",
+            "schedule": crontab(minute=57),
+            "options": {"expires": 3000},
+        },
     },
 )
 

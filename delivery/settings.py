@@ -30,6 +30,7 @@ class Settings:
     retention_days: int  # requests older than this are forgotten, unless something of them is still to be delivered
     payload_retention_days: int  # and their bodies; sooner where requests are
     ledger_retention_days: int  # what deliveries cost
+    audit_retention_days: int  # who changed what
     metrics_port: int  # 0: no metrics page
     log_level: str
 
@@ -50,6 +51,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         retention_days=env.integer("RELAY_RETENTION_DAYS", 30, 1, 3650),
         payload_retention_days=env.integer("RELAY_PAYLOAD_RETENTION_DAYS", 7, 4, 3650),
         ledger_retention_days=env.integer("RELAY_LEDGER_RETENTION_DAYS", 400, 31, 3650),
+        audit_retention_days=env.integer("RELAY_AUDIT_RETENTION_DAYS", 730, 1, 3650),
         call_retention_days=env.integer("RELAY_CALL_RETENTION_DAYS", 90, 1, 3650),
         trace_retention_days=env.integer("RELAY_TRACE_RETENTION_DAYS", 14, 1, 3650),
         capture_retention_days=env.integer("RELAY_CAPTURE_RETENTION_DAYS", 7, 1, 3650),

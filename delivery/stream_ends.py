@@ -16,7 +16,7 @@ from uuid import UUID
 from delivery.charges import RELEASE, SETTLE
 from delivery.database import Connection
 from relay_admin.deliveries.models import AttemptOutcome
-from relay_contract.credits import MICRO, UNIT_BYTES, UNITS_SQL
+from relay_contract.credits import MICRO, UNIT_BYTES
 from relay_contract.intake import DUE_STATES, STREAM_SHARD, DeadReason, DeliveryState
 from relay_contract.traffic import CloseReason
 
@@ -85,7 +85,7 @@ closed AS (
         (delivery_id, replay, phase, kind, request_id, project_id, target_id, key_mode, micro_credits, units,
         held_microcredits)
     SELECT id, replay_count, 1, closes_as, request_id, project_id, target_id, key_mode, credits + units_out * {MICRO},
-        {UNITS_SQL} + units_out, credits
+        1 + units_out, credits
     FROM gone
     ON CONFLICT DO NOTHING
 ),

@@ -1,6 +1,9 @@
 """What Celery may run, thin. Each may run twice, late or never without harm."""
 
 from delivery.app import app, resident, settings
+from relay_admin.access.acting import Via, acting_as
+from relay_admin.access.audit import audit_forget
+from relay_admin.access.session_services import sessions_forget
 from relay_admin.catalog.lines import drafts
 from relay_admin.deliveries import retention, storage
 from relay_admin.traffic.retention import traffic_forget
@@ -38,7 +41,8 @@ def partition() -> None:
 @app.task(name="catalog.scheduled")  # type: ignore[untyped-decorator]  # as above
 def publish() -> None:
     """Publish drafts of lines whose time has come."""
-    drafts.publish_due()
+    with acting_as(Via.WORKER, "catalog.scheduled"):
+        drafts.publish_due()
 
 
 @app.task(name="traffic.retention")  # type: ignore[untyped-decorator]  # as above
@@ -49,3 +53,15 @@ def forget_traffic() -> None:
         traces_days=settings.trace_retention_days,
         captures_days=settings.capture_retention_days,
     )
+
+
+@app.task(name="audit.retention")  # type: ignore[untyped-decorator]  # as above
+def forget_audit() -> None:
+    """Delete what is past its retention."""
+    audit_forget(days=settings.audit_retention_days)
+
+
+@app.task(name="access.sessions")  # type: ignore[untyped-decorator]  # as above
+def forget_sessions() -> None:
+    """Delete sessions that have expired."""
+    sessions_forget()

@@ -46,6 +46,8 @@ _control_host = f"[{_control_name}]" if ":" in _control_name else _control_name
 ALLOWED_HOSTS = [*(_control_hosts or [_control_host]), "127.0.0.1", "localhost"]
 CSRF_TRUSTED_ORIGINS = [f"{_control.scheme}://{_control.netloc}"]
 _is_https = _control.scheme == "https"
+SESSION_ENGINE = "relay_admin.access.sessions"
+SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _is_https
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _is_https else None
@@ -62,7 +64,6 @@ INSTALLED_APPS = [
     "relay_admin.access.apps.GroupsConfig",  # django.contrib.auth
     "django.contrib.contenttypes",
     "django.contrib.postgres",
-    "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
@@ -84,10 +85,11 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "relay_admin.content_policy.content_policy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "relay_admin.access.session_middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "relay_admin.access.request_actor.request_actor",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

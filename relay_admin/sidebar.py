@@ -39,14 +39,14 @@ def _item(title: str, icon: str, model: str, about: str, permission: str = "", *
     }
 
 
-def _page(title: str, icon: str, name: str, about: str, permission: str) -> dict[str, Any]:
-    """A page that is no list of rows."""
+def _page(title: str, icon: str, name: str, about: str, permission: str = "") -> dict[str, Any]:
+    """A page that is no list of rows; without `permission` everybody's."""
     return {
         "title": title,
         "icon": icon,
         "about": about,
         "link": reverse_lazy(name),
-        "permission": lambda request: request.user.has_perm(permission),
+        "permission": lambda request: not permission or request.user.has_perm(permission),
     }
 
 
@@ -65,6 +65,12 @@ UNFOLD: dict[str, Any] = {
     ],
     "SHOW_VIEW_ON_SITE": False,
     "LOGIN": {"form": "relay_admin.access.login_form.LoginForm"},
+    "ACCOUNT": {
+        "navigation": [
+            {"title": "My sessions", "link": reverse_lazy("sessions")},
+            {"title": "Change password", "link": reverse_lazy("admin:password_change")},
+        ]
+    },
     "DASHBOARD_CALLBACK": "relay_admin.start_page.context",
     "STYLES": [lambda _request: static("relay/admin.css")],
     "SCRIPTS": [lambda _request: static("relay/admin.js")],
@@ -198,6 +204,9 @@ UNFOLD: dict[str, Any] = {
                 _item("Admin tokens", "badge", "access.admintoken", "What scripts call the control API with."),
                 _item("Users", "person", "access.user", "People who sign in here."),
                 _item("Groups", "group", "auth.group", "What those people may do: operators, support, viewers."),
+                _item("Sessions", "devices", "access.session", "Who is signed in, from where, and since when."),
+                _page("My sessions", "co_present", "sessions", "Where you are signed in, and how to end that."),
+                _item("Audit log", "manage_search", "access.auditevent", "Who changed what, when, and from where."),
             ),
         ],
     },

@@ -1,9 +1,9 @@
 """The admin's first page: what waits for somebody, how to call the edge, and a sentence on every page there is.
 
-Three look-ups by index, for who may see the traffic; nothing is counted past the badge's limit.
+A few look-ups by index, for who may see the traffic; nothing is counted past the badge's limit.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -13,10 +13,15 @@ from django.utils import timezone
 from relay_admin.catalog.models import Endpoint, Model
 from relay_admin.deliveries import selectors
 from relay_admin.sidebar import failure_count
+from relay_admin.traffic.selectors import unpriced_models
 from relay_contract.pricing import PriceMeter
 
 LATE_SECONDS = 10
 """A due delivery is taken within a second. One that has waited for so long says that workers are missing or behind."""
+
+UNPRICED_HOURS = 24
+MOST_MODELS = 5
+"""Named on the page; the list behind it has the rest."""
 
 
 def context(request: HttpRequest, given: dict[str, Any]) -> dict[str, Any]:
@@ -32,6 +37,16 @@ def context(request: HttpRequest, given: dict[str, Any]) -> dict[str, Any]:
     given["failures"] = failure_count(request)
     due_at = selectors.oldest_due_at() if sees_traffic else None
     given["late_since"] = due_at if is_late(due_at) else None
+    if request.user.has_perm("traffic.view_call"):
+        since = timezone.now() - timedelta(hours=UNPRICED_HOURS)
+        unpriced = unpriced_models(since)
+        given |= {
+            "sees_calls": True,
+            "unpriced_since": since,
+            "unpriced_count": sum(count for _, count in unpriced),
+            "unpriced_models": [model for model, _ in unpriced[:MOST_MODELS]],
+            "more_unpriced_models": max(0, len(unpriced) - MOST_MODELS),
+        }
     given["endpoint"] = _example_endpoint() if request.user.has_perm("catalog.view_endpoint") else None
     given["model"] = _example_model() if request.user.has_perm("catalog.view_model") else None
     return given

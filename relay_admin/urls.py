@@ -5,7 +5,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpRespons
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
-from relay_admin import resolve_page, shadow_page
+from relay_admin import resolve_page, sessions_page, shadow_page
 from relay_admin.control_api import errors
 from relay_admin.health import healthz
 
@@ -32,6 +32,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("healthz", healthz),
     path("admin/resolve/", admin.site.admin_view(resolve_page.page), name="resolve"),
+    path("admin/sessions/", admin.site.admin_view(sessions_page.page), name="sessions"),
     path("admin/shadows/", admin.site.admin_view(shadow_page.page), name="shadows"),
     path("admin/", admin.site.urls),
     path("", include("relay_admin.control_api.urls")),

@@ -1,4 +1,4 @@
-"""What a delivery costs: one credit, and one more for each 64 KiB of its body. Pure.
+"""What a delivery costs: one credit, and one more for each 64 KiB of its body, or of what a stream streams back. Pure.
 
 Amounts are whole micro-credits. They are held when a request is accepted and closed once for each delivery and replay:
 settled when its target was to blame or pleased, released when the relay was.

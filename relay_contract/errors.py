@@ -21,6 +21,7 @@ RelayError
 │   │   ├── ScopeMissing        403 scope_missing
 │   │   ├── WrongProject        403 wrong_project
 │   │   ├── ModelForbidden      403 model_forbidden
+│   │   ├── ModelUnpriced       403 model_unpriced
 │   │   └── AddressNotAllowed   403 address_not_allowed
 │   ├── NotFound                404 not_found
 │   │   ├── EndpointNotFound    404 endpoint_not_found
@@ -190,6 +191,14 @@ class WrongProject(Forbidden):
 class ModelForbidden(Forbidden):
     code = "model_forbidden"
     text = "The policy of this relay key does not reach this model. GET /v1/models lists what it reaches."
+
+
+class ModelUnpriced(Forbidden):
+    code = "model_unpriced"
+    text = (
+        "Nobody knows what this model costs, and calls without a known price are not made here. "
+        "Use another model; an operator can give this one a price."
+    )
 
 
 class AddressNotAllowed(Forbidden):

@@ -153,6 +153,14 @@ class Selection(StrEnum):
     COST = "cost"  # cheapest by its price row
 
 
+class Unpriced(StrEnum):
+    """What a policy does with a model that nobody knows the price of."""
+
+    DENY = "deny"  # it is not called
+    ALLOW = "allow"  # it is, and the call is counted as one without a known cost
+    ESTIMATE = "estimate"  # it is, at the price that the policy names
+
+
 class FallbackCondition(StrEnum):
     """What must have gone wrong for a fallback to be tried."""
 
@@ -502,6 +510,7 @@ class Pricing:
     id: PricingId
     slug: str
     rates: tuple[Rate, ...]
+    version: int  # of the rates, from 1; every version's are kept, and a call says by which it was priced
 
 
 @dataclass(frozen=True, slots=True)
@@ -539,6 +548,8 @@ class Policy:
     selection: Selection
     keeps_affinity: bool  # calls that begin alike go to the same host key, whose prompt cache knows them
     fallbacks: tuple[Fallback, ...]
+    unpriced: Unpriced
+    estimate_pricing_id: PricingId | None  # what a binding without a price is priced by; there for `estimate`
     hold_seconds: int  # for so long a stream's content is held, so that one which breaks may still go elsewhere
     is_strict: bool  # what another shape cannot carry is refused instead of warned of
     captures_payloads: bool
@@ -574,6 +585,7 @@ Noun: TypeAlias = (
 
 NOUNS: tuple[type[Noun], ...] = (
     RateLimit,
+    Pricing,
     Policy,
     Project,
     Line,
@@ -585,7 +597,6 @@ NOUNS: tuple[type[Noun], ...] = (
     HostKey,
     Model,
     ModelAlias,
-    Pricing,
     HostBinding,
 )
 """Every noun the edge holds, in an order in which references point backwards."""

@@ -109,6 +109,8 @@ class CallRow:
     bytes_in: int
     bytes_out: int
     input_audio_seconds: int = 0
+    pricing_version: int = 0  # whose rates the cost was reckoned by; 0: no price, or of a time before versions
+    estimated_price: bool = False  # the binding has none: it is the policy's
 
 
 @dataclass(frozen=True, slots=True)

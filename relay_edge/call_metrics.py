@@ -62,8 +62,6 @@ class CallMetrics:
             counter.value += 1
         if record.first_token is not None and record.is_stream:
             self._first_token.observe(record.first_token - record.started)
-        if record.candidate is None:
-            return
         bill = bill_of(record)
         if not bill.is_used:
             return

@@ -1,7 +1,7 @@
 """A finished call as the row that is kept of it: what it used, what it cost. Pure, but for the id.
 
 The row is JSON with the fields of `traffic.CallRow`, as its insert takes them. A dict and not the dataclass: making one
-of forty-one fields would cost 3.5 us, which is more than all the rest.
+of forty-odd fields would cost 3.5 us, which is more than all the rest.
 """
 
 from dataclasses import replace
@@ -167,4 +167,6 @@ def _call_row(call_id: str, record: CallRecord) -> dict[str, Any]:
         "bytes_in": record.bytes_in,
         "bytes_out": record.bytes_out,
         "input_audio_seconds": usage.input_audio_seconds,
+        "pricing_version": 0 if pricing is None else pricing.version,
+        "estimated_price": candidate is not None and candidate.estimate_id is not None,
     }

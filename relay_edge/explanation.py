@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import msgspec
 
 from relay_contract.errors import RelayError
-from relay_contract.nouns import HostBinding, Model, Policy, Selection, WireShape
+from relay_contract.nouns import Model, Policy, Selection, WireShape
 from relay_contract.pricing import NANOUSD
 from relay_edge.breaker_words import BreakerOf
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.failover import followers
 from relay_edge.grants import Reach
 from relay_edge.needs import worst_case
-from relay_edge.priced import priced
+from relay_edge.priced import price_rule
 from relay_edge.protocols import Operation
 from relay_edge.protocols.model_name import ModelRequest
 from relay_edge.routing import Candidate, Leg, Plan, Router, Turns, fallback_for, find_model
@@ -35,7 +35,7 @@ _HINDRANCES = {
     Hindrance.NO_KEY: "The host has no enabled key.",
     Hindrance.KEY_DISABLED: "The host key is disabled.",
     Hindrance.OTHER_SHAPE: "Hosts of this shape do not do what is asked for.",
-    Hindrance.NO_PRICE: "It has no price, and this relay key is under a limit of cost.",
+    Hindrance.NO_PRICE: "It has no price, and the policy, the relay key or the host key takes none without one.",
 }
 
 
@@ -127,17 +127,17 @@ class Question:
     is_cost_limited: bool = False
 
     def plan(self, router: Router) -> Plan:
-        """Where it would go. Raises as `Router.plan` and `priced` do."""
+        """Where it would go. Raises as `Router.plan` does."""
         operation = self.operation
-        plan = router.plan(
+        return router.plan(
             self.policy,
             self.request.model,
             operation.surface.shape,
             Turns(),
             affinity=self.conversation,
             only=operation.hosts,
+            counts_cost=self.is_cost_limited,
         )
-        return priced(plan) if self.is_cost_limited else plan
 
 
 def candidates_of(question: Question) -> list[Candidate]:
@@ -222,25 +222,18 @@ class _Answer:
         reach = self._router.grants(policy).of(leg.model)
         home = None
         if is_first and leg.candidates and self._conversation is not None:
-            home = self._router.home(policy, self._name, self._operation.surface.shape, self._conversation)
+            shape, counts_cost = self._operation.surface.shape, self._question.is_cost_limited
+            home = self._router.home(policy, self._name, shape, self._conversation, counts_cost=counts_cost)
         return LegView(
             model=leg.model.name,
             when=sorted(leg.when),
             candidates=[self._candidate(policy, leg, candidate, reach, home) for candidate in leg.candidates],
-            left_out=[_left_out(each) for each in self._left_out(self._survey(leg.model, reach))],
+            left_out=[_left_out(each) for each in self._survey(policy, leg.model, reach).left_out],
         )
 
-    def _left_out(self, found: Survey) -> list[LeftOut]:
-        unpriced = [stop for stop in found.stops if self._has_no_price(stop.binding)]
-        return [*found.left_out, *(LeftOut(stop.binding, stop.host, Hindrance.NO_PRICE) for stop in unpriced)]
-
-    def _has_no_price(self, binding: HostBinding) -> bool:
-        """As `priced` sees it: it may cost anything, and somebody wants to know."""
-        pricing = None if binding.pricing_id is None else self._snapshot.pricing(binding.pricing_id)
-        return self._question.is_cost_limited and pricing is None
-
-    def _survey(self, model: Model, reach: Reach) -> Survey:
-        return survey(self._snapshot, model, reach, self._operation.hosts)
+    def _survey(self, policy: Policy, model: Model, reach: Reach) -> Survey:
+        prices = price_rule(self._snapshot, policy, counts_cost=self._question.is_cost_limited)
+        return survey(prices, model, reach, self._operation.hosts)
 
     def _candidate(
         self, policy: Policy, leg: Leg, candidate: Candidate, reach: Reach, home: Candidate | None
@@ -256,6 +249,8 @@ class _Answer:
             )
         if is_translated:
             reasons.append("translated")
+        if candidate.estimate_id is not None and candidate.pricing is not None:
+            reasons.append(f"no price: estimated by {candidate.pricing.slug}")
         return CandidateView(
             binding_id=binding.id,
             host=candidate.host.slug,
@@ -294,15 +289,15 @@ class _Answer:
     def _no_way(self, policy: Policy, model: Model) -> str:
         """Why a fallback model is no leg."""
         reach = self._router.grants(policy).of(model)
-        found = self._survey(model, reach)
+        found = self._survey(policy, model, reach)
         if not reach.is_open or found.is_forbidden:
             return "The policy does not grant it."
+        if found.is_unpriced:
+            return _HINDRANCES[Hindrance.NO_PRICE]
         if found.is_unfit:
             return "No host of it does what is asked for."
         if not found.stops:
             return "It has no usable host."
-        if all(self._has_no_price(stop.binding) for stop in found.stops):
-            return _HINDRANCES[Hindrance.NO_PRICE]
         return "The call is refused before any fallback."
 
 

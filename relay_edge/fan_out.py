@@ -90,7 +90,8 @@ def _row(  # noqa: PLR0917
     call: RelayCall, target: Target, compares: frozenset[str], shard: int, state: str, expire_seconds: int
 ) -> DeliveryRow:
     caller, body_bytes = call.caller, len(call.body)
-    size = units(body_bytes)
+    # A stream is paid for by what it streams back, which nobody knows yet.
+    size = units(0 if target.delivery_mode is DeliveryMode.STREAM else body_bytes)
     return DeliveryRow(
         id=uuid7(),
         request_id=call.request_id,

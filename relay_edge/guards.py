@@ -5,25 +5,13 @@ Most endpoints ask nothing: they have no guard, and a call to them costs two com
 
 from dataclasses import dataclass
 
+from relay_contract.networks import Networks
 from relay_contract.nouns import Endpoint, EndpointAuth
 from relay_contract.sealing import Sealer
 from relay_contract.shaping.paths import PathError, Reference, parse_reference
+from relay_contract.shield import ContentTypes
 from relay_edge.body_schemas import BodySchema
 from relay_edge.caller_signatures import CallerSignature
-from relay_edge.networks import Networks
-
-
-@dataclass(frozen=True, slots=True)
-class ContentTypes:
-    """Content types that are taken."""
-
-    whole: frozenset[str]
-    starts: tuple[str, ...]  # "text/" of `text/*`
-
-    def __contains__(self, content_type: str) -> bool:
-        """`content_type`: a header's value, with parameters or without."""
-        name = content_type.partition(";")[0].strip(" \t").lower()
-        return name in self.whole or (bool(self.starts) and name.startswith(self.starts))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,17 +42,9 @@ def guard_of(endpoint: Endpoint, sealer: Sealer | None) -> Guard | None:
         fault = "place of the event type"
     if event_type is not None and event_type.source not in ("header", "body"):
         fault = "place of the event type"
-    types = _content_types(endpoint.content_types) if endpoint.content_types else None
+    types = ContentTypes.of(endpoint.content_types) if endpoint.content_types else None
     schema = None if endpoint.json_schema is None else BodySchema(endpoint.json_schema.value)
     asked = (networks, types, signature, schema, event_type)
     if not fault and all(one is None for one in asked):
         return None
     return Guard(networks, types, signature, schema, event_type, fault)
-
-
-def _content_types(written: tuple[str, ...]) -> ContentTypes:
-    names = [name.lower() for name in written]
-    return ContentTypes(
-        frozenset(name for name in names if not name.endswith("/*")),
-        tuple(name[:-1] for name in names if name.endswith("/*")),
-    )

@@ -2,7 +2,7 @@
 
 A host's `passthrough_paths` list what may be called. The caller's policy has to grant everything on the host and deny
 nothing there, since a raw call may name any model. Nobody knows beforehand what it uses, so a key under a limit of
-tokens or cost makes none. Bytes pass both ways.
+tokens or cost makes none, and neither does one whose policy wants a price for everything. Bytes pass both ways.
 
 Where a POST names a model as a binding of this host does, that binding's breaker guards the call and hears how it went;
 else only the host key's does. A usage that the answer to such a POST tells is priced by the binding of the model that
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from relay_contract import headers
-from relay_contract.errors import Forbidden, NoHostKey, NotFound, UpstreamProtocolError
+from relay_contract.errors import Forbidden, ModelUnpriced, NoHostKey, NotFound, UpstreamProtocolError
 from relay_contract.nouns import Host, HostKey, WireShape
 from relay_contract.traffic import ErrorSource, FailureClass
 from relay_contract.usage import UsageSource
@@ -31,6 +31,7 @@ from relay_edge.host_answer import Refusal
 from relay_edge.inference import Inference, View, answered, none_left
 from relay_edge.offers import KeyOffer
 from relay_edge.passed import PassedAnswer
+from relay_edge.priced import PriceRule, price_rule
 from relay_edge.protocols import SURFACES, Operation
 from relay_edge.protocols.anthropic_messages import VERSION_HEADER
 from relay_edge.protocols.raw_calls import ANTHROPIC_RAW, OPENAI_RAW, RawWatch, named_model
@@ -50,6 +51,7 @@ _KEY_FAILURES = frozenset({FailureClass.AUTH, FailureClass.QUOTA})
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _NOT_GRANTED = "The policy of this relay key does not grant everything on this host, which a raw call takes."
 _NOT_LIMITABLE = "This relay key is under a limit of tokens or cost, which a raw call cannot be held to."
+_NOT_PRICEABLE = "The policy of this relay key wants a price for every call, which a raw call cannot be held to."
 _NOT_LISTED = "This path of the host may not be called. An operator lists what may."
 _OUR_KEY_REFUSED = "The host refused the relay's own key. An operator has to replace it."
 
@@ -111,13 +113,13 @@ class HostPassthrough:
         inference = self._inference
         view, caller = inference.begin(request, operation, record)
         target = read_raw_path(request.raw_path)
-        host = _host(view, caller, target)
+        host, prices = _host(view, caller, target)
         body = await inference.body_of(request)
         record.bytes_in = len(body)
         shape = view.snapshot.host_shape(host.id) or WireShape.OPENAI_CHAT
         model = named_model(request.method, target.path, request.headers.get("Content-Type", ""), body)
         record.requested_model = model or ""
-        ways = self._ways(view, host, shape, model)
+        ways = self._ways(view, prices, host, shape, model)
         if not ways:
             raise NoHostKey
         inference.may_capture(record, caller, body)
@@ -126,16 +128,19 @@ class HostPassthrough:
             if reservation.chosen is None:
                 raise none_left(reservation.retry_after_seconds)
             stream = CallerStream(request, operation.surface, record.request_id, record.capture)
-            call = RawCall(inference, request, stream, record, reservation, host=host, shape=shape, router=view.router)
+            call = RawCall(
+                inference, request, stream, record, reservation,
+                host=host, shape=shape, router=view.router, prices=prices,
+            )  # fmt: skip
             return await answered(call.run(ways, target, body), stream, record)
         finally:
             inference.admission.settle(reservation)
 
-    def _ways(self, view: View, host: Host, shape: WireShape, model: str | None) -> list[_Way]:
+    def _ways(self, view: View, prices: PriceRule, host: Host, shape: WireShape, model: str | None) -> list[_Way]:
         """The host's keys in turn."""
         ways: list[_Way] = []
         for key in view.snapshot.host_keys(host.id):
-            candidate = None if model is None else view.router.named_at(host, model, key)
+            candidate = None if model is None else view.router.named_at(prices, host, model, key)
             offer = view.offers.of_key(host, key) if candidate is None else view.offers.of(candidate)
             try:
                 address = view.destinations.address(host, key, shape)
@@ -161,6 +166,7 @@ class RawCall:
         host: Host,
         shape: WireShape,
         router: Router,
+        prices: PriceRule,
     ) -> None:
         self._inference = inference
         self._request = request
@@ -170,6 +176,7 @@ class RawCall:
         self._host = host
         self._shape = shape
         self._router = router
+        self._prices = prices
 
     async def run(self, ways: Sequence[_Way], target: RawPath, body: bytes) -> None:
         """Returns once the caller has an answer. Raises RelayError."""
@@ -249,7 +256,7 @@ class RawCall:
         record.usage, record.usage_source = answer.usage, UsageSource.PARTIAL
         record.delivered_characters = answer.delivered_characters
         if record.requested_model:
-            record.candidate = self._router.named_at(self._host, answer.model, way.key) or way.candidate
+            record.candidate = self._router.named_at(self._prices, self._host, answer.model, way.key) or way.candidate
 
     def _host_lines(self, number: int) -> bytes:
         return f"{headers.SERVED_HOST}: {self._host.slug}\r\n{headers.ATTEMPTS}: {number}\r\n".encode("ascii")
@@ -267,8 +274,9 @@ class RawCall:
         self._record.error, self._record.error_source = failure.value, source
 
 
-def _host(view: View, caller: Caller, target: RawPath) -> Host:
-    """The host, where the caller may call it so. Raises NotFound, Forbidden."""
+def _host(view: View, caller: Caller, target: RawPath) -> tuple[Host, PriceRule]:
+    """The host, where the caller may call it so, and what its calls are priced by. Raises NotFound, Forbidden,
+    ModelUnpriced."""
     host = view.snapshot.host_by_slug(target.host)
     if host is None or not host.is_enabled:
         raise NotFound("No such host. The address is /passthrough/{host}/{path}.")
@@ -278,6 +286,9 @@ def _host(view: View, caller: Caller, target: RawPath) -> Host:
         raise Forbidden(_NOT_GRANTED)
     if caller.charges.set.counts_use:
         raise Forbidden(_NOT_LIMITABLE)
+    prices = price_rule(view.snapshot, caller.policy)
+    if prices.is_price_needed:
+        raise ModelUnpriced(_NOT_PRICEABLE)
     if not target.is_in(host.passthrough_paths):
         raise NotFound(_NOT_LISTED)
-    return host
+    return host, prices

@@ -51,7 +51,6 @@ from relay_edge.metrics import Metrics
 from relay_edge.needs import need_of
 from relay_edge.offers import KeyOffer, Offer, Offers
 from relay_edge.pings import PING_SECONDS, Pings
-from relay_edge.priced import priced
 from relay_edge.protocols import CONVERSATIONS, OTHERS, Operation
 from relay_edge.protocols.anthropic_messages import AllowedBetas
 from relay_edge.protocols.conversation_key import conversation_key
@@ -276,20 +275,20 @@ class Inference:
         else:
             wanted = read_model_request(body)
         record.requested_model, record.is_stream = wanted.model, wanted.is_stream
-        shape, affinity = operation.surface.shape, None
+        shape, affinity, counts_cost = operation.surface.shape, None, caller.charges.set.counts_cost
         # The conversation's name is looked for only where it may choose among keys.
-        if operation.hosts is None and view.router.wants_affinity(caller.policy, wanted.model, shape):
+        if operation.hosts is None and view.router.wants_affinity(
+            caller.policy, wanted.model, shape, counts_cost=counts_cost
+        ):
             affinity = conversation_key(body)
             record.has_affinity = affinity is not None
         plan = record.plan = view.router.plan(
-            caller.policy, wanted.model, shape, self._turns, affinity=affinity, only=only
+            caller.policy, wanted.model, shape, self._turns, affinity=affinity, only=only, counts_cost=counts_cost
         )
         return Asked(request, operation, record, view, caller, wanted, plan)
 
     async def _relay(self, request: web.BaseRequest, operation: Operation, record: CallRecord) -> web.StreamResponse:
         asked = await self.ask(request, operation, record, operation.hosts)
-        if asked.caller.charges.set.counts_cost:
-            record.plan = asked.plan = priced(asked.plan)
         if IDEMPOTENCY_KEY in request.headers:
             run = partial(self._run, asked)
             return await self._idempotency.serve(request, operation, record, asked.wanted, run)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from relay_contract.logs import log_fields
-from relay_contract.nouns import Host, HostBindingId, HostKey, HostKeyId
+from relay_contract.nouns import Host, HostBindingId, HostKey, HostKeyId, PricingId
 from relay_contract.redis import breakers
 from relay_contract.sealing import SealingError
 from relay_contract.traffic import BreakerKind
@@ -64,13 +64,13 @@ class Offers:
         """`unseal` may raise SealingError."""
         self._snapshot = snapshot
         self._unseal = unseal
-        self._known: dict[tuple[HostBindingId, HostKeyId], Offer | None] = {}
+        self._known: dict[tuple[HostBindingId, HostKeyId, PricingId | None], Offer | None] = {}
         self._raw: dict[HostKeyId, KeyOffer | None] = {}
         self._keys: dict[HostKeyId, tuple[Guard, RuleSet] | None] = {}
 
     def of(self, candidate: Candidate) -> Offer | None:
         """None for a candidate whose key cannot be opened, which was logged."""
-        place = (candidate.binding.id, candidate.key.id)
+        place = (candidate.binding.id, candidate.key.id, candidate.estimate_id)
         if place in self._known:
             return self._known[place]
         if len(self._known) >= MAX_KNOWN:

@@ -5,16 +5,15 @@ Bounded: at MOST_ENDPOINTS everything is forgotten and made anew as it is asked 
 
 from dataclasses import dataclass
 
-from relay_contract.nouns import RESPONSE_MODES, Endpoint, EndpointAuth, EndpointId, TargetRole
+from relay_contract.nouns import Endpoint, EndpointAuth, EndpointId
 from relay_contract.sealing import Sealer
+from relay_contract.shield import methods_taken
 from relay_edge.catalog.snapshot import EndpointRoute, Snapshot
 from relay_edge.charges import NO_CHARGES, Charge, ChargeSet, charge_set
 from relay_edge.fan_out_rules import FanOutRules, read_rules
 from relay_edge.guards import Guard, guard_of
 
 MOST_ENDPOINTS = 10_000
-
-_ONLY_FOR_ANSWERS = frozenset({"GET", "HEAD"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +61,11 @@ class PreparedEndpoints:
 
 
 def _prepare(snapshot: Snapshot, route: EndpointRoute, guard: Guard | None) -> Prepared:
-    methods = _methods(route)
+    methods = methods_taken(route.endpoint.methods, ((one.delivery_mode, one.role) for one in route.every_target))
     is_signed = route.endpoint.auth is EndpointAuth.SIGNATURE
     signed_charges = _signed_charges(snapshot, route) if is_signed else NO_CHARGES
     rules = read_rules(route.every_target)
     return Prepared(_charges(snapshot, route), frozenset(methods), ", ".join(methods), guard, signed_charges, rules)
-
-
-def _methods(route: EndpointRoute) -> tuple[str, ...]:
-    """GET and HEAD ask for an answer, which a queue does not give."""
-    answers = any(one.delivery_mode in RESPONSE_MODES and one.role is TargetRole.LIVE for one in route.every_target)
-    return tuple(method for method in route.endpoint.methods if answers or method not in _ONLY_FOR_ANSWERS)
 
 
 def _charges(snapshot: Snapshot, route: EndpointRoute) -> tuple[Charge, ...]:

@@ -1,31 +1,51 @@
-"""Callers under a limit of cost are served where somebody knows what it costs: elsewhere a limit would count nothing.
-Pure.
+"""What a call is priced by, and where none is made since nobody knows a price. Pure.
+
+| who | a binding without a price |
+|---|---|
+| a policy that says `deny` | is passed over |
+| a policy that says `allow` | takes calls, whose cost is then unknown |
+| a policy that says `estimate` | is priced by what the policy names |
+| a caller under a limit of cost | is passed over, since the limit would count nothing there |
+| a host key under a limit of cost | is not called with that key |
+
+It is asked while a route is made, once for a snapshot, and never for a call.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass
 
-from relay_contract.errors import ModelForbidden
-from relay_contract.nouns import FallbackCondition
-from relay_edge.routing import Leg, Plan
-
-NO_PRICE = (
-    "This relay key is under a limit of cost, and nobody knows what this model costs. An operator can give it a price."
-)
+from relay_contract.nouns import HostBinding, HostKey, Meter, Policy, Pricing, Unpriced
+from relay_edge.catalog.snapshot import Snapshot
 
 
-def priced(plan: Plan) -> Plan:
-    """The plan without candidates that have no price; fallbacks stand in as where a model has no host. Raises
-    ModelForbidden where nobody is left."""
-    if all(candidate.pricing is not None for leg in plan.legs for candidate in leg.candidates):
-        return plan
-    first, *behind = (_priced_leg(leg) for leg in plan.legs)
-    behind = [leg for leg in behind if leg.candidates]
-    if not first.candidates:
-        if not behind or FallbackCondition.ANY_FAILURE not in behind[0].when:
-            raise ModelForbidden(NO_PRICE)
-        first = replace(behind.pop(0), when=frozenset())
-    return replace(plan, legs=(first, *behind))
+@dataclass(frozen=True, slots=True)
+class PriceRule:
+    """How bindings without a price are taken."""
+
+    snapshot: Snapshot
+    is_price_needed: bool
+    estimate: Pricing | None  # what stands in for a price
+
+    def pricing(self, binding: HostBinding) -> Pricing | None:
+        """What calls to it are priced by; None: nobody knows what they cost."""
+        own = None if binding.pricing_id is None else self.snapshot.pricing(binding.pricing_id)
+        return self.estimate if own is None else own
+
+    def usable(self, keys: tuple[HostKey, ...], pricing: Pricing | None) -> tuple[HostKey, ...]:
+        """Those of a host's keys that may make a call which is priced so."""
+        if pricing is not None:
+            return keys
+        return () if self.is_price_needed else tuple(key for key in keys if not self._is_under_a_limit_of_cost(key))
+
+    def _is_under_a_limit_of_cost(self, key: HostKey) -> bool:
+        limit = None if key.rate_limit_id is None else self.snapshot.rate_limit(key.rate_limit_id)
+        return limit is not None and any(rule.meter is Meter.COST for rule in limit.rules)
 
 
-def _priced_leg(leg: Leg) -> Leg:
-    return replace(leg, candidates=tuple(each for each in leg.candidates if each.pricing is not None))
+def price_rule(snapshot: Snapshot, policy: Policy, *, counts_cost: bool = False) -> PriceRule:
+    """`counts_cost`: whether the caller is under a limit of cost. An estimate whose price cannot be read is none, and
+    then no call is made without a price."""
+    estimate = None
+    if policy.unpriced is Unpriced.ESTIMATE and policy.estimate_pricing_id is not None:
+        estimate = snapshot.pricing(policy.estimate_pricing_id)
+    may_be_unknown = policy.unpriced is Unpriced.ALLOW and not counts_cost
+    return PriceRule(snapshot, not may_be_unknown and estimate is None, estimate)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from relay_contract.errors import BadField, ModelForbidden, ModelNotFound, NoHostKey
+from relay_contract.errors import BadField, ModelForbidden, ModelNotFound, ModelUnpriced, NoHostKey
 from relay_contract.nouns import (
     Fallback,
     FallbackCondition,
@@ -27,12 +27,14 @@ from relay_contract.nouns import (
     Policy,
     PolicyId,
     Pricing,
+    PricingId,
     Selection,
     WireShape,
 )
 from relay_edge import affinity
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.grants import Grants
+from relay_edge.priced import PriceRule, price_rule
 from relay_edge.selection import STEADY, Chance, Load, may_stay, order, typical_cost
 from relay_edge.stops import Stop, survey
 
@@ -54,6 +56,7 @@ class Candidate:
     host: Host
     key: HostKey
     pricing: Pricing | None  # None: nobody knows what it costs
+    estimate_id: PricingId | None = None  # of the pricing where it is the policy's, since the binding has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +122,8 @@ class Router:
         self._load = Load() if load is None else load
         self._chance = chance
         self._grants: dict[PolicyId, Grants] = {}
-        self._routes: dict[tuple[PolicyId, str, WireShape, Shapes | None], _Route] = {}
-        self._candidates: dict[tuple[HostBindingId, HostKeyId], Candidate] = {}
+        self._routes: dict[tuple[PolicyId, str, WireShape, Shapes | None, bool], _Route] = {}
+        self._candidates: dict[tuple[HostBindingId, HostKeyId, PricingId | None], Candidate] = {}
         self._reachable: dict[PolicyId, tuple[Listed, ...]] = {}
 
     def plan(
@@ -132,51 +135,55 @@ class Router:
         *,
         affinity: bytes | None = None,
         only: Shapes | None = None,
+        counts_cost: bool = False,
     ) -> Plan:
         """Where a call goes. `affinity` names its conversation, for policies that keep those together. `only`: shapes
-        of hosts that do what is asked for; None: all do.
+        of hosts that do what is asked for; None: all do. `counts_cost`: the caller is under a limit of cost.
 
-        Raises ModelNotFound, ModelForbidden, NoHostKey, and BadField where no host of the model does it.
+        Raises ModelNotFound, ModelForbidden, ModelUnpriced, NoHostKey, and BadField where no host of the model does it.
         """
-        return self._route(policy, name, shape, only).plan(turns, affinity, self._load, self._chance)
+        return self._route(policy, name, shape, only, counts_cost).plan(turns, affinity, self._load, self._chance)
 
-    def wants_affinity(self, policy: Policy | None, name: str, shape: WireShape) -> bool:
+    def wants_affinity(self, policy: Policy | None, name: str, shape: WireShape, *, counts_cost: bool = False) -> bool:
         """Whether a conversation's name would change the plan, and is worth 2 us to find. Raises as `plan` does."""
-        return self._route(policy, name, shape).wants_affinity
+        return self._route(policy, name, shape, None, counts_cost).wants_affinity
 
-    def home(self, policy: Policy, name: str, shape: WireShape, conversation: bytes) -> Candidate | None:
+    def home(
+        self, policy: Policy, name: str, shape: WireShape, conversation: bytes, *, counts_cost: bool = False
+    ) -> Candidate | None:
         """The candidate that a conversation belongs to; None where it takes what comes. Raises as `plan` does."""
-        return self._route(policy, name, shape).home(conversation)
+        return self._route(policy, name, shape, None, counts_cost).home(conversation)
 
-    def _route(self, policy: Policy | None, name: str, shape: WireShape, only: Shapes | None = None) -> "_Route":
+    def _route(
+        self, policy: Policy | None, name: str, shape: WireShape, only: Shapes | None, counts_cost: bool
+    ) -> "_Route":
         if policy is None:
             raise ModelForbidden(NO_POLICY)
-        route = self._routes.get((policy.id, name, shape, only))
+        route = self._routes.get((policy.id, name, shape, only, counts_cost))
         if route is None:
             if len(self._routes) >= MAX_KEPT_ROUTES:
                 self._routes.clear()
-            route = _Route(shape, self._ways(policy, name, shape, only), is_strict=policy.is_strict)
-            self._routes[policy.id, name, shape, only] = route
+            asked = _Asked(policy, shape, only, price_rule(self._snapshot, policy, counts_cost=counts_cost))
+            route = _Route(shape, self._ways(asked, name), is_strict=policy.is_strict)
+            self._routes[policy.id, name, shape, only, counts_cost] = route
         return route
 
-    def _ways(self, policy: Policy, name: str, shape: WireShape, only: Shapes | None) -> "tuple[_Way, ...]":
+    def _ways(self, asked: "_Asked", name: str) -> "tuple[_Way, ...]":
         """The model asked for, then its fallbacks; these alone where it has no candidate and any failure leads on."""
         model = find_model(self._snapshot, name)
         if model is None:
             raise ModelNotFound
-        fallback = fallback_for(policy, model)
-        behind = [] if fallback is None else self._behind(policy, model, shape, only, fallback)
+        fallback = fallback_for(asked.policy, model)
+        behind = [] if fallback is None else self._behind(asked, model, fallback)
         try:
-            first = self._way(policy, model, shape, only)
-        except NoHostKey:
+            first = self._way(asked, model)
+        except (NoHostKey, ModelUnpriced):
             if not behind or FallbackCondition.ANY_FAILURE not in behind[0].when:
                 raise
-            first = self._way(policy, behind.pop(0).model, shape, only)
+            first = self._way(asked, behind.pop(0).model)
         return first, *behind
 
-    def _behind(
-        self, policy: Policy, model: Model, shape: WireShape, only: Shapes | None, fallback: Fallback
-    ) -> "list[_Way]":
+    def _behind(self, asked: "_Asked", model: Model, fallback: Fallback) -> "list[_Way]":
         ways: list[_Way] = []
         seen = {model.id}
         for name in fallback.then:
@@ -185,54 +192,54 @@ class Router:
                 continue
             seen.add(other.id)
             try:
-                ways.append(self._way(policy, other, shape, only, frozenset(fallback.when)))
-            except (ModelForbidden, NoHostKey, BadField):
+                ways.append(self._way(asked, other, frozenset(fallback.when)))
+            except (ModelForbidden, ModelUnpriced, NoHostKey, BadField):
                 continue  # the explanation says so
         return ways
 
-    def _way(
-        self,
-        policy: Policy,
-        model: Model,
-        shape: WireShape,
-        only: Shapes | None,
-        when: frozenset[FallbackCondition] = frozenset(),
-    ) -> "_Way":
+    def _way(self, asked: "_Asked", model: Model, when: frozenset[FallbackCondition] = frozenset()) -> "_Way":
+        policy = asked.policy
         reach = self.grants(policy).of(model)
         if not reach.is_open:
             raise ModelForbidden
-        found = survey(self._snapshot, model, reach, only)
+        found = survey(asked.prices, model, reach, asked.only)
         if found.is_forbidden:
             raise ModelForbidden
+        if found.is_unpriced:
+            raise ModelUnpriced
         if found.is_unfit:
             raise BadField("model", "No host of this model does what this address asks for. Use another model.")
         if not found.stops:
             raise NoHostKey
         pools = [self._pool(model, stop) for stop in found.stops]
         tiers = [
-            _sorted_tier(policy.selection, list(tier), shape)
+            _sorted_tier(policy.selection, list(tier), asked.shape)
             for _, tier in groupby(pools, key=lambda pool: pool.binding.priority)
         ]
         return _Way(model, when, policy.selection, tiers, keeps_affinity=policy.keeps_affinity)
 
     def _pool(self, model: Model, stop: Stop) -> "_Pool":
-        return _Pool(tuple(self._candidate(model, stop.binding, stop.host, key) for key in stop.keys))
+        return _Pool(tuple(self._candidate(model, stop.binding, stop.host, key, stop.pricing) for key in stop.keys))
 
-    def _candidate(self, model: Model, binding: HostBinding, host: Host, key: HostKey) -> Candidate:
-        candidate = self._candidates.get((binding.id, key.id))
+    def _candidate(
+        self, model: Model, binding: HostBinding, host: Host, key: HostKey, pricing: Pricing | None
+    ) -> Candidate:
+        pricing_id = None if pricing is None else pricing.id
+        candidate = self._candidates.get((binding.id, key.id, pricing_id))
         if candidate is None:
-            pricing = None if binding.pricing_id is None else self._snapshot.pricing(binding.pricing_id)
-            candidate = self._candidates[binding.id, key.id] = Candidate(model, binding, host, key, pricing)
+            estimate_id = None if pricing_id == binding.pricing_id else pricing_id
+            candidate = Candidate(model, binding, host, key, pricing, estimate_id)
+            self._candidates[binding.id, key.id, pricing_id] = candidate
         return candidate
 
-    def named_at(self, host: Host, upstream_name: str, key: HostKey) -> Candidate | None:
+    def named_at(self, prices: PriceRule, host: Host, upstream_name: str, key: HostKey) -> Candidate | None:
         """What a host's own name for a model stands for in the catalog; of several bindings of that name the first
         that has a price. None: nothing. The cost grows with the bindings of the host."""
         named = [each for each in self._snapshot.bindings_of_host(host.id) if each.upstream_name == upstream_name]
         for binding in sorted(named, key=lambda each: each.pricing_id is None):
             model = self._snapshot.model_by_id(binding.model_id)
             if model is not None:
-                return self._candidate(model, binding, host, key)
+                return self._candidate(model, binding, host, key, prices.pricing(binding))
         return None
 
     def grants(self, policy: Policy) -> Grants:
@@ -259,7 +266,17 @@ class Router:
 
     def _serves(self, policy: Policy, model: Model) -> bool:
         reach = self.grants(policy).of(model)
-        return reach.is_open and bool(survey(self._snapshot, model, reach).stops)
+        return reach.is_open and bool(survey(price_rule(self._snapshot, policy), model, reach).stops)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a route is made for."""
+
+    policy: Policy
+    shape: WireShape
+    only: Shapes | None
+    prices: PriceRule
 
 
 class _Pool:

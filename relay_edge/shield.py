@@ -23,6 +23,7 @@ from relay_contract.headers import HOPS, REQUEST_ID
 from relay_contract.inbound_signatures import Verdict, slack_challenge
 from relay_contract.nouns import KeyMode, SignaturePreset
 from relay_contract.shaping.paths import Reference, follow
+from relay_contract.shield import OFTEN_WITHOUT_BODY, event_type_of
 from relay_edge.body import CODINGS_TEXT, UNDONE_CODINGS
 from relay_edge.caller_signatures import CallerSignature
 from relay_edge.guards import Guard
@@ -30,10 +31,7 @@ from relay_edge.relay_call import MOST_VALUES, NOT_JSON, RelayCall, RelayCaller
 from relay_edge.relay_hops import read_hops
 from relay_edge.reply import send
 
-MAX_EVENT_TYPE_LENGTH = 128
-
 _NO_DOCUMENT = f"The body is not JSON, nests too deep, or holds more than {MOST_VALUES} values."
-_OFTEN_WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE"})
 
 
 class Shield:
@@ -105,7 +103,7 @@ def _check_content_type(call: RelayCall, guard: Guard) -> None:
 
 def _has_body(call: RelayCall) -> bool:
     """False for a call that has none by its nature; an empty body of any other is a body."""
-    return call.request.body_exists or call.request.method not in _OFTEN_WITHOUT_BODY
+    return call.request.body_exists or call.request.method not in OFTEN_WITHOUT_BODY
 
 
 def _check_signature(call: RelayCall, signature: CallerSignature) -> None:
@@ -137,10 +135,6 @@ def _answered(call: RelayCall, text: str) -> web.StreamResponse:
 
 
 def _event_type(call: RelayCall, reference: Reference) -> str:
-    """Printable text of at most 128 characters, else "": numbers and objects are no names of events."""
     if reference.source == "header":
-        found: object = call.headers.get(reference.name)
-    else:
-        found = follow(call.document(), reference.steps)
-    is_name = isinstance(found, str) and len(found) <= MAX_EVENT_TYPE_LENGTH and found.isprintable()
-    return str(found) if is_name else ""
+        return event_type_of(call.headers.get(reference.name))
+    return event_type_of(follow(call.document(), reference.steps))

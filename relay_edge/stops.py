@@ -6,9 +6,9 @@ The router takes the first half of the answer, the explanation both, so that the
 from dataclasses import dataclass
 from enum import StrEnum
 
-from relay_contract.nouns import Host, HostBinding, HostKey, Model, WireShape
-from relay_edge.catalog.snapshot import Snapshot
+from relay_contract.nouns import Host, HostBinding, HostKey, Model, Pricing, WireShape
 from relay_edge.grants import Reach
+from relay_edge.priced import PriceRule
 
 
 class Hindrance(StrEnum):
@@ -27,11 +27,12 @@ class Hindrance(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """A host that serves the model: enabled, granted, with at least one enabled key."""
+    """A host that serves the model: enabled, granted, priced where it has to be, with at least one key to use."""
 
     binding: HostBinding
     host: Host
     keys: tuple[HostKey, ...]
+    pricing: Pricing | None  # None: nobody knows what it costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +60,20 @@ class Survey:
         return not self.stops and bool(kinds) and kinds <= {Hindrance.DENIED, Hindrance.NOT_GRANTED}
 
     @property
+    def is_unpriced(self) -> bool:
+        """Whether a price is what is missing."""
+        return not self.stops and any(each.hindrance is Hindrance.NO_PRICE for each in self.left_out)
+
+    @property
     def is_unfit(self) -> bool:
         """Whether only what is asked for stands in the way: hosts are there, and none of them does it."""
         return not self.stops and any(each.hindrance is Hindrance.OTHER_SHAPE for each in self.left_out)
 
 
-def survey(snapshot: Snapshot, model: Model, reach: Reach, only: frozenset[WireShape] | None = None) -> Survey:
-    """The model's bindings under a policy. `only`: shapes of hosts that do what is asked for; None: all do. The cost
-    grows with the bindings of this model only."""
+def survey(prices: PriceRule, model: Model, reach: Reach, only: frozenset[WireShape] | None = None) -> Survey:
+    """The model's bindings under a policy, in the snapshot of its prices. `only`: shapes of hosts that do what is asked
+    for; None: all do. The cost grows with the bindings of this model only."""
+    snapshot = prices.snapshot
     stops: list[Stop] = []
     left_out: list[LeftOut] = []
     for binding in snapshot.every_binding(model.id):
@@ -78,12 +85,17 @@ def survey(snapshot: Snapshot, model: Model, reach: Reach, only: frozenset[WireS
         assert host is not None
         every_key = snapshot.every_host_key(host.id)
         keys = tuple(key for key in every_key if key.is_enabled)
+        pricing = prices.pricing(binding)
+        usable = prices.usable(keys, pricing)
         if not keys:
             left_out.append(LeftOut(binding, host, Hindrance.NO_KEY))
         elif only is not None and binding.wire_shape not in only:
             left_out.append(LeftOut(binding, host, Hindrance.OTHER_SHAPE))
+        elif not usable:
+            left_out.append(LeftOut(binding, host, Hindrance.NO_PRICE))
         else:
-            stops.append(Stop(binding, host, keys))
+            stops.append(Stop(binding, host, usable, pricing))
+            left_out += [LeftOut(binding, host, Hindrance.NO_PRICE, key) for key in keys if key not in usable]
         left_out += [LeftOut(binding, host, Hindrance.KEY_DISABLED, key) for key in every_key if not key.is_enabled]
     return Survey(tuple(stops), tuple(left_out))
 

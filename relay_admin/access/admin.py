@@ -18,8 +18,11 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from relay_admin import pages
-from relay_admin.access import services
-from relay_admin.access.models import AdminToken, RelayKey, User
+from relay_admin.access import services, session_services
+from relay_admin.access.agents import agent_words
+from relay_admin.access.audit_admin import AuditEventAdmin
+from relay_admin.access.models import AdminToken, AuditEvent, RelayKey, Session, User
+from relay_admin.deliveries.admin.base import TimeRangeFilter
 from relay_admin.guard import GuardedAdmin
 from relay_contract import nouns, tokens
 
@@ -30,6 +33,7 @@ MAX_REVOKED = 900
 NEVER = "In UTC. Empty: it does not expire."
 
 admin.site.unregister(Group)
+admin.site.register(AuditEvent, AuditEventAdmin)
 
 
 @admin.register(Group)
@@ -258,3 +262,38 @@ class AdminTokenAdmin(MintingAdmin):
             secret=token,
             next_url=reverse("admin:access_admintoken_changelist"),
         )
+
+
+@admin.register(Session)
+class SessionAdmin(pages.ReadOnlyAdmin):
+    """Everybody's sessions. One's own are on the page "My sessions", which needs no permission."""
+
+    list_display = ("user", "browser", "address", "seen_at", "created_at", "expires_at")
+    list_filter = (("seen_at", TimeRangeFilter),)
+    list_filter_submit = True
+    list_select_related = ("user",)
+    search_fields = ("user__username", "user__email")
+    search_help_text = "A user's name or e-mail address."
+    readonly_fields = ("user", "browser", "agent", "address", "seen_at", "created_at", "expires_at")
+    fieldsets = ((None, {"fields": readonly_fields}),)
+    actions = ["revoke"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Session]:  # noqa: ARG002
+        """Those that have not expired."""
+        return session_services.current_sessions()
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        """Whether this person may sign others out."""
+        return request.user.has_perm(session_services.REVOKE_PERMISSION)
+
+    @display(description="browser")
+    def browser(self, session: Session) -> str:
+        """In words."""
+        return agent_words(session.agent)
+
+    @admin.action(description="Revoke selected sessions", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
+        """Their next request has to sign in again."""
+        assert isinstance(request.user, User)
+        count = session_services.sessions_revoke(queryset, by=request.user)
+        self.message_user(request, f"{count} session{' is' if count == 1 else 's are'} revoked.", messages.SUCCESS)

@@ -3,18 +3,27 @@
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models.functions import Lower
 
+from relay_admin.access.acting import Via
 from relay_admin.catalog.models import Policy, Project, RateLimit, choices
 from relay_contract import nouns
 
 
 class User(AbstractUser):
-    """A person who signs in to the control plane."""
+    """A person who signs in to the control plane, by name or by address."""
 
-    email = models.EmailField(unique=True)
+    email = models.EmailField()
 
     class Meta(AbstractUser.Meta):
         db_table = "access_user"
+        constraints = [
+            models.UniqueConstraint(
+                Lower("email"),
+                name="access_user_email_once",
+                violation_error_message="Somebody has this email address already.",
+            )
+        ]
 
 
 class RelayKey(models.Model):
@@ -80,8 +89,33 @@ class AdminToken(models.Model):
         return f"{self.user.username}/{self.name}"
 
 
+class Session(models.Model):
+    """Somebody's browser that is signed in. See `sessions.py`: of the cookie's key only the SHA-256 is stored.
+
+    A trigger deletes a user's sessions when their password changes, the account is deactivated or staff is taken away.
+    """
+
+    key_hash = models.BinaryField(max_length=32, unique=True, editable=False)
+    data = models.TextField(editable=False)
+    user = models.ForeignKey(User, models.CASCADE, null=True, editable=False, related_name="sessions")
+    address = models.GenericIPAddressField(null=True, editable=False, help_text="Where it was seen last.")
+    agent = models.CharField(max_length=200, editable=False, help_text="What the browser says of itself.")
+    created_at = models.DateTimeField("signed in at", editable=False)
+    seen_at = models.DateTimeField("last seen at", editable=False, help_text="To the minute.")
+    expires_at = models.DateTimeField(editable=False, db_index=True)
+
+    class Meta:
+        db_table = "access_session"
+        ordering = ["-seen_at", "-id"]
+        default_permissions = ("view", "delete")
+
+    def __str__(self) -> str:
+        return f"session {self.pk}"
+
+
 class LoginAttempts(models.Model):
-    """Sign-ins of one name from one address since the last that succeeded. See `throttle.py`; nobody looks at these."""
+    """Sign-ins that failed: of one name from one address, or of all names from it. See `throttle.py`; nobody looks at
+    these."""
 
     key = models.BinaryField(primary_key=True, max_length=32, help_text="SHA-256: a password may be typed as a name.")
     count = models.IntegerField()
@@ -94,3 +128,40 @@ class LoginAttempts(models.Model):
 
     def __str__(self) -> str:
         return f"{self.count} attempts"
+
+
+AUDITED_ACTIONS = ("insert", "update", "delete", "truncate")
+
+
+class AuditEvent(models.Model):
+    """One row that was made, changed or deleted. Written by triggers (`audit_triggers.py`), and only ever added to.
+
+    Not managed by Django, so that not even `manage.py flush` empties it. No constraint leads out of it: it outlives
+    what it speaks of.
+    """
+
+    at = models.DateTimeField()
+    via = models.CharField(max_length=16, choices=choices(Via))
+    actor_id = models.BigIntegerField(null=True, help_text="The user, if there was one.")
+    actor_name = models.CharField(max_length=150, help_text="The user's name then; of SQL, the database's role.")
+    tool = models.CharField(max_length=150, help_text="The admin token, command, task or program that was used.")
+    address = models.GenericIPAddressField(null=True)
+    project_id = models.BigIntegerField(null=True)
+    action = models.CharField(
+        max_length=16, choices=[(word, word) for word in ("insert", "update", "delete", "truncate")]
+    )
+    subject = models.CharField(max_length=40, help_text="The label of its model.")
+    subject_id = models.BigIntegerField(null=True)
+    subject_name = models.CharField(max_length=200)
+    before = models.JSONField(null=True, help_text="Columns that changed, as they were.")
+    after = models.JSONField(null=True, help_text="And as they are.")
+
+    class Meta:
+        managed = False
+        db_table = "access_auditevent"
+        ordering = ["-id"]
+        verbose_name = "audit event"
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.action} of {self.subject} {self.subject_name or self.subject_id}"

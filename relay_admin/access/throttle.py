@@ -1,23 +1,34 @@
-"""Slows down whoever guesses passwords: per name and address, with a wait that doubles.
+"""Slows down whoever guesses passwords: per name and address and per address over all names.
 
-An attempt is counted before its password is looked at, in one statement, so attempts that come at once are counted one
-after the other and none is free. A sign-in that succeeds forgets them.
+An attempt is counted before its password is looked at, so attempts that come at once are counted one after the other
+and none is free. A sign-in that succeeds forgets those of its name, and of its address takes back its own alone: who
+has an account cannot buy guesses at others' with it.
+
+Over all names an address has ADDRESS_FAILURES at once, and then one each ADDRESS_WINDOW_SECONDS / ADDRESS_FAILURES. Not
+a wait that doubles: colleagues behind the same address would wait with whoever guesses.
 
 Kept in Postgres, which a sign-in needs anyway: there is no moment in which people can sign in and the throttle is away.
-Per name *and* address, so that nobody can lock somebody else out from elsewhere. Behind a proxy that hides addresses,
-everybody shares one. What it does not stop is a guess of one password each for many names, or from many addresses: that
-takes long random passwords (12 characters at least) or a login in front of this one.
+Never per name alone, so that nobody can lock somebody else out from elsewhere. Behind a proxy that hides addresses,
+everybody shares one. What it does not stop is guessing from many addresses: that takes long random passwords (12
+characters at least) or a login in front of this one.
 
-Costs one statement an attempt, beside the 100 ms and more of the password's hash.
+What is counted is the text as typed, in lower case, and not the account: whoever found `sam` waiting after trying
+`sam@example.com` would know that there is such an account.
+
+Costs two statements an attempt, beside the 100 ms and more of the password's hash.
 """
 
 import hashlib
 import ipaddress
 import logging
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.backends import ModelBackend
-from django.db import connection
+from django.contrib.auth.hashers import make_password
+from django.db import connection, transaction
+from django.db.models import F, Q
+from django.db.models.functions import Lower
 from django.http import HttpRequest
 
 from relay_admin.access.models import LoginAttempts, User
@@ -26,6 +37,9 @@ from relay_contract.logs import log_fields
 logger = logging.getLogger(__name__)
 
 FREE_ATTEMPTS = 5
+ADDRESS_FAILURES = 20
+ADDRESS_WINDOW_SECONDS = 900
+_ADDRESS_STEP = timedelta(seconds=ADDRESS_WINDOW_SECONDS / ADDRESS_FAILURES)
 LONGEST_WAIT_SECONDS = 900
 FORGET_SECONDS = 86_400
 """Rows older than this are removed by the attempts of others: a day's wait is more than the longest."""
@@ -52,6 +66,17 @@ _BEGIN = """
     WHERE kept.allowed_at <= clock_timestamp()
     RETURNING count
 """
+# Each attempt moves `allowed_at` one step on; it may lie no further back than what is given at once.
+_BEGIN_ADDRESS = """
+    INSERT INTO access_loginattempts AS kept (key, count, allowed_at, last_at)
+    VALUES (%(key)s, 1, clock_timestamp() - %(step)s * (%(failures)s - 2), clock_timestamp())
+    ON CONFLICT (key) DO UPDATE SET
+        count = kept.count + 1,
+        allowed_at = greatest(kept.allowed_at, clock_timestamp() - %(step)s * (%(failures)s - 1)) + %(step)s,
+        last_at = clock_timestamp()
+    WHERE kept.allowed_at <= clock_timestamp()
+    RETURNING count
+"""
 _WAIT = "SELECT ceil(extract(epoch FROM allowed_at - clock_timestamp()))::int FROM access_loginattempts WHERE key = %s"
 
 
@@ -64,44 +89,75 @@ class LoginThrottled(Exception):
 
 
 class ThrottledBackend(ModelBackend):
-    """Names and passwords, for the admin's form and `/auth/login` alike: there is no way around it."""
+    """Names or e-mail addresses with passwords, for the admin's form and `/auth/login`: there is no way around it."""
 
     def authenticate(
-        self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
+        self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **_: Any
     ) -> User | None:
         """None for wrong credentials, and where there is no caller to count. Raises LoginThrottled."""
         if request is None or username is None or password is None:
             return None
-        key = _key(username, request.META.get("REMOTE_ADDR", ""))
-        _begin(key)
-        user = super().authenticate(request, username=username, password=password, **kwargs)
-        if user is None:
+        site = _site(request.META.get("REMOTE_ADDR", ""))
+        _begin(site, username)
+        user = _find(username)
+        if not _is_password(user, password) or not self.user_can_authenticate(user):
             return None
-        assert isinstance(user, User)
-        LoginAttempts.objects.filter(key=key).delete()
+        LoginAttempts.objects.filter(key=_key(site, username)).delete()
+        LoginAttempts.objects.filter(key=_address_key(site)).update(
+            count=F("count") - 1, allowed_at=F("allowed_at") - _ADDRESS_STEP
+        )
         return user
 
 
-def _begin(key: bytes) -> None:
-    parameters = {
-        "key": key,
+def _find(typed: str) -> User | None:
+    """The owner of the address, else of the name: nobody takes over an address by making it their name.
+
+    One look-up, whatever is found.
+    """
+    address = typed.lower()
+    found = User.objects.annotate(address=Lower("email")).filter(Q(username=typed) | Q(address=address))
+    return min(found, key=lambda user: user.address != address, default=None)
+
+
+def _is_password(user: User | None, password: str) -> bool:
+    """Costs one hash in every case, so that time does not tell whether there is such a user."""
+    if user is None:
+        make_password(password)
+        return False
+    return user.check_password(password)
+
+
+def _begin(site: str, username: str) -> None:
+    """Counts an attempt of both, or of neither where one has to wait."""
+    of_name = {
         "free": FREE_ATTEMPTS,
         "longest": LONGEST_WAIT_SECONDS,
         "forget": FORGET_SECONDS,
         "pruned": _PRUNED_PER_ATTEMPT,
     }
-    with connection.cursor() as cursor:
-        cursor.execute(_BEGIN, parameters)
-        if cursor.fetchone() is not None:
-            return
-        cursor.execute(_WAIT, [key])
-        [wait_seconds] = cursor.fetchone() or [1]  # gone: somebody has signed in this moment
+    of_address = {"step": _ADDRESS_STEP, "failures": ADDRESS_FAILURES}
+    with transaction.atomic(), connection.cursor() as cursor:
+        if site:  # behind a Unix socket nobody has one, and they do not wait for each other
+            _count(cursor, _BEGIN_ADDRESS, _address_key(site), of_address)
+        _count(cursor, _BEGIN, _key(site, username), of_name)
+
+
+def _count(cursor: Any, statement: str, key: bytes, parameters: dict[str, Any]) -> None:
+    cursor.execute(statement, {"key": key, **parameters})
+    if cursor.fetchone() is not None:
+        return
+    cursor.execute(_WAIT, [key])
+    [wait_seconds] = cursor.fetchone() or [1]  # gone: somebody has signed in this moment
     logger.warning("login_throttled", extra=log_fields(wait_seconds=wait_seconds))
     raise LoginThrottled(max(1, wait_seconds))
 
 
-def _key(username: str, address: str) -> bytes:
-    return hashlib.sha256(f"{_site(address)}\0{username}".encode()).digest()
+def _key(site: str, username: str) -> bytes:
+    return hashlib.sha256(f"{site}\0{username.lower()}".encode()).digest()
+
+
+def _address_key(site: str) -> bytes:
+    return hashlib.sha256(site.encode()).digest()  # of no name: those have a NUL
 
 
 def _site(address: str) -> str:

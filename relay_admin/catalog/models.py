@@ -9,6 +9,8 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
+from django.db.models import CheckConstraint, Q
+from django.db.models.functions import Now
 
 from relay_admin.catalog import rules, validators
 from relay_contract import nouns
@@ -89,6 +91,46 @@ class RateLimit(CatalogRow):
         return self.slug
 
 
+class Pricing(SeededRow):
+    """What a host asks for a model, in integers."""
+
+    slug = models.CharField(max_length=128, unique=True, validators=[MODEL_NAME])
+    rates = models.JSONField(
+        default=list,
+        validators=[validators.rates],
+        help_text="What each meter costs. A larger prompt takes a later tier for all its tokens.",
+    )
+    version = models.IntegerField(
+        editable=False, help_text="Of the rates, counted by the database; calls name it.", **_given(1)
+    )
+
+    class Meta:
+        db_table = nouns.Pricing.table
+        ordering = ["slug"]
+        verbose_name = "price"
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class PriceVersion(models.Model):
+    """Rates that a price has or had. Written by a trigger, never changed, and kept when the price is gone: calls name
+    the version that they were priced by."""
+
+    pk = models.CompositePrimaryKey("pricing_id", "version")
+    pricing_id = models.BigIntegerField()
+    version = models.IntegerField()
+    rates = models.JSONField()
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "catalog_priceversion"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.pricing_id} version {self.version}"
+
+
 class Policy(CatalogRow):
     """Which models a relay key reaches."""
 
@@ -122,6 +164,23 @@ class Policy(CatalogRow):
         validators=[validators.fallbacks],
         help_text="Where a call goes when its model fails; the first that fits counts.",
     )
+    unpriced = models.CharField(
+        "models without a price",
+        max_length=16,
+        choices=choices(nouns.Unpriced),
+        help_text="deny: they are not called. allow: they are, and nobody knows what it cost. estimate: they are, at"
+        " the price below.",
+        **_given(str(nouns.Unpriced.ALLOW)),
+    )
+    estimate_pricing = models.ForeignKey(
+        Pricing,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name="estimated price",
+        help_text="What a model without a price is taken to cost, where the policy says estimate.",
+    )
     hold_seconds = models.IntegerField(
         "hold streams for",
         default=0,
@@ -153,6 +212,13 @@ class Policy(CatalogRow):
         db_table = nouns.Policy.table
         ordering = ["slug"]
         verbose_name_plural = "policies"
+        constraints = [
+            CheckConstraint(
+                name="catalog_policy_estimate",
+                condition=~Q(unpriced=str(nouns.Unpriced.ESTIMATE)) | Q(estimate_pricing__isnull=False),
+                violation_error_message="Name the estimated price, or choose deny or allow.",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.slug
@@ -700,25 +766,6 @@ class ModelAlias(CatalogRow):
         """A name stands for one model: a model's own name would hide the alias."""
         if Model.objects.filter(name=self.name).exists():
             raise ValidationError({"name": f"{self.name} is the name of a model: an alias of it would never count."})
-
-
-class Pricing(SeededRow):
-    """What a host asks for a model, in integers."""
-
-    slug = models.CharField(max_length=128, unique=True, validators=[MODEL_NAME])
-    rates = models.JSONField(
-        default=list,
-        validators=[validators.rates],
-        help_text="What each meter costs. A larger prompt takes a later tier for all its tokens.",
-    )
-
-    class Meta:
-        db_table = nouns.Pricing.table
-        ordering = ["slug"]
-        verbose_name = "price"
-
-    def __str__(self) -> str:
-        return self.slug
 
 
 class HostBinding(SeededRow):

@@ -83,6 +83,7 @@ SECTIONS: dict[str, Section] = {
     section.name: section
     for section in (
         Section("rate_limits", RateLimit, ("slug",), ("slug", "description", "rules")),
+        Section("prices", Pricing, ("slug",), ("slug", "description", "rates")),
         Section(
             "policies",
             Policy,
@@ -96,12 +97,13 @@ SECTIONS: dict[str, Section] = {
                 "selection",
                 "keeps_affinity",
                 "fallbacks",
+                "unpriced",
+                "estimate_pricing",
                 "hold_seconds",
                 "is_strict",
                 "captures_payloads",
             ),
         ),
-        Section("prices", Pricing, ("slug",), ("slug", "description", "rates")),
         Section(
             "hosts",
             Host,

@@ -73,3 +73,45 @@ COUNT_TARGET_VERSIONS = migrations.RunSQL(
 )
 """A target's `version` grows with every UPDATE of its row, whoever writes it, and with every change of its secrets, so
 that what a process made of (id, version) is never stale."""
+
+
+PRICE_VERSION_TRIGGER = "catalog_pricing_version"
+KEEP_PRICE_VERSION_TRIGGER = "catalog_pricing_keep"
+PRICE_VERSIONS_TRIGGER = "catalog_priceversion_append_only"
+
+KEEP_PRICE_VERSIONS = migrations.RunSQL(
+    f"""
+    INSERT INTO catalog_priceversion (pricing_id, version, rates) SELECT id, version, rates FROM catalog_pricing;
+    CREATE FUNCTION {PRICE_VERSION_TRIGGER}() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        NEW.version := OLD.version + (NEW.rates IS DISTINCT FROM OLD.rates)::int;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER {PRICE_VERSION_TRIGGER} BEFORE UPDATE ON catalog_pricing
+        FOR EACH ROW EXECUTE FUNCTION {PRICE_VERSION_TRIGGER}();
+    CREATE FUNCTION {KEEP_PRICE_VERSION_TRIGGER}() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF TG_OP = 'INSERT' OR NEW.version <> OLD.version THEN
+            INSERT INTO catalog_priceversion (pricing_id, version, rates) VALUES (NEW.id, NEW.version, NEW.rates);
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER {KEEP_PRICE_VERSION_TRIGGER} AFTER INSERT OR UPDATE ON catalog_pricing
+        FOR EACH ROW EXECUTE FUNCTION {KEEP_PRICE_VERSION_TRIGGER}();
+    CREATE FUNCTION {PRICE_VERSIONS_TRIGGER}() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        RAISE EXCEPTION 'versions of prices are only ever added to' USING ERRCODE = 'restrict_violation';
+    END $$;
+    CREATE TRIGGER {PRICE_VERSIONS_TRIGGER} BEFORE UPDATE OR DELETE ON catalog_priceversion
+        FOR EACH ROW EXECUTE FUNCTION {PRICE_VERSIONS_TRIGGER}();
+    """,  # noqa: S608 (constants)
+    f"""
+    DROP TRIGGER {PRICE_VERSIONS_TRIGGER} ON catalog_priceversion;
+    DROP FUNCTION {PRICE_VERSIONS_TRIGGER}();
+    DROP TRIGGER {KEEP_PRICE_VERSION_TRIGGER} ON catalog_pricing;
+    DROP FUNCTION {KEEP_PRICE_VERSION_TRIGGER}();
+    DROP TRIGGER {PRICE_VERSION_TRIGGER} ON catalog_pricing;
+    DROP FUNCTION {PRICE_VERSION_TRIGGER}();
+    """,
+)
+"""A price's `version` grows when its rates change, whoever writes them, and the rates of every version stay."""

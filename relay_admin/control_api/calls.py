@@ -22,7 +22,8 @@ MAX_PAGE = 200
 
 
 class CallJson(CamelCaseSerializer):
-    """A call. Names are null when what they name was deleted; `cost` is null when the binding has no price."""
+    """A call. Names are null when what they name was deleted; `cost` is null when nobody knew a price. Its `rates` are
+    those of the version that it was priced by, null for a call of a time before versions."""
 
     project = serializers.CharField(source="project_slug")
     relay_key = serializers.SerializerMethodField()
@@ -74,7 +75,15 @@ class CallJson(CamelCaseSerializer):
         """As an integer for sums, and as text for people."""
         if call.cost_nanousd is None:
             return None
-        return {"nanousd": call.cost_nanousd, "usd": usd_text(call.cost_nanousd), "pricingId": call.pricing_id}
+        rates = getattr(call, "rates", None)
+        return {
+            "nanousd": call.cost_nanousd,
+            "usd": usd_text(call.cost_nanousd),
+            "pricingId": call.pricing_id,
+            "pricingVersion": call.pricing_version or None,
+            "estimatedPrice": call.estimated_price,
+            "rates": None if rates is None else [{camel_case(name): of for name, of in one.items()} for one in rates],
+        }
 
 
 class Page(serializers.Serializer):

@@ -23,7 +23,9 @@ def shape(code: str, message: str, action: str, **more: Any) -> dict[str, Any]:
 
 
 NOT_FOUND = shape("not_found", "There is nothing at this address.", "Compare the address with the API reference.")
-WRONG_CREDENTIALS = shape("wrong_credentials", "Username or password is wrong.", "Check both, or ask an administrator.")
+WRONG_CREDENTIALS = shape(
+    "wrong_credentials", "Username, e-mail or password is wrong.", "Check them, or ask an administrator."
+)
 INTERNAL = shape("internal_error", "The control plane failed on this call.", "Its log says why; try again later.")
 
 _TOKEN = "Send `Authorization: Bearer ra_...`, or sign in with POST /auth/login."  # noqa: S105 (advice)

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from relay_admin.access.login_form import MAX_SIGN_IN_NAME
 from relay_admin.access.models import AdminToken, User
 from relay_admin.control_api import errors
 
@@ -40,9 +41,9 @@ class WhoAmI(APIView):
 
 
 class Credentials(serializers.Serializer):
-    """Body of a login."""
+    """Body of a login. `username`: a name or an e-mail address."""
 
-    username = serializers.CharField(max_length=150)
+    username = serializers.CharField(max_length=MAX_SIGN_IN_NAME)
     password = serializers.CharField(max_length=4096, trim_whitespace=False)
 
 

@@ -4,6 +4,7 @@ from django.urls import path
 
 from relay_admin.control_api import (
     alerts,
+    audit,
     calls,
     catalog,
     deliveries,
@@ -13,6 +14,7 @@ from relay_admin.control_api import (
     requests,
     resolve,
     session,
+    sessions,
     shadows,
     signature_secrets,
     target_switch,
@@ -24,6 +26,8 @@ urlpatterns = [
     path("auth/login", session.Login.as_view()),
     path("auth/logout", session.Logout.as_view()),
     path("auth/whoami", session.WhoAmI.as_view()),
+    path("api/v1/sessions", sessions.SessionsView.as_view()),
+    path("api/v1/sessions/<int:session_id>", sessions.SessionView.as_view()),
     path("api/v1/requests", requests.RequestsView.as_view()),
     path("api/v1/requests/<uuid:request_id>", requests.RequestView.as_view()),
     path("api/v1/deliveries", deliveries.DeliveriesView.as_view()),
@@ -42,6 +46,7 @@ urlpatterns = [
         "api/v1/endpoints/<str:project>/<str:line>/<str:endpoint>/signature-secret",
         signature_secrets.SignatureSecretView.as_view(),
     ),
+    path("api/v1/audit", audit.AuditView.as_view()),
     path("api/v1/alerts/rules", alerts.RulesView.as_view()),
     path("api/v1/alerts/rules/<int:rule_id>", alerts.RuleView.as_view()),
     path("api/v1/alerts/events", alerts.EventsView.as_view()),

@@ -470,6 +470,7 @@ class AlertKind(models.TextChoices):
     SIGNATURE_MISCONFIGURED = "signature_misconfigured"
     PARTITION_MISSING = "partition_missing"
     PUBLISH_FAILED = "publish_failed"
+    UNPRICED_CALLS = "unpriced_calls"
 
 
 MAX_ALERT_WINDOW_SECONDS = 86_400

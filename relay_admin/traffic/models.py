@@ -19,6 +19,10 @@ def _past(model: type[models.Model], *, null: bool = True) -> models.ForeignKey:
     )
 
 
+UNPRICED = Q(cost_nanousd=None) & ~Q(usage_source=UsageSource.NONE.value)
+"""Calls that used something nobody knows a price of."""
+
+
 class Call(models.Model):
     """One call to a model, answered or not."""
 
@@ -82,6 +86,10 @@ class Call(models.Model):
     bytes_in = models.BigIntegerField()
     bytes_out = models.BigIntegerField()
     input_audio_seconds = models.BigIntegerField(db_default=0)
+    pricing_version = models.IntegerField(db_default=0, help_text="0: no price, or of a time before versions.")
+    estimated_price = models.BooleanField(
+        db_default=False, help_text="The binding has no price: it is the policy's estimate."
+    )
 
     class Meta:
         db_table = traffic.CallRow.table
@@ -92,6 +100,7 @@ class Call(models.Model):
             models.Index(fields=["project", "-received_at"], name="traffic_call_project"),
             models.Index(fields=["relay_key", "-received_at"], name="traffic_call_key"),
             models.Index(fields=["-received_at"], condition=~Q(error=""), name="traffic_call_failed"),
+            models.Index(fields=["-received_at"], condition=UNPRICED, name="traffic_call_unpriced"),
         ]
 
     def __str__(self) -> str:

@@ -174,6 +174,8 @@ policies:
     keeps_affinity: false
     fallbacks:
       - {models: [gpt*], when: [any_failure, content_filter], then: [claude]}
+    unpriced: estimate
+    estimate_pricing: vendor/gpt
     hold_seconds: 2
     is_strict: true
     captures_payloads: true

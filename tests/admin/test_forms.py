@@ -85,7 +85,8 @@ def test_rules_are_written_in_rows(client_of, catalog: rows.Catalog) -> None:
 def test_a_policy_is_written_in_lines(client_of, catalog: rows.Catalog) -> None:
     client: Client = client_of("operators")
     url = f"/admin/catalog/policy/{catalog.policy.pk}/change/"
-    form = {"slug": "all", "models": "gpt-*\n-gpt-secret", "selection": "priority", "hold_seconds": "0"}
+    form = {"slug": "all", "models": "gpt-*\n-gpt-secret", "selection": "priority", "hold_seconds": "0",
+            "unpriced": "allow"}  # fmt: skip
     assert client.post(url, form).status_code == 302
     assert Policy.objects.get().models == ["gpt-*", "-gpt-secret"]
     refused = client.post(url, {**form, "models": "a*b"})

@@ -148,6 +148,7 @@ def test_fallbacks_are_written_in_rows(client_of, catalog: rows.Catalog) -> None
         "slug": "all",
         "models": "*",
         "selection": "cost",
+        "unpriced": "allow",
         "hold_seconds": "0",
         "is_strict": "on",
         "fallbacks-0-models": "gpt-*, o3",

@@ -58,6 +58,18 @@ def test_health_checks_are_answered_whatever_the_public_names_are() -> None:
     assert got["CSRF_TRUSTED_ORIGINS"] == ["https://[2001:db8::1]:8443"]
 
 
+@pytest.mark.parametrize(("scheme", "is_secure"), [("http", False), ("https", True)])
+def test_cookies_leave_over_tls_alone_where_there_is_any(scheme: str, is_secure: bool) -> None:
+    flags = {
+        "SESSION_COOKIE_SECURE": is_secure,
+        "CSRF_COOKIE_SECURE": is_secure,
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "CSRF_COOKIE_SAMESITE": "Lax",
+    }
+    assert shown(*flags, RELAY_CONTROL_URL=f"{scheme}://relay.example.com") == flags
+
+
 def test_secrets_come_from_files_too(tmp_path: Path) -> None:
     key, url = tmp_path / "key", tmp_path / "url"
     key.write_text(BASE["RELAY_MASTER_KEY"] + "\n")

@@ -22,6 +22,8 @@ def test_no_page_is_wider_than_a_phone(product: Product, page: Page) -> None:
         "traffic/call/",
         f"traffic/call/{call_id}/change/",
         "traffic/breakerevent/",
+        "sessions/",
+        "access/session/",
         *(f"catalog/{noun}/" for noun in ("model", "hostbinding", "host", "hostkey", "pricing", "policy", "ratelimit")),
         *(f"catalog/{noun}/add/" for noun in ("model", "host", "hostkey", "pricing", "policy", "ratelimit")),
     ]

@@ -12,7 +12,12 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
 from psycopg import sql
 
-from relay_admin.catalog.triggers import TARGET_SECRET_TRIGGER, TARGET_VERSION_TRIGGER
+from relay_admin.catalog.triggers import (
+    KEEP_PRICE_VERSION_TRIGGER,
+    PRICE_VERSION_TRIGGER,
+    TARGET_SECRET_TRIGGER,
+    TARGET_VERSION_TRIGGER,
+)
 from relay_contract import nouns
 from relay_contract.channel import CHANNEL, ROW_TRIGGER, TRUNCATE_TRIGGER, Change, parse
 from relay_contract.pricing import Rate
@@ -149,12 +154,14 @@ def test_choices_are_the_contract_s_words(noun: type[nouns.Noun]) -> None:
 
 def test_no_model_of_the_catalog_is_missing_from_the_nouns() -> None:
     catalog = {model._meta.db_table for model in apps.get_app_config("catalog").get_models()}
-    # Which rows `catalog seed` made once, what lines were and may become: no process but the control plane asks.
-    remembered = {"catalog_seededname", "catalog_linerevision", "catalog_linedraft"}
+    # Which rows `catalog seed` made once, what lines were and may become, what prices were: none but the control plane
+    # asks.
+    remembered = {"catalog_seededname", "catalog_linerevision", "catalog_linedraft", "catalog_priceversion"}
     assert catalog - remembered | {"access_relaykey"} == set(nouns.BY_TABLE)
 
 
 OTHER_TRIGGERS: dict[type[nouns.Noun], set[str]] = {
+    nouns.Pricing: {PRICE_VERSION_TRIGGER, KEEP_PRICE_VERSION_TRIGGER},
     nouns.Project: {"ledger_project_accounts"},
     nouns.Target: {TARGET_VERSION_TRIGGER},
     nouns.TargetSecret: {TARGET_SECRET_TRIGGER},
@@ -214,8 +221,9 @@ def test_the_edge_reads_exactly_its_columns(edge_database_url: str) -> None:
         for refused in (
             "SELECT password FROM access_user",
             "SELECT id FROM access_user",
+            "SELECT rates FROM catalog_priceversion",
             "SELECT token_hash FROM access_admintoken",
-            "SELECT session_key FROM django_session",
+            "SELECT key_hash FROM access_session",
             "SELECT headers FROM deliveries_request",
             "SELECT body FROM deliveries_payload",
             "SELECT id FROM deliveries_delivery",

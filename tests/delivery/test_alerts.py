@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 
@@ -11,6 +14,8 @@ from delivery.alert_findings import STATEMENTS
 from delivery.alerts import Alerts
 from delivery.database import Connection
 from relay_admin.deliveries.models import AlertKind
+from relay_contract.ids import uuid7
+from relay_contract.traffic import CallRow, insert_statement
 from tests.delivery.queue import Queue, Target
 from tests.intake_rows import request_row
 
@@ -324,6 +329,49 @@ async def test_days_without_a_partition(queue: Queue, alerts: Alerts, database_u
     await alerts.look()
     [row] = await queue.sql("SELECT details FROM deliveries_alertevent")  # the test database has two days of them
     assert "deliveries_request" in row["details"]["tables"]
+
+
+async def test_calls_that_nobody_can_price(queue: Queue, alerts: Alerts) -> None:
+    await watched(queue)
+    await rule(queue, "unpriced_calls", threshold=3)
+    await call_rows(queue, call_row(model="dear"), call_row(model="", requested_model="raw-name"))
+    await call_rows(
+        queue,
+        call_row(model="refused", usage_source="none"),
+        call_row(model="priced", cost_nanousd=7),
+        call_row(model="old", received_at=datetime.now(UTC) - timedelta(minutes=2)),
+    )
+    await alerts.look()
+    assert await told(queue) == []
+    await call_rows(queue, call_row(model="dear"))
+    await alerts.look()
+    [(event_type, data, _)] = await told(queue)
+    assert (event_type, data["calls"], data["models"]) == ("relay.unpriced.calls", 3, ["dear", "raw-name"])
+    assert data["subject"] == "project:1"
+
+
+async def call_rows(queue: Queue, *calls: CallRow) -> None:
+    await queue.sql(insert_statement(CallRow), msgspec.json.encode(calls).decode())
+
+
+def call_row(**columns: Any) -> CallRow:
+    """A call that used something and has no cost, unless `columns` say otherwise."""
+    texts = dict.fromkeys(("request_id", "surface", "requested_model", "model", "host", "error", "error_source"), "")
+    values = {
+        **dict.fromkeys((each.name for each in fields(CallRow)), 0),
+        **texts,
+        "id": uuid7(),
+        "received_at": datetime.now(UTC),
+        "project_id": 1,
+        "mode": "live",
+        "finish": "",
+        "is_stream": False,
+        "estimated_price": False,
+        "usage_source": "provider",
+        "cost_nanousd": None,
+        "tags": {},
+    }
+    return CallRow(**values | columns)
 
 
 def test_every_kind_has_a_source() -> None:

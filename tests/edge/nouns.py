@@ -28,6 +28,8 @@ POLICY = nouns.Policy(
     selection=nouns.Selection.PRIORITY,
     keeps_affinity=False,
     fallbacks=(),
+    unpriced=nouns.Unpriced.ALLOW,
+    estimate_pricing_id=None,
     hold_seconds=0,
     is_strict=False,
     captures_payloads=False,
@@ -137,6 +139,7 @@ PRICING = nouns.Pricing(
     id=nouns.PricingId(1),
     slug="demo-gpt",
     rates=(Rate(PriceMeter.INPUT, 1_250_000_000), Rate(PriceMeter.OUTPUT, 10_000_000_000)),
+    version=1,
 )
 BINDING = nouns.HostBinding(
     id=nouns.HostBindingId(1),

@@ -84,6 +84,7 @@ def test_a_row_says_what_happened() -> None:
         "output_tokens": 10,
         "cost_nanousd": 1_350_000,  # 1,000 at 1.25 USD a million, 10 at 10
         "pricing_id": 1,
+        "pricing_version": 1,
         "tags": {"team": "search"},
         "total_us": 1_500_000,
         "upstream_us": 1_250_000,
@@ -91,6 +92,17 @@ def test_a_row_says_what_happened() -> None:
         "bytes_in": 400,
         "bytes_out": 900,
     }
+
+
+def test_an_estimate_says_so_and_names_the_version() -> None:
+    pricing = replace(PRICING, id=nouns.PricingId(7), version=3)
+    row = row_of(record(candidate=replace(UNPRICED, pricing=pricing, estimate_id=pricing.id)))
+    told = [row[name] for name in ("cost_nanousd", "pricing_id", "pricing_version", "estimated_price")]
+    assert told == [1_350_000, 7, 3, True]
+    unknown = row_of(record(candidate=UNPRICED))
+    assert [unknown[name] for name in ("cost_nanousd", "pricing_id", "pricing_version", "estimated_price")] == [
+        None, None, 0, False,
+    ]  # fmt: skip
 
 
 def test_nobody_s_call_has_no_row() -> None:

@@ -372,4 +372,27 @@ def test_a_key_under_a_limit_of_cost_is_told_what_has_no_price() -> None:
     assert [each["model"] for each in document["skippedFallbacks"]] == ["b"]
     assert "no price" in document["skippedFallbacks"][0]["reason"]
     alone = explain(question(rows[:4], policy, is_cost_limited=True))
-    assert (alone.outcome, alone.status) == ("model_forbidden", 403)
+    assert (alone.outcome, alone.status) == ("model_unpriced", 403)
+
+
+def test_a_policy_that_denies_or_estimates_says_so() -> None:
+    rows = [MODEL, *host(1, True), *host(2, True, pricing_id=PRICING.id), PRICING, numbered(PRICING, 2, slug="guess")]
+    deny = replace(POLICY, unpriced=nouns.Unpriced.DENY)
+    document = json.loads(msgspec.json.encode(explain(question(rows, deny))))
+    [leg] = document["legs"]
+    assert [each["host"] for each in leg["candidates"]] == ["host-2"]
+    assert [(each["host"], each["hindrance"]) for each in leg["leftOut"]] == [("host-1", "no_price")]
+    estimate = replace(POLICY, unpriced=nouns.Unpriced.ESTIMATE, estimate_pricing_id=nouns.PricingId(2))
+    [leg_] = explain(question(rows, estimate)).legs
+    assert [(each.host, "estimated by guess" in each.reason) for each in leg_.candidates] == [
+        ("host-1", True), ("host-2", False),
+    ]  # fmt: skip
+
+
+def test_a_host_key_under_a_limit_of_cost_is_left_out_where_nothing_has_a_price() -> None:
+    limit = nouns.RateLimit(nouns.RateLimitId(9), "usd", (nouns.Rule(nouns.Meter.COST, 1, 60),))
+    rows = [limit, MODEL, *host(1, True, True)]
+    limited = [replace(row, rate_limit_id=9) if getattr(row, "name", "") == "key-10" else row for row in rows]
+    [leg] = explain(question(limited)).legs
+    assert [each.host_key for each in leg.candidates] == ["key-11"]
+    assert [(each.host_key, each.hindrance) for each in leg.left_out] == [("key-10", "no_price")]

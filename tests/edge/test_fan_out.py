@@ -56,6 +56,17 @@ def test_a_stream_is_its_edges_own_until_it_expires() -> None:
     assert row.expire_seconds == 100 + STREAM_GRACE_SECONDS
 
 
+def test_a_stream_holds_one_credit_whatever_is_sent() -> None:
+    call = call_to(replace(TARGET, delivery_mode=STREAM), numbered(TARGET, 2, name="second"))
+    call.body = b"x" * 200_000
+    response = plan(call).response
+    assert response is not None
+    assert [(row.credits, row.units, row.body_bytes) for row in (response.row, *plan(call).queued)] == [
+        (1_000_000, 1, 200_000),
+        (4_000_000, 4, 200_000),
+    ]
+
+
 def test_an_endpoint_of_async_targets_answers_itself() -> None:
     assert plan(call_to(TARGET, numbered(TARGET, 2, name="off", is_enabled=False))).response is None
 

@@ -160,6 +160,31 @@ def saying(*answers: Any) -> Any:
 
 
 @pytest.mark.parametrize(
+    ("unpriced", "status", "cost"),
+    [
+        (nouns.Unpriced.DENY, 403, None),
+        (nouns.Unpriced.ALLOW, 200, None),
+        (nouns.Unpriced.ESTIMATE, 200, 35_000),
+    ],
+)
+async def test_what_has_no_price_is_up_to_the_policy(unpriced: nouns.Unpriced, status: int, cost: int | None) -> None:
+    async with AnyVendor(answer=saying({"usage": SAID}, {"usage": SAID})) as vendor:
+        rows = [
+            replace(row, unpriced=unpriced, estimate_pricing_id=2) if isinstance(row, nouns.Policy) else row
+            for row in priced(vendor)
+        ]
+        async with running_plane(rows) as plane:
+            json_type, priced_name = "Content-Type: application/json", b'{"model":"gpt-x"}'
+            given = await call(plane, FILES, json_type, method="POST", body=b'{"model":"gpt-z"}')
+            assert given.status == status
+            assert len(vendor.calls) == (status == 200)
+            assert bill_of(plane.served[0]).cost_nanousd == cost
+            if status == 403:  # also of a model that has a price: it may use another
+                assert given.json["error"]["code"] == "model_unpriced"
+                assert (await call(plane, FILES, json_type, method="POST", body=priced_name)).status == 403
+
+
+@pytest.mark.parametrize(
     ("method", "asked", "said", "model", "binding", "cost"),
     [
         ("POST", {"model": "gpt-x"}, {"usage": SAID}, "demo-gpt", 1, COST),

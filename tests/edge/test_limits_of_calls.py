@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from relay_contract import nouns
+from relay_contract.errors import ModelUnpriced
 from relay_contract.nouns import WireShape
 from relay_contract.traffic import FailureClass
-from relay_edge.priced import NO_PRICE
 from tests.edge.conftest import until
 from tests.edge.nouns import PRICING
 from tests.edge.plane import catalog_of, running_plane
@@ -95,8 +95,8 @@ COST = (nouns.Rule(nouns.Meter.COST, 1_000_000, 3600),)
 async def test_a_limit_of_cost_is_no_limit_where_nobody_knows_a_price(redis_url: str) -> None:
     async with Vendor() as vendor, running_plane(limited(vendor, rules=COST), redis_url=redis_url) as plane:
         refused = await plane.post(CALL)
-        assert (refused.status, refused.json["error"]["code"]) == (403, "model_forbidden")
-        assert refused.json["error"]["message"] == NO_PRICE
+        assert (refused.status, refused.json["error"]["code"]) == (403, "model_unpriced")
+        assert refused.json["error"]["message"] == ModelUnpriced.text
         assert vendor.calls == []
 
 

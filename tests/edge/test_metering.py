@@ -97,6 +97,34 @@ async def test_each_call_of_a_known_key_leaves_a_row(
         assert (row["attempts"], row["usage_source"], row["cost_nanousd"], row["host_id"]) == (0, "none", None, None)
 
 
+async def test_a_row_names_the_version_that_priced_it(owner: AsyncConnection[Any], edge: InsideEdge) -> None:
+    assert (await post(edge))[0] == 200
+    at_first = edge.edge.catalog.snapshot
+    await owner.execute("""UPDATE catalog_pricing SET rates = '[{"meter": "call", "nanousd_per_million": 7000000}]'""")
+    await until(lambda: edge.edge.catalog.snapshot is not at_first, "the new rates")
+    assert (await post(edge))[0] == 200
+    now = edge.edge.catalog.snapshot
+    await owner.execute("UPDATE catalog_hostbinding SET pricing_id = NULL")
+    await until(lambda: edge.edge.catalog.snapshot is not now, "a binding without a price")
+    assert (await post(edge))[0] == 200
+    now = edge.edge.catalog.snapshot
+    await owner.execute("UPDATE catalog_policy SET unpriced = 'estimate', estimate_pricing_id = 1")
+    await until(lambda: edge.edge.catalog.snapshot is not now, "an estimate")
+    assert (await post(edge))[0] == 200
+    told = [
+        (row["pricing_id"], row["pricing_version"], row["estimated_price"], row["cost_nanousd"])
+        for row in await rows_of(owner, 4)
+    ]
+    cost = told[0][3]
+    assert cost is not None
+    assert cost > 7
+    assert told == [(1, 1, False, cost), (1, 2, False, 7), (None, 0, False, None), (1, 2, True, 7)]
+    kept = await (await owner.execute("SELECT version FROM catalog_priceversion ORDER BY version")).fetchall()
+    assert [version for (version,) in kept] == [1, 2]
+    async with edge.client.get(f"{edge.url}/metrics") as answer:
+        assert "relay_edge_unpriced_calls_total 1" in await answer.text()
+
+
 async def test_a_caller_who_leaves_leaves_a_row(owner: AsyncConnection[Any], edge: InsideEdge, vendor: Vendor) -> None:
     arrived = asyncio.Event()
 

@@ -14,8 +14,8 @@ import pytest
 
 from relay_contract import nouns, tokens
 from relay_contract.inbound_signatures import PRESETS
+from relay_contract.networks import Networks
 from relay_edge.catalog.snapshot import Snapshot
-from relay_edge.networks import Networks
 from relay_edge.prepared import MOST_ENDPOINTS, PreparedEndpoints
 from relay_edge.relay_call import MOST_VALUES
 from relay_edge.shield import Shield

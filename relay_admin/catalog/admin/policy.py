@@ -80,15 +80,15 @@ class PolicyAdmin(CatalogAdmin):
         "user_rate_limit",
         "description",
     )
-    list_filter = ("selection", "captures_payloads", "is_strict", "rate_limit")
+    list_filter = ("selection", "unpriced", "captures_payloads", "is_strict", "rate_limit")
     empty_text = "A policy says which models a relay key reaches. A key without one reaches none."
     search_fields = ("slug", "description", "models")
-    autocomplete_fields = ("rate_limit", "user_rate_limit")
+    autocomplete_fields = ("rate_limit", "user_rate_limit", "estimate_pricing")
     list_select_related = ("rate_limit", "user_rate_limit")
     shown_instead = {"fallbacks": "fallbacks_text"}
     fieldsets = (
         (None, {"fields": ("slug", "models")}),
-        ("How much", {"fields": ("rate_limit", "user_rate_limit")}),
+        ("How much", {"fields": ("rate_limit", "user_rate_limit", "unpriced", "estimate_pricing")}),
         (
             "Which host, and what when it fails",
             {"fields": ("selection", "keeps_affinity", "fallbacks", "hold_seconds")},

@@ -24,6 +24,7 @@ from relay_contract.credits import units
 from relay_contract.errors import EndpointMisconfigured
 from relay_contract.ids import uuid7
 from relay_contract.inbound_signatures import ConfigError, Verdict
+from relay_contract.networks import Networks
 from relay_contract.nouns import DeliveryMode, EndpointAuth, TargetAuth, TargetRole
 from relay_contract.schemas import SchemaError, compile_schema
 from relay_contract.sealing import SealingError
@@ -32,11 +33,11 @@ from relay_contract.shaping.conditions import trace_conditions
 from relay_contract.shaping.facts import NOT_JSON, Facts
 from relay_contract.shaping.mapping import MappingTrace, trace_mapping
 from relay_contract.shaping.paths import PathError, follow, parse_reference
+from relay_contract.shield import OFTEN_WITHOUT_BODY, ContentTypes, event_type_of, methods_taken
 
 CONTENT_TYPE = "content-type"
 MASKED = "…"
 MAX_SHOWN_BODY = 65_536
-_WITHOUT_BODY = ("GET", "HEAD", "DELETE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,25 +197,24 @@ def _address(endpoint: Endpoint, sample: Sample) -> Step:
     address = ipaddress.ip_address(sample.address)
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped
-    found = next((one for one in endpoint.allowed_networks if address in ipaddress.ip_network(one)), None)
-    return Step("address", found is not None, found or f"{address} is in none of the networks that may call.", 403)
+    passes = str(address) in Networks(endpoint.allowed_networks)
+    return Step("address", passes, f"{address} is in {'one' if passes else 'none'} of the networks that may call.", 403)
 
 
 def _method(endpoint: Endpoint, targets: list[Target], sample: Sample) -> Step:
-    answers = any(target.is_enabled and target.delivery_mode in nouns.RESPONSE_MODES for target in targets)
-    allowed = [one for one in endpoint.methods if answers or one not in ("GET", "HEAD")]
+    allowed = methods_taken(
+        endpoint.methods, ((DeliveryMode(one.delivery_mode), TargetRole(one.role)) for one in targets)
+    )
     return Step("method", sample.method in allowed, f"{sample.method} of {', '.join(allowed)}", 405)
 
 
 def _content_type(endpoint: Endpoint, sample: Sample) -> Step:
-    if not endpoint.content_types or (not sample.body and sample.method in _WITHOUT_BODY):
+    if not endpoint.content_types or (not sample.body and sample.method in OFTEN_WITHOUT_BODY):
         return Step("content type", None, "Any is taken.")
-    name = sample.headers.get(CONTENT_TYPE, "").partition(";")[0].strip().lower()
-    passes = any(
-        name == one or (one.endswith("/*") and name.startswith(one[:-1]))
-        for one in (each.lower() for each in endpoint.content_types)
-    )
-    return Step("content type", passes, f"{name or 'none'} of {', '.join(endpoint.content_types)}", 415)
+    written = sample.headers.get(CONTENT_TYPE, "")
+    passes = written in ContentTypes.of(endpoint.content_types)
+    name = written.partition(";")[0].strip() or "none"
+    return Step("content type", passes, f"{name} of {', '.join(endpoint.content_types)}", 415)
 
 
 def _signature(endpoint: Endpoint, sample: Sample, at: datetime) -> Step:
@@ -249,7 +249,7 @@ def _signature_secrets(endpoint: Endpoint, at: datetime) -> Iterator[str]:
 
 
 def _schema(endpoint: Endpoint, sample: Sample, facts: Facts) -> Step:
-    if endpoint.json_schema is None or (not sample.body and sample.method in _WITHOUT_BODY):
+    if endpoint.json_schema is None or (not sample.body and sample.method in OFTEN_WITHOUT_BODY):
         return Step("schema", None, "Any body is taken.")
     try:
         validator = compile_schema(endpoint.json_schema)
@@ -264,7 +264,6 @@ def _schema(endpoint: Endpoint, sample: Sample, facts: Facts) -> Step:
 
 
 def _event_type(endpoint: Endpoint, facts: Facts) -> str:
-    """As the edge reads it: a printable text of at most 128 characters, or none."""
     if not endpoint.event_type_from:
         return ""
     try:
@@ -272,11 +271,9 @@ def _event_type(endpoint: Endpoint, facts: Facts) -> str:
     except PathError:
         return ""
     if reference.source == "header":
-        found: object = facts.headers.get(reference.name)
-    else:
-        document = facts.document()
-        found = None if document is NOT_JSON else follow(document, reference.steps)
-    return found if isinstance(found, str) and len(found) <= 128 and found.isprintable() else ""
+        return event_type_of(facts.headers.get(reference.name))
+    document = facts.document()
+    return "" if document is NOT_JSON else event_type_of(follow(document, reference.steps))
 
 
 def _target(target: Target, facts: Facts, sample: Sample) -> TargetRun:
@@ -297,7 +294,8 @@ def _target(target: Target, facts: Facts, sample: Sample) -> TargetRun:
 
 
 def _shaped(target: Target, facts: Facts, sample: Sample, leaves: tuple[Leaf, ...]) -> TargetRun:
-    name, mode, held = target.name, str(target.delivery_mode), units(len(facts.body))
+    name, mode = target.name, str(target.delivery_mode)
+    held = units(0 if mode == DeliveryMode.STREAM else len(facts.body))
     steps: tuple[Leaf, ...] = ()
     body, made = facts.body, {}
     if target.mapping is not None:

@@ -14,11 +14,12 @@ from unfold.decorators import display
 
 from relay_admin import pages
 from relay_admin.access.models import User
+from relay_admin.catalog import prices
 from relay_admin.catalog.models import Host, HostBinding, HostKey, Model, Pricing
 from relay_admin.deliveries.admin.base import ProjectFilter, RelayKeyFilter, TimeRangeFilter, as_uuid, link
 from relay_admin.deliveries.templatetags.relay_pages import tone_badge
 from relay_admin.traffic import selectors
-from relay_admin.traffic.admin.filters import ErrorFilter, HostFilter, ModelFilter, StatusFilter
+from relay_admin.traffic.admin.filters import ErrorFilter, HostFilter, ModelFilter, PriceFilter, StatusFilter
 from relay_admin.traffic.models import Call, Capture, Trace
 from relay_admin.traffic.trace_view import time_text, trace_view
 from relay_contract.pricing import usd_text
@@ -34,6 +35,7 @@ _LEFT_OUT_WHEN_EMPTY = {
     "finish": "finish",
     "user_shown": "user_id",
     "tags_shown": "tags",
+    "rates_shown": "rates",
 }
 """Field of the page -> column of the row."""
 
@@ -59,6 +61,7 @@ class CallAdmin(pages.ReadOnlyAdmin):
         HostFilter,
         StatusFilter,
         ErrorFilter,
+        PriceFilter,
         "mode",
     )
     list_filter_submit = True
@@ -101,7 +104,7 @@ class CallAdmin(pages.ReadOnlyAdmin):
                 "binding_link",
             ),
         ),
-        ("Usage and cost", ("cost", "pricing_link", "usage_source", *METERS)),
+        ("Usage and cost", ("cost", "pricing_link", "rates_shown", "usage_source", *METERS)),
         ("Time and size", ("duration", "upstream", "relay", "first_token", "size_in", "size_out")),
     )
 
@@ -208,7 +211,9 @@ class CallAdmin(pages.ReadOnlyAdmin):
     @display(description="cost")
     def cost(self, row: Call) -> str:
         """In USD, to the last digit."""
-        return "not priced" if row.cost_nanousd is None else f"{usd_text(row.cost_nanousd)} USD"
+        if row.cost_nanousd is None:
+            return "not priced"
+        return f"{usd_text(row.cost_nanousd)} USD{' (estimated)' if row.estimated_price else ''}"
 
     @display(description="duration")
     def time_shown(self, row: Call) -> SafeString:
@@ -257,9 +262,18 @@ class CallAdmin(pages.ReadOnlyAdmin):
 
     @display(description="price")
     def pricing_link(self, row: Call) -> str:
-        """The row that it was priced by, as it is named now."""
+        """The row that it was priced by, as it is named now, and the version of its rates."""
+        if row.pricing_id is None:
+            return _WAS_NONE
         slug = Pricing.objects.filter(pk=row.pricing_id).values_list("slug", flat=True).first()
-        return _WAS_NONE if row.pricing_id is None else slug or f"(deleted, {row.pricing_id})"
+        version = f", version {row.pricing_version}" if row.pricing_version else ""
+        whose = ", the policy's estimate" if row.estimated_price else ""
+        return f"{slug or f'(deleted, {row.pricing_id})'}{version}{whose}"
+
+    @display(description="rates in USD")
+    def rates_shown(self, row: Call) -> str:
+        """Of that very version."""
+        return prices.in_words(getattr(row, "rates", None) or [])
 
     @display(description="user")
     def user_shown(self, row: Call) -> str:

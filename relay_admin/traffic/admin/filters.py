@@ -9,6 +9,7 @@ from django.http import HttpRequest
 
 from relay_admin.catalog.models import Host, Model
 from relay_admin.deliveries.admin.base import MAX_CHOICES
+from relay_admin.traffic.models import UNPRICED
 from relay_admin.traffic.selectors import STATUS_CLASSES, in_status_class
 from relay_contract import errors
 
@@ -72,6 +73,26 @@ class ErrorFilter(admin.SimpleListFilter):
         if chosen == ANY_ERROR:
             return queryset.exclude(error="")
         return queryset.filter(error=chosen) if chosen else queryset
+
+
+class PriceFilter(admin.SimpleListFilter):
+    """By whether what was used has a price."""
+
+    title = "price"
+    parameter_name = "price"
+    UNKNOWN, ESTIMATED = "unknown", "estimated"
+
+    def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
+        return [(self.UNKNOWN, "nobody knows it"), (self.ESTIMATED, "estimated")]
+
+    def queryset(self, _request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        match self.value():
+            case self.UNKNOWN:
+                return queryset.filter(UNPRICED)
+            case self.ESTIMATED:
+                return queryset.filter(estimated_price=True)
+            case _:
+                return queryset
 
 
 def _codes(error: type[errors.RelayError]) -> Iterator[str]:
