@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import uvloop
 
-from delivery import compare, metrics, stream_ends
+from delivery import compare, ledger_fold, metrics, stream_ends
 from delivery.alerts import Alerts
 from delivery.claims import Claims
 from delivery.contents import Contents
@@ -201,7 +201,7 @@ async def open_beside(
         for connection in (round_, alerts, replay):
             stack.push_async_callback(connection.close)
         yield (
-            partial(make_rounds, round_, (stream_ends.fold, compare.compare_due)),
+            partial(make_rounds, round_, (stream_ends.fold, compare.compare_due, ledger_fold.fold)),
             Alerts(alerts).run,
             ReplayRunner(replay, drainer.activate).run,
         )

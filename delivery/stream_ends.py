@@ -82,9 +82,10 @@ finished AS (
 ),
 closed AS (
     INSERT INTO ledger_charge
-        (delivery_id, replay, phase, kind, request_id, project_id, target_id, key_mode, micro_credits, units)
+        (delivery_id, replay, phase, kind, request_id, project_id, target_id, key_mode, micro_credits, units,
+        held_microcredits)
     SELECT id, replay_count, 1, closes_as, request_id, project_id, target_id, key_mode, credits + units_out * {MICRO},
-        1 + units_out
+        1 + units_out, credits
     FROM gone
     ON CONFLICT DO NOTHING
 ),

@@ -183,6 +183,15 @@ UNFOLD: dict[str, Any] = {
                 ),
             ),
             _group(
+                "Money",
+                _item(
+                    "Accounts",
+                    "account_balance_wallet",
+                    "ledger.account",
+                    "What projects have and the relay earned, what moved, and the trial balance. Grant credits here.",
+                ),
+            ),
+            _group(
                 "Access",
                 _item("Relay keys", "key", "access.relaykey", "What apps call with. Mint and revoke them here."),
                 _item("Policies", "policy", "catalog.policy", "Which models a key reaches."),

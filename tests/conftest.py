@@ -27,12 +27,16 @@ def django_db_keepdb() -> bool:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
-    """With the partitions of today and tomorrow alone: after each test that commits, every table is emptied."""
+    """With the partitions of today and tomorrow alone: after each test that commits, every table is
+    emptied, the ledger's too."""
     tomorrow = datetime.now(UTC).date() + timedelta(days=1)
     with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute(f"ALTER DATABASE {connection.settings_dict['NAME']} SET relay.may_truncate = 'on'")
         for parent, day in product(storage.PARENTS, range(1, storage.AHEAD_DAYS + 1)):
             name = storage.partition_name(parent.table, tomorrow + timedelta(days=day))
             cursor.execute(f"DROP TABLE IF EXISTS {name}")
+    connection.close()
+    connection.close_pool()  # what was set for the database counts for connections to come
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

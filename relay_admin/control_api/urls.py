@@ -20,6 +20,7 @@ from relay_admin.control_api import (
     signature_secrets,
     target_switch,
     targets,
+    wallets,
 )
 
 urlpatterns = [
@@ -66,5 +67,10 @@ urlpatterns = [
     path("api/v1/relay-keys/<int:key_number>", relay_keys.RelayKeyView.as_view()),
     path("api/v1/relay-keys/<int:key_number>/rotate", relay_keys.RotateView.as_view()),
     path("api/v1/relay-keys/<int:key_number>/revoke", relay_keys.RevokeView.as_view()),
+    path("api/v1/wallets", wallets.WalletsView.as_view()),
+    path("api/v1/wallets/<int:wallet_id>", wallets.WalletView.as_view()),
+    path("api/v1/wallets/<int:wallet_id>/entries", wallets.WalletEntriesView.as_view()),
+    path("api/v1/wallets/<int:wallet_id>/grants", wallets.GrantsView.as_view()),
+    path("api/v1/wallets/<int:wallet_id>/adjustments", wallets.AdjustmentsView.as_view()),
     path("api/v1/resolve", resolve.ResolveView.as_view()),
 ]

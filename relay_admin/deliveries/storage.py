@@ -154,11 +154,14 @@ def _create(parent: Parent, day: date) -> None:
 
 
 def _forget(parent: Parent, day: date) -> None:
-    """The order matters: once detached nothing is added to it, and a replay that holds a row of it has ended."""
+    """The order matters: once detached nothing is added to it, and a replay that holds a row of it has ended.
+
+    Into the net itself and not through the parent, whose triggers would count what was counted when it came.
+    """
     name = partition_name(parent.table, day)
     _execute(f"ALTER TABLE {parent.table} DETACH PARTITION {name}")
     needed = parent.is_needed(bound(day + timedelta(days=1)))
-    _execute(f"INSERT INTO {parent.table} SELECT * FROM {name} WHERE {needed}")  # noqa: S608 (ours)
+    _execute(f"INSERT INTO {parent.table}_default SELECT * FROM {name} WHERE {needed}")  # noqa: S608 (ours)
     _execute(f"DROP TABLE {name}")
 
 

@@ -1,9 +1,12 @@
 """What each delivery cost: a hold when it is accepted or replayed, and one close, which settles or releases it.
 
 Rows are only ever added: a trigger refuses UPDATE and DELETE, and retention drops partitions. The key (delivery,
-replay, phase) is what closes a delivery once: whoever comes second adds nothing. A row is one posting: a hold moves
-credits from the wallet to suspense, a settlement from suspense to revenue and the rest back, a release back. The price
-of a unit when it was held is `micro_credits / units`.
+replay, phase) is what closes a delivery once: whoever comes second adds nothing. The price of a unit when it was held
+is `micro_credits / units`.
+
+Everything else is an `Entry`: one amount from one account to another. Both books feed the accounts' balances, charges
+as rows from the project's wallet to revenue. Triggers write what each statement adds as deltas, and `folding.py` adds
+those to balances and days, so that no statement of the traffic touches a balance.
 """
 
 from django.db import models
@@ -11,6 +14,8 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from relay_contract import intake
+from relay_contract.ledger import AccountKind
+from relay_contract.nouns import KeyMode
 
 HOLD_PHASE, CLOSE_PHASE = 0, 1
 
@@ -38,6 +43,9 @@ class Charge(models.Model):
     key_mode = models.CharField(max_length=8)
     micro_credits = models.BigIntegerField()
     units = models.IntegerField()
+    held_microcredits = models.BigIntegerField(
+        null=True, help_text="Of a close: what its hold was, where that is not `micro_credits`."
+    )
     at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -54,3 +62,123 @@ class Charge(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.delivery_id}"
+
+
+class Account(models.Model):
+    """Whose credits. Those of a project are made by a trigger with it, and outlive it."""
+
+    id = models.BigIntegerField(primary_key=True, help_text="Even: live; odd: test.")
+    kind = models.CharField(max_length=16, choices=[(str(kind), str(kind)) for kind in AccountKind])
+    mode = models.CharField(max_length=8, choices=[(str(mode), str(mode)) for mode in KeyMode])
+    project_id = models.BigIntegerField(null=True, help_text="Null: the relay's own.")
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "ledger_account"
+        default_permissions = ("view",)
+        permissions = [("post_entry", "Can grant credits and adjust accounts")]
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        whose = f" of project {self.project_id}" if self.project_id else ""
+        return f"{self.mode} {self.kind}{whose}"
+
+
+class Entry(models.Model):
+    """One amount from one account to another, for good."""
+
+    pk = models.CompositePrimaryKey("source", "kind")
+    source = models.UUIDField(help_text="What it was posted for: UUIDv7.")
+    kind = models.SmallIntegerField(help_text="An EntryKind.")
+    debit_id = models.BigIntegerField()
+    credit_id = models.BigIntegerField()
+    amount = models.BigIntegerField(help_text="Micro-credits.")
+    at = models.DateTimeField(db_default=Now())
+    by_id = models.BigIntegerField(null=True, help_text="The user who asked for it.")
+    note = models.CharField(max_length=200, help_text="Why.")
+
+    class Meta:
+        db_table = "ledger_entry"
+        default_permissions = ("view",)
+        constraints = [
+            models.CheckConstraint(name="ledger_entry_amounts", condition=Q(amount__gt=0)),
+            models.CheckConstraint(name="ledger_entry_sides", condition=~Q(debit_id=models.F("credit_id"))),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.amount} from {self.debit_id} to {self.credit_id}"
+
+
+class Delta(models.Model):
+    """What one statement added to an account's entries, until it is folded."""
+
+    id = models.BigAutoField(primary_key=True)
+    account = models.ForeignKey(Account, models.DO_NOTHING, db_index=False)
+    day = models.DateField()
+    kind = models.SmallIntegerField()
+    debit = models.BigIntegerField()
+    credit = models.BigIntegerField()
+    entries = models.IntegerField()
+
+    class Meta:
+        db_table = "ledger_delta"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.credit - self.debit} of account {self.account_id}"
+
+
+class ChargeDelta(models.Model):
+    """What one statement added to a project's charges, until it is folded."""
+
+    id = models.BigAutoField(primary_key=True)
+    project_id = models.BigIntegerField()
+    key_mode = models.CharField(max_length=8)
+    day = models.DateField()
+    held = models.BigIntegerField()
+    unheld = models.BigIntegerField(help_text="Of holds that were closed.")
+    settled = models.BigIntegerField()
+    entries = models.IntegerField(help_text="Settlements.")
+
+    class Meta:
+        db_table = "ledger_chargedelta"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.settled} of project {self.project_id}"
+
+
+class Balance(models.Model):
+    """What was folded of an account. `accounts.py` adds what was not."""
+
+    account = models.OneToOneField(Account, models.DO_NOTHING, primary_key=True, related_name="+")
+    debit = models.BigIntegerField()
+    credit = models.BigIntegerField()
+    open_holds = models.BigIntegerField(help_text="Held for deliveries that are not over.")
+    folded_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "ledger_balance"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.credit - self.debit} of account {self.account_id}"
+
+
+class Day(models.Model):
+    """What was folded of an account's day, UTC, by kind of entry."""
+
+    pk = models.CompositePrimaryKey("account_id", "day", "kind")
+    account = models.ForeignKey(Account, models.DO_NOTHING, db_index=False)
+    day = models.DateField()
+    kind = models.SmallIntegerField()
+    debit = models.BigIntegerField()
+    credit = models.BigIntegerField()
+    entries = models.BigIntegerField()
+
+    class Meta:
+        db_table = "ledger_day"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"account {self.account_id} on {self.day}"

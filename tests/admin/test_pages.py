@@ -40,9 +40,9 @@ def test_the_start_page_says_what_waits(client_of, catalog: rows.Catalog) -> Non
 @pytest.mark.parametrize(
     ("who", "titles"),
     [
-        ("support", ["Traffic", "Inference", "Access"]),
-        ("viewers", ["Traffic", "Relay endpoints", "Inference", "Access"]),
-        ("superuser", ["Traffic", "Relay endpoints", "Inference", "Access"]),
+        ("support", ["Traffic", "Inference", "Money", "Access"]),
+        ("viewers", ["Traffic", "Relay endpoints", "Inference", "Money", "Access"]),
+        ("superuser", ["Traffic", "Relay endpoints", "Inference", "Money", "Access"]),
     ],
 )
 def test_the_start_page_links_what_its_reader_may_open(who: str, titles: list[str], client_of, db: None) -> None:

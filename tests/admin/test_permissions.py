@@ -32,19 +32,20 @@ TRAFFIC_PAGES = (
     "deliveries/replaybatch",
     "traffic/call",
 )
+ACCOUNTS = ("ledger/account",)
 OPERATOR_PAGES = ("access/auditevent",)
 SUPERUSER_PAGES = ("access/user", "access/admintoken", "auth/group")
 
 READ = {
     **dict.fromkeys(CATALOG_PAGES, (302, 200, 403, 200, 200)),
-    **dict.fromkeys(TRAFFIC_PAGES, (302, 200, 200, 200, 200)),
+    **dict.fromkeys((*TRAFFIC_PAGES, *ACCOUNTS), (302, 200, 200, 200, 200)),
     **dict.fromkeys(OPERATOR_PAGES, (302, 403, 403, 200, 200)),
     **dict.fromkeys(SUPERUSER_PAGES, (302, 403, 403, 403, 200)),
     "access/session": (302, 403, 403, 200, 200),
 }
 ADD = {
     **dict.fromkeys(CATALOG_PAGES, (302, 403, 403, 200, 200)),
-    **dict.fromkeys((*TRAFFIC_PAGES, *OPERATOR_PAGES), (302, 403, 403, 403, 403)),
+    **dict.fromkeys((*TRAFFIC_PAGES, *ACCOUNTS, *OPERATOR_PAGES), (302, 403, 403, 403, 403)),
     **dict.fromkeys(SUPERUSER_PAGES, (302, 403, 403, 403, 200)),
     "access/session": (302, 403, 403, 403, 403),
 }

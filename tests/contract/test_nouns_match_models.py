@@ -165,6 +165,7 @@ def test_no_model_of_the_catalog_is_missing_from_the_nouns() -> None:
 
 OTHER_TRIGGERS: dict[type[nouns.Noun], set[str]] = {
     nouns.Pricing: {PRICE_VERSION_TRIGGER, KEEP_PRICE_VERSION_TRIGGER},
+    nouns.Project: {"ledger_project_accounts"},
     nouns.Target: {TARGET_VERSION_TRIGGER},
     nouns.TargetSecret: {TARGET_SECRET_TRIGGER},
 }

@@ -1,7 +1,7 @@
 """Who pays: the close of a delivery's hold, once whatever happens around it."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -10,7 +10,7 @@ from delivery import charges
 from delivery.attempt import Answer, Fault
 from delivery.record import RECORD, columns_of
 from relay_admin.deliveries import services
-from relay_admin.ledger import reconcile
+from relay_admin.ledger import proofs, reconcile
 from tests.delivery.conftest import Work
 from tests.delivery.queue import Queue
 from tests.delivery.receiver import Receiver, status
@@ -20,8 +20,10 @@ CREDIT = 1_000_000
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
 
-async def problems() -> list[reconcile.Problem]:
-    return await sync_to_async(reconcile.problems)()
+async def problems() -> list[reconcile.Problem | proofs.Drift]:
+    """Also what the accounts say, of which a worker may be folding some right now."""
+    drifts = await sync_to_async(proofs.drifts)(date(2020, 1, 1))
+    return [*await sync_to_async(reconcile.problems)(), *drifts]
 
 
 async def test_a_delivery_is_settled_for_its_size(queue: Queue, receiver: Receiver, work: Work) -> None:

@@ -1,11 +1,12 @@
-"""`manage.py credits check`: whether every delivery is held and closed once, as it should be."""
+"""`manage.py credits check`: whether each delivery is held and closed once, and accounts are what their details say."""
 
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from relay_admin.ledger import reconcile
+from relay_admin.ledger import proofs, reconcile
 from relay_contract.credits import MICRO
 from relay_contract.ids import uuid7_bound
 
@@ -13,16 +14,16 @@ DAY_MS = 86_400_000
 
 
 class Command(BaseCommand):
-    """Compares the ledger with the deliveries."""
+    """Compares the ledger with the deliveries, and its totals with its rows."""
 
-    help = "Compare the ledger with the deliveries; fails where they disagree."
+    help = "Compare the ledger with the deliveries and its totals with its rows; fails where they disagree."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("action", choices=["check"])
         parser.add_argument("--days", type=int, default=30, help="deliveries made in the last so many days")
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        """Raises CommandError with the deliveries that are not accounted for."""
+        """Raises CommandError with the deliveries that are not accounted for, and the sums that are wrong."""
         since = uuid7_bound(max(0, time.time_ns() // 1_000_000 - options["days"] * DAY_MS))
         found = reconcile.problems(since)
         sums = reconcile.totals(since)
@@ -32,7 +33,18 @@ class Command(BaseCommand):
         )
         for problem in found:
             self.stderr.write(f"{problem.delivery_id} replay {problem.replay}: {problem.code}")
-        if found:
-            more = " or more" if len(found) == reconcile.MAX_SHOWN else ""
-            raise CommandError(f"{len(found)}{more} deliveries are not accounted for.")
+        drifts = proofs.drifts((datetime.now(UTC) - timedelta(days=options["days"])).date())
+        for drift in drifts:
+            self.stderr.write(str(drift))
+        wrong = [
+            f"{len(rows)}{' or more' if len(rows) >= most else ''} {what}"
+            for rows, most, what in (
+                (found, reconcile.MAX_SHOWN, "deliveries are not accounted for."),
+                (drifts, proofs.MAX_SHOWN, "sums are not those of their details."),
+            )
+            if rows
+        ]
+        if wrong:
+            raise CommandError(" ".join(wrong))
         self.stdout.write("credits: every delivery is accounted for")
+        self.stdout.write("credits: every account is what its details say")

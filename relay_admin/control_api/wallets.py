@@ -1,0 +1,225 @@
+"""`/api/v1/wallets`: what projects have, what moved, and operators' grants and adjustments. In micro-credits."""
+
+from typing import Any
+
+from django.http import Http404
+from django.shortcuts import get_object_or_404
+from rest_framework import serializers, status
+from rest_framework.request import Request as Call
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from relay_admin.access.models import User
+from relay_admin.catalog.models import Project
+from relay_admin.control_api.errors import shape
+from relay_admin.control_api.permissions import requires
+from relay_admin.ledger import accounts, corrections
+from relay_admin.ledger.models import Account, Entry
+from relay_contract.ledger import MAX_AMOUNT, AccountKind, EntryKind
+from relay_contract.nouns import KeyMode
+
+MAX_PAGE = 200
+_MAX_ID = 2**63 - 1
+
+VIEW_ACCOUNT = requires("ledger.view_account")
+VIEW_ENTRIES = requires("ledger.view_account", "ledger.view_entry")
+POST_ENTRY = requires("ledger.view_account", corrections.PERMISSION)
+
+
+def wallets() -> Any:
+    """The accounts that have an address here."""
+    return Account.objects.filter(kind=AccountKind.WALLET)
+
+
+def wallet_json(balance: accounts.Balance) -> dict[str, Any]:
+    """A wallet. `project.slug` is null where the project is gone."""
+    return {
+        "id": balance.account_id,
+        "mode": balance.mode,
+        "project": {"id": balance.project_id, "slug": balance.project or None},
+        "balance": balance.posted,
+        "held": balance.open_holds,
+        "available": balance.available,
+    }
+
+
+def entry_json(line: accounts.Line) -> dict[str, Any]:
+    """An entry as the wallet sees it."""
+    return {
+        "id": str(line.source),
+        "kind": line.kind.name.lower(),
+        "amount": line.amount,
+        "otherAccountId": line.other_id,
+        "at": line.at,
+        "byUserId": line.by_id,
+        "note": line.note,
+    }
+
+
+class Query(serializers.Serializer):
+    """Of a list: nothing but what it knows."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """A filter that does not exist would show more than was meant."""
+        unknown = set(data) - set(self.fields)
+        if unknown:
+            raise serializers.ValidationError({name: ["There is no such filter."] for name in sorted(unknown)})
+        wanted: dict[str, Any] = super().to_internal_value(data)
+        return wanted
+
+
+class WalletsQuery(Query):
+    """`after` is the `next` of the page before."""
+
+    project = serializers.SlugRelatedField(slug_field="slug", queryset=Project.objects.all(), required=False)
+    mode = serializers.ChoiceField([str(mode) for mode in KeyMode], required=False)
+    after = serializers.IntegerField(min_value=1, max_value=_MAX_ID, required=False)
+    limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
+
+
+class EntriesQuery(Query):
+    """`after` is the `next` of the page before."""
+
+    after = serializers.CharField(max_length=64, required=False)
+    limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
+
+    def validate_after(self, text: str) -> accounts.Place:
+        """As `Line.place` has it."""
+        place = accounts.place_of(text)
+        if place is None:
+            raise serializers.ValidationError("Send the `next` of the page before.")
+        return place
+
+
+class GrantBody(serializers.Serializer):
+    """A grant. With an `id` of the caller's it may be sent again: it is made once."""
+
+    microcredits = serializers.IntegerField(min_value=1, max_value=MAX_AMOUNT)
+    note = serializers.CharField(max_length=corrections.MAX_NOTE)
+    id = serializers.UUIDField(required=False)
+
+
+class AdjustmentBody(GrantBody):
+    """An adjustment: below 0 it takes."""
+
+    microcredits = serializers.IntegerField(min_value=-MAX_AMOUNT, max_value=MAX_AMOUNT)
+    against = serializers.ChoiceField([str(kind) for kind in corrections.AGAINST])
+
+
+class WalletsView(APIView):
+    """GET wallets, by id."""
+
+    permission_classes = [VIEW_ACCOUNT]
+
+    def get(self, call: Call) -> Response:
+        """`{"results": [...], "next": id or null}`."""
+        query = WalletsQuery(data=call.query_params)
+        query.is_valid(raise_exception=True)
+        wanted = query.validated_data
+        rows = wallets().order_by("id")
+        if "project" in wanted:
+            rows = rows.filter(project_id=wanted["project"].pk)
+        if "mode" in wanted:
+            rows = rows.filter(mode=wanted["mode"])
+        if "after" in wanted:
+            rows = rows.filter(pk__gt=wanted["after"])
+        ids = list(rows.values_list("pk", flat=True)[: wanted["limit"] + 1])
+        more, ids = len(ids) > wanted["limit"], ids[: wanted["limit"]]
+        found = accounts.balances(ids)
+        return Response({"results": [wallet_json(found[id_]) for id_ in ids], "next": ids[-1] if more else None})
+
+
+class WalletView(APIView):
+    """GET one wallet."""
+
+    permission_classes = [VIEW_ACCOUNT]
+
+    def get(self, _call: Call, wallet_id: int) -> Response:
+        """404 for none, and for accounts that are no wallets."""
+        return Response(wallet_json(_balance(wallet_id)))
+
+
+class WalletEntriesView(APIView):
+    """GET a wallet's entries, newest first. Deliveries are not among them: they are in its balance."""
+
+    permission_classes = [VIEW_ENTRIES]
+
+    def get(self, call: Call, wallet_id: int) -> Response:
+        """`{"results": [...], "next": place or null}`."""
+        query = EntriesQuery(data=call.query_params)
+        query.is_valid(raise_exception=True)
+        limit, before = query.validated_data["limit"], query.validated_data.get("after", accounts.NEWEST)
+        lines = accounts.entries_page(_balance(wallet_id).account_id, before, limit + 1)
+        more, lines = len(lines) > limit, lines[:limit]
+        return Response({"results": [entry_json(line) for line in lines], "next": lines[-1].place if more else None})
+
+
+class GrantsView(APIView):
+    """POST gives credits."""
+
+    permission_classes = [POST_ENTRY]
+
+    def post(self, call: Call, wallet_id: int) -> Response:
+        """201 with the entry; 200 where this id was granted before; 409 where it was something else."""
+        body = GrantBody(data=call.data)
+        body.is_valid(raise_exception=True)
+        asked = body.validated_data
+        assert isinstance(call.user, User)
+        try:
+            made = corrections.credits_grant(
+                account=get_object_or_404(wallets(), pk=wallet_id),
+                microcredits=asked["microcredits"],
+                note=asked["note"],
+                by=call.user,
+                source=asked.get("id"),
+            )
+        except corrections.PostedOtherwiseError:
+            return _conflict()
+        return _posted(*made, wallet_id)
+
+
+class AdjustmentsView(APIView):
+    """POST corrects a wallet, either way."""
+
+    permission_classes = [POST_ENTRY]
+
+    def post(self, call: Call, wallet_id: int) -> Response:
+        """As for a grant."""
+        body = AdjustmentBody(data=call.data)
+        body.is_valid(raise_exception=True)
+        asked = body.validated_data
+        assert isinstance(call.user, User)
+        try:
+            made = corrections.account_adjust(
+                account=get_object_or_404(wallets(), pk=wallet_id),
+                microcredits=asked["microcredits"],
+                against=AccountKind(asked["against"]),
+                note=asked["note"],
+                by=call.user,
+                source=asked.get("id"),
+            )
+        except corrections.PostedOtherwiseError:
+            return _conflict()
+        return _posted(*made, wallet_id)
+
+
+def _balance(wallet_id: int) -> accounts.Balance:
+    found = accounts.balances([wallet_id]).get(wallet_id) if wallet_id <= _MAX_ID else None
+    if found is None or found.kind != AccountKind.WALLET:
+        raise Http404
+    return found
+
+
+def _posted(entry: Entry, is_new: bool, wallet_id: int) -> Response:
+    amount, other = (entry.amount, entry.debit_id) if entry.credit_id == wallet_id else (-entry.amount, entry.credit_id)
+    line = accounts.Line(entry.source, EntryKind(entry.kind), other, amount, entry.at, entry.by_id, entry.note)
+    return Response(entry_json(line), status=status.HTTP_201_CREATED if is_new else status.HTTP_200_OK)
+
+
+def _conflict() -> Response:
+    said = shape(
+        "posted_otherwise",
+        "This id was posted before, with another amount or for another account.",
+        "Read it among the wallet's entries, and send an id of its own for another one.",
+    )
+    return Response(said, status=status.HTTP_409_CONFLICT)

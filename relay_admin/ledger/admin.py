@@ -1,0 +1,289 @@
+"""Accounts with their balances, below the trial balance; one account with its days and entries; and the page on which
+operators grant credits and adjust."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+
+from relay_admin import pages
+from relay_admin.access.models import User
+from relay_admin.catalog.models import Project
+from relay_admin.deliveries.admin.base import as_row_id
+from relay_admin.ledger import accounts, corrections
+from relay_admin.ledger.models import Account
+from relay_contract.credits import MICRO
+from relay_contract.ids import uuid7
+from relay_contract.ledger import MAX_AMOUNT, AccountKind, EntryKind
+
+SHOWN = 50
+"""Entries of a page."""
+SHOWN_DAYS = 30
+
+
+def credits_text(microcredits: int) -> str:
+    """Such as `1,234.5`: exact, without the zeros at its end."""
+    return f"{Decimal(microcredits) / MICRO:,.6f}".rstrip("0").rstrip(".")
+
+
+class PostForm(forms.Form):
+    """A grant or an adjustment. `source` was made with the page, so that a form sent twice is posted once."""
+
+    kind = forms.TypedChoiceField(
+        choices=[(EntryKind.GRANT, "Grant"), (EntryKind.ADJUSTMENT, "Adjustment")],
+        coerce=lambda text: EntryKind(int(text)),
+        widget=UnfoldAdminSelectWidget,
+    )
+    amount = forms.DecimalField(
+        max_digits=16,
+        decimal_places=6,
+        label="Credits",
+        widget=UnfoldAdminDecimalFieldWidget,
+        min_value=Decimal(-MAX_AMOUNT) / MICRO,
+        max_value=Decimal(MAX_AMOUNT) / MICRO,
+        help_text="An adjustment below 0 takes them, also where there are none.",
+    )
+    against = forms.ChoiceField(
+        choices=[(str(kind), str(kind)) for kind in corrections.AGAINST],
+        widget=UnfoldAdminSelectWidget,
+        help_text="The other side of an adjustment. Grants come from promotions.",
+    )
+    note = forms.CharField(
+        max_length=corrections.MAX_NOTE,
+        widget=UnfoldAdminTextInputWidget,
+        label="Why",
+        help_text="Kept with the entry for good.",
+    )
+    source = forms.UUIDField(widget=forms.HiddenInput)
+
+
+class AccountList(ChangeList):
+    """Reads the balances of the page's accounts at once."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """With `balance` on each row."""
+        super().get_results(request)
+        self.result_list: Any = list(self.result_list)
+        found = accounts.balances([account.pk for account in self.result_list])
+        for account in self.result_list:
+            account.balance = found[account.pk]
+
+
+@admin.register(Account)
+class AccountAdmin(pages.ReadOnlyAdmin):
+    """Whose credits there are."""
+
+    list_display = ("title", "mode", "balance", "held", "available")
+    list_filter = ("kind", "mode")
+    list_before_template = "relay/trial_balance.html"
+    search_fields = ("pk",)
+    search_help_text = "A project's slug, or an account's id"
+    sortable_by: Sequence[str] = ()
+    paginator = pages.InfinitePaginator
+    empty_title = "No account is like that"
+
+    def get_changelist(self, _request: HttpRequest, **_kwargs: Any) -> type[ChangeList]:
+        """One with balances."""
+        return AccountList
+
+    def get_search_results(
+        self, _request: HttpRequest, queryset: QuerySet[Account], search_term: str
+    ) -> tuple[QuerySet[Account], bool]:
+        """By the project's slug or the account's id, exactly."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        account_id = as_row_id(term)
+        of_project = queryset.filter(project_id__in=Project.objects.filter(slug=term).values("pk"))
+        return (of_project | queryset.filter(pk=account_id) if account_id else of_project), False
+
+    def has_post_permission(self, request: HttpRequest) -> bool:
+        """Whether this person may grant and adjust."""
+        return self.has_view_permission(request) and request.user.has_perm(corrections.PERMISSION)
+
+    def get_urls(self) -> list[URLPattern]:
+        """With the page that posts."""
+        own = path("<int:account_id>/post/", self.admin_site.admin_view(self.post_view), name="ledger_account_post")
+        return [own, *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """With the trial balance."""
+        shown: dict[str, Any] = {}
+        if self.has_view_permission(request):
+            shown["trial"] = _trial()
+        return super().changelist_view(request, {**(extra_context or {}), **shown})
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",  # noqa: ARG002 (Django's signature)
+        extra_context: dict[str, Any] | None = None,  # noqa: ARG002
+    ) -> HttpResponse:
+        """A page of its own: what the account has, its days, and its entries from `before` on."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        account = _account(as_row_id(object_id))
+        before = accounts.place_of(request.GET.get("before", ""))
+        may_see = request.user.has_perm("ledger.view_entry")
+        lines = accounts.entries_page(account.pk, before or accounts.NEWEST, SHOWN + 1) if may_see else []
+        context = self._context(request, account) | {
+            "days": [] if before else _days(account.pk),
+            "lines": _lines(lines[:SHOWN]),
+            "may_see_entries": may_see,
+            "is_first": before is None,
+            "older": lines[SHOWN - 1].place if len(lines) > SHOWN else "",
+            "may_post": account.project_id is not None and self.has_post_permission(request),
+        }
+        return TemplateResponse(request, "relay/account.html", context)
+
+    def post_view(self, request: HttpRequest, account_id: int) -> HttpResponse:
+        """GET shows the form; a POST posts and leads back to the account."""
+        if not self.has_post_permission(request):
+            raise PermissionDenied
+        account = _account(account_id)
+        if account.project_id is None:
+            raise Http404
+        form = PostForm(request.POST or None, initial={"source": uuid7()})
+        if form.is_valid() and self._post(request, account, form):
+            return HttpResponseRedirect(reverse("admin:ledger_account_change", args=[account.pk]))
+        context = self._context(request, account) | {"form": form, "media": self.media + form.media}
+        return TemplateResponse(request, "relay/account_post.html", context)
+
+    def _post(self, request: HttpRequest, account: Account, form: PostForm) -> bool:
+        asked = form.cleaned_data
+        assert isinstance(request.user, User)
+        given: dict[str, Any] = {
+            "account": account,
+            "microcredits": int(asked["amount"] * MICRO),
+            "note": asked["note"],
+            "by": request.user,
+            "source": UUID(str(asked["source"])),
+        }
+        try:
+            if asked["kind"] is EntryKind.GRANT:
+                _, is_new = corrections.credits_grant(**given)
+            else:
+                _, is_new = corrections.account_adjust(**given, against=AccountKind(asked["against"]))
+        except ValidationError as refused:
+            form.add_error(None, refused)
+            return False
+        except corrections.PostedOtherwiseError:
+            form.add_error(None, "This page was sent before with something else. Open it anew.")
+            return False
+        messages.success(request, "Posted." if is_new else "It was posted already: nothing was added.")
+        return True
+
+    def _context(self, request: HttpRequest, account: Account) -> dict[str, Any]:
+        balance = accounts.balance_of(account.pk)
+        return {
+            **self.admin_site.each_context(request),
+            "title": f"{_title(balance)}, {balance.mode}",
+            "page_title": f"{_title(balance)}, {balance.mode}",
+            "opts": self.opts,
+            "media": self.media,
+            "account": account,
+            "balance": credits_text(balance.posted),
+            "held": credits_text(balance.open_holds),
+            "available": credits_text(balance.available),
+        }
+
+    @display(description="account")
+    def title(self, account: Any) -> str:
+        """Whose it is."""
+        return _title(account.balance)
+
+    @display(description="balance")
+    def balance(self, account: Any) -> str:
+        """What is settled."""
+        return credits_text(account.balance.posted)
+
+    @display(description="held")
+    def held(self, account: Any) -> str:
+        """For deliveries that are not over."""
+        return credits_text(account.balance.open_holds)
+
+    @display(description="available")
+    def available(self, account: Any) -> str:
+        """What is left."""
+        return credits_text(account.balance.available)
+
+
+def _account(account_id: int | None) -> Account:
+    return get_object_or_404(Account, pk=account_id or 0)
+
+
+def _title(balance: accounts.Balance) -> str:
+    if balance.project_id is None:
+        return balance.kind
+    return f"{balance.project or f'(project {balance.project_id}, deleted)'}: {balance.kind}"
+
+
+def _trial() -> list[dict[str, Any]]:
+    """Lines and sums by mode, in credits. The sums of a mode are one number where all is well."""
+    lines = accounts.trial_balance()
+    return [
+        {
+            "mode": mode,
+            "lines": [
+                {
+                    "kind": line.kind,
+                    "accounts": line.accounts,
+                    "debit": credits_text(line.debit),
+                    "credit": credits_text(line.credit),
+                    "balance": credits_text(line.credit - line.debit),
+                }
+                for line in lines
+                if line.mode == mode
+            ],
+            "debit": credits_text(sum(line.debit for line in lines if line.mode == mode)),
+            "credit": credits_text(sum(line.credit for line in lines if line.mode == mode)),
+            "is_even": sum(line.credit - line.debit for line in lines if line.mode == mode) == 0,
+        }
+        for mode in dict.fromkeys(line.mode for line in lines)
+    ]
+
+
+def _days(account_id: int) -> list[dict[str, Any]]:
+    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+    return [
+        {
+            "day": total.day,
+            "kind": total.kind.name.lower(),
+            "entries": total.entries,
+            "debit": credits_text(total.debit),
+            "credit": credits_text(total.credit),
+        }
+        for total in accounts.days(account_id, tomorrow - timedelta(days=SHOWN_DAYS), tomorrow)
+    ]
+
+
+def _lines(lines: Sequence[accounts.Line]) -> list[dict[str, Any]]:
+    others = accounts.balances([line.other_id for line in lines])
+    people = dict(User.objects.filter(pk__in=[line.by_id for line in lines]).values_list("pk", "username"))
+    return [
+        {
+            "at": line.at,
+            "kind": line.kind.name.lower(),
+            "amount": credits_text(line.amount),
+            "other_id": line.other_id,
+            "other": _title(others[line.other_id]),
+            "by": people.get(line.by_id or 0, ""),
+            "note": line.note,
+            "source": line.source,
+        }
+        for line in lines
+    ]

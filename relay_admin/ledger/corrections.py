@@ -1,0 +1,95 @@
+"""What operators post: grants of credits, and adjustments of what went wrong. Nothing is ever changed or taken back; a
+mistake is posted again the other way.
+"""
+
+from uuid import UUID
+
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from relay_admin.access.models import User
+from relay_admin.ledger.models import Account, Entry
+from relay_admin.ledger.posting import post
+from relay_contract.credits import MICRO
+from relay_contract.ids import uuid7
+from relay_contract.ledger import (
+    MAX_AMOUNT,
+    PAYMENTS,
+    PROMOTIONS,
+    REVENUE,
+    SUSPENSE,
+    AccountId,
+    AccountKind,
+    EntryKind,
+    Leg,
+    mode_of,
+)
+
+PERMISSION = "ledger.post_entry"
+MAX_NOTE = 200
+_TIME_ORDERED = 7
+AGAINST = {
+    AccountKind.PROMOTIONS: PROMOTIONS,
+    AccountKind.PAYMENTS: PAYMENTS,
+    AccountKind.REVENUE: REVENUE,
+    AccountKind.SUSPENSE: SUSPENSE,
+}
+"""The relay's own accounts, of which one is the other side of an adjustment."""
+
+
+class PostedOtherwiseError(Exception):
+    """This source was posted with another amount or for another account."""
+
+
+def credits_grant(
+    *, account: Account, microcredits: int, note: str, by: User, source: UUID | None = None
+) -> tuple[Entry, bool]:
+    """Give a project's account credits, from promotions. Returns the entry, and whether it is new: with a `source` that
+    was posted before nothing is added. Raises ValidationError, PostedOtherwiseError."""
+    if microcredits <= 0:
+        raise ValidationError("A grant is above 0.")
+    return _post(EntryKind.GRANT, AccountKind.PROMOTIONS, account, microcredits, note=note, by=by, source=source)
+
+
+def account_adjust(
+    *, account: Account, microcredits: int, against: AccountKind, note: str, by: User, source: UUID | None = None
+) -> tuple[Entry, bool]:
+    """Add to a project's account or, below 0, take from it, also what it does not have. The rest as for a grant."""
+    return _post(EntryKind.ADJUSTMENT, against, account, microcredits, note=note, by=by, source=source)
+
+
+def _post(
+    kind: EntryKind,
+    against: AccountKind,
+    account: Account,
+    microcredits: int,
+    *,
+    note: str,
+    by: User,
+    source: UUID | None,
+) -> tuple[Entry, bool]:
+    if account.project_id is None:
+        raise ValidationError("Only accounts of projects are given or taken from.")
+    if against not in AGAINST:
+        raise ValidationError("The other side is one of the relay's own accounts.")
+    if not 0 < abs(microcredits) <= MAX_AMOUNT:
+        raise ValidationError(f"The amount is not 0, and at most {MAX_AMOUNT} micro-credits.")
+    if not note.strip() or len(note) > MAX_NOTE or "\x00" in note:
+        raise ValidationError(f"Say why, in at most {MAX_NOTE} characters.")
+    if source is not None and source.version != _TIME_ORDERED:
+        raise ValidationError("The id is a UUID of version 7: entries are listed by it.")
+    other = AGAINST[against][mode_of(account.pk)]
+    mine = AccountId(account.pk)
+    debit, credit = (other, mine) if microcredits > 0 else (mine, other)
+    leg = Leg(kind, debit, credit, abs(microcredits))
+    source = source or uuid7()
+    with transaction.atomic():
+        is_new = post(leg, source=source, note=note, by_id=by.pk)
+        entry = Entry.objects.get(source=source, kind=kind)
+        if (entry.debit_id, entry.credit_id, entry.amount) != (leg.debit, leg.credit, leg.amount):
+            raise PostedOtherwiseError
+        if is_new:
+            said = f"{kind.name.capitalize()} of {microcredits / MICRO:,.6f} credits against {against}: {note}"
+            LogEntry.objects.log_actions(by.pk, [account], CHANGE, said, single_object=True)
+    return entry, is_new

@@ -1,0 +1,120 @@
+"""Whether the double-entry ledger is right: every row balances, modes sum up to nothing, and totals are their details.
+
+Each proof is one statement, so one snapshot, and holds at any moment, also while the ledger is written and folded. All
+entries are read, and the charges of the days that are asked for.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+
+from django.db import connection
+
+from relay_admin.ledger.accounts import TOTALS
+from relay_admin.ledger.movements import UNFOLDED
+from relay_contract.ledger import REVENUE, EntryKind
+from relay_contract.nouns import KeyMode
+
+MAX_SHOWN = 100
+_START = f"(SELECT created_at FROM ledger_account WHERE id = {REVENUE[KeyMode.LIVE]})"  # noqa: S608 (a constant)
+
+_PROOFS = {
+    "unbalanced_entry": """
+SELECT format('entry %%s %%s', source, kind), NULL::bigint, amount FROM ledger_entry AS entry
+WHERE amount <= 0 OR debit_id = credit_id OR (debit_id & 1) <> (credit_id & 1)
+    OR NOT EXISTS (SELECT 1 FROM ledger_account WHERE id = entry.debit_id)
+    OR NOT EXISTS (SELECT 1 FROM ledger_account WHERE id = entry.credit_id)
+""",
+    "mode_not_zero": f"""
+SELECT 'mode ' || account.mode, 0::bigint, sum(total.credit - total.debit)::bigint
+FROM ({TOTALS}) AS total JOIN ledger_account AS account ON account.id = total.account_id
+GROUP BY account.mode HAVING sum(total.credit - total.debit) <> 0
+""",  # noqa: S608 (constants)
+    "entries_differ": f"""
+WITH detail AS (
+    SELECT account_id, day, kind, sum(debit) AS debit, sum(credit) AS credit FROM (
+        SELECT debit_id AS account_id, (at AT TIME ZONE 'UTC')::date AS day, kind, amount AS debit, 0 AS credit
+        FROM ledger_entry
+        UNION ALL
+        SELECT credit_id, (at AT TIME ZONE 'UTC')::date, kind, 0, amount FROM ledger_entry
+    ) AS side GROUP BY account_id, day, kind
+), total AS (
+    SELECT account_id, day, kind, sum(debit) AS debit, sum(credit) AS credit FROM (
+        SELECT account_id, day, kind, debit, credit FROM ledger_day
+        UNION ALL
+        SELECT account_id, day, kind, debit, credit FROM ({UNFOLDED}) AS movement
+    ) AS side WHERE kind <> {EntryKind.DELIVERIES:d} GROUP BY account_id, day, kind
+)
+SELECT format('account %%s on %%s, kind %%s, %%s', account_id, day, kind, side), expected::bigint, found::bigint
+FROM detail FULL JOIN total USING (account_id, day, kind) CROSS JOIN LATERAL (VALUES
+    ('debit', coalesce(detail.debit, 0), coalesce(total.debit, 0)),
+    ('credit', coalesce(detail.credit, 0), coalesce(total.credit, 0))
+) AS compared(side, expected, found)
+WHERE expected <> found
+""",  # noqa: S608 (constants)
+    "balance_differs": """
+SELECT format('account %%s, %%s', account_id, side), expected::bigint, found::bigint
+FROM (
+    SELECT account_id, sum(debit) AS debit, sum(credit) AS credit FROM ledger_day GROUP BY account_id
+) AS detail FULL JOIN ledger_balance AS total USING (account_id) CROSS JOIN LATERAL (VALUES
+    ('debit', coalesce(detail.debit, 0), coalesce(total.debit, 0)),
+    ('credit', coalesce(detail.credit, 0), coalesce(total.credit, 0))
+) AS compared(side, expected, found)
+WHERE expected <> found
+""",
+    "deliveries_differ": f"""
+WITH detail AS (
+    SELECT project_id, key_mode AS mode, (at AT TIME ZONE 'UTC')::date AS day, sum(micro_credits) AS settled
+    FROM ledger_charge
+    WHERE kind = 'settle' AND at >= {_START} AND at >= (%(since)s::date AT TIME ZONE 'UTC') GROUP BY 1, 2, 3
+), total AS (
+    SELECT account.project_id, account.mode, day, sum(debit) AS settled FROM (
+        SELECT account_id, day, kind, debit FROM ledger_day
+        UNION ALL
+        SELECT account_id, day, kind, debit FROM ({UNFOLDED}) AS movement
+    ) AS side JOIN ledger_account AS account ON account.id = side.account_id AND account.kind = 'wallet'
+    WHERE side.kind = {EntryKind.DELIVERIES:d} AND day >= %(since)s GROUP BY 1, 2, 3
+)
+SELECT format('project %%s, %%s, on %%s', project_id, mode, day), coalesce(detail.settled, 0)::bigint,
+    coalesce(total.settled, 0)::bigint
+FROM detail FULL JOIN total USING (project_id, mode, day)
+WHERE coalesce(detail.settled, 0) <> coalesce(total.settled, 0)
+""",  # noqa: S608 (constants)
+    "holds_differ": f"""
+WITH detail AS (
+    SELECT project_id, key_mode AS mode, sum(credits) AS held FROM deliveries_live GROUP BY 1, 2
+), total AS (
+    SELECT account.project_id, account.mode, sum(side.open_holds) AS held FROM (
+        SELECT account_id, open_holds FROM ledger_balance
+        UNION ALL
+        SELECT account_id, open_holds FROM ({UNFOLDED}) AS movement
+    ) AS side JOIN ledger_account AS account ON account.id = side.account_id AND account.kind = 'wallet' GROUP BY 1, 2
+)
+SELECT format('project %%s, %%s', project_id, mode), coalesce(detail.held, 0)::bigint, coalesce(total.held, 0)::bigint
+FROM detail FULL JOIN total USING (project_id, mode)
+WHERE coalesce(detail.held, 0) <> coalesce(total.held, 0)
+""",  # noqa: S608 (constants)
+}  # each: what it is about, the micro-credits that its details say, and those that were found
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Something that does not add up: the sum of its details, and what is said of them instead. Micro-credits."""
+
+    code: str
+    subject: str
+    expected: int | None
+    found: int
+
+    def __str__(self) -> str:
+        instead = "" if self.expected is None else f" instead of {self.expected}"
+        return f"{self.subject}: {self.code}, {self.found}{instead}"
+
+
+def drifts(since: date) -> list[Drift]:
+    """The first of each proof. Deliveries are compared from `since` on, as far back as charges are kept."""
+    found = []
+    with connection.cursor() as cursor:
+        for code, statement in _PROOFS.items():
+            cursor.execute(f"{statement} ORDER BY 1 LIMIT {MAX_SHOWN}", {"since": since})
+            found += [Drift(code, *row) for row in cursor.fetchall()]
+    return found
