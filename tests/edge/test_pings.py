@@ -352,6 +352,13 @@ class _Socket:
         self.keep_alive, self.version, self.method = True, HttpVersion11, "POST"
         self.transport = self.protocol = self
 
+    def __len__(self) -> int:
+        """As a request of which nothing was noted."""
+        return 0
+
+    def __bool__(self) -> bool:
+        return True
+
     def write(self, data: bytes) -> None:
         self.written.append(data)
 
