@@ -12,8 +12,9 @@ from relay_admin.access.acting import Via
 from relay_admin.access.audit import SUBJECTS, events_named
 from relay_admin.access.models import AUDITED_ACTIONS, AuditEvent
 from relay_admin.catalog.models import Project
+from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import requires
-from relay_admin.control_api.wire import CamelCaseSerializer
+from relay_admin.control_api.wire import CamelCaseSerializer, read
 
 MAX_PAGE = 200
 MAX_ID = 2**63 - 1
@@ -45,7 +46,7 @@ class EventJson(CamelCaseSerializer):
         ]
 
 
-class Page(serializers.Serializer):
+class Page(Query):
     """Query of a list. `after` is the `next` of the page before."""
 
     who = serializers.CharField(max_length=150, required=False)
@@ -79,15 +80,8 @@ class AuditView(APIView):
 
     def get(self, request: Request) -> Response:
         """`{"results": [...], "next": id or null}`."""
-        unknown = set(request.query_params) - set(Page().fields)
-        if unknown:
-            raise serializers.ValidationError({name: ["There is no such filter."] for name in sorted(unknown)})
-        query = Page(data=request.query_params)
-        query.is_valid(raise_exception=True)
-        wanted = query.validated_data
-        page = list(_narrowed(wanted)[: wanted["limit"] + 1])
-        more = len(page) > wanted["limit"]
-        page = page[: wanted["limit"]]
+        wanted = read(Page, request.query_params)
+        page, more = page_of(_narrowed(wanted), wanted["limit"])
         return Response({"results": EventJson(page, many=True).data, "next": page[-1].pk if more else None})
 
 

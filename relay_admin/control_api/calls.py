@@ -10,8 +10,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import requires
-from relay_admin.control_api.wire import CamelCaseSerializer, camel_case
+from relay_admin.control_api.wire import CamelCaseSerializer, camel_case, read
 from relay_admin.traffic.models import Call
 from relay_admin.traffic.selectors import STATUS_CLASSES, calls_before, calls_with_names, in_status_class
 from relay_contract.nouns import KeyMode
@@ -86,7 +87,7 @@ class CallJson(CamelCaseSerializer):
         }
 
 
-class Page(serializers.Serializer):
+class Page(Query):
     """Query of a list. `status` is one status or a class of them; `after` is the `next` of the page before."""
 
     project = serializers.CharField(max_length=63, required=False)
@@ -123,16 +124,9 @@ class CallsView(APIView):
 
     def get(self, request: Request) -> Response:
         """`{"results": [...], "next": id or null}`."""
-        unknown = set(request.query_params) - set(Page().fields)
-        if unknown:
-            raise serializers.ValidationError({name: ["There is no such filter."] for name in sorted(unknown)})
-        query = Page(data=request.query_params)
-        query.is_valid(raise_exception=True)
-        wanted = query.validated_data
+        wanted = read(Page, request.query_params)
         rows = _narrowed(calls_with_names().order_by("-received_at", "-id"), wanted)
-        page = list(rows[: wanted["limit"] + 1])
-        more = len(page) > wanted["limit"]
-        page = page[: wanted["limit"]]
+        page, more = page_of(rows, wanted["limit"])
         return Response({"results": CallJson(page, many=True).data, "next": str(page[-1].id) if more else None})
 
 

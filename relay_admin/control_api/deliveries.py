@@ -8,8 +8,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from relay_admin.access.models import User
+from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import requires
-from relay_admin.control_api.wire import CamelCaseSerializer
+from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
 from relay_admin.deliveries import discards, services
 from relay_admin.deliveries.models import DEAD_REASONS, Attempt, Delivery, ReplayBatch
 from relay_admin.deliveries.request_filters import id_at
@@ -90,7 +91,7 @@ class ReplayBatchJson(CamelCaseSerializer):
         return {id_: {"code": code, "message": services.REFUSALS[code]} for id_, code in batch.refused.items()}
 
 
-class Page(serializers.Serializer):
+class Page(Query):
     """Query of a list. `after` is the `next` of the page before, times are those of acceptance."""
 
     state = serializers.ChoiceField([str(state) for state in DeliveryState], required=False)
@@ -112,12 +113,7 @@ class DeliveriesView(APIView):
 
     def get(self, call: Call) -> Response:
         """`{"results": [...], "next": id or null}`. Ids grow with time, so a page starts where the last one ended."""
-        unknown = set(call.query_params) - set(Page().fields)
-        if unknown:
-            raise serializers.ValidationError({name: ["There is no such filter."] for name in sorted(unknown)})
-        query = Page(data=call.query_params)
-        query.is_valid(raise_exception=True)
-        wanted = query.validated_data
+        wanted = read(Page, call.query_params)
         rows = deliveries_with_names().order_by("-id")
         for name, lookup in (
             ("state", "state"),
@@ -134,13 +130,11 @@ class DeliveriesView(APIView):
                 rows = rows.filter(**{lookup: id_at(wanted[name])})
         if "project" in wanted:
             rows = rows.filter(project__slug=wanted["project"])
-        page = list(rows[: wanted["limit"] + 1])
-        more = len(page) > wanted["limit"]
-        page = page[: wanted["limit"]]
+        page, more = page_of(rows, wanted["limit"])
         return Response({"results": DeliveryJson(page, many=True).data, "next": str(page[-1].id) if more else None})
 
 
-class ReplayBody(serializers.Serializer):
+class ReplayBody(Strict):
     """Body of a replay, and of a discarding."""
 
     ids = serializers.ListField(child=serializers.UUIDField(), min_length=1, max_length=services.MAX_REPLAY)
@@ -153,10 +147,9 @@ class ReplayView(APIView):
 
     def post(self, call: Call) -> Response:
         """200 with the batch, also where some or all were refused: `refused` says why."""
-        body = ReplayBody(data=call.data)
-        body.is_valid(raise_exception=True)
+        body = read(ReplayBody, call.data)
         assert isinstance(call.user, User)
-        batch = services.delivery_replay(delivery_ids=body.validated_data["ids"], by=call.user)
+        batch = services.delivery_replay(delivery_ids=body["ids"], by=call.user)
         result: dict[str, Any] = ReplayBatchJson(batch).data
         return Response(result)
 
@@ -168,7 +161,6 @@ class DiscardView(APIView):
 
     def post(self, call: Call) -> Response:
         """200 with those that were discarded; the others were not in the failure queue."""
-        body = ReplayBody(data=call.data)
-        body.is_valid(raise_exception=True)
+        body = read(ReplayBody, call.data)
         assert isinstance(call.user, User)
-        return Response({"discarded": discards.delivery_discard(delivery_ids=body.validated_data["ids"], by=call.user)})
+        return Response({"discarded": discards.delivery_discard(delivery_ids=body["ids"], by=call.user)})

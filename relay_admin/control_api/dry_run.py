@@ -16,9 +16,9 @@ from rest_framework.views import APIView
 from relay_admin.catalog.lines import dry_run
 from relay_admin.catalog.lines.dry_run import Run, Sample, SampleAnswer
 from relay_admin.catalog.models import Endpoint
-from relay_admin.control_api.lines import line_of, read
+from relay_admin.control_api.lines import line_of
 from relay_admin.control_api.permissions import requires
-from relay_admin.control_api.wire import camel_case
+from relay_admin.control_api.wire import Strict, camel_case, read
 from relay_contract.nouns import ENDPOINT_METHODS
 
 MAX_BODY_BYTES = 262_144
@@ -26,7 +26,7 @@ MAX_HEADERS = 100
 NEEDED = ("catalog.view_endpoint", "catalog.view_target", "catalog.change_target")
 
 
-class _Body(serializers.Serializer):
+class _Body(Strict):
     """A body: JSON as it is, or bytes in base64."""
 
     headers = serializers.DictField(child=serializers.CharField(max_length=8192, allow_blank=True), default=dict)

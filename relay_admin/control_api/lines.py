@@ -18,7 +18,9 @@ from relay_admin.access.models import User
 from relay_admin.catalog.lines import drafts
 from relay_admin.catalog.lines.drafts import Diff
 from relay_admin.catalog.models import Line, LineDraft, LineRevision
+from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.wire import Strict, read
 
 VIEW = requires("catalog.view_line", "catalog.view_linedraft", "catalog.view_linerevision", "catalog.change_target")
 DRAFT = requires("catalog.change_linedraft")
@@ -36,7 +38,7 @@ def _at_least_zero(**options: Any) -> serializers.IntegerField:
     return serializers.IntegerField(min_value=0, max_value=2**31 - 1, **options)
 
 
-class DraftBody(serializers.Serializer):
+class DraftBody(Strict):
     """Body of PUT: the whole line. `draftRevision` is the draft's that it replaces, 0 where there is none."""
 
     document = serializers.DictField()
@@ -44,13 +46,13 @@ class DraftBody(serializers.Serializer):
     baseRevision = serializers.IntegerField(**_NUMBER, required=False)  # noqa: N815
 
 
-class DraftNumber(serializers.Serializer):
+class DraftNumber(Strict):
     """Query of DELETE."""
 
     draftRevision = serializers.IntegerField(**_NUMBER)  # noqa: N815
 
 
-class PublishBody(serializers.Serializer):
+class PublishBody(Strict):
     """Body of a publication: at once, or `at` a time; `at: null` takes a plan back."""
 
     draftRevision = serializers.IntegerField(**_NUMBER)  # noqa: N815
@@ -58,14 +60,14 @@ class PublishBody(serializers.Serializer):
     at = serializers.DateTimeField(required=False, allow_null=True)
 
 
-class RollbackBody(serializers.Serializer):
+class RollbackBody(Strict):
     """Body of a rollback. `revision` is the one that runs, as the caller knows it."""
 
     revision = serializers.IntegerField(**_NUMBER)
     note = serializers.CharField(max_length=200, required=False, default="", allow_blank=True)
 
 
-class Page(serializers.Serializer):
+class Page(Query):
     """Query of the list of revisions: those before `before`."""
 
     before = serializers.IntegerField(**_NUMBER, required=False)
@@ -168,9 +170,7 @@ class RevisionsView(APIView):
         rows = found.revisions.select_related("published_by").order_by("-number")
         if "before" in wanted:
             rows = rows.filter(number__lt=wanted["before"])
-        page = list(rows[: wanted["limit"] + 1])
-        more = len(page) > wanted["limit"]
-        page = page[: wanted["limit"]]
+        page, more = page_of(rows, wanted["limit"])
         return Response(
             {
                 "revision": found.revision,
@@ -258,15 +258,6 @@ def _revision(revision: LineRevision) -> dict[str, Any]:
         "source": revision.source,
         "note": revision.note,
     }
-
-
-def read(serializer: type[serializers.Serializer], data: Any) -> dict[str, Any]:
-    """Refuses what is wrong, and names that nobody would read."""
-    given = serializer(data=data)
-    if isinstance(data, dict) and (unknown := sorted(set(data) - set(given.fields))):
-        raise serializers.ValidationError({name: ["There is no such field."] for name in unknown})
-    given.is_valid(raise_exception=True)
-    return cast("dict[str, Any]", given.validated_data)
 
 
 def _user(request: Request) -> User:

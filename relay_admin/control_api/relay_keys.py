@@ -14,8 +14,9 @@ from rest_framework.views import APIView
 from relay_admin.access import services
 from relay_admin.access.models import RelayKey, User
 from relay_admin.catalog.models import Policy, Project, RateLimit
+from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import requires
-from relay_admin.control_api.wire import CamelCaseSerializer
+from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
 from relay_contract.nouns import KeyMode, Scope
 
 MAX_PAGE = 200
@@ -41,7 +42,7 @@ class RelayKeyJson(CamelCaseSerializer):
         ]
 
 
-class KeyBody(serializers.Serializer):
+class KeyBody(Strict):
     """What a PATCH may change; of a POST the optional half."""
 
     name = serializers.CharField(max_length=100)
@@ -56,14 +57,6 @@ class KeyBody(serializers.Serializer):
     )
     expiresAt = serializers.DateTimeField(allow_null=True, required=False, source="expires_at")  # noqa: N815
 
-    def to_internal_value(self, data: Any) -> dict[str, Any]:
-        """A word that is not known is refused: it may be one that was meant to narrow the key."""
-        unknown = set(data) - set(self.fields) if isinstance(data, dict) else set()
-        if unknown:
-            raise serializers.ValidationError({name: ["There is no such field."] for name in sorted(unknown)})
-        found: dict[str, Any] = super().to_internal_value(data)
-        return found
-
 
 class NewKeyBody(KeyBody):
     """Body of a POST."""
@@ -72,7 +65,7 @@ class NewKeyBody(KeyBody):
     mode = serializers.ChoiceField([str(mode) for mode in KeyMode], default=str(KeyMode.LIVE))
 
 
-class RotateBody(serializers.Serializer):
+class RotateBody(Strict):
     """`overlapSeconds`: how long the key works beside its successor."""
 
     overlapSeconds = serializers.IntegerField(  # noqa: N815
@@ -82,7 +75,7 @@ class RotateBody(serializers.Serializer):
     )
 
 
-class Page(serializers.Serializer):
+class Page(Query):
     """Query of a list. `after` is the `next` of the page before."""
 
     project = serializers.CharField(max_length=63, required=False)
@@ -99,24 +92,20 @@ class RelayKeysView(APIView):
 
     def get(self, call: Request) -> Response:
         """`{"results": [...], "next": id or null}`."""
-        query = Page(data=call.query_params)
-        query.is_valid(raise_exception=True)
-        wanted = query.validated_data
+        wanted = read(Page, call.query_params)
         rows = _keys().order_by("-pk")
         if "project" in wanted:
             rows = rows.filter(project__slug=wanted["project"])
         if "after" in wanted:
             rows = rows.filter(pk__lt=wanted["after"])
-        page = list(rows[: wanted["limit"] + 1])
-        more, page = len(page) > wanted["limit"], page[: wanted["limit"]]
+        page, more = page_of(rows, wanted["limit"])
         return Response({"results": RelayKeyJson(page, many=True).data, "next": page[-1].pk if more else None})
 
     def post(self, call: Request) -> Response:
         """201 with the token, this once."""
-        body = NewKeyBody(data=call.data)
-        body.is_valid(raise_exception=True)
+        body = read(NewKeyBody, call.data)
         assert isinstance(call.user, User)
-        minted = services.relay_key_mint(**body.validated_data, created_by=call.user)
+        minted = services.relay_key_mint(**body, created_by=call.user)
         _log(call, minted.relay_key, ADDITION, "Minted.")
         return _shown_once(minted)
 
@@ -134,15 +123,14 @@ class RelayKeyView(APIView):
 
     def patch(self, call: Request, key_number: int) -> Response:
         """The fields that were sent."""
-        body = KeyBody(data=call.data, partial=True)
-        body.is_valid(raise_exception=True)
+        body = read(KeyBody, call.data, partial=True)
         with transaction.atomic():
             key = get_object_or_404(_keys().select_for_update(of=("self",)), pk=key_number)
-            for name, value in body.validated_data.items():
+            for name, value in body.items():
                 setattr(key, name, value)
             key.full_clean()
-            key.save(update_fields=list(body.validated_data))
-            _log(call, key, CHANGE, f"Changed {', '.join(sorted(body.validated_data)) or 'nothing'}.")
+            key.save(update_fields=list(body))
+            _log(call, key, CHANGE, f"Changed {', '.join(sorted(body)) or 'nothing'}.")
         return Response(RelayKeyJson(key).data)
 
 
@@ -153,10 +141,9 @@ class RotateView(APIView):
 
     def post(self, call: Request, key_number: int) -> Response:
         """201 with the successor and its token, this once. 400 for a key that has ended or has a successor."""
-        body = RotateBody(data=call.data)
-        body.is_valid(raise_exception=True)
+        body = read(RotateBody, call.data)
         assert isinstance(call.user, User)
-        key, overlap = _key(key_number), timedelta(seconds=body.validated_data["overlapSeconds"])
+        key, overlap = _key(key_number), timedelta(seconds=body["overlapSeconds"])
         minted = services.relay_key_rotate(relay_key=key, overlap=overlap, created_by=call.user)
         _log(call, key, CHANGE, f"Rotated: {minted.relay_key} takes its place.")
         _log(call, minted.relay_key, ADDITION, f"Takes the place of {key}.")

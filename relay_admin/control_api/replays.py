@@ -12,8 +12,9 @@ from rest_framework.views import APIView
 
 from relay_admin.access.models import User
 from relay_admin.catalog.models import Project
+from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import requires
-from relay_admin.control_api.wire import CamelCaseSerializer, camel_case
+from relay_admin.control_api.wire import CamelCaseSerializer, Strict, camel_case, read
 from relay_admin.deliveries import services
 from relay_admin.deliveries.models import DEAD_REASONS, ReplayBatch
 from relay_admin.deliveries.replays import Preview
@@ -77,7 +78,7 @@ class ReplayJson(ReplayInListJson):
         return {id_: {"code": code, "message": services.REFUSALS[code]} for id_, code in batch.refused.items()}
 
 
-class FilterBody(serializers.Serializer):
+class FilterBody(Query):
     """Which of the failure queue; nothing means all of it."""
 
     project = serializers.SlugRelatedField(slug_field="slug", queryset=Project.objects.all(), required=False)
@@ -92,11 +93,8 @@ class FilterBody(serializers.Serializer):
     until = serializers.DateTimeField(required=False)
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
-        """As a batch keeps it. A filter that does not exist would replay more than was meant."""
-        unknown = set(data) - set(self.fields) if isinstance(data, dict) else set()
-        if unknown:
-            raise serializers.ValidationError({name: ["There is no such filter."] for name in sorted(unknown)})
-        wanted: dict[str, Any] = super().to_internal_value(data)
+        """As a batch keeps it."""
+        wanted = super().to_internal_value(data)
         if "eventType" in wanted:
             wanted["event_type"] = wanted.pop("eventType")
         if "project" in wanted:
@@ -104,7 +102,7 @@ class FilterBody(serializers.Serializer):
         return wanted
 
 
-class ReplayBody(serializers.Serializer):
+class ReplayBody(Strict):
     """Body of a start: `ids` or `filter`, one of them."""
 
     ids = serializers.ListField(
@@ -129,7 +127,7 @@ class ReplayBody(serializers.Serializer):
         return attrs
 
 
-class Page(serializers.Serializer):
+class Page(Query):
     """Query of the list. `after` is the `next` of the page before."""
 
     after = serializers.IntegerField(min_value=1, max_value=_MAX_ID, required=False)
@@ -147,21 +145,16 @@ class ReplaysView(APIView):
 
     def get(self, call: Call) -> Response:
         """`{"results": [...], "next": id or null}`."""
-        query = Page(data=call.query_params)
-        query.is_valid(raise_exception=True)
+        wanted = read(Page, call.query_params)
         rows = ReplayBatch.objects.select_related("created_by", "project").defer("refused", "cursor").order_by("-id")
-        if "after" in query.validated_data:
-            rows = rows.filter(pk__lt=query.validated_data["after"])
-        limit = query.validated_data["limit"]
-        page = list(rows[: limit + 1])
-        more, page = len(page) > limit, page[:limit]
+        if "after" in wanted:
+            rows = rows.filter(pk__lt=wanted["after"])
+        page, more = page_of(rows, wanted["limit"])
         return Response({"results": ReplayInListJson(page, many=True).data, "next": page[-1].pk if more else None})
 
     def post(self, call: Call) -> Response:
         """202 with the replay, 200 with the preview of a dry run."""
-        body = ReplayBody(data=call.data)
-        body.is_valid(raise_exception=True)
-        asked = body.validated_data
+        asked = read(ReplayBody, call.data)
         wanted = {"ids": asked["ids"]} if "ids" in asked else asked["filter"]
         if asked["dryRun"]:
             return Response(_preview_json(services.replay_preview(wanted)))

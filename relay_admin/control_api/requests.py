@@ -11,8 +11,9 @@ from rest_framework.views import APIView
 
 from relay_admin.catalog.models import Endpoint, Project
 from relay_admin.control_api.deliveries import DeliveryWithAttemptsJson
+from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import requires
-from relay_admin.control_api.wire import CamelCaseSerializer
+from relay_admin.control_api.wire import CamelCaseSerializer, read
 from relay_admin.deliveries import request_view
 from relay_admin.deliveries.models import Request, RequestEnd
 from relay_admin.deliveries.preview import preview
@@ -111,7 +112,7 @@ class RequestEndJson(CamelCaseSerializer):
         ]
 
 
-class Query(serializers.Serializer):
+class RequestsQuery(Query):
     """Query of the list. `after` is the `next` of the page before; `search` is a whole id."""
 
     project = serializers.SlugRelatedField(slug_field="slug", queryset=Project.objects.all(), required=False)
@@ -131,10 +132,7 @@ class Query(serializers.Serializer):
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         """As `request_filters.narrowed` takes it."""
-        unknown = set(data) - set(self.fields)
-        if unknown:
-            raise serializers.ValidationError({name: ["There is no such filter."] for name in sorted(unknown)})
-        wanted: dict[str, Any] = super().to_internal_value(data)
+        wanted = super().to_internal_value(data)
         if "project" in wanted:
             wanted["project"] = wanted["project"].pk
         if "eventType" in wanted:
@@ -151,13 +149,10 @@ class RequestsView(APIView):
 
     def get(self, call: Call) -> Response:
         """`{"results": [...], "next": id or null}`."""
-        query = Query(data=call.query_params)
-        query.is_valid(raise_exception=True)
-        wanted = query.validated_data
+        wanted = read(RequestsQuery, call.query_params)
         rows = narrowed(name_requests(Request.objects.order_by("-pk")), wanted)
-        limit = wanted["limit"]
-        page = list(rows[: limit + 1])
-        more, page = len(page) > limit, with_ends(with_outcomes(page[:limit]))
+        page, more = page_of(rows, wanted["limit"])
+        page = with_ends(with_outcomes(page))
         return Response(
             {"results": RequestInListJson(page, many=True).data, "next": str(page[-1].pk) if more else None}
         )

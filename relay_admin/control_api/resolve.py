@@ -10,6 +10,7 @@ from rest_framework.views import APIView
 from relay_admin import edge_client
 from relay_admin.access.models import RelayKey
 from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.wire import Strict, read
 
 
 class EdgeUnavailable(APIException):
@@ -19,7 +20,7 @@ class EdgeUnavailable(APIException):
     default_code = "edge_unavailable"
 
 
-class Question(serializers.Serializer):
+class Question(Strict):
     """Body of a question. `relayKey` is a row's id, as `GET /api/v1/requests/...` tells it."""
 
     relayKey = serializers.IntegerField(min_value=1, max_value=2**63 - 1)  # noqa: N815  # as on the wire
@@ -34,9 +35,7 @@ class ResolveView(APIView):
 
     def post(self, call: Request) -> Response:
         """200 with the edge's explanation, also of a call that would be refused."""
-        question = Question(data=call.data)
-        question.is_valid(raise_exception=True)
-        asked = question.validated_data
+        asked = read(Question, call.data)
         relay_key = get_object_or_404(RelayKey, pk=asked["relayKey"])
         try:
             return Response(edge_client.resolve(relay_key=relay_key, model=asked["model"], surface=asked["surface"]))

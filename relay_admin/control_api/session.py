@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 from relay_admin.access.login_form import MAX_SIGN_IN_NAME
 from relay_admin.access.models import AdminToken, User
 from relay_admin.control_api import errors
+from relay_admin.control_api.wire import Strict, read
 
 
 def who(request: Request) -> dict[str, Any]:
@@ -40,7 +41,7 @@ class WhoAmI(APIView):
         return Response(who(request))
 
 
-class Credentials(serializers.Serializer):
+class Credentials(Strict):
     """Body of a login. `username`: a name or an e-mail address."""
 
     username = serializers.CharField(max_length=MAX_SIGN_IN_NAME)
@@ -61,9 +62,8 @@ class Login(APIView):
     def post(self, request: Request) -> Response:
         """401 for wrong credentials, the same for an unknown name, a wrong password and an inactive account."""
         SessionAuthentication().enforce_csrf(request)
-        credentials = Credentials(data=request.data)
-        credentials.is_valid(raise_exception=True)
-        user = authenticate(request._request, **credentials.validated_data)
+        credentials = read(Credentials, request.data)
+        user = authenticate(request._request, **credentials)
         if user is None:
             # Not raised: without an authenticator DRF would turn it into a 403.
             return Response(errors.WRONG_CREDENTIALS, status=401, headers={"WWW-Authenticate": "Bearer"})

@@ -10,7 +10,7 @@ from rest_framework.views import APIView
 
 from relay_admin.catalog.models import Target
 from relay_admin.control_api.permissions import requires
-from relay_admin.control_api.wire import CamelCaseSerializer
+from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
 from relay_admin.deliveries.models import Comparison
 from relay_admin.deliveries.shadow_report import Times, report, since_of
 from relay_contract.nouns import TargetRole
@@ -35,7 +35,7 @@ class ComparisonJson(CamelCaseSerializer):
         ]
 
 
-class Window(serializers.Serializer):
+class Window(Strict):
     """Query of a report."""
 
     since = serializers.DateTimeField(required=False)
@@ -48,10 +48,9 @@ class ShadowReportView(APIView):
 
     def get(self, request: Request, target_id: int) -> Response:
         """Counts and times of the window, what differs most, and the newest pairs that are not the same."""
-        query = Window(data=request.query_params)
-        query.is_valid(raise_exception=True)
+        query = read(Window, request.query_params)
         target = get_object_or_404(Target, pk=target_id, role=TargetRole.SHADOW)
-        found = report(target.pk, since_of(query.validated_data.get("since")))
+        found = report(target.pk, since_of(query.get("since")))
         return Response(
             {
                 "target": {"id": target.pk, "name": target.name, "comparesWith": target.compares_with},

@@ -12,9 +12,10 @@ from rest_framework.views import APIView
 from relay_admin.catalog import services
 from relay_admin.catalog.models import Endpoint
 from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.wire import Strict, read
 
 
-class SecretBody(serializers.Serializer):
+class SecretBody(Strict):
     """Body of a PUT. `overlapSeconds`: how long the secret before counts too; 0: not at all."""
 
     secret = serializers.CharField(max_length=4096)
@@ -34,10 +35,9 @@ class SignatureSecretView(APIView):
 
     def put(self, call: Request, project: str, line: str, endpoint: str) -> Response:
         """400 for a secret that the endpoint's preset could not use."""
-        body = SecretBody(data=call.data)
-        body.is_valid(raise_exception=True)
-        row, seconds = _endpoint(project, line, endpoint), body.validated_data["overlapSeconds"]
-        secret = body.validated_data["secret"]
+        body = read(SecretBody, call.data)
+        row, seconds = _endpoint(project, line, endpoint), body["overlapSeconds"]
+        secret = body["secret"]
         if seconds:
             services.endpoint_signature_secret_rotate(endpoint=row, secret=secret, overlap_seconds=seconds)
         else:

@@ -13,12 +13,13 @@ from rest_framework.views import APIView
 from relay_admin.access.models import User
 from relay_admin.catalog.models import Target
 from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.wire import Strict, read
 from relay_admin.deliveries import target_services
 
 PERMISSIONS = ("catalog.change_target",)
 
 
-class EnableBody(serializers.Serializer):
+class EnableBody(Strict):
     """Body of an enabling: what becomes of the deliveries kept back has to be said."""
 
     held = serializers.ChoiceField(target_services.HELD)
@@ -31,13 +32,10 @@ class EnableTargetView(APIView):
 
     def post(self, call: Request, target_id: int) -> Response:
         """200 with how many deliveries were released and discarded; 404 for an unknown target."""
-        body = EnableBody(data=call.data)
-        body.is_valid(raise_exception=True)
+        body = read(EnableBody, call.data)
         target = get_object_or_404(Target, pk=target_id)
         try:
-            done = target_services.target_enable(
-                target=target, held=body.validated_data["held"], by=cast("User", call.user)
-            )
+            done = target_services.target_enable(target=target, held=body["held"], by=cast("User", call.user))
         except ValidationError as error:
             raise serializers.ValidationError({"target": error.messages}) from None
         _log(call, target, f"Enabled; released {done.released}, discarded {done.discarded} deliveries.")

@@ -14,7 +14,7 @@ from relay_admin.access.models import User
 from relay_admin.catalog import target_secrets
 from relay_admin.catalog.models import Target, TargetSecret
 from relay_admin.control_api.permissions import requires
-from relay_admin.control_api.wire import CamelCaseSerializer
+from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
 from relay_contract.nouns import SecretKind
 
 PERMISSION = requires("catalog.view_target", "catalog.reveal_signing_secret")
@@ -28,7 +28,7 @@ class SecretJson(CamelCaseSerializer):
         fields = ["id", "kind", "created_at", "expires_at"]
 
 
-class NewSecretBody(serializers.Serializer):
+class NewSecretBody(Strict):
     """Body of a POST. `overlapSeconds` null: nothing expires, the new one comes beside the others. `secret`: one that
     was made elsewhere."""
 
@@ -56,9 +56,7 @@ class SecretsView(APIView):
         """201 with the value, this once; for a key pair with its public half too. Those of the same kind expire after
         the overlap."""
         target = get_object_or_404(Target, pk=target_id)
-        body = NewSecretBody(data=call.data)
-        body.is_valid(raise_exception=True)
-        wanted = body.validated_data
+        wanted = read(NewSecretBody, call.data)
         kind, value, overlap_seconds = SecretKind(wanted["kind"]), wanted.get("secret"), wanted["overlapSeconds"]
         if overlap_seconds is None:
             made = target_secrets.target_secret_add(target=target, kind=kind, value=value)

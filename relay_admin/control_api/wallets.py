@@ -1,5 +1,6 @@
 """`/api/v1/wallets`: what projects have, what moved, and operators' grants and adjustments. In micro-credits."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.http import Http404
@@ -9,10 +10,11 @@ from rest_framework.request import Request as Call
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from relay_admin.access.models import User
 from relay_admin.catalog.models import Project
 from relay_admin.control_api.errors import shape
+from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.wire import Strict, read
 from relay_admin.ledger import accounts, corrections
 from relay_admin.ledger.models import Account, Entry
 from relay_contract.ledger import MAX_AMOUNT, AccountKind, EntryKind
@@ -56,18 +58,6 @@ def entry_json(line: accounts.Line) -> dict[str, Any]:
     }
 
 
-class Query(serializers.Serializer):
-    """Of a list: nothing but what it knows."""
-
-    def to_internal_value(self, data: Any) -> dict[str, Any]:
-        """A filter that does not exist would show more than was meant."""
-        unknown = set(data) - set(self.fields)
-        if unknown:
-            raise serializers.ValidationError({name: ["There is no such filter."] for name in sorted(unknown)})
-        wanted: dict[str, Any] = super().to_internal_value(data)
-        return wanted
-
-
 class WalletsQuery(Query):
     """`after` is the `next` of the page before."""
 
@@ -91,7 +81,7 @@ class EntriesQuery(Query):
         return place
 
 
-class GrantBody(serializers.Serializer):
+class GrantBody(Strict):
     """A grant. With an `id` of the caller's it may be sent again: it is made once."""
 
     microcredits = serializers.IntegerField(min_value=1, max_value=MAX_AMOUNT)
@@ -105,6 +95,10 @@ class AdjustmentBody(GrantBody):
     microcredits = serializers.IntegerField(min_value=-MAX_AMOUNT, max_value=MAX_AMOUNT)
     against = serializers.ChoiceField([str(kind) for kind in corrections.AGAINST])
 
+    def validate_against(self, kind: str) -> AccountKind:
+        """As the service takes it."""
+        return AccountKind(kind)
+
 
 class WalletsView(APIView):
     """GET wallets, by id."""
@@ -113,9 +107,7 @@ class WalletsView(APIView):
 
     def get(self, call: Call) -> Response:
         """`{"results": [...], "next": id or null}`."""
-        query = WalletsQuery(data=call.query_params)
-        query.is_valid(raise_exception=True)
-        wanted = query.validated_data
+        wanted = read(WalletsQuery, call.query_params)
         rows = wallets().order_by("id")
         if "project" in wanted:
             rows = rows.filter(project_id=wanted["project"].pk)
@@ -123,8 +115,7 @@ class WalletsView(APIView):
             rows = rows.filter(mode=wanted["mode"])
         if "after" in wanted:
             rows = rows.filter(pk__gt=wanted["after"])
-        ids = list(rows.values_list("pk", flat=True)[: wanted["limit"] + 1])
-        more, ids = len(ids) > wanted["limit"], ids[: wanted["limit"]]
+        ids, more = page_of(rows.values_list("pk", flat=True), wanted["limit"])
         found = accounts.balances(ids)
         return Response({"results": [wallet_json(found[id_]) for id_ in ids], "next": ids[-1] if more else None})
 
@@ -146,9 +137,8 @@ class WalletEntriesView(APIView):
 
     def get(self, call: Call, wallet_id: int) -> Response:
         """`{"results": [...], "next": place or null}`."""
-        query = EntriesQuery(data=call.query_params)
-        query.is_valid(raise_exception=True)
-        limit, before = query.validated_data["limit"], query.validated_data.get("after", accounts.NEWEST)
+        wanted = read(EntriesQuery, call.query_params)
+        limit, before = wanted["limit"], wanted.get("after", accounts.NEWEST)
         lines = accounts.entries_page(_balance(wallet_id).account_id, before, limit + 1)
         more, lines = len(lines) > limit, lines[:limit]
         return Response({"results": [entry_json(line) for line in lines], "next": lines[-1].place if more else None})
@@ -161,21 +151,7 @@ class GrantsView(APIView):
 
     def post(self, call: Call, wallet_id: int) -> Response:
         """201 with the entry; 200 where this id was granted before; 409 where it was something else."""
-        body = GrantBody(data=call.data)
-        body.is_valid(raise_exception=True)
-        asked = body.validated_data
-        assert isinstance(call.user, User)
-        try:
-            made = corrections.credits_grant(
-                account=get_object_or_404(wallets(), pk=wallet_id),
-                microcredits=asked["microcredits"],
-                note=asked["note"],
-                by=call.user,
-                source=asked.get("id"),
-            )
-        except corrections.PostedOtherwiseError:
-            return _conflict()
-        return _posted(*made, wallet_id)
+        return _posted(corrections.credits_grant, wallet_id, GrantBody, call)
 
 
 class AdjustmentsView(APIView):
@@ -185,22 +161,7 @@ class AdjustmentsView(APIView):
 
     def post(self, call: Call, wallet_id: int) -> Response:
         """As for a grant."""
-        body = AdjustmentBody(data=call.data)
-        body.is_valid(raise_exception=True)
-        asked = body.validated_data
-        assert isinstance(call.user, User)
-        try:
-            made = corrections.account_adjust(
-                account=get_object_or_404(wallets(), pk=wallet_id),
-                microcredits=asked["microcredits"],
-                against=AccountKind(asked["against"]),
-                note=asked["note"],
-                by=call.user,
-                source=asked.get("id"),
-            )
-        except corrections.PostedOtherwiseError:
-            return _conflict()
-        return _posted(*made, wallet_id)
+        return _posted(corrections.account_adjust, wallet_id, AdjustmentBody, call)
 
 
 def _balance(wallet_id: int) -> accounts.Balance:
@@ -210,7 +171,15 @@ def _balance(wallet_id: int) -> accounts.Balance:
     return found
 
 
-def _posted(entry: Entry, is_new: bool, wallet_id: int) -> Response:
+def _posted(post: Callable[..., tuple[Entry, bool]], wallet_id: int, form: type[GrantBody], call: Call) -> Response:
+    body = read(form, call.data)
+    asked = dict(body)
+    source = asked.pop("id", None)
+    wallet = get_object_or_404(wallets(), pk=wallet_id)
+    try:
+        entry, is_new = post(account=wallet, by=call.user, source=source, **asked)
+    except corrections.PostedOtherwiseError:
+        return _conflict()
     amount, other = (entry.amount, entry.debit_id) if entry.credit_id == wallet_id else (-entry.amount, entry.credit_id)
     line = accounts.Line(entry.source, EntryKind(entry.kind), other, amount, entry.at, entry.by_id, entry.note)
     return Response(entry_json(line), status=status.HTTP_201_CREATED if is_new else status.HTTP_200_OK)

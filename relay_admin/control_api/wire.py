@@ -1,4 +1,4 @@
-"""camelCase on the wire, snake_case in Python: the only place that turns one into the other. And JSON as it is read."""
+"""camelCase on the wire, snake_case in Python: the only place that turns one into the other. And how input is read."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +17,27 @@ class JsonBody(JSONParser):
             return super().parse(stream, media_type, parser_context)
         except RecursionError:
             raise ParseError("JSON parse error - nested too deep") from None
+
+
+class Strict(serializers.Serializer):
+    """What a caller may send. A name that is not known is refused: it may have been meant to narrow what is done."""
+
+    noun = "field"
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """As DRF does, of nothing but its fields. Raises ValidationError."""
+        unknown = set(data) - set(self.fields) if isinstance(data, dict) else set()
+        if unknown:
+            raise serializers.ValidationError({name: [f"There is no such {self.noun}."] for name in sorted(unknown)})
+        found: dict[str, Any] = super().to_internal_value(data)
+        return found
+
+
+def read(form: type[Strict], data: Any, *, partial: bool = False) -> dict[str, Any]:
+    """What a body or a query string says, by that form; with `partial` only what was sent. Raises ValidationError."""
+    given = form(data=data, partial=partial)
+    given.is_valid(raise_exception=True)
+    return dict(given.validated_data)
 
 
 def camel_case(name: str) -> str:

@@ -1,6 +1,5 @@
 """Applying a document while somebody else writes the same lines, on connections of their own."""
 
-import time
 from threading import Thread
 from typing import Any
 
@@ -11,6 +10,7 @@ from relay_admin.catalog import document, export, plan
 from relay_admin.catalog.lines import drafts
 from relay_admin.catalog.models import Line, Target
 from tests.admin import rows
+from tests.system.product import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
 
@@ -31,14 +31,6 @@ class Applying(Thread):
             self.said = str(error)
         finally:
             connection.close()
-
-
-def until_one_waits() -> None:
-    """Until the other has come as far as the rows that this connection has locked."""
-    deadline = time.monotonic() + 20
-    while not is_waiting():
-        assert time.monotonic() < deadline, "nobody waits"
-        time.sleep(0.01)
 
 
 def is_waiting() -> bool:
@@ -76,7 +68,7 @@ def test_an_apply_does_not_undo_what_was_published_while_it_waited() -> None:
     with transaction.atomic():
         publish(line, 9)
         applying.start()
-        until_one_waits()
+        wait_for(is_waiting, "a connection that waits")
     applying.join(30)
     assert "changed since the plan was made" in applying.said
     assert Target.objects.get().timeout_seconds == 9
@@ -90,7 +82,7 @@ def test_of_two_applies_at_once_the_second_sees_the_first() -> None:
     with transaction.atomic():
         Line.objects.select_for_update().get()
         first.start()
-        until_one_waits()
+        wait_for(is_waiting, "a connection that waits")
         second.start()
     first.join(30)
     second.join(30)
