@@ -30,6 +30,7 @@ PATHS = (
 )
 
 
+@pytest.mark.timeout(300)  # seventeen pages, each looked at whole
 @pytest.mark.parametrize(("theme", "size"), [("light", PHONE), ("dark", DESK)], ids=["light phone", "dark desk"])
 def test_no_page_of_the_admin_breaks_a_rule(product: Product, page: Page, theme: Theme, size: ViewportSize) -> None:
     made = scene.set_up(product, "axe")
