@@ -29,6 +29,11 @@ BOOTSTRAP_ADMIN_PASSWORD = _env.secret("RELAY_BOOTSTRAP_ADMIN_PASSWORD", "")
 BOOTSTRAP_ADMIN_TOKEN = _env.secret("RELAY_BOOTSTRAP_ADMIN_TOKEN", "")
 REPLAY_CHARGE = _env.text("RELAY_REPLAY_CHARGE", "first_free", ("first_free", "free", "half", "full"))
 LOG_LEVEL = _env.text("RELAY_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+MAIL_URL = _env.url("RELAY_MAIL_URL", ("smtp", "smtps"), "")
+MAIL_FROM = _env.mailbox("RELAY_MAIL_FROM", None if MAIL_URL else "")
+SIGNUP = _env.text("RELAY_SIGNUP", "invite", ("off", "invite", "open"))
+if SIGNUP == "open" and not MAIL_URL:
+    _env.refuse("RELAY_SIGNUP is open and RELAY_MAIL_URL is not set: addresses are proved by mail; set it, or `invite`")
 _database_url = _env.url("DATABASE_URL")
 _control_hosts = _env.text("RELAY_CONTROL_HOSTS", "").replace(",", " ").split()
 try:
