@@ -31,9 +31,9 @@ _FIRST_WAIT_SECONDS = 60  # doubled with each try: 17 hours in all
 
 # Claimed before it is sent: a worker that dies in between leaves it to others when the wait is over.
 _CLAIM = """
-    UPDATE access_mail SET tries = tries + 1, next_attempt_at = now() + %s * power(2, tries)
+    UPDATE access_mail SET tries = tries + 1, next_attempt_at = clock_timestamp() + %s * power(2, tries)
     WHERE id = (
-        SELECT id FROM access_mail WHERE next_attempt_at <= now() ORDER BY next_attempt_at LIMIT 1
+        SELECT id FROM access_mail WHERE next_attempt_at <= clock_timestamp() ORDER BY next_attempt_at LIMIT 1
         FOR UPDATE SKIP LOCKED
     ) RETURNING id
 """
