@@ -33,18 +33,18 @@ def accept(request: HttpRequest, token: str) -> HttpResponse:
     if invitation is None:
         return link_is_over(request)
     if not request.user.is_authenticated:
-        return _as_somebody_new(request, invitation, token)
+        return _as_somebody_new(request, invitation)
     if user_of(request).email.lower() != invitation.email.lower():
         text = f"It is for another address than {user_of(request).email}. Sign out, and open the link again."
         return said(request, "This invitation is not yours", text, status=403)
-    return _as_oneself(request, invitation, token)
+    return _as_oneself(request, invitation)
 
 
-def _as_oneself(request: HttpRequest, invitation: Invitation, token: str) -> HttpResponse:
+def _as_oneself(request: HttpRequest, invitation: Invitation) -> HttpResponse:
     form = ConfirmForm(request.POST if request.method == "POST" else None)
     if form.is_valid():
         try:
-            invitation_accept(token=token, user=user_of(request))
+            invitation_accept(invitation=invitation, user=user_of(request))
         except ValidationError as refused:
             add_errors(form, refused)
         else:
@@ -53,13 +53,13 @@ def _as_oneself(request: HttpRequest, invitation: Invitation, token: str) -> Htt
     return shown(request, "invitation", form=form, **_place(invitation))
 
 
-def _as_somebody_new(request: HttpRequest, invitation: Invitation, token: str) -> HttpResponse:
+def _as_somebody_new(request: HttpRequest, invitation: Invitation) -> HttpResponse:
     if settings.SIGNUP == "off":
         return shown(request, "invitation_sign_in", **_place(invitation))
     form = NewPasswordForm(request.POST if request.method == "POST" else None)
     if form.is_valid():
         try:
-            user = _made(invitation, token, form.cleaned_data["new_password"])
+            user = _made(invitation, form.cleaned_data["new_password"])
         except ValidationError as refused:
             add_errors(form, refused)
         else:
@@ -70,9 +70,9 @@ def _as_somebody_new(request: HttpRequest, invitation: Invitation, token: str) -
 
 
 @transaction.atomic
-def _made(invitation: Invitation, token: str, password: str) -> User:
+def _made(invitation: Invitation, password: str) -> User:
     user = person_make(address=invitation.email, password=password, is_verified=False)
-    invitation_accept(token=token, user=user)
+    invitation_accept(invitation=invitation, user=user)
     mail_queue(kind=MailKind.VERIFY, address=user.email, user=user)
     return user
 

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from relay_admin.access.mails import sends_mail
 from relay_admin.account.forms import SignInForm
-from relay_admin.account.page import own_path, public, shown, signed_in
+from relay_admin.account.page import own_path, public, shown, signed_in, user_of
 
 FORM_METHODS = require_http_methods(["GET", "HEAD", "POST"])
 
@@ -18,7 +18,9 @@ FORM_METHODS = require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
 def home(request: HttpRequest) -> HttpResponse:
     """What one's account is, and where to change it."""
-    return shown(request, "home", sends_mail=sends_mail())
+    user = user_of(request)
+    projects = user.memberships.select_related("project").filter(project__is_archived=False)
+    return shown(request, "home", sends_mail=sends_mail(), projects=projects)
 
 
 @sensitive_post_parameters()

@@ -16,10 +16,23 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from relay_admin.access import throttle, tickets
+from relay_admin.access.invitations import invitation_create
 from relay_admin.access.mail_server import message_of
 from relay_admin.access.mails import MOST_TRIES, mail_queue, mails_send
-from relay_admin.access.models import AuditEvent, LoginAttempts, Mail, MailKind, Purpose, Session, Ticket, User
+from relay_admin.access.models import (
+    AuditEvent,
+    Invitation,
+    LoginAttempts,
+    Mail,
+    MailKind,
+    Membership,
+    Purpose,
+    Session,
+    Ticket,
+    User,
+)
 from relay_admin.access.people import address_confirm, password_set, person_make
+from relay_admin.catalog.models import Project
 from relay_admin.content_policy import STRICT_POLICY
 from tests.admin import rows
 from tests.admin.test_login import CountingHasher
@@ -270,6 +283,107 @@ def test_nobody_signs_up_where_it_is_not_open(db: None, mailbox: Mailbox, settin
     assert Client().post(f"{SIGN_UP}/{token}", {"new_password": NEW}).status_code == 404
     assert User.objects.count() == 0
     assert "Sign up" not in Client().get(SIGN_IN).content.decode()
+
+
+# --- invitations ---
+
+
+@pytest.fixture
+def shop(db: None) -> Project:
+    return Project.objects.create(slug="shop", name="Shop <b>")
+
+
+def invited(address: str, project: Project | None = None) -> tuple[Invitation, str]:
+    """The invitation, and the path of its link."""
+    minted = invitation_create(email=address, project=project, role="customer" if project else "")
+    return minted.invitation, f"/account/invitation/{minted.token}"
+
+
+@pytest.mark.parametrize("signup", ["invite", "open"])
+def test_somebody_new_accepts_an_invitation(shop: Project, settings, signup: str) -> None:
+    settings.SIGNUP = signup
+    invitation, path = invited(ADA, shop)
+    client = Client()
+    page = client.get(path).content.decode()
+    assert "To the project Shop &lt;b&gt;, as customer." in page
+    assert client.post(path, {"new_password": "short"}).status_code == 200
+    assert (User.objects.count(), Membership.objects.count()) == (0, 0)
+    done = client.post(path, {"new_password": NEW, "role": "owner", "email": "eve@example.test", "is_staff": "on"})
+    assert (done.status_code, done["Location"]) == (302, "/account/")
+    user = User.objects.get()
+    assert (user.email, user.is_staff, user.email_verified_at) == (ADA, False, None)
+    member = Membership.objects.get()
+    assert (member.user, member.project, member.role) == (user, shop, "customer")
+    assert "Shop &lt;b&gt;, as customer" in client.get("/account/").content.decode()
+    assert Client().get(path).status_code == 404
+    assert Client().post(path, {"new_password": NEW}).status_code == 404
+
+
+def test_an_invitation_without_a_project_is_to_an_account_alone(db: None, mailbox: Mailbox) -> None:
+    invited(ADA)
+    path = path_in(mailbox)
+    assert mailbox.mails[-1]["To"] == ADA
+    client = Client()
+    assert client.post(path, {"new_password": NEW}).status_code == 302
+    assert Membership.objects.count() == 0
+    assert client.post(path_in(mailbox)).status_code == 302
+    assert User.objects.get().email_verified_at is not None
+
+
+def test_who_has_the_address_accepts_with_one_click(ada: User, shop: Project) -> None:
+    _, path = invited("ADA@example.test", shop)
+    stranger = Client().get(path).content.decode()
+    assert f'href="{SIGN_IN}?next={path}"' in stranger
+    client = signed_in(ada)
+    assert "To the project Shop &lt;b&gt;, as customer." in client.get(path).content.decode()
+    assert Membership.objects.count() == 0
+    assert client.post(path)["Location"] == "/account/"
+    assert Membership.objects.get().user == ada
+    assert client.post(path).status_code == 404
+
+
+def test_nobody_accepts_what_is_for_another_address(ada: User, shop: Project) -> None:
+    _, path = invited("eve@example.test", shop)
+    client = signed_in(ada)
+    before = tables()
+    assert client.get(path).status_code == 403
+    assert client.post(path).status_code == 403
+    assert (tables(), Membership.objects.count()) == (before, 0)
+
+
+def test_an_invitation_takes_no_account_over(ada: User, shop: Project) -> None:
+    _, path = invited("Ada@example.test", shop)
+    answer = Client().post(path, {"new_password": NEW})
+    assert "Somebody has this e" in answer.content.decode()
+    ada.refresh_from_db()
+    assert ada.check_password(rows.PASSWORD)
+    assert (User.objects.count(), Membership.objects.count()) == (1, 0)
+    assert Invitation.objects.get().accepted_at is None
+
+
+def test_an_invitation_looks_alike_whether_its_address_has_an_account(ada: User, shop: Project) -> None:
+    pages = []
+    for address in (ADA, "new@example.test"):
+        _, path = invited(address, shop)
+        pages.append(text_of(Client().get(path)).replace(address, "X").replace(path, "PATH"))
+    assert pages[0] == pages[1]
+
+
+def test_where_sign_up_is_off_an_invitation_is_for_who_is_there(ada: User, shop: Project, settings) -> None:
+    settings.SIGNUP = "off"
+    _, path = invited("new@example.test", shop)
+    assert "New accounts are made by whoever runs this relay" in Client().get(path).content.decode()
+    Client().post(path, {"new_password": NEW})
+    assert User.objects.count() == 1
+    _, path = invited(ADA, shop)
+    assert signed_in(ada).post(path).status_code == 302
+    assert Membership.objects.get().user == ada
+
+
+def test_an_old_invitation_is_over(shop: Project) -> None:
+    _, path = invited(ADA, shop)
+    Invitation.objects.update(expires_at=timezone.now())
+    assert Client().get(path).status_code == 404
 
 
 # --- links ---
