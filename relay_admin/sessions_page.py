@@ -20,7 +20,7 @@ MAX_LISTED = 100
 def page(request: HttpRequest) -> HttpResponse:
     """The list; a POST with `revoke`: a session's id, or `others`."""
     user = cast("User", request.user)
-    current: int | None = request.session.row_id  # type: ignore[attr-defined]  # our store's
+    current: int = request.session.row_id  # type: ignore[attr-defined]  # our store's
     if request.method == "POST":
         return _revoke(request, user, current)
     sessions = session_services.sessions_of(user)
@@ -40,7 +40,7 @@ def _row(session: Session, current: int | None) -> dict[str, Any]:
     return {"session": session, "where": agent_words(session.agent), "is_current": session.pk == current}
 
 
-def _revoke(request: HttpRequest, user: User, current: int | None) -> HttpResponse:
+def _revoke(request: HttpRequest, user: User, current: int) -> HttpResponse:
     wanted = request.POST.get("revoke", "")
     said = session_services.own_sessions_revoke(user=user, wanted=wanted, current=current)
     if wanted == str(current):

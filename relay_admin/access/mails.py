@@ -2,11 +2,10 @@
 
 A row says what was asked and no more, so that queueing costs the same for an address that is known and one that is not.
 Whose it is, is looked up by the worker, which makes the link as well: no link is stored or crosses Redis, but for an
-invitation's, sealed. A mail that cannot be sent is tried again, and given up after MOST_TRIES, half a day.
+invitation's, sealed. A mail that cannot be sent is tried again, and given up after MOST_TRIES.
 """
 
 import logging
-from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -31,7 +30,8 @@ _FIRST_WAIT_SECONDS = 60  # doubled with each try: 17 hours in all
 
 # Claimed before it is sent: a worker that dies in between leaves it to others when the wait is over.
 _CLAIM = """
-    UPDATE access_mail SET tries = tries + 1, next_attempt_at = clock_timestamp() + %s * power(2, tries)
+    UPDATE access_mail
+    SET tries = tries + 1, next_attempt_at = clock_timestamp() + make_interval(secs => %s * power(2, tries))
     WHERE id = (
         SELECT id FROM access_mail WHERE next_attempt_at <= clock_timestamp() ORDER BY next_attempt_at LIMIT 1
         FOR UPDATE SKIP LOCKED
@@ -48,9 +48,7 @@ def mail_queue(*, kind: MailKind, address: str, user: User | None = None, token:
     """Have it sent. `token`: an invitation's. Nothing without a mail server."""
     if sends_mail():
         sealed = sealer().seal(token, _binding(address)) if token else None
-        Mail.objects.create(
-            kind=kind, address=address, user=user, sealed_token=sealed, next_attempt_at=timezone.now()
-        )
+        Mail.objects.create(kind=kind, address=address, user=user, sealed_token=sealed, next_attempt_at=timezone.now())
 
 
 def mails_send() -> int:
@@ -69,7 +67,7 @@ def mails_send() -> int:
 
 def _claim() -> Mail | None:
     with connection.cursor() as cursor:
-        cursor.execute(_CLAIM, [timedelta(seconds=_FIRST_WAIT_SECONDS)])
+        cursor.execute(_CLAIM, [_FIRST_WAIT_SECONDS])
         claimed = cursor.fetchone()
     return Mail.objects.select_related("user").filter(pk=claimed[0]).first() if claimed else None
 

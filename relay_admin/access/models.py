@@ -196,12 +196,12 @@ class MailKind(models.TextChoices):
     RESET = "reset"
     VERIFY = "verify"
     INVITATION = "invitation"
-    PASSWORD_CHANGED = "password_changed"
-    ADDRESS_CHANGED = "address_changed"
+    CHANGED_PASSWORD = "changed_password"  # noqa: S105 (what a mail is about)
+    CHANGED_ADDRESS = "changed_address"
 
 
 class Mail(models.Model):
-    """A mail that is to be sent. See `mails.py`: it is written by the worker that sends it, and then this row is gone."""
+    """A mail that is to be sent. See `mails.py`: the worker that sends it writes it, and then this row is gone."""
 
     kind = models.CharField(max_length=20, choices=MailKind.choices)
     address = models.EmailField(help_text="As typed: a mail to somebody known goes to the address that is theirs.")

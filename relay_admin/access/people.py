@@ -36,7 +36,7 @@ def password_set(*, user: User, password: str) -> None:
     _check_password(password, user)
     user.set_password(password)
     user.save(update_fields=["password"])
-    mail_queue(kind=MailKind.PASSWORD_CHANGED, address=user.email, user=user)
+    mail_queue(kind=MailKind.CHANGED_PASSWORD, address=user.email, user=user)
 
 
 @transaction.atomic
@@ -48,7 +48,7 @@ def address_confirm(*, user: User, address: str) -> None:
     user.email, user.email_verified_at = address, timezone.now()
     _saved(user, update_fields=["username", "email", "email_verified_at"])
     if before.lower() != address.lower():
-        mail_queue(kind=MailKind.ADDRESS_CHANGED, address=before)
+        mail_queue(kind=MailKind.CHANGED_ADDRESS, address=before)
 
 
 def _check_password(password: str, user: User) -> None:

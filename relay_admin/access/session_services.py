@@ -50,7 +50,7 @@ def sessions_revoke(sessions: QuerySet[Session], *, by: User) -> int:
     return len(ended)
 
 
-def own_sessions_revoke(*, user: User, wanted: str, current: int | None) -> str:
+def own_sessions_revoke(*, user: User, wanted: str, current: int) -> str:
     """End one of theirs by its id, or all `others` than the one that asks. What happened, as a sentence."""
     sessions = sessions_of(user)
     if wanted == "others":

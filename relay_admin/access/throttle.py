@@ -199,9 +199,7 @@ def _begin(site: str, username: str) -> None:
         _count(cursor, _BEGIN, _key(site, username), of_name, LoginThrottled)
 
 
-def _count(
-    cursor: Any, statement: str, key: bytes, parameters: dict[str, Any], refusal: type[Throttled]
-) -> None:
+def _count(cursor: Any, statement: str, key: bytes, parameters: dict[str, Any], refusal: type[Throttled]) -> None:
     cursor.execute(statement, {"key": key, **parameters})
     if cursor.fetchone() is not None:
         return

@@ -12,8 +12,8 @@ from relay_admin.access.models import User
 from relay_admin.access.throttle import LoginThrottled
 
 MAX_PASSWORD = 4_096
-_WRONG = "That is not the right name or e-mail address and password. Both may be case-sensitive."
-_WRONG_PASSWORD = "That is not your password."
+_WRONG = "That is not the right name or e-mail address and password."
+_NOT_YOURS = "That is not your password."
 _LENGTH = "At least 12 characters."
 
 
@@ -78,7 +78,7 @@ class _OwnPasswordForm(forms.Form):
         """Raises ValidationError, also for who has to wait."""
         password: str = self.cleaned_data["password"]
         if _authenticated(self._request, self._user.email, password) != self._user:
-            raise ValidationError(_WRONG_PASSWORD)
+            raise ValidationError(_NOT_YOURS)
         return password
 
 

@@ -18,7 +18,7 @@ MAX_LISTED = 100
 def sessions(request: HttpRequest) -> HttpResponse:
     """The list; a POST with `revoke`: a session's id, or `others`."""
     user = user_of(request)
-    current: int | None = request.session.row_id  # type: ignore[attr-defined]  # our store's
+    current: int = request.session.row_id  # type: ignore[attr-defined]  # our store's
     if request.method == "POST":
         wanted = request.POST.get("revoke", "")
         said = session_services.own_sessions_revoke(user=user, wanted=wanted, current=current)

@@ -59,7 +59,9 @@ def finish(request: HttpRequest, token: str) -> HttpResponse:
             login(request, user)
             messages.success(request, "Welcome. This is your account.")
             return redirect("account:home")
-    return shown(request, "new_password", form=form, title="Choose a password", address=ticket.address, button="Sign up")
+    return shown(
+        request, "new_password", form=form, title="Choose a password", address=ticket.address, button="Sign up"
+    )
 
 
 @transaction.atomic

@@ -52,8 +52,8 @@ class Migration(migrations.Migration):
                             ("reset", "Reset"),
                             ("verify", "Verify"),
                             ("invitation", "Invitation"),
-                            ("password_changed", "Password Changed"),
-                            ("address_changed", "Address Changed"),
+                            ("changed_password", "Changed Password"),
+                            ("changed_address", "Changed Address"),
                         ],
                         max_length=20,
                     ),
@@ -67,9 +67,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "sealed_token",
-                    models.BinaryField(
-                        help_text="Of an invitation: its token, which is kept nowhere else.", null=True
-                    ),
+                    models.BinaryField(help_text="Of an invitation: its token, which is kept nowhere else.", null=True),
                 ),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("next_attempt_at", models.DateTimeField(db_index=True)),
