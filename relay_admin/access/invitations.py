@@ -32,8 +32,6 @@ def invitation_create(
 ) -> MintedInvitation:
     """An invitation of that address, in the place of one that was open. Without a project it is to sign up alone, and
     has no role. Where there is a mail server it is sent the link. Raises ValidationError."""
-    if project is not None and role not in GIVEN:
-        raise ValidationError({"role": f"Choose one of {', '.join(GIVEN)}."})
     minted, now = tokens.mint_invitation(), timezone.now()
     row = Invitation(
         project=project, email=email, role=str(role), token_hash=minted.hash, expires_at=now + LIFE, invited_by=by
@@ -41,13 +39,24 @@ def invitation_create(
     row.full_clean()
     if project is not None:
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)
-    unused = Invitation.objects.filter(project=project, accepted_at=None)
-    unused.filter(email__iexact=email).delete()
-    if project is not None and unused.filter(expires_at__gt=now).count() >= MOST_OPEN:
-        raise ValidationError(f"A project has at most {MOST_OPEN} open invitations.")
+    invitation_check(email, project, role)
+    Invitation.objects.filter(project=project, accepted_at=None, email__iexact=email).delete()
     row.save(force_insert=True)
     mail_queue(kind=MailKind.INVITATION, address=email, token=minted.token)
     return MintedInvitation(row, minted.token)
+
+
+def invitation_check(email: str, project: Project | None, role: Role | str) -> None:
+    """Whether it may be made. Raises ValidationError."""
+    if project is None:
+        if role:
+            raise ValidationError({"role": "Without a project there is no role."})
+        return
+    if role not in GIVEN:
+        raise ValidationError({"role": f"Choose one of {', '.join(GIVEN)}."})
+    others = Invitation.objects.filter(project=project, accepted_at=None, expires_at__gt=timezone.now())
+    if others.exclude(email__iexact=email).count() >= MOST_OPEN:
+        raise ValidationError(f"A project has at most {MOST_OPEN} open invitations.")
 
 
 def invitation_of(token: str) -> Invitation | None:

@@ -189,6 +189,25 @@ class Ticket(models.Model):
         return f"{self.purpose} {self.pk}"
 
 
+class ExternalIdentity(models.Model):
+    """Somebody as the OpenID Connect provider knows them, who signs in with it as this user."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="external_identities")
+    issuer = models.CharField(max_length=255)
+    subject = models.CharField(max_length=255)
+    email = models.EmailField(help_text="What the provider said when it was linked.")
+    linked_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "access_externalidentity"
+        default_permissions = ("view",)
+        verbose_name_plural = "external identities"
+        constraints = [models.UniqueConstraint(fields=["issuer", "subject"], name="access_externalidentity_once")]
+
+    def __str__(self) -> str:
+        return f"{self.email} at {self.issuer}"
+
+
 class MailKind(models.TextChoices):
     """What a mail says."""
 

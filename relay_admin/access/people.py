@@ -17,13 +17,15 @@ from relay_admin.access.models import MailKind, User
 _TAKEN = "Somebody has this e-mail address already."
 
 
-def person_make(*, address: str, password: str, is_verified: bool) -> User:
-    """A new account without any rights, named like its address. `is_verified`: its owner followed a link sent there.
+def person_make(*, address: str, password: str | None, is_verified: bool) -> User:
+    """A new account without any rights, named like its address. `is_verified`: it is known to be its owner's.
+    Without a password they sign in with the OpenID Connect provider.
 
     Raises ValidationError with `password` or `email` in it.
     """
     user = User(username=_free_name(address), email=address, email_verified_at=timezone.now() if is_verified else None)
-    _check_password(password, user)
+    if password is not None:
+        _check_password(password, user)
     user.set_password(password)
     user.full_clean()
     _saved(user)

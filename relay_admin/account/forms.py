@@ -67,8 +67,10 @@ class ConfirmForm(forms.Form):
     """A button."""
 
 
-class _OwnPasswordForm(forms.Form):
+class OwnPasswordForm(forms.Form):
     """For what a browser that was left open must not be enough. Guesses are counted like those at the sign-in."""
+
+    password = _password("Your password", "current-password")
 
     def __init__(self, request: HttpRequest, user: User, data: Any = None) -> None:
         super().__init__(data)
@@ -82,17 +84,16 @@ class _OwnPasswordForm(forms.Form):
         return password
 
 
-class ChangePasswordForm(_OwnPasswordForm):
+class ChangePasswordForm(OwnPasswordForm):
     """The old one, and a new one."""
 
-    password = _password("Your password now", "current-password")
     new_password = _password("New password", "new-password", _LENGTH)
 
 
-class ChangeAddressForm(_OwnPasswordForm, AddressForm):
+class ChangeAddressForm(OwnPasswordForm, AddressForm):
     """The new address, with the password."""
 
-    password = _password("Your password", "current-password")
+    field_order = ["email", "password"]
 
 
 def _authenticated(request: HttpRequest, username: str, password: str) -> User | None:

@@ -1,5 +1,7 @@
 """In, out, and the page of who is in."""
 
+from urllib.parse import urlsplit
+
 from django.conf import settings
 from django.contrib.auth import login, logout
 from django.http import HttpRequest, HttpResponse
@@ -8,6 +10,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_safe
 
 from relay_admin.access.mails import sends_mail
+from relay_admin.access.oidc import offers_oidc
 from relay_admin.account.forms import SignInForm
 from relay_admin.account.page import own_path, public, shown, signed_in, user_of
 
@@ -20,7 +23,7 @@ def home(request: HttpRequest) -> HttpResponse:
     """What one's account is, and where to change it."""
     user = user_of(request)
     projects = user.memberships.select_related("project").filter(project__is_archived=False)
-    return shown(request, "home", sends_mail=sends_mail(), projects=projects)
+    return shown(request, "home", sends_mail=sends_mail(), projects=projects, has_oidc=offers_oidc())
 
 
 @sensitive_post_parameters()
@@ -36,6 +39,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         login(request, form.user)
         return redirect(own_path(onward))
     context = {"form": form, "next": onward, "is_open": settings.SIGNUP == "open"}
+    context |= {"provider": urlsplit(settings.OIDC_ISSUER).hostname}
     return shown(request, "sign_in", status=429 if _has_to_wait(form) else 200, **context)
 
 

@@ -2,7 +2,7 @@
 
 from django.urls import path, register_converter
 
-from relay_admin.account import addresses, invitations, passwords, sessions, sign_in, sign_up
+from relay_admin.account import addresses, invitations, oidc, passwords, sessions, sign_in, sign_up
 
 app_name = "account"
 
@@ -35,5 +35,8 @@ urlpatterns = [
     path("password", passwords.change, name="password"),
     path("address", addresses.ask, name="address"),
     path("address/<token:token>", addresses.confirm, name="address-confirm"),
+    path("oidc", oidc.connect, name="oidc"),
+    path("oidc/begin", oidc.begin, name="oidc-begin"),
+    path("oidc/callback", oidc.callback, name="oidc-callback"),
     path("sessions", sessions.sessions, name="sessions"),
 ]

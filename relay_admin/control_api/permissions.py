@@ -13,7 +13,8 @@ from relay_admin.access.scoping import Actor, actor_of
 
 def requires(*permissions: str, act: Act | None = None) -> type[BasePermission]:
     """A permission class for operators, who hold all of these, each `app.codename`, and for those who may do the act
-    in some project: `scoping` says in which. Without an act it is operators' alone. A view has one of them."""
+    in some project: `scoping` says in which. Everybody may see their projects, if only that they have none. Without an
+    act it is operators' alone. A view has one of them."""
 
     class HasPermissions(BasePermission):
         message = f"This needs the permission {', '.join(permissions)}."
@@ -21,6 +22,8 @@ def requires(*permissions: str, act: Act | None = None) -> type[BasePermission]:
         def has_permission(self, request: Request, _view: APIView) -> bool:
             actor = actor_of(request, *permissions)
             request.actor = actor  # type: ignore[attr-defined]  # read by `actor_in`
+            if act is Act.SEE_PROJECT:
+                return bool(request.user.is_authenticated)
             if actor.is_operator or (act is not None and actor.may(act)):
                 return True
             if act is not None and actor.roles:

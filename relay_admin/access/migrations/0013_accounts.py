@@ -2,6 +2,8 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
+from relay_admin.access.audit_triggers import audited
+
 # Whoever changes it, and by whatever: the admin, a command, SQL.
 FORGET_PROOF = """
     CREATE FUNCTION access_user_forget_proof() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -33,7 +35,7 @@ KEEP_PROOF = """
 
 
 class Migration(migrations.Migration):
-    """Links that are good once, and mails that are to be sent."""
+    """Links that are good once, mails that are to be sent, and whom an OpenID Connect provider knows."""
 
     dependencies = [
         ("access", "0012_people"),
@@ -110,5 +112,35 @@ class Migration(migrations.Migration):
             ],
             options={"db_table": "access_ticket", "default_permissions": ()},
         ),
+        migrations.CreateModel(
+            name="ExternalIdentity",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("issuer", models.CharField(max_length=255)),
+                ("subject", models.CharField(max_length=255)),
+                (
+                    "email",
+                    models.EmailField(help_text="What the provider said when it was linked.", max_length=254),
+                ),
+                ("linked_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="external_identities",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name_plural": "external identities",
+                "db_table": "access_externalidentity",
+                "default_permissions": ("view",),
+                "constraints": [
+                    models.UniqueConstraint(fields=("issuer", "subject"), name="access_externalidentity_once")
+                ],
+            },
+        ),
+        audited("access_externalidentity", "access.externalidentity"),
         migrations.RunSQL(FORGET_PROOF, KEEP_PROOF),
     ]
