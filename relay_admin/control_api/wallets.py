@@ -1,13 +1,15 @@
-"""`/api/v1/wallets`: what projects have, what moved, and operators' grants and adjustments. In micro-credits."""
+"""`/api/v1/wallets`: what projects and users have, what moved, and operators' corrections. In micro-credits."""
 
 from collections.abc import Callable
 from typing import Any
 
+from django.db.models import QuerySet
 from rest_framework import serializers, status
 from rest_framework.request import Request as Call
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from relay_admin.access.models import User
 from relay_admin.access.roles import Act
 from relay_admin.access.scoping import one_of, rows_of
 from relay_admin.control_api.errors import shape
@@ -34,11 +36,12 @@ def wallets(call: Call) -> Any:
 
 
 def wallet_json(balance: accounts.Balance) -> dict[str, Any]:
-    """A wallet. `project.slug` is null where the project is gone."""
+    """A wallet, of a project or of a user: the other is null, and so is the name of one that is gone."""
     return {
         "id": balance.account_id,
         "mode": balance.mode,
-        "project": {"id": balance.project_id, "slug": balance.project or None},
+        "project": balance.project_id and {"id": balance.project_id, "slug": balance.project or None},
+        "user": balance.user_id and {"id": balance.user_id, "name": balance.user or None},
         "balance": balance.posted,
         "held": balance.open_holds,
         "available": balance.available,
@@ -58,10 +61,17 @@ def entry_json(line: accounts.Line) -> dict[str, Any]:
     }
 
 
+class _UserField(serializers.SlugRelatedField):
+    def get_queryset(self) -> QuerySet[User]:
+        """Operators' to ask for: to others nobody has that name."""
+        return User.objects.all() if self.context["actor"].is_operator else User.objects.none()
+
+
 class WalletsQuery(Query):
     """`after` is the `next` of the page before."""
 
     project = ProjectField(Act.SEE_MONEY, required=False)
+    user = _UserField("username", required=False)
     mode = serializers.ChoiceField([str(mode) for mode in KeyMode], required=False)
     after = serializers.IntegerField(min_value=1, max_value=_MAX_ID, required=False)
     limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
@@ -111,6 +121,8 @@ class WalletsView(APIView):
         rows = wallets(call).order_by("id")
         if "project" in wanted:
             rows = rows.filter(project_id=wanted["project"].pk)
+        if "user" in wanted:
+            rows = rows.filter(user_id=wanted["user"].pk)
         if "mode" in wanted:
             rows = rows.filter(mode=wanted["mode"])
         if "after" in wanted:

@@ -26,8 +26,8 @@ class Migration(migrations.Migration):
     """Members of projects, invitations, and when an address was verified. Operators keep both."""
 
     dependencies = [
-        ("access", "0011_sessions"),
-        ("catalog", "0008_unpriced"),
+        ("access", "0012_money"),
+        ("catalog", "0009_money"),
     ]
 
     operations = [
