@@ -84,12 +84,11 @@ class _Handler(BaseHTTPRequestHandler):
         client = base64.b64encode(b"relay%20here:canary-oidc-secret%3A%25").decode()
         asked = provider.codes.pop(form["code"], None)
         verifier = base64.urlsafe_b64encode(hashlib.sha256(form["code_verifier"].encode()).digest()).rstrip(b"=")
-        if self.headers["Authorization"] != f"Basic {client}" or asked is None:
-            self._say({"error": "invalid_grant"}, 400)
-        elif (asked["code_challenge"], asked["redirect_uri"]) != (verifier.decode(), form["redirect_uri"]):
-            self._say({"error": "invalid_grant"}, 400)
-        else:
+        proofs = (f"Basic {client}", verifier.decode(), form["redirect_uri"])
+        if asked and proofs == (self.headers["Authorization"], asked["code_challenge"], asked["redirect_uri"]):
             self._say({"access_token": "x", "token_type": "Bearer", "id_token": provider.id_token(asked)})
+        else:
+            self._say({"error": "invalid_grant"}, 400)
 
     def _say(self, answer: dict[str, Any], status: int = 200) -> None:
         body = json.dumps(answer).encode()
@@ -99,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         """Nothing on the terminal."""
 
 

@@ -3,10 +3,12 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
+from relay_admin.access.mail_texts import PATHS
 from relay_admin.access.mails import mail_queue
 from relay_admin.access.models import Invitation, MailKind, Membership, User
 from relay_admin.access.roles import GIVEN, Role
@@ -24,6 +26,11 @@ class MintedInvitation:
 
     invitation: Invitation
     token: str = field(repr=False)
+
+    @property
+    def link(self) -> str:
+        """What the invited open in a browser."""
+        return settings.CONTROL_URL + PATHS[MailKind.INVITATION].format(token=self.token)
 
 
 @transaction.atomic
