@@ -19,6 +19,7 @@ BATCH = 2_000
 
 SUBJECTS = (
     "access.admintoken",
+    "access.externalidentity",
     "access.invitation",
     "access.membership",
     "access.relaykey",

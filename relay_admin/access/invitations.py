@@ -3,11 +3,14 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from relay_admin.access.models import Invitation, Membership, User
+from relay_admin.access.mail_texts import PATHS
+from relay_admin.access.mails import mail_queue
+from relay_admin.access.models import Invitation, MailKind, Membership, User
 from relay_admin.access.roles import GIVEN, Role
 from relay_admin.catalog.models import Project
 from relay_contract import tokens
@@ -24,13 +27,18 @@ class MintedInvitation:
     invitation: Invitation
     token: str = field(repr=False)
 
+    @property
+    def link(self) -> str:
+        """What the invited open in a browser."""
+        return settings.CONTROL_URL + PATHS[MailKind.INVITATION].format(token=self.token)
+
 
 @transaction.atomic
 def invitation_create(
     *, email: str, project: Project | None = None, role: Role | str = "", by: User | None = None
 ) -> MintedInvitation:
     """An invitation of that address, in the place of one that was open. Without a project it is to sign up alone, and
-    has no role. Raises ValidationError."""
+    has no role. Where there is a mail server it is sent the link. Raises ValidationError."""
     minted, now = tokens.mint_invitation(), timezone.now()
     row = Invitation(
         project=project, email=email, role=str(role), token_hash=minted.hash, expires_at=now + LIFE, invited_by=by
@@ -41,6 +49,7 @@ def invitation_create(
     invitation_check(email, project, role)
     Invitation.objects.filter(project=project, accepted_at=None, email__iexact=email).delete()
     row.save(force_insert=True)
+    mail_queue(kind=MailKind.INVITATION, address=email, token=minted.token)
     return MintedInvitation(row, minted.token)
 
 

@@ -179,6 +179,83 @@ class Session(models.Model):
         return f"session {self.pk}"
 
 
+class Purpose(models.TextChoices):
+    """What somebody may do once with a link that was sent to them."""
+
+    SIGN_UP = "sign_up"
+    RESET = "reset"
+    VERIFY = "verify"
+
+
+class Ticket(models.Model):
+    """What a link in a mail stands for, once and not for long. See `tickets.py`; of its token only the SHA-256 is kept.
+
+    A trigger deletes a user's when their password or address changes or the account is deactivated.
+    """
+
+    purpose = models.CharField(max_length=16, choices=Purpose.choices)
+    user = models.ForeignKey(User, models.CASCADE, null=True, related_name="+", help_text="None: not yet anybody.")
+    address = models.EmailField(help_text="Where it was sent.")
+    token_hash = models.BinaryField(max_length=32, unique=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        db_table = "access_ticket"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.purpose} {self.pk}"
+
+
+class ExternalIdentity(models.Model):
+    """Somebody as the OpenID Connect provider knows them, who signs in with it as this user."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="external_identities")
+    issuer = models.CharField(max_length=255)
+    subject = models.CharField(max_length=255)
+    email = models.EmailField(help_text="What the provider said when it was linked.")
+    linked_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "access_externalidentity"
+        default_permissions = ("view",)
+        verbose_name_plural = "external identities"
+        constraints = [models.UniqueConstraint(fields=["issuer", "subject"], name="access_externalidentity_once")]
+
+    def __str__(self) -> str:
+        return f"{self.email} at {self.issuer}"
+
+
+class MailKind(models.TextChoices):
+    """What a mail says."""
+
+    SIGN_UP = "sign_up"
+    RESET = "reset"
+    VERIFY = "verify"
+    INVITATION = "invitation"
+    CHANGED_PASSWORD = "changed_password"  # noqa: S105 (what a mail is about)
+    CHANGED_ADDRESS = "changed_address"
+
+
+class Mail(models.Model):
+    """A mail that is to be sent. See `mails.py`: the worker that sends it writes it, and then this row is gone."""
+
+    kind = models.CharField(max_length=20, choices=MailKind.choices)
+    address = models.EmailField(help_text="As typed: a mail to somebody known goes to the address that is theirs.")
+    user = models.ForeignKey(User, models.CASCADE, null=True, related_name="+")
+    sealed_token = models.BinaryField(null=True, help_text="Of an invitation: its token, which is kept nowhere else.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    next_attempt_at = models.DateTimeField(db_index=True)
+    tries = models.IntegerField(default=0)
+
+    class Meta:
+        db_table = "access_mail"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pk}"
+
+
 class LoginAttempts(models.Model):
     """Sign-ins that failed: of one name from one address, or of all names from it. See `throttle.py`; nobody looks at
     these."""

@@ -51,24 +51,24 @@ class InvitationAdmin(pages.MintingAdmin):
         return False
 
     def save_model(self, request: HttpRequest, obj: Invitation, form: Any, change: bool) -> None:
-        """Its token waits in this request for `response_add`."""
+        """Its link waits in this request for `response_add`."""
         if change:
             raise PermissionDenied
         assert isinstance(request.user, User)
         wanted = {name: form.cleaned_data[name] for name in form.fields}
         minted = invitation_create(**wanted, by=request.user)
         obj.__dict__.update(minted.invitation.__dict__)
-        request.minted_token = minted.token  # type: ignore[attr-defined]  # lives as long as the request
+        request.minted_link = minted.link  # type: ignore[attr-defined]  # lives as long as the request
 
     def response_add(self, request: HttpRequest, obj: Invitation, post_url_continue: Any = None) -> HttpResponse:  # noqa: ARG002
-        """The token, once."""
+        """The link, once."""
         return pages.show_once(
             request,
             self,
             title=f"Invitation of {obj.email}",
-            text="This is the only time the token is shown: only its hash is stored. Whoever has it and this address"
-            " can accept, once, until it expires.",
-            label="Invitation",
-            secret=request.minted_token,  # type: ignore[attr-defined]  # set by save_model
+            text="This is the only time the link is shown: of its token the hash is stored. Whoever has it and this"
+            " address can accept, once, until it expires. Where there is a mail server it is sent there too.",
+            label="Link",
+            secret=request.minted_link,  # type: ignore[attr-defined]  # set by save_model
             next_url=reverse("admin:access_invitation_changelist"),
         )

@@ -56,11 +56,11 @@ class InvitationsView(APIView):
         return Response({"results": InvitationJson(page, many=True).data, "next": page[-1].pk if more else None})
 
     def post(self, call: Request, project: str) -> Response:
-        """201 with the token, this once. One that was open for the same address ends."""
+        """201 with the token and the link that it is in, this once. One that was open for the same address ends."""
         body = read(InvitationBody, call.data)
         found = one_of(Project, actor_in(call), Act.MANAGE_MEMBERS, slug=project)
         minted = invitations.invitation_create(project=found, by=user_of(call), **body)
-        answer = {**InvitationJson(minted.invitation).data, "token": minted.token}
+        answer = {**InvitationJson(minted.invitation).data, "token": minted.token, "link": minted.link}
         return Response(answer, status=201, headers=_NO_STORE)
 
 

@@ -1,5 +1,6 @@
 """Members, invitations and keys that may control: services, pages and the control API."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -194,6 +195,7 @@ def test_a_token_is_told_once_and_written_nowhere(catalog: rows.Catalog) -> None
     client = bearer(member(catalog.project, "admin"))
     answer = client.post(INVITATIONS, {"email": "new@example.test", "role": "viewer"}, JSON)
     token = answer.json()["token"]
+    assert answer.json()["link"].endswith(f"/account/invitation/{token}")
     assert (answer.status_code, answer["Cache-Control"]) == (201, "no-store")
     assert invitations.invitation_of(token) is not None
     [listed] = client.get(INVITATIONS).json()["results"]
@@ -214,9 +216,7 @@ def test_the_admins_page_makes_invitations(catalog: rows.Catalog, client_of) -> 
     shown = client.post(page, wanted | {"role": "viewer"}).content.decode()
     row = Invitation.objects.get()
     assert (row.project, row.role, row.invited_by.username) == (catalog.project, "viewer", "operators-member")
-    [token] = {
-        word for word in shown.replace('"', " ").replace("<", " ").replace(">", " ").split() if word[:3] == "ri_"
-    }
+    [token] = {word for word in re.split(r"[/\s<>\"]", shown) if word[:3] == "ri_"}
     assert invitations.invitation_of(token) == row
     assert token not in client.get("/admin/access/invitation/").content.decode()
 
