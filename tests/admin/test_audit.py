@@ -96,7 +96,11 @@ def test_only_the_columns_that_changed(since: Since, catalog: rows.Catalog) -> N
     made = since.one(subject="catalog.project", action="insert")
     assert made.before is None
     assert made.after == {"id": catalog.project.pk, "slug": "shop", "name": "Shop", "is_archived": False,
-                          "description": "", "rate_limit_id": catalog.rate_limit.pk}  # fmt: skip
+                          "description": "", "rate_limit_id": catalog.rate_limit.pk, "billing": "metered",
+                          "live_wallet_id": catalog.project.live_wallet_id,
+                          "test_wallet_id": catalog.project.test_wallet_id,
+                          "live_pool_id": catalog.project.live_pool_id, "test_pool_id": catalog.project.test_pool_id,
+                          "pool_cap_microcredits": 0, "markup_ppm": 0}  # fmt: skip
     catalog.relay_key.delete()
     gone = since.one(subject="access.relaykey", action="delete")
     assert (gone.before["name"], gone.after, gone.project_id) == ("app", None, catalog.project.pk)
@@ -194,7 +198,8 @@ def test_no_binary_column_of_an_audited_table_is_shown(db: None) -> None:
         cursor.execute(
             "SELECT c.relname, a.attname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
             " JOIN pg_attribute a ON a.attrelid = c.oid AND a.atttypid = 'bytea'::regtype AND NOT a.attisdropped"
-            " WHERE t.tgname = %s AND a.attname <> 'public_der' AND access_audit_shown(a.attname::text, '\"canary\"', NULL, '{}') <> '\"(changed)\"'",
+            " WHERE t.tgname = %s AND a.attname <> 'public_der'"
+            " AND access_audit_shown(a.attname::text, '\"canary\"', NULL, '{}') <> '\"(changed)\"'",
             [ROW_TRIGGER],
         )
         assert cursor.fetchall() == []

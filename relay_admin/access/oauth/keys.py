@@ -1,7 +1,7 @@
 """The keys that access tokens are signed with: made, taken turns by, published, forgotten.
 
-A key is published PUBLISHED_BEFORE it signs, so that everybody who reads tokens has it by then. It signs for ACTIVE; the
-next one takes over, and it stays public until the last token that it signed has been dead for an hour.
+A key is published PUBLISHED_BEFORE it signs, so that everybody who reads tokens has it by then. It signs for ACTIVE;
+the next one takes over, and it stays public until the last token that it signed has been dead for an hour.
 """
 
 import base64

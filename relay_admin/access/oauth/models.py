@@ -91,7 +91,7 @@ class OAuthApplication(AbstractApplication):
         """Raises ValidationError by field."""
         addresses.application_check(self)
 
-    def is_usable(self, request: Request | None = None) -> bool:
+    def is_usable(self, request: Request | None = None) -> bool:  # noqa: ARG002  # the toolkit's
         """Whether anything is issued to it now."""
         return self.is_enabled and not self.project.is_archived
 

@@ -10,7 +10,14 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from relay_admin.access.oauth.models import AccessToken, Authorization, Grant, OAuthApplication, RefreshToken, Revocation
+from relay_admin.access.oauth.models import (
+    AccessToken,
+    Authorization,
+    Grant,
+    OAuthApplication,
+    RefreshToken,
+    Revocation,
+)
 from relay_contract.access_tokens import LIFE_SECONDS, SKEW_SECONDS
 from relay_contract.nouns import RevocationKind
 
@@ -31,6 +38,11 @@ def revoke_grant(authorization_id: int) -> None:
     _remember(RevocationKind.GRANT, str(authorization_id))
 
 
+def revoke_access(authorization_id: int) -> None:
+    """The access tokens of what a user allowed an application, for others to be issued by other rules."""
+    _remember(RevocationKind.GRANT, str(authorization_id))
+
+
 @transaction.atomic
 def revoke_user(user_id: int) -> None:
     """Every token of a user, at every application."""
@@ -48,14 +60,16 @@ def revoke_application(application: OAuthApplication) -> None:
 
 
 @transaction.atomic
-def revoke_family(family: UUID, authorization_id: int) -> None:
+def revoke_family(family: UUID, authorization_id: int) -> bool:
     """What came of one code: somebody has used it, or a refresh token of it, twice, and one of them had stolen it.
 
     Which access tokens that were is not known for sure. So those of the user at this application end, and other
-    sessions of the two get new ones by their refresh tokens.
+    sessions of the two get new ones by their refresh tokens. False: no refresh token was alive, nothing was done.
     """
-    _end(RefreshToken.objects.filter(token_family=family))
-    _remember(RevocationKind.GRANT, str(authorization_id))
+    if not _end(RefreshToken.objects.filter(token_family=family)):
+        return False
+    revoke_access(authorization_id)
+    return True
 
 
 @transaction.atomic
@@ -82,8 +96,9 @@ def tokens_forget() -> int:
     return sum(rows.delete()[0] for rows in over)
 
 
-def _end(tokens: QuerySet[RefreshToken]) -> None:
-    tokens.filter(revoked=None).update(revoked=timezone.now())
+def _end(tokens: QuerySet[RefreshToken]) -> int:
+    """How many there were."""
+    return tokens.filter(revoked=None).update(revoked=timezone.now())
 
 
 def _remember(kind: RevocationKind, value: str) -> None:

@@ -2,7 +2,7 @@
 
 SCOPES = {
     "inference": "Call models, at your expense",
-    "account": "See your name, your email address and your balance",
+    "account": "See your name and your balance",
     "offline_access": "Go on doing so while you are away, until you revoke it",
 }
 DEFAULT_SCOPES = ("inference",)

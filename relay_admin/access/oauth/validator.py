@@ -3,9 +3,9 @@
 Every token request runs in one transaction (`endpoints.py`), and the row of the code or refresh token is locked before
 it is looked at: of two requests with one of them, the second sees what the first did, and is the reuse it looks like.
 """
+# ruff: noqa: ARG002  # arguments are oauthlib's
 
 import hashlib
-import secrets
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -15,7 +15,6 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from oauth2_provider.models import get_device_grant_model
 from oauth2_provider.oauth2_validators import OAuth2Validator
-from oauthlib.oauth2.rfc6749 import errors
 from oauthlib.oauth2.rfc8628.grant_types import DeviceCodeGrant
 
 from relay_admin.access.oauth import revocation
@@ -78,9 +77,7 @@ class Validator(OAuth2Validator):
 
     # --- codes
 
-    def save_authorization_code(
-        self, client_id: str, code: dict[str, str], request: Any, *_: Any, **__: Any
-    ) -> None:
+    def save_authorization_code(self, client_id: str, code: dict[str, str], request: Any, *_: Any, **__: Any) -> None:
         """`request.authorization` is what the user said yes to just now."""
         Grant.objects.create(
             application=request.client,
@@ -108,7 +105,9 @@ class Validator(OAuth2Validator):
         if grant is None:
             return False
         if grant.used_at is not None:
-            revocation.revoke_family(grant.family, grant.authorization_id)
+            if not revocation.revoke_family(grant.family, grant.authorization_id):
+                revocation.revoke_access(grant.authorization_id)
+            grant.delete()  # what is used a third time is as unknown as any other
             return False
         if grant.is_expired() or not _may_go_on(grant.authorization, grant.user):
             return False
@@ -233,7 +232,7 @@ class Validator(OAuth2Validator):
     # --- revocation
 
     def revoke_token(self, token: str, token_type_hint: str, request: Any, *_: Any, **__: Any) -> None:
-        """Of the application that asks; whatever else it is, nothing happens. A refresh token takes its family along."""
+        """Of the application that asks; of another's, nothing happens. A refresh token takes its family along."""
         checksum = hashed(token)
         access = AccessToken.objects.filter(token_checksum=checksum, application=request.client).first()
         if access is not None:
@@ -249,11 +248,3 @@ class Validator(OAuth2Validator):
 def _may_go_on(authorization: Authorization, user: Any) -> bool:
     """Whether the user still is somebody, and still allows it. `is_usable` asks the same of the application."""
     return user.is_active and authorization.revoked_at is None
-
-
-def code_new(_request: Any = None) -> str:
-    """An authorization or device code."""
-    return secrets.token_urlsafe(32)
-
-
-__all__ = ["Validator", "code_new", "errors", "hashed"]
