@@ -1,6 +1,7 @@
 from typing import Any
 
 import django.contrib.postgres.fields
+import django.core.validators
 import django.db.models.deletion
 import oauth2_provider.models
 from django.apps import apps as installed
@@ -143,7 +144,15 @@ class Migration(migrations.Migration):
                 ("created", models.DateTimeField(auto_now_add=True, verbose_name="created")),
                 ("updated", models.DateTimeField(auto_now=True, verbose_name="updated")),
                 ("name", models.CharField(help_text="Users read it where they are asked.", max_length=100)),
-                ("homepage", models.URLField(blank=True, help_text="Users may look there who is asking.")),
+                (
+                    "homepage",
+                    models.CharField(
+                        blank=True,
+                        help_text="Users may look there who is asking, e.g. https://app.example.",
+                        max_length=200,
+                        validators=[django.core.validators.URLValidator(["https", "http"])],
+                    ),
+                ),
                 (
                     "client_id",
                     models.CharField(

@@ -148,8 +148,7 @@ def _error(code: str, text: str) -> JsonResponse:
 def answer(headers: dict[str, str], body: str, status: int) -> HttpResponse:
     """What oauthlib says, as Django's."""
     response = HttpResponse(body or json.dumps({}), status=status, content_type="application/json")
-    for name, value in {**headers, **_NO_STORE}.items():
+    challenge = _BASIC if status == 401 else {}
+    for name, value in {**headers, **_NO_STORE, **challenge}.items():
         response.headers[name] = value
-    if status == 401:
-        response.headers.update(_BASIC)
     return response

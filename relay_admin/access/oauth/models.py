@@ -6,6 +6,7 @@ client secret is stored: of each, its SHA-256.
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.core.validators import URLValidator
 from django.db import models
 from oauth2_provider.models import (
     AbstractAccessToken,
@@ -30,7 +31,7 @@ GRANT_TYPES = (
 )
 
 
-class OAuthApplication(AbstractApplication):
+class OAuthApplication(AbstractApplication, models.Model):
     """A program that asks users of the relay for leave to call models at their expense."""
 
     post_logout_redirect_uris = None
@@ -44,7 +45,12 @@ class OAuthApplication(AbstractApplication):
     )
     project = models.ForeignKey(Project, models.CASCADE, related_name="applications")
     name = models.CharField(max_length=100, help_text="Users read it where they are asked.")
-    homepage = models.URLField(blank=True, help_text="Users may look there who is asking.")
+    homepage = models.CharField(
+        max_length=200,
+        blank=True,
+        validators=[URLValidator(["https", "http"])],
+        help_text="Users may look there who is asking, e.g. https://app.example.",
+    )
     client_id = models.CharField("client id", max_length=100, unique=True, default=client_id_new, editable=False)
     client_secret = models.CharField(
         max_length=64, blank=True, default="", editable=False, help_text="SHA-256 of the secret, in hex."
@@ -128,7 +134,7 @@ class Authorization(models.Model):
         return f"authorization {self.pk}"
 
 
-class Grant(AbstractGrant):
+class Grant(AbstractGrant, models.Model):
     """An authorization code. Used, it stays a while, so that a second use is known for what it is."""
 
     nonce = None
@@ -144,7 +150,7 @@ class Grant(AbstractGrant):
         default_permissions = ()
 
 
-class AccessToken(AbstractAccessToken):
+class AccessToken(AbstractAccessToken, models.Model):
     """An access token that was issued. The edges never look here: it is read by its signature."""
 
     id_token = None
@@ -158,7 +164,7 @@ class AccessToken(AbstractAccessToken):
         default_permissions = ()
 
 
-class RefreshToken(AbstractRefreshToken):
+class RefreshToken(AbstractRefreshToken, models.Model):
     """A refresh token; one that was used is revoked and stays, so that a second use is known for what it is."""
 
     resource = None
