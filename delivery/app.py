@@ -101,6 +101,11 @@ app.conf.update(
             "schedule": 5.0,
             "options": {"expires": 5},
         },
+        "access.tokens": {
+            "task": "access.tokens",
+            "schedule": crontab(minute=27),
+            "options": {"expires": 3000},
+        },
     },
 )
 

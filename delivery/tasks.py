@@ -4,6 +4,8 @@ from delivery.app import app, resident, settings
 from relay_admin.access.acting import Via, acting_as
 from relay_admin.access.audit import audit_forget
 from relay_admin.access.mails import mails_send
+from relay_admin.access.oauth.keys import signing_keys_turn
+from relay_admin.access.oauth.revocation import tokens_forget
 from relay_admin.access.session_services import sessions_forget
 from relay_admin.access.tickets import tickets_forget
 from relay_admin.catalog.lines import drafts
@@ -75,3 +77,11 @@ def send_mails() -> None:
     """Send the mails that are due."""
     with acting_as(Via.WORKER, "access.mails"):
         mails_send()
+
+
+@app.task(name="access.tokens")  # type: ignore[untyped-decorator]  # as above
+def turn_signing_keys() -> None:
+    """Make the next signing key where it is time; delete codes and tokens that can mean nothing any more."""
+    with acting_as(Via.WORKER, "access.tokens"):
+        signing_keys_turn()
+        tokens_forget()

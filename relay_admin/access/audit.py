@@ -19,10 +19,14 @@ BATCH = 2_000
 
 SUBJECTS = (
     "access.admintoken",
+    "access.authorization",
     "access.externalidentity",
     "access.invitation",
     "access.membership",
+    "access.oauthapplication",
     "access.relaykey",
+    "access.revocation",
+    "access.signingkey",
     "access.user",
     "auth.group",
     "catalog.endpoint",
