@@ -158,9 +158,24 @@ BINDING = nouns.HostBinding(
     total_timeout_ms=None,
     is_enabled=True,
 )
+APPLICATION = nouns.Application(
+    id=nouns.ApplicationId(1),
+    client_id="app_demo",
+    project_id=PROJECT.id,
+    mode=nouns.KeyMode.LIVE,
+    is_enabled=True,
+    policy_id=POLICY.id,
+    rate_limit_id=None,
+    allowed_origins=("https://app.example",),
+    captures_payloads=False,
+)
+SIGNING_KEY = nouns.SigningKey(id=nouns.SigningKeyId(1), kid="demo", public_der=b"public", retires_at=None)
+REVOCATION = nouns.Revocation(
+    id=nouns.RevocationId(1), kind=nouns.RevocationKind.USER, value="1", issued_before=MOMENT, expires_at=MOMENT
+)
 EVERYTHING: tuple[Noun, ...] = (
     RATE_LIMIT, POLICY, PROJECT, LINE, ENDPOINT, TARGET, TARGET_SECRET, RELAY_KEY, HOST, HOST_KEY, MODEL,
-    MODEL_ALIAS, PRICING, BINDING,
+    MODEL_ALIAS, PRICING, BINDING, APPLICATION, SIGNING_KEY, REVOCATION,
 )  # fmt: skip
 """One row of each noun, references whole, in an order in which they can be inserted."""
 
