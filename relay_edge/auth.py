@@ -96,6 +96,8 @@ class Authenticator:
 
     def authenticate(self, snapshot: Snapshot, headers: Mapping[str, str], scope: Scope, now: float) -> Caller:
         """The caller of a request; `now` in Unix seconds. Raises an Unauthenticated or a Forbidden, see above."""
+        if snapshot is not self._snapshot:
+            self._follow(snapshot, now)
         token = bearer_token(headers)
         if "." in token and token.count(".") == _DOTS and self._tokens is not None:
             return self._tokens.recognise(snapshot, token.encode("utf-8", "surrogatepass"), scope, now)
@@ -104,7 +106,7 @@ class Authenticator:
     def recognise(self, snapshot: Snapshot, token_hash: bytes, scope: Scope, now: float) -> Caller:
         """As `authenticate`, for the hash of a relay key."""
         if snapshot is not self._snapshot:
-            self._snapshot, self._callers = snapshot, {}
+            self._follow(snapshot, now)
         caller = self._callers.get(token_hash)
         if caller is None:
             caller = self._callers[token_hash] = _look_up(snapshot, token_hash)
@@ -120,6 +122,11 @@ class Authenticator:
                 f"This relay key lacks the scope `{scope.value}`. Use another key, or ask for the scope."
             )
         return caller
+
+    def _follow(self, snapshot: Snapshot, now: float) -> None:
+        self._snapshot, self._callers = snapshot, {}
+        if self._tokens is not None:
+            self._tokens.follow(snapshot, now)
 
     def _refuse(self, snapshot: Snapshot, request: web.BaseRequest, error: Unauthenticated | Forbidden) -> None:
         """Says where access tokens are to be had, and lets the page that asked read why it was refused: whose token it

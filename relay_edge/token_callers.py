@@ -81,13 +81,12 @@ class TokenCallers:
         """The caller who shows this token; `now` in Unix seconds. Raises TokenInvalid, TokenExpired, TokenRevoked,
         ProjectArchived or ScopeMissing."""
         if snapshot is not self._snapshot or now >= self._reader_ends:
-            self._follow(snapshot, now)
+            self.follow(snapshot, now)
         known = self._known_token(token, now)
         if known.claims.expires_at <= now:
             raise TokenExpired
         caller = known.caller
         if caller is None or known.decided is not self._decided:
-            caller = known.caller = None  # a refusal is never remembered
             caller = known.caller = _caller(snapshot, known.claims)
             known.decided = self._decided
         if caller.project.is_archived:
@@ -100,15 +99,18 @@ class TokenCallers:
         """Tokens that are remembered."""
         return len(self._known) + len(self._older)
 
-    def _follow(self, snapshot: Snapshot, now: float) -> None:
-        """Forgets what a change of the catalog, or the end of a signing key, made untrue."""
+    def follow(self, snapshot: Snapshot, now: float) -> None:
+        """Forgets what a change of the catalog, or the end of a signing key, made untrue. Whoever else sees a snapshot
+        first may say so, that no replaced one is held until the next token comes."""
         self._snapshot = snapshot
         decided = tuple(snapshot.portion(noun) for noun in _DECIDING)
         if any(new is not old for new, old in zip(decided, self._decided or (None,) * len(decided), strict=True)):
             self._decided = decided
         keys = snapshot.portion(SigningKey)
-        if keys is not self._keys or now >= self._reader_ends:
-            self._keys, self._known, self._older = keys, {}, {}
+        is_changed = keys is not self._keys and keys != self._keys  # a full load brings the same rows anew
+        self._keys = keys
+        if is_changed or now >= self._reader_ends:
+            self._known, self._older = {}, {}
             self._reader = Reader(_readable(snapshot, now), self._issuer, self._audience)
             ends = (each.retires_at.timestamp() for each in snapshot.signing_keys() if each.retires_at is not None)
             self._reader_ends = min((end for end in ends if end > now), default=_NEVER)

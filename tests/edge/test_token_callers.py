@@ -1,5 +1,6 @@
 """Users of applications, by their access tokens: who they are, what refuses them, and what is remembered."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,7 @@ from relay_edge import token_callers
 from relay_edge.auth import Authenticator
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.token_callers import TokenCallers
-from tests.edge.nouns import APPLICATION, MODEL, MOMENT, POLICY, PROJECT, RATE_LIMIT, RELAY_KEY, numbered
+from tests.edge.nouns import APPLICATION, MODEL, MOMENT, POLICY, PROJECT, RATE_LIMIT, RELAY_KEY, TOKEN, numbered
 from tests.edge.tokens import AUDIENCE, ISSUER, USER_ID, bearer, claims, signing_key, written
 
 NOW = MOMENT.timestamp()
@@ -185,6 +186,7 @@ def changed(row: Noun) -> Change:
     [
         (changed(MODEL), True),
         (changed(RELAY_KEY), True),
+        (lambda _: Snapshot.build(rows()), False),
         (changed(replace(POLICY, is_strict=True)), False),
         (changed(replace(PROJECT, slug="renamed")), False),
         (changed(replace(RATE_LIMIT, slug="other")), False),
@@ -213,6 +215,17 @@ def test_a_revocation_ends_a_token_that_was_known_and_its_end_is_the_tokens() ->
             known.recognise(revoked, shown, Scope.INFERENCE, NOW)
     with pytest.raises(TokenExpired):
         known.recognise(revoked, shown, Scope.INFERENCE, NOW + LIFE_SECONDS)
+
+
+def test_no_replaced_snapshot_is_held_where_only_the_other_sort_of_callers_comes() -> None:
+    authenticator = Authenticator(tokens=callers())
+    good, by_key = bearer(token().decode()), bearer(TOKEN.token)
+    for other in (by_key, good):
+        first, second = Snapshot.build(rows(RELAY_KEY)), Snapshot.build(rows(RELAY_KEY))
+        for shown in (good, by_key):
+            authenticator.authenticate(first, CIMultiDict(shown), Scope.INFERENCE, NOW)
+        authenticator.authenticate(second, CIMultiDict(other), Scope.INFERENCE, NOW)
+        assert sys.getrefcount(first) == 2  # this function's, and the question's
 
 
 def test_a_new_signing_key_forgets_every_token() -> None:
