@@ -249,6 +249,21 @@ def test_the_same_scopes_are_asked_for_once(flow: Flow) -> None:
     assert flow.ask().status_code == 200, "and so is what was taken back"
 
 
+def test_a_program_on_the_user_s_machine_is_asked_for_each_time(flow: Flow) -> None:
+    local = "http://127.0.0.1:5555/cb"
+    OAuthApplication.objects.update(redirect_uris=local)
+    for _ in range(2):
+        assert flow.ask(redirect_uri=local).status_code == 200
+        assert flow.decide(redirect_uri=local).status_code == 302
+
+
+def test_a_token_of_after_a_revocation_lives(flow: Flow) -> None:
+    flow.tokens(cap="100")
+    found = flow.tokens(cap="1", scope="inference account")
+    header = {"Authorization": f"Bearer {found['access_token']}"}
+    assert Client().get("/oauth/userinfo", headers=header).status_code == 200, "in the same second"
+
+
 def test_a_smaller_cap_ends_the_tokens_of_the_larger(flow: Flow) -> None:
     flow.tokens(cap="100")
     assert not Revocation.objects.exists()
@@ -277,7 +292,7 @@ def test_the_consent_page_is_the_user_s_alone(flow: Flow) -> None:
     assert "frame-ancestors 'none'" in policy
     assert "script-src" not in policy
     assert policy.endswith("form-action 'self' https://app.example")
-    assert (response["X-Frame-Options"], response["Referrer-Policy"]) == ("DENY", "no-referrer")
+    assert (response["X-Frame-Options"], response["Referrer-Policy"]) == ("DENY", "same-origin")
     assert response["Cache-Control"] == "no-store"
     strict = Client(enforce_csrf_checks=True)
     strict.force_login(User.objects.get(username="ada"))

@@ -402,17 +402,6 @@ class Migration(migrations.Migration):
                 ("updated", models.DateTimeField(auto_now=True, verbose_name="updated")),
                 ("revoked", models.DateTimeField(null=True, verbose_name="revoked")),
                 (
-                    "access_token",
-                    models.OneToOneField(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="refresh_token",
-                        to=settings.OAUTH2_PROVIDER_ACCESS_TOKEN_MODEL,
-                        verbose_name="access token",
-                    ),
-                ),
-                (
                     "application",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.CASCADE,

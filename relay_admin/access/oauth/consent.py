@@ -62,9 +62,15 @@ def _refused(request: HttpRequest, said: str) -> HttpResponse:
 
 def _begun(asking: _Asking) -> HttpResponse:
     given = authorizations.authorization_of(asking.user, asking.application)
-    if given is not None and set(asking.scopes) <= set(given.scopes):
+    if given is not None and set(asking.scopes) <= set(given.scopes) and _is_known(asking):
         return _with_code(asking, given)
     return _asked(asking, CapForm(initial=authorizations.cap_initial(given)))
+
+
+def _is_known(asking: _Asking) -> bool:
+    """Whether only the application itself gets the code. On a user's own machine any program may listen (RFC 8252)."""
+    is_confidential = asking.application.client_type == OAuthApplication.CLIENT_CONFIDENTIAL
+    return is_confidential or asking.credentials["redirect_uri"].startswith("https://")
 
 
 def _asked(asking: _Asking, form: CapForm) -> HttpResponse:

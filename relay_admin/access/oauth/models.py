@@ -168,6 +168,7 @@ class RefreshToken(AbstractRefreshToken, models.Model):
     """A refresh token; one that was used is revoked and stays, so that a second use is known for what it is."""
 
     resource = None
+    access_token = None
     authorization = models.ForeignKey(Authorization, models.CASCADE)
     scope = models.TextField(help_text="What may be asked with it, whatever was asked last.")
 

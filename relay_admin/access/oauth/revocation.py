@@ -4,10 +4,11 @@ A user's end with their password or account by a trigger of the database (migrat
 """
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 
 from relay_admin.access.oauth.models import (
@@ -22,6 +23,7 @@ from relay_contract.access_tokens import LIFE_SECONDS, SKEW_SECONDS
 from relay_contract.nouns import RevocationKind
 
 REFRESH_LIFE = timedelta(days=30)
+BATCH = 2_000
 REMEMBERED = timedelta(seconds=LIFE_SECONDS + SKEW_SECONDS)
 
 
@@ -87,13 +89,35 @@ def tokens_forget() -> int:
     """Delete what can mean nothing any more; how many rows that were. Run by the schedule each hour."""
     now = timezone.now()
     # Used codes and rotated tokens stay for as long as a second use of them could come.
-    over = (
+    over: tuple[QuerySet[Any], ...] = (
         Revocation.objects.filter(expires_at__lt=now),
-        AccessToken.objects.filter(expires__lt=now - timedelta(days=1)),
+        AccessToken.objects.filter(expires__lt=now),
         Grant.objects.filter(expires__lt=now - REMEMBERED),
         RefreshToken.objects.filter(created__lt=now - REFRESH_LIFE - timedelta(days=1)),
     )
-    return sum(rows.delete()[0] for rows in over)
+    return sum(map(_forget, over))
+
+
+def _forget(rows: QuerySet[Any]) -> int:
+    total = 0
+    while found := list(rows.values_list("pk", flat=True)[:BATCH]):
+        total += rows.model._default_manager.filter(pk__in=found).delete()[0]
+    return total
+
+
+def issued_from(authorization: Authorization) -> int:
+    """The first second, in Unix time, that no revocation of its tokens is about.
+
+    Tokens tell the second they were issued in. One that is issued in the second of a revocation, after it, would be
+    as dead as those of before.
+    """
+    about = (
+        Q(kind=RevocationKind.GRANT, value=str(authorization.pk))
+        | Q(kind=RevocationKind.USER, value=str(authorization.user_id))
+        | Q(kind=RevocationKind.APPLICATION, value=str(authorization.application_id))
+    )
+    last = Revocation.objects.filter(about).aggregate(last=Max("issued_before"))["last"]
+    return 0 if last is None else int(last.timestamp()) + 1
 
 
 def _end(tokens: QuerySet[RefreshToken]) -> int:

@@ -222,7 +222,6 @@ class Validator(OAuth2Validator):
                 user=request.user,
                 application=request.client,
                 authorization=request.authorization,
-                access_token=access,
                 token_family=request.family,
                 scope=allowed,
             )
