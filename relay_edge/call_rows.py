@@ -48,7 +48,7 @@ class CallToKeep:
 
 def is_kept(record: CallRecord) -> bool:
     """No row is kept of a call of nobody."""
-    return record.project_id is not None and record.relay_key_id is not None
+    return record.project_id is not None
 
 
 def encode_row(row: Any) -> bytes:
@@ -169,4 +169,5 @@ def _call_row(call_id: str, record: CallRecord) -> dict[str, Any]:
         "input_audio_seconds": usage.input_audio_seconds,
         "pricing_version": 0 if pricing is None else pricing.version,
         "estimated_price": candidate is not None and candidate.estimate_id is not None,
+        "application_id": record.application_id,
     }
