@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import environ
 
 from relay_admin import sidebar
+from relay_admin.ledger import packs
 from relay_contract.env import ConfigurationError, Env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -28,6 +29,9 @@ BOOTSTRAP_ADMIN_USERNAME = _env.text("RELAY_BOOTSTRAP_ADMIN_USERNAME", "admin")
 BOOTSTRAP_ADMIN_PASSWORD = _env.secret("RELAY_BOOTSTRAP_ADMIN_PASSWORD", "")
 BOOTSTRAP_ADMIN_TOKEN = _env.secret("RELAY_BOOTSTRAP_ADMIN_TOKEN", "")
 REPLAY_CHARGE = _env.text("RELAY_REPLAY_CHARGE", "first_free", ("first_free", "free", "half", "full"))
+STRIPE_SECRET_KEY = _env.secret("RELAY_STRIPE_SECRET_KEY", "")
+STRIPE_WEBHOOK_SECRET = _env.secret("RELAY_STRIPE_WEBHOOK_SECRET", None if STRIPE_SECRET_KEY else "")
+CREDIT_PACKS = _env.parsed("RELAY_CREDIT_PACKS", (), packs.EXPECTED, packs.read_packs)
 LOG_LEVEL = _env.text("RELAY_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
 _database_url = _env.url("DATABASE_URL")
 _control_hosts = _env.text("RELAY_CONTROL_HOSTS", "").replace(",", " ").split()
@@ -35,6 +39,8 @@ try:
     _env.done()
 except ConfigurationError as _mistakes:
     raise SystemExit(str(_mistakes)) from None
+
+STRIPE_URL = "https://api.stripe.com"
 
 # Where catalog documents find the secrets that they refer to by name (`value_env`).
 ENVIRONMENT = environ.FileAwareEnv.ENVIRON

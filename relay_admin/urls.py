@@ -8,6 +8,7 @@ from django.views.generic import RedirectView
 from relay_admin import resolve_page, sessions_page, shadow_page
 from relay_admin.control_api import errors
 from relay_admin.health import healthz
+from relay_admin.ledger import hooks
 
 API_PREFIXES = ("/api/", "/auth/")
 
@@ -35,6 +36,7 @@ urlpatterns = [
     path("admin/sessions/", admin.site.admin_view(sessions_page.page), name="sessions"),
     path("admin/shadows/", admin.site.admin_view(shadow_page.page), name="shadows"),
     path("admin/", admin.site.urls),
+    path("hooks/stripe", hooks.stripe),
     path("", include("relay_admin.control_api.urls")),
     re_path(r"^(?:api|auth)/(.*)$", api_not_found),
 ]

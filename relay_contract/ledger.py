@@ -45,9 +45,12 @@ class EntryKind(IntEnum):
     """What a row is about. With its source it is the row's key, so one source has at most one of each kind. The numbers
     are stored and never given anew."""
 
+    TOPUP = 10  # what was paid for; its source is the top-up's
     GRANT = 11
+    CODE = 12
     ADJUSTMENT = 20
     DELIVERIES = 40  # in totals by day alone: the rows themselves are those of `ledger_charge`
+    REFUND_TOPUP = 110  # taken back with the money, or given again when a dispute is won
 
 
 @dataclass(frozen=True, slots=True)
