@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, NewType, TypeAlias
 
+from relay_contract.periods import Period
 from relay_contract.pricing import Rate
 
 ProjectId = NewType("ProjectId", int)
@@ -30,6 +31,8 @@ RateLimitId = NewType("RateLimitId", int)
 ModelAliasId = NewType("ModelAliasId", int)
 PricingId = NewType("PricingId", int)
 UserId = NewType("UserId", int)
+AccountId = NewType("AccountId", int)
+TermsId = NewType("TermsId", int)
 
 
 class WireShape(StrEnum):
@@ -118,6 +121,20 @@ class KeyMode(StrEnum):
 
     LIVE = "live"
     TEST = "test"
+
+
+class Billing(StrEnum):
+    """Whether a project pays before or after."""
+
+    METERED = "metered"  # calls are posted, and what they cost may exceed what there is
+    PREPAID = "prepaid"  # a call is let in when its wallet can pay what it may cost at most
+
+
+class Payer(StrEnum):
+    """Whose wallet a relay key's calls are charged to."""
+
+    PROJECT = "project"
+    USER = "user"  # whose key it is
 
 
 class Scope(StrEnum):
@@ -234,6 +251,14 @@ class Rule:
             raise ValueError("burst is below 1")
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What may be spent in a calendar period, UTC. Stored as a JSON object, or NULL for none."""
+
+    microcredits: int
+    period: Period
+
+
 DEFAULT_TEST_RULES = (Rule(Meter.REQUESTS, 250, 60),)
 """Over all test keys of a project together, where it names no rate limit of its own for them."""
 
@@ -340,6 +365,15 @@ class Project:
     is_archived: bool  # True refuses every key of the project
     rate_limit_id: RateLimitId | None  # over all keys of the project together
     test_rate_limit_id: RateLimitId | None  # over all its test keys together; None: DEFAULT_TEST_RULES
+    billing: Billing
+    live_wallet_id: AccountId
+    test_wallet_id: AccountId
+    live_pool_id: AccountId  # what its owner sets aside for its users' calls
+    test_pool_id: AccountId
+    pool_cap_microcredits: int  # of the pool, for a user and month; 0: the pool pays for nobody
+    markup_ppm: int  # of a call's cost, on top, where a user's wallet pays
+    terms_id: TermsId | None  # that the mark-up is shared by; None: there is none
+    budget: Budget | None  # over all its calls together
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,6 +478,9 @@ class RelayKey:
     captures_payloads: bool  # keep what this key sends and receives, redacted, for a while
     allowed_networks: tuple[str, ...]  # CIDR, v4 or v6; () takes any address
     has_successor: bool  # it was rotated: it ends at `expires_at`, without the grace
+    pays: Payer
+    wallet_id: AccountId | None  # the user's, of the key's mode; there where the user pays
+    budget: Budget | None
     expires_at: datetime | None  # KEY_GRACE_SECONDS later it is refused
     revoked_at: datetime | None
 
@@ -626,6 +663,14 @@ def rules_from_json(document: list[dict[str, Any]]) -> tuple[Rule, ...]:
         )
         for rule in document
     )
+
+
+def budget_from_json(document: Any) -> Budget:
+    """A budget as stored. Raises KeyError, TypeError or ValueError."""
+    amount = document["microcredits"]
+    if type(amount) is not int or amount < 0:
+        raise ValueError("a budget is micro-credits from 0")
+    return Budget(amount, Period(document["period"]))
 
 
 def fallbacks_from_json(document: list[dict[str, Any]]) -> tuple[Fallback, ...]:

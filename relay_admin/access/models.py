@@ -17,6 +17,8 @@ class User(AbstractUser):
     """A person who signs in to the control plane, by name or by address."""
 
     email = models.EmailField()
+    live_wallet_id = models.BigIntegerField(editable=False, default=0, db_default=0)
+    test_wallet_id = models.BigIntegerField(editable=False, default=0, db_default=0)
 
     class Meta(AbstractUser.Meta):
         db_table = "access_user"
@@ -70,6 +72,15 @@ class RelayKey(models.Model):
     successor = models.OneToOneField(
         "self", models.SET_NULL, null=True, blank=True, editable=False, related_name="predecessor"
     )
+    pays = models.CharField(
+        max_length=8,
+        choices=choices(nouns.Payer),
+        default=nouns.Payer.PROJECT.value,
+        db_default=nouns.Payer.PROJECT.value,
+        help_text="Whose wallet its calls are charged to.",
+    )
+    wallet_id = models.BigIntegerField(null=True, editable=False, help_text="The user's, where the user pays.")
+    budget = models.JSONField(null=True, blank=True, help_text="What it may spend in a day, week or month, UTC.")
     expires_at = models.DateTimeField(
         null=True, blank=True, help_text="In UTC. It works for 24 hours more, and answers say so. Empty: never."
     )
@@ -81,7 +92,14 @@ class RelayKey(models.Model):
         db_table = nouns.RelayKey.table
         ordering = ["project__slug", "name", "id"]
         verbose_name = "relay key"
-        constraints = [models.UniqueConstraint(fields=["project", "name"], name="access_relaykey_name_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["project", "name"], name="access_relaykey_name_once"),
+            models.CheckConstraint(
+                name="access_relaykey_payer",
+                condition=~models.Q(pays=nouns.Payer.USER.value) | models.Q(wallet_id__isnull=False),
+                violation_error_message="A key that its user pays for has a user.",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.project.slug}/{self.name}"

@@ -46,6 +46,11 @@ def _limit(most: int, help_text: str, **kwargs: Any) -> models.IntegerField:
     return models.IntegerField(null=True, blank=True, validators=validators_, help_text=help_text, **kwargs)
 
 
+def _account(help_text: str) -> models.BigIntegerField:
+    """An account of the ledger. A trigger makes it with the row and refuses to change which it is."""
+    return models.BigIntegerField(editable=False, help_text=help_text, **_given(0))
+
+
 def _sealed(binding: str) -> models.BinaryField:
     return models.BinaryField(editable=False, help_text=f"Sealed, bound to `{binding}`; empty: none.", **_given(b""))
 
@@ -246,6 +251,22 @@ class Project(CatalogRow):
         related_name="+",
         help_text="Counts all test keys of the project together. Empty: 250 requests in a minute.",
     )
+    billing = models.CharField(
+        max_length=8,
+        choices=choices(nouns.Billing),
+        help_text="metered: calls are counted. prepaid: a call needs a wallet that can pay it.",
+        **_given(nouns.Billing.METERED.value),
+    )
+    live_wallet_id = _account("The wallet of its live keys.")
+    test_wallet_id = _account("The wallet of its test keys.")
+    live_pool_id = _account("What its owner sets aside for its users.")
+    test_pool_id = _account("The same, of test money.")
+    pool_cap_microcredits = models.BigIntegerField(
+        validators=[MinValueValidator(0)], help_text="What the pool pays for a user and month. 0: nothing.", **_given(0)
+    )
+    markup_ppm = models.IntegerField(editable=False, help_text="A copy of its terms'.", **_given(0))
+    terms_id = models.BigIntegerField(null=True, editable=False)
+    budget = models.JSONField(null=True, blank=True, help_text="What it may spend in a day, week or month, UTC.")
 
     class Meta:
         db_table = nouns.Project.table

@@ -6,7 +6,11 @@ from typing import Any
 
 from django.db import models
 
-NOT_OFFERED: dict[type[models.Model], frozenset[str]] = {}
+from relay_admin.catalog.models import Project
+
+NOT_OFFERED: dict[type[models.Model], frozenset[str]] = {
+    Project: frozenset({"billing", "pool_cap_microcredits", "budget"}),
+}
 
 
 def offered(model: type[models.Model], names: Iterable[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""`/api/v1/wallets`: what projects have, what moved, and operators' grants and adjustments. In micro-credits."""
+"""`/api/v1/wallets`: what projects and users have, what moved, and operators' corrections. In micro-credits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +10,7 @@ from rest_framework.request import Request as Call
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from relay_admin.access.models import User
 from relay_admin.catalog.models import Project
 from relay_admin.control_api.errors import shape
 from relay_admin.control_api.paging import Query, page_of
@@ -34,11 +35,12 @@ def wallets() -> Any:
 
 
 def wallet_json(balance: accounts.Balance) -> dict[str, Any]:
-    """A wallet. `project.slug` is null where the project is gone."""
+    """A wallet, of a project or of a user: the other is null, and so is the name of one that is gone."""
     return {
         "id": balance.account_id,
         "mode": balance.mode,
-        "project": {"id": balance.project_id, "slug": balance.project or None},
+        "project": balance.project_id and {"id": balance.project_id, "slug": balance.project or None},
+        "user": balance.user_id and {"id": balance.user_id, "name": balance.user or None},
         "balance": balance.posted,
         "held": balance.open_holds,
         "available": balance.available,
@@ -62,6 +64,7 @@ class WalletsQuery(Query):
     """`after` is the `next` of the page before."""
 
     project = serializers.SlugRelatedField(slug_field="slug", queryset=Project.objects.all(), required=False)
+    user = serializers.SlugRelatedField(slug_field="username", queryset=User.objects.all(), required=False)
     mode = serializers.ChoiceField([str(mode) for mode in KeyMode], required=False)
     after = serializers.IntegerField(min_value=1, max_value=_MAX_ID, required=False)
     limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
@@ -111,6 +114,8 @@ class WalletsView(APIView):
         rows = wallets().order_by("id")
         if "project" in wanted:
             rows = rows.filter(project_id=wanted["project"].pk)
+        if "user" in wanted:
+            rows = rows.filter(user_id=wanted["user"].pk)
         if "mode" in wanted:
             rows = rows.filter(mode=wanted["mode"])
         if "after" in wanted:

@@ -21,6 +21,7 @@ WITH moved AS (
     FROM ({UNFOLDED}) AS movement WHERE account_id = ANY(%(ids)s::bigint[]) GROUP BY account_id
 )
 SELECT account.id, account.kind, account.mode, account.project_id, coalesce(project.slug, ''),
+    account.user_id, coalesce(owner.username, ''),
     (coalesce(stored.debit, 0) + coalesce(moved.debit, 0))::bigint,
     (coalesce(stored.credit, 0) + coalesce(moved.credit, 0))::bigint,
     (coalesce(stored.open_holds, 0) + coalesce(moved.open_holds, 0))::bigint
@@ -28,6 +29,7 @@ FROM ledger_account AS account
     LEFT JOIN ledger_balance AS stored ON stored.account_id = account.id
     LEFT JOIN moved ON moved.account_id = account.id
     LEFT JOIN catalog_project AS project ON project.id = account.project_id
+    LEFT JOIN access_user AS owner ON owner.id = account.user_id
 WHERE account.id = ANY(%(ids)s::bigint[])
 ORDER BY account.id
 """  # noqa: S608 (constants)
@@ -82,16 +84,24 @@ NEWEST: Place = (UUID(int=2**128 - 1), 2**15 - 1)
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """Micro-credits of an account. `project` is "" where it is gone or the account is the relay's own."""
+    """Micro-credits of an account of a project, of a user, or with neither of the relay's own. Names are "" of what is
+    gone."""
 
     account_id: int
     kind: str
     mode: str
     project_id: int | None
     project: str
+    user_id: int | None
+    user: str
     debit: int
     credit: int
     open_holds: int
+
+    @property
+    def is_owned(self) -> bool:
+        """Not the relay's own."""
+        return self.project_id is not None or self.user_id is not None
 
     @property
     def posted(self) -> int:

@@ -102,13 +102,14 @@ class AccountAdmin(pages.ReadOnlyAdmin):
     def get_search_results(
         self, _request: HttpRequest, queryset: QuerySet[Account], search_term: str
     ) -> tuple[QuerySet[Account], bool]:
-        """By the project's slug or the account's id, exactly."""
+        """By the project's slug, the user's name or the account's id, exactly."""
         term = search_term.strip()
         if not term:
             return queryset, False
         account_id = as_row_id(term)
-        of_project = queryset.filter(project_id__in=Project.objects.filter(slug=term).values("pk"))
-        return (of_project | queryset.filter(pk=account_id) if account_id else of_project), False
+        found = queryset.filter(project_id__in=Project.objects.filter(slug=term).values("pk"))
+        found |= queryset.filter(user_id__in=User.objects.filter(username=term).values("pk"))
+        return (found | queryset.filter(pk=account_id) if account_id else found), False
 
     def has_post_permission(self, request: HttpRequest) -> bool:
         """Whether this person may grant and adjust."""
@@ -146,7 +147,7 @@ class AccountAdmin(pages.ReadOnlyAdmin):
             "may_see_entries": may_see,
             "is_first": before is None,
             "older": lines[SHOWN - 1].place if len(lines) > SHOWN else "",
-            "may_post": account.project_id is not None and self.has_post_permission(request),
+            "may_post": account.is_owned and self.has_post_permission(request),
         }
         return TemplateResponse(request, "relay/account.html", context)
 
@@ -155,7 +156,7 @@ class AccountAdmin(pages.ReadOnlyAdmin):
         if not self.has_post_permission(request):
             raise PermissionDenied
         account = _account(account_id)
-        if account.project_id is None:
+        if not account.is_owned:
             raise Http404
         form = PostForm(request.POST or None, initial={"source": uuid7()})
         if form.is_valid() and self._post(request, account, form):
@@ -227,9 +228,10 @@ def _account(account_id: int | None) -> Account:
 
 
 def _title(balance: accounts.Balance) -> str:
-    if balance.project_id is None:
+    if not balance.is_owned:
         return balance.kind
-    return f"{balance.project or f'(project {balance.project_id}, deleted)'}: {balance.kind}"
+    gone = f"(project {balance.project_id}, deleted)" if balance.project_id else f"(user {balance.user_id}, deleted)"
+    return f"{balance.project or balance.user or gone}: {balance.kind}"
 
 
 def _trial() -> list[dict[str, Any]]:

@@ -45,8 +45,8 @@ class PostedOtherwiseError(Exception):
 def credits_grant(
     *, account: Account, microcredits: int, note: str, by: User, source: UUID | None = None
 ) -> tuple[Entry, bool]:
-    """Give a project's account credits, from promotions. Returns the entry, and whether it is new: with a `source` that
-    was posted before nothing is added. Raises ValidationError, PostedOtherwiseError."""
+    """Give an account of a project or user credits, from promotions. Returns the entry, and whether it is new: with a
+    `source` that was posted before nothing is added. Raises ValidationError, PostedOtherwiseError."""
     if microcredits <= 0:
         raise ValidationError("A grant is above 0.")
     return _post(EntryKind.GRANT, AccountKind.PROMOTIONS, account, microcredits, note=note, by=by, source=source)
@@ -55,7 +55,8 @@ def credits_grant(
 def account_adjust(
     *, account: Account, microcredits: int, against: AccountKind, note: str, by: User, source: UUID | None = None
 ) -> tuple[Entry, bool]:
-    """Add to a project's account or, below 0, take from it, also what it does not have. The rest as for a grant."""
+    """Add to an account of a project or user or, below 0, take from it, also what it does not have. The rest as for a
+    grant."""
     return _post(EntryKind.ADJUSTMENT, against, account, microcredits, note=note, by=by, source=source)
 
 
@@ -69,8 +70,8 @@ def _post(
     by: User,
     source: UUID | None,
 ) -> tuple[Entry, bool]:
-    if account.project_id is None:
-        raise ValidationError("Only accounts of projects are given or taken from.")
+    if not account.is_owned:
+        raise ValidationError("Only accounts of projects and users are given or taken from.")
     if against not in AGAINST:
         raise ValidationError("The other side is one of the relay's own accounts.")
     if not 0 < abs(microcredits) <= MAX_AMOUNT:

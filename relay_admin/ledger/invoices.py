@@ -121,8 +121,9 @@ def _issue(account_id: int, start: date, end: date) -> Invoice | None:
 
 
 def _owner(account_id: int) -> str:
-    balance = accounts.balance_of(account_id)
-    return balance.project or f"project {balance.project_id}"
+    found = accounts.balance_of(account_id)
+    gone = f"project {found.project_id}" if found.project_id else f"user {found.user_id}"
+    return found.project or found.user or gone
 
 
 def _payments(account_id: int, start: date, end: date) -> Iterable[dict[str, Any]]:

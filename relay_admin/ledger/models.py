@@ -47,6 +47,7 @@ class Charge(models.Model):
         null=True, help_text="Of a close: what its hold was, where that is not `micro_credits`."
     )
     at = models.DateTimeField(db_default=Now())
+    generation = models.IntegerField(null=True, help_text="Of the purses, of a hold that they gave.")
 
     class Meta:
         db_table = intake.CHARGE_TABLE
@@ -65,12 +66,13 @@ class Charge(models.Model):
 
 
 class Account(models.Model):
-    """Whose credits. Those of a project are made by a trigger with it, and outlive it."""
+    """Whose credits. Those of a project or user are made by a trigger with it, and outlive it."""
 
     id = models.BigIntegerField(primary_key=True, help_text="Even: live; odd: test.")
     kind = models.CharField(max_length=16, choices=[(str(kind), str(kind)) for kind in AccountKind])
     mode = models.CharField(max_length=8, choices=[(str(mode), str(mode)) for mode in KeyMode])
-    project_id = models.BigIntegerField(null=True, help_text="Null: the relay's own.")
+    project_id = models.BigIntegerField(null=True)
+    user_id = models.BigIntegerField(null=True, help_text="Neither project nor user: the relay's own.")
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -80,8 +82,14 @@ class Account(models.Model):
         ordering = ["id"]
 
     def __str__(self) -> str:
-        whose = f" of project {self.project_id}" if self.project_id else ""
+        owners = (("project", self.project_id), ("user", self.user_id))
+        whose = "".join(f" of {noun} {owner_id}" for noun, owner_id in owners if owner_id)
         return f"{self.mode} {self.kind}{whose}"
+
+    @property
+    def is_owned(self) -> bool:
+        """Not the relay's own."""
+        return self.project_id is not None or self.user_id is not None
 
 
 class Entry(models.Model):
@@ -96,6 +104,7 @@ class Entry(models.Model):
     at = models.DateTimeField(db_default=Now())
     by_id = models.BigIntegerField(null=True, help_text="The user who asked for it.")
     note = models.CharField(max_length=200, help_text="Why.")
+    generation = models.IntegerField(null=True, help_text="Of the purses, of a call that they let in.")
 
     class Meta:
         db_table = "ledger_entry"

@@ -11,6 +11,8 @@ cluster.
 | `health` | string | report.lua; the control plane resets | 40 s after the last call |
 | `idempotent` | hash | claim.lua, claim_renew.lua, claim_end.lua | with its lease, or when its answer is old enough |
 | `kept` | hash | claim.lua, claim_end.lua | two keeping times after the last answer kept |
+| `MONEY` | string | the keeper sets, admit.lua reads | - |
+| `purse` | hash | admit.lua, settle.lua, the keeper | when its owner is gone |
 | `wake` | string | edge sets, worker renews and clears | 1 s |
 | `SYNC_WAKE`, `reply`, `REPLY_ALL` | channel | edge and the workers' sync lane | - |
 | `answer` | string | the sync lane sets, the edge reads | `ANSWER_TTL_MS` |
@@ -23,6 +25,16 @@ TAG = "{relay}"
 
 BREAKERS = f"{TAG}:breakers"
 """Breakers that are not closed: field -> `breakers.Entry` as JSON. Empty while all is well."""
+
+
+MONEY = f"{TAG}:money"
+"""`<generation>:<seed>:<run id of the server>`. Without it no purse pays: nobody knows what they hold."""
+
+
+def purse(kind: str, owner: str) -> str:
+    """What may be spent. `kind`: `w` an account, `b` a budget (`<scope>:<id>`), `c` a user's share of a pool
+    (`<account>:<user>`)."""
+    return f"{TAG}:purse:{kind}:{owner}"
 
 
 def window(scope: str, owner_id: int, rate_limit_id: int, rule: int) -> str:

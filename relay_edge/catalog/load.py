@@ -20,6 +20,7 @@ from relay_contract.logs import log_fields
 from relay_contract.nouns import (
     NOUNS,
     AuthConfig,
+    Budget,
     Capabilities,
     Conditions,
     Fallback,
@@ -29,6 +30,7 @@ from relay_contract.nouns import (
     Rule,
     SignatureConfig,
     auth_config_from_json,
+    budget_from_json,
     capabilities_from_json,
     columns,
     conditions_from_json,
@@ -64,6 +66,7 @@ _FROM_JSON: dict[Any, Converter] = {
     Headers: headers_from_json,
     SignatureConfig: signature_config_from_json,
     AuthConfig: auth_config_from_json,
+    Budget: budget_from_json,
     bytes: bytes,
 }
 """Types with a reader of their own: a noun's field of the type, or a tuple of it."""

@@ -97,7 +97,11 @@ def test_only_the_columns_that_changed(since: Since, catalog: rows.Catalog) -> N
     made = since.one(subject="catalog.project", action="insert")
     assert made.before is None
     assert made.after == {"id": catalog.project.pk, "slug": "shop", "name": "Shop", "is_archived": False,
-                          "description": "", "rate_limit_id": catalog.rate_limit.pk}  # fmt: skip
+                          "description": "", "rate_limit_id": catalog.rate_limit.pk, "billing": "metered",
+                          "live_wallet_id": catalog.project.live_wallet_id,
+                          "test_wallet_id": catalog.project.test_wallet_id,
+                          "live_pool_id": catalog.project.live_pool_id, "test_pool_id": catalog.project.test_pool_id,
+                          "pool_cap_microcredits": 0, "markup_ppm": 0}  # fmt: skip
     catalog.relay_key.delete()
     gone = since.one(subject="access.relaykey", action="delete")
     assert (gone.before["name"], gone.after, gone.project_id) == ("app", None, catalog.project.pk)

@@ -114,6 +114,7 @@ COLUMN_TYPES: dict[Any, set[str]] = {
     nouns.Headers: {"jsonb"},
     nouns.SignatureConfig: {"jsonb"},
     nouns.AuthConfig: {"jsonb"},
+    nouns.Budget: {"jsonb"},
 }
 
 
@@ -165,7 +166,7 @@ def test_no_model_of_the_catalog_is_missing_from_the_nouns() -> None:
 
 OTHER_TRIGGERS: dict[type[nouns.Noun], set[str]] = {
     nouns.Pricing: {PRICE_VERSION_TRIGGER, KEEP_PRICE_VERSION_TRIGGER},
-    nouns.Project: {"ledger_project_accounts"},
+    nouns.Project: {"ledger_project_accounts", "ledger_number_accounts", "ledger_keep_accounts"},
     nouns.Target: {TARGET_VERSION_TRIGGER},
     nouns.TargetSecret: {TARGET_SECRET_TRIGGER},
 }

@@ -42,8 +42,7 @@ class Migration(migrations.Migration):
     """Top-ups, credit codes and invoices. Everybody sees them; operators record, refund, make and redeem."""
 
     dependencies = [
-        ("ledger", "0003_groups"),
-        ("access", "0011_sessions"),
+        ("ledger", "0004_money"),
     ]
 
     operations = [
