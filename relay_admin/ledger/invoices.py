@@ -96,7 +96,7 @@ def _issue(account_id: int, start: date, end: date) -> Invoice | None:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_NUMBER_LOCK])
             if Invoice.objects.filter(account_id=account_id, period_start=start).exists():
                 return None
-            place = {"id": account_id, "start": start, "end": end}
+            place: dict[str, int | date] = {"id": account_id, "start": start, "end": end}
             cursor.execute(_OPENING, place)
             [opening] = cursor.fetchone()
             cursor.execute(_LINES, place)
