@@ -27,16 +27,21 @@ _SIDES = f"""
     UNION ALL
     SELECT account_id, day, kind, debit, credit, entries FROM ({UNFOLDED}) AS movement
 """  # noqa: S608 (constants)
+# One look into an index a wallet, and one at the deltas for all of them.
 _DUE = f"""
+WITH unfolded AS MATERIALIZED (
+    SELECT account_id FROM ({UNFOLDED}) AS movement WHERE day >= %(start)s AND day < %(end)s AND entries > 0
+)
 SELECT account.id FROM ledger_account AS account
 WHERE account.kind = '{AccountKind.WALLET}'
-    AND EXISTS (
-        SELECT 1 FROM ({_SIDES}) AS side
-        WHERE side.account_id = account.id AND day >= %(start)s AND day < %(end)s AND entries > 0
+    AND (
+        EXISTS (
+            SELECT 1 FROM ledger_day
+            WHERE account_id = account.id AND day >= %(start)s AND day < %(end)s AND entries > 0
+        )
+        OR account.id IN (SELECT account_id FROM unfolded)
     )
-    AND NOT EXISTS (
-        SELECT 1 FROM ledger_invoice WHERE account_id = account.id AND period_start = %(start)s
-    )
+    AND NOT EXISTS (SELECT 1 FROM ledger_invoice WHERE account_id = account.id AND period_start = %(start)s)
 ORDER BY account.id
 """  # noqa: S608 (constants)
 _LINES = f"""

@@ -74,7 +74,8 @@ def topup_begin(
         raise ValidationError(f"This top-up is {top_up.state}.")
     name = f"{pack.credits:,} credits"
     checkout = provider.begin(Order(top_up.source, name, pack.price_minor, pack.currency, return_url))
-    TopUp.objects.filter(pk=top_up.pk, reference="").update(reference=checkout.reference)
+    # Another one than before where the provider forgot the first, which cannot be paid any more.
+    TopUp.objects.filter(pk=top_up.pk, state=TopUpState.PENDING).update(reference=checkout.reference)
     top_up.refresh_from_db()
     return top_up, checkout.url
 

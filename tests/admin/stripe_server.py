@@ -13,6 +13,7 @@ NEEDED = {
     "client_reference_id",
     "success_url",
     "cancel_url",
+    "adaptive_pricing[enabled]",
     "line_items[0][quantity]",
     "line_items[0][price_data][currency]",
     "line_items[0][price_data][unit_amount]",
@@ -36,7 +37,7 @@ class StripeServer:
         """By Idempotency-Key: the same again for the same form, and an error for another one."""
         wanted = {
             "authorization": "Bearer sk_live_51secret",
-            "stripe-version": "2024-06-20",
+            "stripe-version": "2024-11-20.acacia",
             "content-type": "application/x-www-form-urlencoded",
         }
         self.problems += [f"{name}: {headers.get(name)}" for name in wanted if headers.get(name) != wanted[name]]

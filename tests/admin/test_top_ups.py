@@ -108,6 +108,8 @@ def test_from_a_pack_to_credits(wallet: Account, stripe: StripeServer, token_of)
     paid = event("completed", TopUp.objects.get(), id="cs_live_1")
     assert outcomes(paid, paid) == ["credited", "seen"]
     assert credits_of(wallet) == 5000
+    told = AuditEvent.objects.filter(subject="ledger.topup", action="update").latest("pk")
+    assert (told.via, told.tool, told.after["state"]) == ("api", "stripe", "paid")
     [shown] = Client().get("/api/v1/top-ups?state=paid", headers=operator).json()["results"]
     assert (shown["wallet"], shown["state"], shown["reference"]) == (wallet.pk, "paid", "cs_live_1")
     entry = Entry.objects.get()

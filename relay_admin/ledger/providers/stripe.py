@@ -20,7 +20,7 @@ from relay_admin.ledger.providers.base import Checkout, Event, EventForgedError,
 from relay_contract.inbound_signatures import Verdict, verify
 from relay_contract.nouns import KeyMode, SignatureConfig
 
-API_VERSION = "2024-06-20"
+API_VERSION = "2024-11-20.acacia"
 TIMEOUT_SECONDS = 20.0
 MAX_ANSWER_BYTES = 262_144
 MARK = "relay_top_up"
@@ -116,6 +116,8 @@ def _session_form(order: Order) -> dict[str, str]:
         "client_reference_id": str(order.source),
         "success_url": order.return_url,
         "cancel_url": order.return_url,
+        # Else Stripe may sell in the buyer's currency, and tell of an amount that is not ours.
+        "adaptive_pricing[enabled]": "false",
         f"{item}[quantity]": "1",
         f"{item}[price_data][currency]": order.currency,
         f"{item}[price_data][unit_amount]": str(order.price_minor),
