@@ -172,7 +172,7 @@ def event_apply(event: Event) -> str:
         else:
             row.outcome = _returned_by(row.top_up, row)
         row.save(update_fields=["top_up", "outcome"])
-    logger.info("payment_event", extra=log_fields(event=event.event_id, kind=event.kind, outcome=row.outcome))
+    logger.info("payment_event", extra=log_fields(event_id=event.event_id, kind=event.kind, outcome=row.outcome))
     return row.outcome
 
 
@@ -218,7 +218,7 @@ def _stray(event: Event) -> str:
     """Of a top-up that nobody knows. A dispute may be early, or of a payment that was never ours."""
     if event.kind is EventKind.PAID:
         # The checkout bears our mark, so a backup was restored, or the provider tells two relays.
-        logger.error("payment_unknown", extra=log_fields(event=event.event_id, payment=event.payment))
+        logger.error("payment_unknown", extra=log_fields(event_id=event.event_id, payment=event.payment))
         return UNKNOWN
     return IGNORED if event.kind is EventKind.FAILED else EARLY
 
