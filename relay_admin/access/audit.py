@@ -19,6 +19,8 @@ BATCH = 2_000
 
 SUBJECTS = (
     "access.admintoken",
+    "access.invitation",
+    "access.membership",
     "access.relaykey",
     "access.user",
     "auth.group",

@@ -104,7 +104,7 @@ class RedeemView(APIView):
     def post(self, call: Request) -> Response:
         """201 with the credits; 409 with why not; 429 for who tried too often."""
         body = read(RedeemBody, call.data)
-        wallet = get_object_or_404(wallets(), pk=body["wallet"])
+        wallet = get_object_or_404(wallets(call), pk=body["wallet"])
         assert isinstance(call.user, User)
         try:
             redemption = codes.code_redeem(

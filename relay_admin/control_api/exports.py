@@ -58,7 +58,7 @@ class ExportView(APIView):
         """404 for a wallet that is none."""
         wallet = read(ExportQuery, call.query_params).get("wallet")
         if wallet is not None:
-            get_object_or_404(wallets(), pk=wallet)
+            get_object_or_404(wallets(call), pk=wallet)
         response = StreamingHttpResponse(
             exports.streamed(_chunks(kind, wallet)), content_type="text/csv; charset=utf-8"
         )

@@ -138,7 +138,7 @@ class TopUpsView(APIView):
         pack = next((pack for pack in packs() if str(pack) == body["pack"]), None)
         if pack is None:
             raise serializers.ValidationError({"pack": ["There is no such pack: GET /api/v1/credit-packs."]})
-        account = get_object_or_404(wallets(), pk=body["wallet"])
+        account = get_object_or_404(wallets(call), pk=body["wallet"])
         assert isinstance(call.user, User)
         try:
             top_up, url = topups.topup_begin(
@@ -164,7 +164,7 @@ class OutsideView(APIView):
     def post(self, call: Request) -> Response:
         """201; 200 where this payment was credited before; 409 where it was with something else."""
         asked = read(OutsideBody, call.data)
-        account = get_object_or_404(wallets(), pk=asked.pop("wallet"))
+        account = get_object_or_404(wallets(call), pk=asked.pop("wallet"))
         source = asked.pop("id", None)
         try:
             top_up, is_new = topups.topup_record_outside(account=account, by=call.user, source=source, **asked)

@@ -42,6 +42,7 @@ READ = {
     **dict.fromkeys(OPERATOR_PAGES, (302, 403, 403, 200, 200)),
     **dict.fromkeys(SUPERUSER_PAGES, (302, 403, 403, 403, 200)),
     "access/session": (302, 403, 403, 200, 200),
+    "access/invitation": (302, 403, 403, 200, 200),
     "ledger/creditcode": (302, 200, 200, 200, 200),
 }
 ADD = {
@@ -49,6 +50,7 @@ ADD = {
     **dict.fromkeys((*TRAFFIC_PAGES, *ACCOUNTS, *OPERATOR_PAGES), (302, 403, 403, 403, 403)),
     **dict.fromkeys(SUPERUSER_PAGES, (302, 403, 403, 403, 200)),
     "access/session": (302, 403, 403, 403, 403),
+    "access/invitation": (302, 403, 403, 200, 200),
     "ledger/creditcode": (302, 403, 403, 200, 200),
 }
 
