@@ -91,6 +91,11 @@ app.conf.update(
             "schedule": crontab(minute=47),
             "options": {"expires": 3000},
         },
+        "ledger.invoices": {
+            "task": "ledger.invoices",
+            "schedule": crontab(hour="2", minute=27),
+            "options": {"expires": 3000},
+        },
         "access.sessions": {
             "task": "access.sessions",
             "schedule": crontab(minute=57),

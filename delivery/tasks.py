@@ -1,5 +1,7 @@
 """What Celery may run, thin. Each may run twice, late or never without harm."""
 
+from datetime import UTC, datetime
+
 from delivery.app import app, resident, settings
 from relay_admin.access.acting import Via, acting_as
 from relay_admin.access.audit import audit_forget
@@ -10,6 +12,7 @@ from relay_admin.access.session_services import sessions_forget
 from relay_admin.access.tickets import tickets_forget
 from relay_admin.catalog.lines import drafts
 from relay_admin.deliveries import retention, storage
+from relay_admin.ledger.invoices import invoices_issue, month_before
 from relay_admin.traffic.retention import traffic_forget
 from relay_contract.intake import MAX_SHARDS
 from relay_contract.messages import DRAIN_TASK
@@ -85,3 +88,9 @@ def turn_signing_keys() -> None:
     with acting_as(Via.WORKER, "access.tokens"):
         signing_keys_turn()
         tokens_forget()
+
+
+@app.task(name="ledger.invoices")  # type: ignore[untyped-decorator]  # as above
+def issue_invoices() -> None:
+    """Issue those of the last month that are not there yet."""
+    invoices_issue(month_before(datetime.now(UTC).date()))

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import environ
 
 from relay_admin import sidebar
+from relay_admin.ledger import packs
 from relay_contract.env import ConfigurationError, Env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -28,6 +29,10 @@ BOOTSTRAP_ADMIN_USERNAME = _env.text("RELAY_BOOTSTRAP_ADMIN_USERNAME", "admin")
 BOOTSTRAP_ADMIN_PASSWORD = _env.secret("RELAY_BOOTSTRAP_ADMIN_PASSWORD", "")
 BOOTSTRAP_ADMIN_TOKEN = _env.secret("RELAY_BOOTSTRAP_ADMIN_TOKEN", "")
 REPLAY_CHARGE = _env.text("RELAY_REPLAY_CHARGE", "first_free", ("first_free", "free", "half", "full"))
+STRIPE_SECRET_KEY = _env.secret("RELAY_STRIPE_SECRET_KEY", "")
+STRIPE_WEBHOOK_SECRET = _env.secret("RELAY_STRIPE_WEBHOOK_SECRET", None if STRIPE_SECRET_KEY else "")
+_no_packs: tuple[packs.Pack, ...] = ()
+CREDIT_PACKS = _env.parsed("RELAY_CREDIT_PACKS", _no_packs, packs.EXPECTED, packs.read_packs)
 LOG_LEVEL = _env.text("RELAY_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
 MAIL_URL = _env.url("RELAY_MAIL_URL", ("smtp", "smtps"), "")
 MAIL_FROM = _env.mailbox("RELAY_MAIL_FROM", None if MAIL_URL else "")
@@ -51,6 +56,8 @@ try:
     _env.done()
 except ConfigurationError as _mistakes:
     raise SystemExit(str(_mistakes)) from None
+
+STRIPE_URL = "https://api.stripe.com"
 
 # Where catalog documents find the secrets that they refer to by name (`value_env`).
 ENVIRONMENT = environ.FileAwareEnv.ENVIRON

@@ -192,6 +192,16 @@ UNFOLD: dict[str, Any] = {
                     "ledger.account",
                     "What projects have and the relay earned, what moved, and the trial balance. Grant credits here.",
                 ),
+                _item(
+                    "Top-ups",
+                    "payments",
+                    "ledger.topup",
+                    "Credits that were paid for, with a provider or outside, and what was refunded.",
+                ),
+                _item(
+                    "Credit codes", "redeem", "ledger.creditcode", "Codes that give their holders credits, once each."
+                ),
+                _item("Invoices", "description", "ledger.invoice", "What moved on a wallet in a month."),
             ),
             _group(
                 "Access",

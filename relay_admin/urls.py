@@ -8,6 +8,7 @@ from django.views.generic import RedirectView
 from relay_admin import resolve_page, sessions_page, shadow_page
 from relay_admin.control_api import errors
 from relay_admin.health import healthz
+from relay_admin.ledger import hooks
 
 API_PREFIXES = ("/api/", "/auth/")
 PORTAL_PREFIXES = ("/account/",)
@@ -38,6 +39,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("relay_admin.access.oauth.urls")),
     path("account/", include("relay_admin.account.urls")),
+    path("hooks/stripe", hooks.stripe),
     path("", include("relay_admin.control_api.urls")),
     re_path(r"^(?:api|auth)/(.*)$", api_not_found),
 ]

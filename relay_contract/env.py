@@ -180,6 +180,16 @@ class Env:
         except ValueError:
             return self._wrong(name, raw, expected, ())
 
+    def parsed(self, name: str, default: _Value, expected: str, convert: Callable[[str], _Value]) -> _Value:
+        """What `convert` makes of the text; it raises ValueError for what is not `expected`."""
+        raw = self._raw(name)
+        if raw is None:
+            return default
+        try:
+            return convert(raw)
+        except ValueError:
+            return self._wrong(name, raw, expected, default)
+
     def _raw(self, name: str) -> str | None:
         """The variable without surrounding space, or None when it is unset or blank."""
         return self._variables.get(name, "").strip() or None

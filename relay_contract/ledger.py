@@ -51,9 +51,12 @@ class EntryKind(IntEnum):
     MARKUP_OWNER = 2  # of its mark-up: the project's part,
     MARKUP_REFERRAL = 3  # the part of who brought the user,
     MARKUP_FEE = 4  # and the relay's
+    TOPUP = 10  # what was paid for; its source is the top-up's
     GRANT = 11
+    CODE = 12
     ADJUSTMENT = 20
     DELIVERIES = 40  # in totals by day alone: the rows themselves are those of `ledger_charge`
+    REFUND_TOPUP = 110  # taken back with the money, or given again when a dispute is won
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ SUBJECTS = (
     "catalog.target",
     "deliveries.alertrule",
     "deliveries.replaybatch",
+    "ledger.creditcode",
+    "ledger.topup",
 )
 """Whose changes are in it, by the model's label."""
 

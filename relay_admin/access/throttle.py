@@ -1,5 +1,5 @@
-"""Slows down whoever guesses passwords: per name and address and per address over all names. And whoever asks for mails
-or tries links, by the same table.
+"""Slows down whoever guesses passwords or credit codes: per name and address and per address over all names. And
+whoever asks for mails or tries links, by the same table.
 
 An attempt is counted before its password is looked at, so attempts that come at once are counted one after the other
 and none is free. A sign-in that succeeds forgets those of its name, and of its address takes back its own alone: who
@@ -154,15 +154,12 @@ class ThrottledBackend(ModelBackend):
         """None for wrong credentials, and where there is no caller to count. Raises LoginThrottled."""
         if request is None or username is None or password is None:
             return None
-        site = _site(request.META.get("REMOTE_ADDR", ""))
-        _begin(site, username)
+        address = request.META.get("REMOTE_ADDR", "")
+        attempt_begin(address, username)
         user = _find(username)
         if not _is_password(user, password) or not self.user_can_authenticate(user):
             return None
-        LoginAttempts.objects.filter(key=_key(site, username)).delete()
-        LoginAttempts.objects.filter(key=_address_key(site)).update(
-            count=F("count") - 1, allowed_at=F("allowed_at") - _ADDRESS_STEP
-        )
+        attempt_succeeded(address, username)
         return user
 
 
@@ -184,8 +181,10 @@ def _is_password(user: User | None, password: str) -> bool:
     return user.check_password(password)
 
 
-def _begin(site: str, username: str) -> None:
-    """Counts an attempt of both, or of neither where one has to wait."""
+def attempt_begin(address: str, name: str) -> None:
+    """Counts an attempt of the name and of the address, or of neither where one has to wait. Before anything is looked
+    at. Raises LoginThrottled."""
+    site = _site(address)
     of_name = {
         "free": FREE_ATTEMPTS,
         "longest": LONGEST_WAIT_SECONDS,
@@ -196,7 +195,16 @@ def _begin(site: str, username: str) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         if site:  # behind a Unix socket nobody has one, and they do not wait for each other
             _count(cursor, _BEGIN_ADDRESS, _address_key(site), of_address, LoginThrottled)
-        _count(cursor, _BEGIN, _key(site, username), of_name, LoginThrottled)
+        _count(cursor, _BEGIN, _key(site, name), of_name, LoginThrottled)
+
+
+def attempt_succeeded(address: str, name: str) -> None:
+    """Forgets those of the name; the address takes back one."""
+    site = _site(address)
+    LoginAttempts.objects.filter(key=_key(site, name)).delete()
+    LoginAttempts.objects.filter(key=_address_key(site)).update(
+        count=F("count") - 1, allowed_at=F("allowed_at") - _ADDRESS_STEP
+    )
 
 
 def _count(cursor: Any, statement: str, key: bytes, parameters: dict[str, Any], refusal: type[Throttled]) -> None:
@@ -236,12 +244,12 @@ def _site(address: str) -> str:
 
 def code_begin(address: str, user: User) -> None:
     """Counts a try of somebody at a device's code, like one at a password. Raises LoginThrottled."""
-    _begin(_site(address), _code_name(user))
+    attempt_begin(address, _code_name(user))
 
 
 def code_found(address: str, user: User) -> None:
     """Forgets their tries: it was a right one."""
-    LoginAttempts.objects.filter(key=_key(_site(address), _code_name(user))).delete()
+    attempt_succeeded(address, _code_name(user))
 
 
 def _code_name(user: User) -> str:

@@ -24,7 +24,11 @@ from relay_admin.access.models import User
 from relay_admin.catalog.models import Project
 from relay_admin.deliveries.admin.base import as_row_id
 from relay_admin.ledger import accounts, corrections
-from relay_admin.ledger.models import Account
+from relay_admin.ledger.amounts import credits_text
+from relay_admin.ledger.code_admin import CreditCodeAdmin
+from relay_admin.ledger.invoice_admin import InvoiceAdmin
+from relay_admin.ledger.models import Account, CreditCode, Invoice, TopUp
+from relay_admin.ledger.topup_admin import TopUpAdmin, topup_urls
 from relay_contract.credits import MICRO
 from relay_contract.ids import uuid7
 from relay_contract.ledger import MAX_AMOUNT, AccountKind, EntryKind
@@ -34,9 +38,9 @@ SHOWN = 50
 SHOWN_DAYS = 30
 
 
-def credits_text(microcredits: int) -> str:
-    """Such as `1,234.5`: exact, without the zeros at its end."""
-    return f"{Decimal(microcredits) / MICRO:,.6f}".rstrip("0").rstrip(".")
+admin.site.register(TopUp, TopUpAdmin)
+admin.site.register(CreditCode, CreditCodeAdmin)
+admin.site.register(Invoice, InvoiceAdmin)
 
 
 class PostForm(forms.Form):
@@ -147,6 +151,7 @@ class AccountAdmin(pages.ReadOnlyAdmin):
             "may_see_entries": may_see,
             "is_first": before is None,
             "older": lines[SHOWN - 1].place if len(lines) > SHOWN else "",
+            "topup_urls": topup_urls(request, account),
             "may_post": account.is_owned and self.has_post_permission(request),
         }
         return TemplateResponse(request, "relay/account.html", context)
@@ -162,7 +167,12 @@ class AccountAdmin(pages.ReadOnlyAdmin):
         if form.is_valid() and self._post(request, account, form):
             return HttpResponseRedirect(reverse("admin:ledger_account_change", args=[account.pk]))
         context = self._context(request, account) | {"form": form, "media": self.media + form.media}
-        return TemplateResponse(request, "relay/account_post.html", context)
+        context["text"] = (
+            f"This account has {context['balance']} credits, of which {context['held']} are held."
+            " What is posted stays: a mistake is posted again the other way."
+        )
+        context["button"] = "Post"
+        return TemplateResponse(request, "relay/money_form.html", context)
 
     def _post(self, request: HttpRequest, account: Account, form: PostForm) -> bool:
         asked = form.cleaned_data

@@ -191,3 +191,180 @@ class Day(models.Model):
 
     def __str__(self) -> str:
         return f"account {self.account_id} on {self.day}"
+
+
+class TopUpState(models.TextChoices):
+    """How far the money got."""
+
+    PENDING = "pending"
+    PAID = "paid"
+    FAILED = "failed"  # by all that is known: money that comes nevertheless is credited
+    REFUNDED = "refunded"  # all of it
+
+
+class TopUp(models.Model):
+    """Credits that were or are to be paid for. Its entry has its source; `topups.py` writes it."""
+
+    source = models.UUIDField(unique=True, help_text="Of its entry: UUIDv7.")
+    account = models.ForeignKey(Account, models.DO_NOTHING, related_name="+")
+    microcredits = models.BigIntegerField()
+    price_minor = models.BigIntegerField(help_text="In the currency's smallest unit, such as cents.")
+    currency = models.CharField(max_length=3, help_text="ISO 4217, in lower case.")
+    provider = models.CharField(max_length=16)
+    reference = models.CharField(max_length=255, blank=True, help_text="The provider's checkout; empty: not known yet.")
+    payment = models.CharField(max_length=255, blank=True, help_text="The provider's payment.")
+    state = models.CharField(max_length=8, choices=TopUpState.choices, default=TopUpState.PENDING)
+    by_id = models.BigIntegerField(null=True, help_text="The user who asked for it.")
+    created_at = models.DateTimeField(db_default=Now())
+    paid_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "ledger_topup"
+        verbose_name = "top-up"
+        ordering = ["-id"]
+        default_permissions = ("view", "add")
+        permissions = [("refund_topup", "Can refund top-ups that were paid outside")]
+        constraints = [
+            models.CheckConstraint(name="ledger_topup_amounts", condition=Q(microcredits__gt=0, price_minor__gt=0)),
+            models.CheckConstraint(name="ledger_topup_states", condition=Q(state__in=TopUpState.values)),
+            models.UniqueConstraint(
+                name="ledger_topup_reference", fields=["provider", "reference"], condition=~Q(reference="")
+            ),
+            models.UniqueConstraint(
+                name="ledger_topup_payment", fields=["provider", "payment"], condition=~Q(payment="")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.price_minor} {self.currency} for account {self.account_id}"
+
+
+class PaymentEvent(models.Model):
+    """What a provider told, once each. Of an early one the top-up is not known to be paid yet: it is counted then."""
+
+    provider = models.CharField(max_length=16)
+    event_id = models.CharField(max_length=255)
+    kind = models.CharField(max_length=16)
+    top_up = models.ForeignKey(TopUp, models.DO_NOTHING, null=True, related_name="+")
+    payment = models.CharField(max_length=255)
+    price_minor = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    is_live = models.BooleanField()
+    outcome = models.CharField(max_length=16)
+    received_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "ledger_paymentevent"
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(name="ledger_paymentevent_once", fields=["provider", "event_id"])]
+        indexes = [models.Index(name="ledger_paymentevent_payment", fields=["provider", "payment"])]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.event_id}"
+
+
+class RefundReason(models.TextChoices):
+    """Why credits were taken back or given again."""
+
+    REFUND = "refund"
+    DISPUTE = "dispute"
+    DISPUTE_WON = "dispute_won"
+
+
+class Refund(models.Model):
+    """Money of a top-up that went back, and the credits that went with it. Only ever added."""
+
+    source = models.UUIDField(primary_key=True, help_text="Of its entry, which it has unless no credits moved.")
+    top_up = models.ForeignKey(TopUp, models.DO_NOTHING, related_name="refunds")
+    why = models.CharField(max_length=16, choices=RefundReason.choices)
+    price_minor = models.BigIntegerField(help_text="Below 0: it came again.")
+    microcredits = models.BigIntegerField(help_text="Below 0: given again.")
+    by_id = models.BigIntegerField(null=True)
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "ledger_refund"
+        default_permissions = ()
+        ordering = ["at", "source"]
+
+    def __str__(self) -> str:
+        return f"{self.why} of {self.price_minor}"
+
+
+class CreditCode(models.Model):
+    """Whoever has the code gets credits, each user once. The code itself is nowhere but with them."""
+
+    code_hash = models.BinaryField(unique=True)
+    hint = models.CharField(max_length=4, help_text="The code's last letters.")
+    mode = models.CharField(max_length=8, choices=[(str(mode), str(mode)) for mode in KeyMode])
+    microcredits = models.BigIntegerField(help_text="For each who redeems it.")
+    most_uses = models.IntegerField(default=1)
+    uses = models.IntegerField(default=0)
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="In UTC. Empty: it does not expire.")
+    is_enabled = models.BooleanField(default=True)
+    note = models.CharField(max_length=200, help_text="What it is for. Kept with each entry.")
+    by_id = models.BigIntegerField(null=True, help_text="The user who made it.")
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "ledger_creditcode"
+        ordering = ["-id"]
+        default_permissions = ("view", "add", "change")
+        permissions = [("redeem_creditcode", "Can redeem credit codes")]
+        constraints = [
+            models.CheckConstraint(name="ledger_creditcode_amounts", condition=Q(microcredits__gt=0, most_uses__gt=0)),
+            models.CheckConstraint(
+                name="ledger_creditcode_uses", condition=Q(uses__gte=0, uses__lte=models.F("most_uses"))
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"…{self.hint}"
+
+
+class CodeRedemption(models.Model):
+    """Who redeemed a code, for which wallet. Only ever added."""
+
+    source = models.UUIDField(primary_key=True, help_text="Of its entry.")
+    code = models.ForeignKey(CreditCode, models.DO_NOTHING, related_name="redemptions")
+    user_id = models.BigIntegerField()
+    account = models.ForeignKey(Account, models.DO_NOTHING, related_name="+")
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "ledger_coderedemption"
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(name="ledger_coderedemption_once", fields=["code", "user_id"])]
+
+    def __str__(self) -> str:
+        return f"{self.code_id} by {self.user_id}"
+
+
+class Invoice(models.Model):
+    """What moved on a wallet in a month. Only ever added; its numbers of a year have no gaps."""
+
+    year = models.IntegerField(help_text="In which it was issued.")
+    number = models.IntegerField(help_text="From 1, within its year.")
+    account = models.ForeignKey(Account, models.DO_NOTHING, related_name="+")
+    owner = models.CharField(max_length=200, help_text="As it was called when it was issued.")
+    period_start = models.DateField()
+    period_end = models.DateField(help_text="The day after its last.")
+    opening_microcredits = models.BigIntegerField()
+    closing_microcredits = models.BigIntegerField()
+    lines = models.JSONField(help_text="By kind: entries, debit, credit, in micro-credits.")
+    payments = models.JSONField(
+        help_text="Top-ups paid and refunded: at, reference, price_minor, currency, microcredits."
+    )
+    issued_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "ledger_invoice"
+        ordering = ["-id"]
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(name="ledger_invoice_number", fields=["year", "number"]),
+            models.UniqueConstraint(name="ledger_invoice_once", fields=["account", "period_start"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.year}-{self.number:06}"

@@ -93,6 +93,37 @@ SELECT format('project %%s, %%s', project_id, mode), coalesce(detail.held, 0)::b
 FROM detail FULL JOIN total USING (project_id, mode)
 WHERE coalesce(detail.held, 0) <> coalesce(total.held, 0)
 """,  # noqa: S608 (constants)
+    "topup_differs": f"""
+SELECT 'top-up ' || coalesce(topup.source, entry.source), topup.microcredits, coalesce(entry.amount, 0)
+FROM (SELECT * FROM ledger_topup WHERE state IN ('paid', 'refunded')) AS topup
+    FULL JOIN (SELECT * FROM ledger_entry WHERE kind = {EntryKind.TOPUP:d}) AS entry ON entry.source = topup.source
+WHERE (topup.account_id, topup.microcredits) IS DISTINCT FROM (entry.credit_id, entry.amount)
+""",  # noqa: S608 (constants)
+    "refund_differs": f"""
+SELECT 'refund ' || coalesce(refund.source, entry.source), refund.microcredits, coalesce(entry.amount, 0)
+FROM (
+    SELECT refund.source, refund.microcredits, topup.account_id FROM ledger_refund AS refund
+        JOIN ledger_topup AS topup ON topup.id = refund.top_up_id WHERE refund.microcredits <> 0
+) AS refund
+    FULL JOIN (SELECT * FROM ledger_entry WHERE kind = {EntryKind.REFUND_TOPUP:d}) AS entry
+        ON entry.source = refund.source
+WHERE entry.source IS NULL OR refund.source IS NULL OR abs(refund.microcredits) <> entry.amount
+    OR refund.account_id <> CASE WHEN refund.microcredits > 0 THEN entry.debit_id ELSE entry.credit_id END
+""",  # noqa: S608 (constants)
+    "code_differs": f"""
+SELECT 'redemption ' || coalesce(redemption.source, entry.source), redemption.microcredits, coalesce(entry.amount, 0)
+FROM (
+    SELECT redemption.source, redemption.account_id, code.microcredits FROM ledger_coderedemption AS redemption
+        JOIN ledger_creditcode AS code ON code.id = redemption.code_id
+) AS redemption
+    FULL JOIN (SELECT * FROM ledger_entry WHERE kind = {EntryKind.CODE:d}) AS entry
+        ON entry.source = redemption.source
+WHERE (redemption.account_id, redemption.microcredits) IS DISTINCT FROM (entry.credit_id, entry.amount)
+""",  # noqa: S608 (constants)
+    "payment_unknown": """
+SELECT format('%%s payment %%s', provider, payment), NULL::bigint, price_minor FROM ledger_paymentevent AS event
+WHERE outcome = 'unknown' AND NOT EXISTS (SELECT 1 FROM ledger_topup WHERE reference = event.payment)
+""",
 }  # each: what it is about, the micro-credits that its details say, and those that were found
 
 

@@ -57,6 +57,8 @@ NOT_NOUNS = {
     "catalog_linerevision",
     "deliveries_alertrule",
     "deliveries_replaybatch",
+    "ledger_creditcode",
+    "ledger_topup",
 }
 
 

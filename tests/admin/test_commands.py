@@ -41,8 +41,8 @@ def test_the_groups_can_be_made_again_and_keep_what_was_added(db: None) -> None:
     before = set(support.permissions.values_list("codename", flat=True))
     assert before == {"view_request", "view_delivery", "view_attempt", "view_replaybatch", "view_payload",
                       "replay_delivery", "view_call", "view_trace", "view_breakerevent", "view_capture",
-                      "view_alertrule", "view_alertevent", "view_account", "view_entry",
-                      "view_oauthapplication", "view_authorization"}  # fmt: skip
+                      "view_alertrule", "view_alertevent", "view_account", "view_entry", "view_topup",
+                      "view_creditcode", "view_invoice", "view_oauthapplication", "view_authorization"}  # fmt: skip
     support.permissions.remove(Permission.objects.get(codename="view_attempt"))
     support.permissions.add(Permission.objects.get(codename="view_target"))
     import_module(GROUPS).create_groups(apps, None)

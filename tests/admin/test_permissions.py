@@ -32,7 +32,7 @@ TRAFFIC_PAGES = (
     "deliveries/replaybatch",
     "traffic/call",
 )
-ACCOUNTS = ("ledger/account",)
+ACCOUNTS = ("ledger/account", "ledger/topup", "ledger/invoice")
 OPERATOR_PAGES = ("access/auditevent",)
 SUPERUSER_PAGES = ("access/user", "access/admintoken", "auth/group")
 
@@ -43,6 +43,7 @@ READ = {
     **dict.fromkeys(SUPERUSER_PAGES, (302, 403, 403, 403, 200)),
     "access/session": (302, 403, 403, 200, 200),
     "access/invitation": (302, 403, 403, 200, 200),
+    "ledger/creditcode": (302, 200, 200, 200, 200),
 }
 ADD = {
     **dict.fromkeys(CATALOG_PAGES, (302, 403, 403, 200, 200)),
@@ -50,6 +51,7 @@ ADD = {
     **dict.fromkeys(SUPERUSER_PAGES, (302, 403, 403, 403, 200)),
     "access/session": (302, 403, 403, 403, 403),
     "access/invitation": (302, 403, 403, 200, 200),
+    "ledger/creditcode": (302, 403, 403, 200, 200),
 }
 
 
