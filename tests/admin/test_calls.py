@@ -207,8 +207,9 @@ def test_a_call_with_an_access_token_names_application_and_user(
     assert "Sketchbook" in page
     assert "buyer" in page
     assert "(deleted, None)" not in page + listed
+    header = token_of("viewers")
     for call, name in zip(calls, ("Sketchbook", None), strict=True):
-        body = client.get(f"/api/v1/calls/{call.pk}", headers=token_of("viewers")).json()
+        body = client.get(f"/api/v1/calls/{call.pk}", headers=header).json()
         assert (body["relayKey"], body["userId"]) == (None, user.pk)
         assert body["application"] == {"id": call.application_id, "name": name}
 
