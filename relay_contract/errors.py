@@ -9,6 +9,9 @@ RelayError
 │   │   └── BadHeader           400 bad_header
 │   ├── Unauthenticated         401 missing_key
 │   │   ├── InvalidKey          401 invalid_key
+│   │   │   ├── TokenInvalid    401 invalid_token
+│   │   │   ├── TokenExpired    401 token_expired
+│   │   │   └── TokenRevoked    401 token_revoked
 │   │   ├── KeyRevoked          401 key_revoked
 │   │   ├── KeyExpired          401 key_expired
 │   │   ├── SignatureMissing    401 signature_missing
@@ -129,6 +132,23 @@ class Unauthenticated(CallerError):
 class InvalidKey(Unauthenticated):
     code = "invalid_key"
     text = "The relay key is not known here. Check that it was copied whole, or mint a new one."
+
+
+class TokenInvalid(InvalidKey):
+    """Of a user's access token. RFC 6750 section 3.1 calls all three `invalid_token`: a client gets a new one."""
+
+    code = "invalid_token"
+    text = "The access token is none of this relay's, or was changed on its way. Ask for a new one."
+
+
+class TokenExpired(InvalidKey):
+    code = "token_expired"
+    text = "The access token has expired. Get a new one with the refresh token, or let the user sign in again."
+
+
+class TokenRevoked(InvalidKey):
+    code = "token_revoked"
+    text = "The access token was revoked. Let the user authorise the application again."
 
 
 class KeyRevoked(Unauthenticated):

@@ -154,7 +154,7 @@ class ExplainCall:
 
     def _count(self, caller: Caller) -> None:
         """Raises RateLimited."""
-        rules = charge_set((Charge("key", caller.key.id, ASKING),)).set
+        rules = charge_set((Charge(*caller.owner, ASKING),)).set
         refused = self._asked.admit(rules, NOTHING, b"", time.monotonic())
         if refused is not None:
             number, wait_ms = refused

@@ -238,10 +238,9 @@ class Inference:
             raise Unavailable(_UNRECORDABLE, retry_after_seconds=1)
         view = self.current_view()
         caller = self._authenticator.caller_of(view.snapshot, request, Scope.INFERENCE, record.received_at)
-        key = caller.key
-        record.relay_key_id, record.project_id, record.user_id, record.mode = (
-            key.id, key.project_id, key.user_id, key.mode,
-        )  # fmt: skip
+        key = caller.relay_key
+        record.relay_key_id = None if key is None else key.id
+        record.project_id, record.user_id, record.mode = caller.project.id, caller.user_id, caller.mode
         record.policy = caller.policy
         if self._reads_traceparent:
             record.traceparent = request.headers.get("traceparent", "")
@@ -250,8 +249,8 @@ class Inference:
         return view, caller
 
     def may_capture(self, record: CallRecord, caller: Caller, body: bytes) -> None:
-        """Keeps what goes in and out where the key or its policy asks for it."""
-        if caller.key.captures_payloads or (caller.policy is not None and caller.policy.captures_payloads):
+        """Keeps what goes in and out where who calls is to have it kept."""
+        if caller.captures_payloads:
             record.capture = Capture(body, self._capture_bytes)
 
     def body_of(self, request: web.BaseRequest) -> Awaitable[bytes]:
