@@ -25,6 +25,7 @@ from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.charges import NO_CHARGES, Charge, ChargeSet, charge_set
 from relay_edge.client_ip import FORWARDED_FOR, ClientIps
 from relay_edge.key_notice import notice_of, notify
+from relay_edge.purses import PurseSet, key_purses
 
 MAX_TOKEN_LENGTH = 512
 
@@ -41,6 +42,7 @@ class Caller:
     project: Project
     policy: Policy | None
     charges: ChargeSet
+    purses: PurseSet
     mode: KeyMode
     scopes: tuple[Scope, ...]
     relay_key: RelayKey | None  # None: a user, by a token
@@ -138,6 +140,7 @@ def _look_up(snapshot: Snapshot, token_hash: bytes) -> Caller:
         project=project,
         policy=policy,
         charges=charges,
+        purses=key_purses(project, key),
         mode=key.mode,
         scopes=key.scopes,
         relay_key=key,

@@ -242,6 +242,7 @@ class Inference:
         record.relay_key_id = None if key is None else key.id
         record.project_id, record.user_id, record.mode = caller.project.id, caller.user_id, caller.mode
         record.policy = caller.policy
+        record.paying = caller.purses.payers[-1]
         if self._reads_traceparent:
             record.traceparent = request.headers.get("traceparent", "")
         if TAGS in request.headers:
