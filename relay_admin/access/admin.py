@@ -24,6 +24,7 @@ from relay_admin.access import services, session_services
 from relay_admin.access.agents import agent_words
 from relay_admin.access.audit_admin import AuditEventAdmin
 from relay_admin.access.models import AdminToken, AuditEvent, RelayKey, Session, User
+from relay_admin.access.oauth import admin as _oauth  # noqa: F401  # registers its pages
 from relay_admin.deliveries.admin.base import TimeRangeFilter
 from relay_admin.guard import GuardedAdmin
 from relay_contract import nouns, tokens

@@ -217,3 +217,31 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} of {self.subject} {self.subject_name or self.subject_id}"
+
+
+from relay_admin.access.oauth.models import (  # noqa: E402  # Django finds models here; these speak of a User
+    AccessToken,
+    Authorization,
+    Grant,
+    OAuthApplication,
+    RefreshToken,
+    Revocation,
+    SigningKey,
+)
+
+__all__ = [
+    "AUDITED_ACTIONS",
+    "AccessToken",
+    "AdminToken",
+    "AuditEvent",
+    "Authorization",
+    "Grant",
+    "LoginAttempts",
+    "OAuthApplication",
+    "RefreshToken",
+    "RelayKey",
+    "Revocation",
+    "Session",
+    "SigningKey",
+    "User",
+]
