@@ -72,6 +72,7 @@ class CallRecord:
     project_id: int | None = None  # None: nobody was recognised
     relay_key_id: int | None = None
     user_id: int | None = None
+    application_id: int | None = None
     mode: KeyMode = KeyMode.LIVE
     requested_model: str = ""
     is_stream: bool = False

@@ -179,8 +179,10 @@ def _call_row(call_id: str, record: CallRecord) -> dict[str, Any]:
         "input_audio_seconds": usage.input_audio_seconds,
         "pricing_version": 0 if pricing is None else pricing.version,
         "estimated_price": candidate is not None and candidate.estimate_id is not None,
+        "application_id": record.application_id,
         "payer_id": None if paying is None else paying.account,
         "charge_microcredits": bill.charge,
         "markup_microcredits": bill.markup,
         "terms_id": None if paying is None or not bill.markup else paying.terms_id,
+        "generation": None if record.reservation is None else record.reservation.generation,
     }

@@ -1,4 +1,4 @@
-"""What pays for a caller's calls and what caps them, prepared once per caller: accounts, budgets, their Redis keys. Pure.
+"""What pays for a caller's calls and what caps them, prepared once per caller: accounts, budgets, Redis keys. Pure.
 
 A *purse* is a hash in Redis that admission asks before a call is made (`keys.purse`). A project that pays afterwards
 has an account and no purse: its calls are charged, and nobody is asked. A budget is a purse whoever pays, and a user's
@@ -60,23 +60,23 @@ class PurseSet:
         """Whether admission has a purse to ask; else calls are charged and nothing more."""
         return self.key_count > 0
 
-    def needs(self, credits: int) -> tuple[bytes, int]:
+    def needs(self, price: int) -> tuple[bytes, int]:
         """admit.lua's arguments for a call of at most this price, and how many they are."""
-        most = b"%d" % self.most(credits)
+        most = b"%d" % self.most(price)
         parts = [packed_number(len(self.budgets))]
         parts += [packed([most]) + budget.packed_limit for budget in self.budgets]
         payers = self.payers if self.is_prepaid else ()
         parts.append(packed_number(len(payers)))
         count = 2 + 3 * len(self.budgets)
         for payer in payers:
-            parts.append(packed([b"%d" % charge_of(credits, payer.markup_ppm)[0]]))
+            parts.append(packed([b"%d" % charge_of(price, payer.markup_ppm)[0]]))
             parts.append(_NO_CAP if payer.cap is None else _HAS_CAP + payer.cap.packed_limit)
             count += 2 if payer.cap is None else 4
         return b"".join(parts), count
 
-    def most(self, credits: int) -> int:
+    def most(self, price: int) -> int:
         """What such a call is charged at the most, whoever pays."""
-        return charge_of(credits, self.markup_ppm)[0]
+        return charge_of(price, self.markup_ppm)[0]
 
 
 def key_purses(project: Project, key: RelayKey) -> PurseSet:

@@ -48,6 +48,7 @@ class Reservation:
     retry_after_seconds: float | None  # when no offer is available: when the soonest may be
     figures: list[int]  # admit.lua's reply
     is_settled: bool = False
+    generation: int | None = None  # of purses, that what it holds of them belongs to; None: it asked none
 
     def limits(self) -> tuple[LimitState, ...]:
         """What is left of the tightest limit of each meter; empty without limits, and while Redis is away."""
