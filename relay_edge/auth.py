@@ -54,6 +54,11 @@ class Caller:
     ends_at: float  # when it is refused
 
     @property
+    def counts_cost(self) -> bool:
+        """Whether what a call costs has to be known: a limit or a purse counts it."""
+        return self.charges.set.counts_cost or self.purses.is_asked
+
+    @property
     def owner(self) -> tuple[str, int]:
         """Whose call it is, as charges name their owners."""
         if self.relay_key is not None:

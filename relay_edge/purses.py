@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from relay_contract.ledger import charge_of
 from relay_contract.nouns import AccountId, Billing, Budget, KeyMode, Payer, Project, RelayKey, TermsId
-from relay_contract.periods import Period
+from relay_contract.periods import Period, index
 from relay_contract.redis import keys
 from relay_edge.charges import packed, packed_number
 
@@ -77,6 +77,53 @@ class PurseSet:
     def most(self, price: int) -> int:
         """What such a call is charged at the most, whoever pays."""
         return charge_of(price, self.markup_ppm)[0]
+
+
+@dataclass(slots=True, eq=False)
+class PurseHold:
+    """What a call holds of purses until it is settled. `process` and `generation` change where it is held anew."""
+
+    paying: Paying | None  # None: budgets alone were asked
+    held: int  # of the payer, and of its cap
+    budgets: tuple[Capped, ...]
+    budget_held: int  # of each
+    at_ms: int  # Redis time of the reservation
+    process: bytes
+    generation: int
+
+    def settled(self, charge: int) -> "PursePart":
+        """Of a settlement: what was held is given back, the charge is spent."""
+        return self._part(b"w", b"b", charge)
+
+    def declared(self) -> "PursePart":
+        """Of a settlement: a Redis that has not heard of it holds it from now on."""
+        return self._part(b"W", b"B", 0)
+
+    def _part(self, account: bytes, capped: bytes, charge: int) -> "PursePart":
+        names: list[bytes] = []
+        arguments: list[bytes] = []
+        spent, under = b"%d" % charge, (self.process, b"%d" % self.generation)
+        paying = self.paying
+        caps = [(budget, self.budget_held) for budget in self.budgets]
+        if paying is not None:
+            names.append(paying.packed_key)
+            arguments += [account, b"%d" % self.held, spent, *under]
+            if paying.cap is not None:
+                caps.append((paying.cap, self.held))
+        for each, held in caps:
+            names.append(each.packed_key)
+            arguments += [capped, b"%d" % held, spent, *under, b"%d" % index(each.period, self.at_ms)]
+        return PursePart(b"".join(names), len(names), packed(arguments), len(arguments))
+
+
+@dataclass(frozen=True, slots=True)
+class PursePart:
+    """Rules of settle.lua about purses: their keys, their arguments, and how many there are of each."""
+
+    packed_keys: bytes
+    key_count: int
+    packed_arguments: bytes
+    argument_count: int
 
 
 def key_purses(project: Project, key: RelayKey) -> PurseSet:
