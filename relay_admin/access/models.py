@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Lower
 
@@ -103,6 +104,19 @@ class RelayKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.project.slug}/{self.name}"
+
+    def clean(self) -> None:
+        """Where its user pays, the wallet is the user's own, of the key's mode."""
+        super().clean()
+        validators.budget(self.budget)
+        if self.pays != nouns.Payer.USER:
+            self.wallet_id = None
+            return
+        column = "live_wallet_id" if self.mode == nouns.KeyMode.LIVE else "test_wallet_id"
+        # Asked anew: the wallets of a user who was just made are given by the database.
+        self.wallet_id = User.objects.filter(pk=self.user_id).values_list(column, flat=True).first()
+        if self.wallet_id is None:
+            raise ValidationError({"pays": "Name the user who pays for this key."})
 
     @property
     def ends_at(self) -> datetime | None:
