@@ -26,11 +26,17 @@ PARTS = (
     *("memory", "requests", "streams", "first_byte", "cross", "outage", "processes"),
     *relay_parts.PARTS,
     "catalog",
+    "tokens",
 )
+PROGRAMS = {
+    "catalog": "catalog of 100,000 keys",
+    "tokens": "access tokens, and their revocation while the catalog changes",
+}
+"""Parts that are programs of their own."""
 ON_REQUEST = ("soak",)
 DEFAULT_FOLDER = Path("/var/tmp")  # on a disk, unlike /tmp on many systems, whose fsync would cost nothing
 STREAMS_OF_THE_AIM = 25
-CATALOG_SECONDS = 300
+PROGRAM_SECONDS = 300
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -106,8 +112,8 @@ def run(options: argparse.Namespace, sizes: Sizes | None = None) -> Report:
             _peaks(found, ours)
     if "processes" in wanted and not options.bare:
         _processes(found, options.folder, sizes, rounds)
-    if "catalog" in wanted and (ROOT / "bench" / "catalog.py").exists() and not options.bare:
-        _catalog(found)
+    for name in [] if options.bare else [each for each in PROGRAMS if each in wanted]:
+        _program(found, name)
     return found
 
 
@@ -198,19 +204,19 @@ def _peaks(found: Report, ours: Product) -> None:
     found.notes.append("peak MB of one process: " + ", ".join(f"{role} {peak:g}" for role, peak in peaks.items()))
 
 
-def _catalog(found: Report) -> None:
-    """What `bench/catalog.py` prints on its last line: `{"figures": [{name, unit, value, aim_at_most}]}`."""
-    say("catalog of 100,000 keys")
-    command = [sys.executable, "-m", "bench.catalog"]
-    done = subprocess.run(command, check=False, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=CATALOG_SECONDS)
+def _program(found: Report, name: str) -> None:
+    """What `bench/<name>.py` prints on its last line: `{"figures": [{name, unit, value, aim_at_most}]}`."""
+    say(PROGRAMS[name])
+    command = [sys.executable, "-m", f"bench.{name}"]
+    done = subprocess.run(command, check=False, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=PROGRAM_SECONDS)
     if done.returncode != 0:
-        raise BenchError(f"bench.catalog ended with {done.returncode}; its own message is above.")
+        raise BenchError(f"bench.{name} ended with {done.returncode}; its own message is above.")
     said = json.loads(done.stdout.splitlines()[-1])
     for figure in said["figures"]:
         bound = figure.get("aim_at_most")
         aim = None if bound is None else Aim(bound, is_upper=True)
         found.figures.append(Figure(figure["name"], figure["unit"], figure["value"], aim=aim))
-    found.raw["catalog"] = said
+    found.raw[name] = said
 
 
 def _allow_many_connections(sizes: Sizes) -> None:

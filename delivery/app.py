@@ -96,6 +96,11 @@ app.conf.update(
             "schedule": crontab(minute=57),
             "options": {"expires": 3000},
         },
+        "access.tokens": {
+            "task": "access.tokens",
+            "schedule": crontab(minute=27),
+            "options": {"expires": 3000},
+        },
     },
 )
 

@@ -3,6 +3,8 @@
 from delivery.app import app, resident, settings
 from relay_admin.access.acting import Via, acting_as
 from relay_admin.access.audit import audit_forget
+from relay_admin.access.oauth.keys import signing_keys_turn
+from relay_admin.access.oauth.revocation import tokens_forget
 from relay_admin.access.session_services import sessions_forget
 from relay_admin.catalog.lines import drafts
 from relay_admin.deliveries import retention, storage
@@ -65,3 +67,11 @@ def forget_audit() -> None:
 def forget_sessions() -> None:
     """Delete sessions that have expired."""
     sessions_forget()
+
+
+@app.task(name="access.tokens")  # type: ignore[untyped-decorator]  # as above
+def turn_signing_keys() -> None:
+    """Make the next signing key where it is time; delete codes and tokens that can mean nothing any more."""
+    with acting_as(Via.WORKER, "access.tokens"):
+        signing_keys_turn()
+        tokens_forget()

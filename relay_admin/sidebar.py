@@ -68,6 +68,7 @@ UNFOLD: dict[str, Any] = {
     "ACCOUNT": {
         "navigation": [
             {"title": "My sessions", "link": reverse_lazy("sessions")},
+            {"title": "My applications", "link": reverse_lazy("account-applications")},
             {"title": "Change password", "link": reverse_lazy("admin:password_change")},
         ]
     },
@@ -202,6 +203,8 @@ UNFOLD: dict[str, Any] = {
                     "catalog.ratelimit",
                     "How many calls, and how many at once, for keys, policies, projects and endpoints.",
                 ),
+                _item("Applications", "apps", "access.oauthapplication", "Programs that users may let call for them."),
+                _item("Authorizations", "handshake", "access.authorization", "Which application which user allowed."),
                 _item("Admin tokens", "badge", "access.admintoken", "What scripts call the control API with."),
                 _item("Users", "person", "access.user", "People who sign in here."),
                 _item("Groups", "group", "auth.group", "What those people may do: operators, support, viewers."),

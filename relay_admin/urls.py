@@ -35,6 +35,7 @@ urlpatterns = [
     path("admin/sessions/", admin.site.admin_view(sessions_page.page), name="sessions"),
     path("admin/shadows/", admin.site.admin_view(shadow_page.page), name="shadows"),
     path("admin/", admin.site.urls),
+    path("", include("relay_admin.access.oauth.urls")),
     path("", include("relay_admin.control_api.urls")),
     re_path(r"^(?:api|auth)/(.*)$", api_not_found),
 ]

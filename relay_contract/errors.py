@@ -26,7 +26,8 @@ RelayError
 │   │   ├── WrongProject        403 wrong_project
 │   │   ├── ModelForbidden      403 model_forbidden
 │   │   ├── ModelUnpriced       403 model_unpriced
-│   │   └── AddressNotAllowed   403 address_not_allowed
+│   │   ├── AddressNotAllowed   403 address_not_allowed
+│   │   └── OriginNotAllowed    403 origin_not_allowed
 │   ├── NotFound                404 not_found
 │   │   ├── EndpointNotFound    404 endpoint_not_found
 │   │   └── ModelNotFound       404 model_not_found
@@ -67,6 +68,8 @@ from typing import ClassVar
 
 from relay_contract.traffic import ErrorSource
 
+_INVALID_TOKEN = 'Bearer error="invalid_token"'  # noqa: S105 - what a challenge says
+
 
 class RelayError(Exception):
     """Base. `text` says what happened and what to do next; it is public, so it never holds a secret or an address."""
@@ -78,6 +81,8 @@ class RelayError(Exception):
     text: ClassVar[str]
     details: Mapping[str, int | str] | None = None
     """Figures that a program can act on, in the answer beside the text."""
+    challenge: str = ""
+    """`www-authenticate` of the answer, which whoever knows the caller may fill in (RFC 9110 section 11.6.1)."""
 
     def __init__(self, text: str | None = None, *, retry_after_seconds: float | None = None) -> None:
         self.public_text = text or self.text
@@ -129,7 +134,7 @@ class BadHeader(BadRequest):
 
 
 class Unauthenticated(CallerError):
-    code, status = "missing_key", 401
+    code, status, challenge = "missing_key", 401, "Bearer"
     text = "No relay key was sent. Send one as `Authorization: Bearer rk_live_...` or as `x-api-key`."
 
 
@@ -141,17 +146,17 @@ class InvalidKey(Unauthenticated):
 class TokenInvalid(InvalidKey):
     """Of a user's access token. RFC 6750 section 3.1 calls all three `invalid_token`: a client gets a new one."""
 
-    code = "invalid_token"
+    code, challenge = "invalid_token", _INVALID_TOKEN
     text = "The access token is none of this relay's, or was changed on its way. Ask for a new one."
 
 
 class TokenExpired(InvalidKey):
-    code = "token_expired"
+    code, challenge = "token_expired", _INVALID_TOKEN
     text = "The access token has expired. Get a new one with the refresh token, or let the user sign in again."
 
 
 class TokenRevoked(InvalidKey):
-    code = "token_revoked"
+    code, challenge = "token_revoked", _INVALID_TOKEN
     text = "The access token was revoked. Let the user authorise the application again."
 
 
@@ -249,6 +254,11 @@ class ModelUnpriced(Forbidden):
 class AddressNotAllowed(Forbidden):
     code = "address_not_allowed"
     text = "This endpoint does not take calls from your address. Its owner can add it."
+
+
+class OriginNotAllowed(Forbidden):
+    code = "origin_not_allowed"
+    text = "The application of this access token does not take calls of pages of this origin. Its owner can add it."
 
 
 class NotFound(CallerError):

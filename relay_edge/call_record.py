@@ -70,9 +70,9 @@ class CallRecord:
     received_at: float  # Unix time
     is_own_id: bool = False  # `request_id` is one of ours, and no other call has it
     project_id: int | None = None  # None: nobody was recognised
-    relay_key_id: int | None = None
-    user_id: int | None = None
+    relay_key_id: int | None = None  # None of a call with an access token, which has:
     application_id: int | None = None
+    user_id: int | None = None
     mode: KeyMode = KeyMode.LIVE
     requested_model: str = ""
     is_stream: bool = False

@@ -52,7 +52,7 @@ class CallToKeep:
 
 def is_kept(record: CallRecord) -> bool:
     """No row is kept of a call of nobody."""
-    return record.project_id is not None and record.relay_key_id is not None
+    return record.project_id is not None
 
 
 def encode_row(row: Any) -> bytes:

@@ -18,7 +18,7 @@ from enum import Enum
 import msgspec
 
 from relay_contract import headers
-from relay_contract.errors import BadField, MethodNotAllowed, RateLimited, RelayError, Unauthenticated
+from relay_contract.errors import BadField, MethodNotAllowed, RateLimited, RelayError
 
 _encode = msgspec.json.Encoder().encode
 
@@ -124,8 +124,8 @@ def error_headers(error: RelayError, allow: str = "") -> tuple[tuple[str, str], 
         lines.append((headers.RETRY_AFTER_MS, str(max(1, math.ceil(seconds * 1000)))))  # the vendors' SDKs prefer it
     if isinstance(error, MethodNotAllowed):
         lines.append(("allow", allow or error.allow))
-    if isinstance(error, Unauthenticated):
-        lines.append(("www-authenticate", "Bearer"))
+    if error.challenge:
+        lines.append(("www-authenticate", error.challenge))
     lines.append(("x-should-retry", "true" if error.retryable else "false"))  # the vendors' SDKs heed it
     lines.append((headers.ERROR_SOURCE, error.source.value))
     return tuple(lines)

@@ -33,9 +33,10 @@ from relay_contract.errors import (
 from relay_contract.internal_token import PREFIX, InternalTokenError, InternalTokens
 from relay_contract.logs import log_fields
 from relay_contract.nouns import Algorithm, Meter, RateLimit, RateLimitId, RelayKeyId, Rule, Scope
-from relay_edge.auth import Authenticator, Caller, bearer_token
+from relay_edge.auth import Authenticator, bearer_token
 from relay_edge.body import BODY_SECONDS, read_body
 from relay_edge.breaker_words import BreakerOf
+from relay_edge.caller import Caller
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.charges import Charge, charge_set

@@ -24,8 +24,8 @@ from relay_contract.errors import Forbidden, ModelUnpriced, NoHostKey, NotFound,
 from relay_contract.nouns import Host, HostKey, WireShape
 from relay_contract.traffic import ErrorSource, FailureClass
 from relay_contract.usage import UsageSource
-from relay_edge.auth import Caller
 from relay_edge.call_record import CallRecord, Reached
+from relay_edge.caller import Caller
 from relay_edge.destinations import Address, HostUnusableError, timeouts_of_host
 from relay_edge.failures import classify, retry_after_ms
 from relay_edge.host_answer import Refusal

@@ -33,11 +33,12 @@ from relay_edge import server_timing
 from relay_edge.admission import NOTHING, Admission
 from relay_edge.admitted import Admitted
 from relay_edge.attempts import Call
-from relay_edge.auth import Authenticator, Caller
+from relay_edge.auth import Authenticator
 from relay_edge.body import BODY_SECONDS, read_body
 from relay_edge.breaker_words import BreakerOf, breaker_words
 from relay_edge.call_record import CallRecord
 from relay_edge.call_rows import bill_of
+from relay_edge.caller import Caller
 from relay_edge.capture import CAPTURE_BYTES, Capture
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.snapshot import Snapshot
@@ -242,6 +243,7 @@ class Inference:
         key = caller.relay_key
         record.relay_key_id = None if key is None else key.id
         record.project_id, record.user_id, record.mode = caller.project.id, caller.user_id, caller.mode
+        record.application_id = caller.application_id
         record.policy = caller.policy
         record.paying = caller.purses.payers[-1]
         if self._reads_traceparent:

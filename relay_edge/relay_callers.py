@@ -12,7 +12,8 @@ from relay_contract.nouns import (
     RelayKeyId,
     Scope,
 )
-from relay_edge.auth import Authenticator, Caller
+from relay_edge.auth import Authenticator
+from relay_edge.caller import Caller
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.charges import Charge, ChargeSet, charge_set
 from relay_edge.relay_call import RelayCall, RelayCaller

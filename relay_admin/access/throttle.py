@@ -170,3 +170,17 @@ def _site(address: str) -> str:
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
     return str(ipaddress.IPv6Network((int(parsed), _IPV6_SITE_BITS), strict=False))
+
+
+def code_begin(address: str, user: User) -> None:
+    """Counts a try of somebody at a device's code, like one at a password. Raises LoginThrottled."""
+    _begin(_site(address), _code_name(user))
+
+
+def code_found(address: str, user: User) -> None:
+    """Forgets their tries: it was a right one."""
+    LoginAttempts.objects.filter(key=_key(_site(address), _code_name(user))).delete()
+
+
+def _code_name(user: User) -> str:
+    return f"\0device codes\0{user.pk}"  # no name: those have no NUL

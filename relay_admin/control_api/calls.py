@@ -24,10 +24,12 @@ MAX_PAGE = 200
 
 class CallJson(CamelCaseSerializer):
     """A call. Names are null when what they name was deleted; `cost` is null when nobody knew a price. Its `rates` are
-    those of the version that it was priced by, null for a call of a time before versions."""
+    those of the version that it was priced by, null for a call of a time before versions. A call came with a relay key
+    or with an application's access token: the other is null."""
 
     project = serializers.CharField(source="project_slug")
     relay_key = serializers.SerializerMethodField()
+    application = serializers.SerializerMethodField()
     usage = serializers.SerializerMethodField()
     cost = serializers.SerializerMethodField()
 
@@ -39,6 +41,7 @@ class CallJson(CamelCaseSerializer):
             "received_at",
             "project",
             "relay_key",
+            "application",
             "user_id",
             "mode",
             "surface",
@@ -64,9 +67,17 @@ class CallJson(CamelCaseSerializer):
             "bytes_out",
         ]
 
-    def get_relay_key(self, call: Call) -> dict[str, Any]:
-        """Named by the queryset, see `selectors`."""
+    def get_relay_key(self, call: Call) -> dict[str, Any] | None:
+        """Named by the queryset, see `selectors`. None of a call with an access token."""
+        if call.relay_key_id is None:
+            return None
         return {"id": call.relay_key_id, "name": getattr(call, "relay_key_name", None)}
+
+    def get_application(self, call: Call) -> dict[str, Any] | None:
+        """The same of the token's application."""
+        if call.application_id is None:
+            return None
+        return {"id": call.application_id, "name": getattr(call, "application_name", None)}
 
     def get_usage(self, call: Call) -> dict[str, int]:
         """Each meter."""

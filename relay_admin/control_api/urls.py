@@ -4,6 +4,7 @@ from django.urls import path
 
 from relay_admin.control_api import (
     alerts,
+    applications,
     audit,
     calls,
     catalog,
@@ -67,6 +68,11 @@ urlpatterns = [
     path("api/v1/relay-keys/<int:key_number>", relay_keys.RelayKeyView.as_view()),
     path("api/v1/relay-keys/<int:key_number>/rotate", relay_keys.RotateView.as_view()),
     path("api/v1/relay-keys/<int:key_number>/revoke", relay_keys.RevokeView.as_view()),
+    path("api/v1/applications", applications.ApplicationsView.as_view()),
+    path("api/v1/applications/<int:number>", applications.ApplicationView.as_view()),
+    path("api/v1/applications/<int:number>/secret", applications.SecretView.as_view()),
+    path("api/v1/authorizations", applications.AuthorizationsView.as_view()),
+    path("api/v1/authorizations/<int:number>/revoke", applications.AuthorizationRevokeView.as_view()),
     path("api/v1/wallets", wallets.WalletsView.as_view()),
     path("api/v1/wallets/<int:wallet_id>", wallets.WalletView.as_view()),
     path("api/v1/wallets/<int:wallet_id>/entries", wallets.WalletEntriesView.as_view()),

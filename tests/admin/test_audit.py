@@ -198,7 +198,8 @@ def test_no_binary_column_of_an_audited_table_is_shown(db: None) -> None:
         cursor.execute(
             "SELECT c.relname, a.attname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
             " JOIN pg_attribute a ON a.attrelid = c.oid AND a.atttypid = 'bytea'::regtype AND NOT a.attisdropped"
-            " WHERE t.tgname = %s AND a.attname <> 'public_der' AND access_audit_shown(a.attname::text, '\"canary\"', NULL, '{}') <> '\"(changed)\"'",
+            " WHERE t.tgname = %s AND a.attname <> 'public_der'"
+            " AND access_audit_shown(a.attname::text, '\"canary\"', NULL, '{}') <> '\"(changed)\"'",
             [ROW_TRIGGER],
         )
         assert cursor.fetchall() == []

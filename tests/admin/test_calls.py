@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from relay_admin.access import services
+from relay_admin.access.models import OAuthApplication, User
 from relay_admin.catalog.models import Pricing
 from relay_admin.traffic import retention
 from relay_admin.traffic.models import BreakerEvent, Call, Capture, Trace
@@ -152,6 +153,7 @@ def test_a_call_as_json(client: Client, token_of, catalog: rows.Catalog) -> None
         "receivedAt": "2026-11-21T12:00:00Z",
         "project": "shop",
         "relayKey": {"id": catalog.relay_key.pk, "name": "app"},
+        "application": None,
         "userId": None,
         "mode": "live",
         "surface": "chat_completions",
@@ -186,6 +188,29 @@ def test_a_call_as_json(client: Client, token_of, catalog: rows.Catalog) -> None
         "inputTokens": 1200, "cacheReadTokens": 34, "outputTokens": 56,
     }  # fmt: skip
     assert len(usage) == 12
+
+
+def test_a_call_with_an_access_token_names_application_and_user(
+    client: Client, client_of, token_of, catalog: rows.Catalog
+) -> None:
+    user = User.objects.create_user("buyer")
+    app = OAuthApplication.objects.create(project=catalog.project, name="Sketchbook")
+    gone = app.pk + 1
+    calls = [
+        rows.call_row(catalog, relay_key_id=None, application_id=number, user_id=user.pk) for number in (app.pk, gone)
+    ]
+    member = client_of("support")
+    listed = text_of(member.get("/admin/traffic/call/").content)
+    assert "Sketchbook" in listed
+    assert f"(deleted, {gone})" in listed
+    page = text_of(member.get(f"/admin/traffic/call/{calls[0].pk}/change/").content)
+    assert "Sketchbook" in page
+    assert "buyer" in page
+    assert "(deleted, None)" not in page + listed
+    for call, name in zip(calls, ("Sketchbook", None), strict=True):
+        body = client.get(f"/api/v1/calls/{call.pk}", headers=token_of("viewers")).json()
+        assert (body["relayKey"], body["userId"]) == (None, user.pk)
+        assert body["application"] == {"id": call.application_id, "name": name}
 
 
 @pytest.mark.parametrize(

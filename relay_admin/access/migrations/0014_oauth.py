@@ -1,6 +1,7 @@
 from typing import Any
 
 import django.contrib.postgres.fields
+import django.core.validators
 import django.db.models.deletion
 import oauth2_provider.models
 from django.apps import apps as installed
@@ -22,6 +23,24 @@ RIGHTS = {
     "support": ("view_oauthapplication", "view_authorization"),
     "viewers": ("view_oauthapplication",),
 }
+
+END_TOKENS = """
+    CREATE FUNCTION access_user_end_tokens() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        UPDATE access_refreshtoken SET revoked = clock_timestamp() WHERE user_id = NEW.id AND revoked IS NULL;
+        DELETE FROM access_grant WHERE user_id = NEW.id;
+        INSERT INTO access_revocation (kind, value, issued_before, expires_at)
+            VALUES ('user', NEW.id::text, clock_timestamp(), clock_timestamp() + interval '660 seconds');
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER access_user_end_tokens AFTER UPDATE OF password, is_active ON access_user
+        FOR EACH ROW WHEN (OLD.password <> NEW.password OR OLD.is_active AND NOT NEW.is_active)
+        EXECUTE FUNCTION access_user_end_tokens();
+"""
+KEEP_TOKENS = """
+    DROP TRIGGER access_user_end_tokens ON access_user;
+    DROP FUNCTION access_user_end_tokens();
+"""
 
 
 def widen_groups(apps: Any, _schema_editor: Any) -> None:
@@ -72,7 +91,7 @@ class Migration(migrations.Migration):
                 ("public_der", models.BinaryField()),
                 (
                     "sealed_private",
-                    models.BinaryField(help_text="PKCS #8, sealed; None once it signs no more.", null=True),
+                    models.BinaryField(help_text="PKCS #8 in DER, in base64, sealed."),
                 ),
                 ("activates_at", models.DateTimeField()),
                 (
@@ -125,7 +144,15 @@ class Migration(migrations.Migration):
                 ("created", models.DateTimeField(auto_now_add=True, verbose_name="created")),
                 ("updated", models.DateTimeField(auto_now=True, verbose_name="updated")),
                 ("name", models.CharField(help_text="Users read it where they are asked.", max_length=100)),
-                ("homepage", models.URLField(blank=True, help_text="Users may look there who is asking.")),
+                (
+                    "homepage",
+                    models.CharField(
+                        blank=True,
+                        help_text="Users may look there who is asking, e.g. https://app.example.",
+                        max_length=200,
+                        validators=[django.core.validators.URLValidator(["https", "http"])],
+                    ),
+                ),
                 (
                     "client_id",
                     models.CharField(
@@ -138,7 +165,13 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "client_secret",
-                    oauth2_provider.models.ClientSecretField(blank=True, default="", editable=False, max_length=255),
+                    models.CharField(
+                        blank=True,
+                        default="",
+                        editable=False,
+                        help_text="SHA-256 of the secret, in hex.",
+                        max_length=64,
+                    ),
                 ),
                 (
                     "client_type",
@@ -363,6 +396,7 @@ class Migration(migrations.Migration):
                     "token_checksum",
                     oauth2_provider.models.TokenChecksumField(max_length=64, verbose_name="token checksum"),
                 ),
+                ("scope", models.TextField(help_text="What may be asked with it, whatever was asked last.")),
                 ("token_family", models.UUIDField(blank=True, editable=False, null=True, verbose_name="token family")),
                 ("created", models.DateTimeField(auto_now_add=True, verbose_name="created")),
                 ("updated", models.DateTimeField(auto_now=True, verbose_name="updated")),
@@ -405,18 +439,6 @@ class Migration(migrations.Migration):
                 "default_permissions": (),
             },
         ),
-        migrations.AddField(
-            model_name="accesstoken",
-            name="source_refresh_token",
-            field=models.OneToOneField(
-                blank=True,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="refreshed_access_token",
-                to=settings.OAUTH2_PROVIDER_REFRESH_TOKEN_MODEL,
-                verbose_name="source refresh token",
-            ),
-        ),
         migrations.AddConstraint(
             model_name="oauthapplication",
             constraint=models.UniqueConstraint(fields=("project", "name"), name="access_oauthapplication_name_once"),
@@ -453,5 +475,6 @@ class Migration(migrations.Migration):
         audited("access_authorization", "access.authorization"),
         audited("access_signingkey", "access.signingkey"),
         audited("access_revocation", "access.revocation"),
+        migrations.RunSQL(END_TOKENS, KEEP_TOKENS),
         migrations.RunPython(widen_groups, migrations.RunPython.noop),
     ]

@@ -1,20 +1,22 @@
 """What the authorization server stores: applications, what users allowed them, codes, tokens, keys, revocations.
 
 Subclasses of django-oauth-toolkit's abstract models; a field of theirs that is None here is left out. No code, token or
-client secret is stored: of each, its SHA-256 or a password hash.
+client secret is stored: of each, its SHA-256.
 """
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.core.validators import URLValidator
 from django.db import models
 from oauth2_provider.models import (
     AbstractAccessToken,
     AbstractApplication,
     AbstractGrant,
     AbstractRefreshToken,
-    ClientSecretField,
 )
+from oauthlib.common import Request
 
+from relay_admin.access.oauth import addresses
 from relay_admin.access.oauth.client_ids import client_id_new
 from relay_admin.catalog.models import Policy, Project, RateLimit, choices
 from relay_contract import nouns
@@ -29,7 +31,7 @@ GRANT_TYPES = (
 )
 
 
-class OAuthApplication(AbstractApplication):
+class OAuthApplication(AbstractApplication, models.Model):
     """A program that asks users of the relay for leave to call models at their expense."""
 
     post_logout_redirect_uris = None
@@ -37,15 +39,22 @@ class OAuthApplication(AbstractApplication):
     registration_source = None
     cimd_expires_at = None
     skip_authorization = None
-    hash_client_secret = True
+    hash_client_secret = None
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, editable=False, related_name="applications"
     )
     project = models.ForeignKey(Project, models.CASCADE, related_name="applications")
     name = models.CharField(max_length=100, help_text="Users read it where they are asked.")
-    homepage = models.URLField(blank=True, help_text="Users may look there who is asking.")
+    homepage = models.CharField(
+        max_length=200,
+        blank=True,
+        validators=[URLValidator(["https", "http"])],
+        help_text="Users may look there who is asking, e.g. https://app.example.",
+    )
     client_id = models.CharField("client id", max_length=100, unique=True, default=client_id_new, editable=False)
-    client_secret = ClientSecretField(max_length=255, blank=True, default="", editable=False)
+    client_secret = models.CharField(
+        max_length=64, blank=True, default="", editable=False, help_text="SHA-256 of the secret, in hex."
+    )
     client_type = models.CharField(max_length=32, choices=CLIENT_TYPES, default=AbstractApplication.CLIENT_PUBLIC)
     authorization_grant_type = models.CharField(
         "flow", max_length=44, choices=GRANT_TYPES, default=AbstractApplication.GRANT_AUTHORIZATION_CODE
@@ -84,6 +93,18 @@ class OAuthApplication(AbstractApplication):
     def __str__(self) -> str:
         return f"{self.project.slug}/{self.name}"
 
+    def clean(self) -> None:
+        """Raises ValidationError by field."""
+        addresses.application_check(self)
+
+    def is_usable(self, request: Request | None = None) -> bool:  # noqa: ARG002  # the toolkit's
+        """Whether anything is issued to it now."""
+        return self.is_enabled and not self.project.is_archived
+
+    def redirect_uri_allowed(self, uri: str) -> bool:
+        """Equal as text: of two that only mean the same, one may be read as another by a browser."""
+        return uri in self.redirect_uris.split()
+
 
 class Authorization(models.Model):
     """What a user allows an application. Revoked, it stays: consent given again renews it."""
@@ -113,7 +134,7 @@ class Authorization(models.Model):
         return f"authorization {self.pk}"
 
 
-class Grant(AbstractGrant):
+class Grant(AbstractGrant, models.Model):
     """An authorization code. Used, it stays a while, so that a second use is known for what it is."""
 
     nonce = None
@@ -129,11 +150,12 @@ class Grant(AbstractGrant):
         default_permissions = ()
 
 
-class AccessToken(AbstractAccessToken):
+class AccessToken(AbstractAccessToken, models.Model):
     """An access token that was issued. The edges never look here: it is read by its signature."""
 
     id_token = None
     resource = None
+    source_refresh_token = None
     jti = models.CharField(max_length=32, unique=True)
     authorization = models.ForeignKey(Authorization, models.CASCADE)
 
@@ -142,11 +164,12 @@ class AccessToken(AbstractAccessToken):
         default_permissions = ()
 
 
-class RefreshToken(AbstractRefreshToken):
+class RefreshToken(AbstractRefreshToken, models.Model):
     """A refresh token; one that was used is revoked and stays, so that a second use is known for what it is."""
 
     resource = None
     authorization = models.ForeignKey(Authorization, models.CASCADE)
+    scope = models.TextField(help_text="What may be asked with it, whatever was asked last.")
 
     class Meta(AbstractRefreshToken.Meta):
         db_table = "access_refreshtoken"
@@ -158,7 +181,7 @@ class SigningKey(models.Model):
 
     kid = models.CharField(max_length=43, unique=True, help_text="Its thumbprint (RFC 7638).")
     public_der = models.BinaryField()
-    sealed_private = models.BinaryField(null=True, help_text="PKCS #8, sealed; None once it signs no more.")
+    sealed_private = models.BinaryField(help_text="PKCS #8 in DER, in base64, sealed.")
     activates_at = models.DateTimeField()
     retires_at = models.DateTimeField(null=True, help_text="From then on nothing that it signed is alive.")
     created_at = models.DateTimeField(auto_now_add=True)
