@@ -20,6 +20,8 @@ BATCH = 2_000
 SUBJECTS = (
     "access.admintoken",
     "access.authorization",
+    "access.invitation",
+    "access.membership",
     "access.oauthapplication",
     "access.relaykey",
     "access.revocation",

@@ -9,15 +9,29 @@ from django.db import models
 from django.db.models.functions import Lower
 
 from relay_admin.access.acting import Via
+from relay_admin.access.people_models import Invitation, Membership
 from relay_admin.catalog import validators
 from relay_admin.catalog.models import Policy, Project, RateLimit, choices
 from relay_contract import nouns
+
+__all__ = [
+    "AUDITED_ACTIONS",
+    "AdminToken",
+    "AuditEvent",
+    "Invitation",
+    "LoginAttempts",
+    "Membership",
+    "RelayKey",
+    "Session",
+    "User",
+]
 
 
 class User(AbstractUser):
     """A person who signs in to the control plane, by name or by address."""
 
     email = models.EmailField()
+    email_verified_at = models.DateTimeField(null=True, blank=True, editable=False)
     live_wallet_id = models.BigIntegerField(editable=False, default=0, db_default=0)
     test_wallet_id = models.BigIntegerField(editable=False, default=0, db_default=0)
 
@@ -42,7 +56,7 @@ class RelayKey(models.Model):
     token_hash = models.BinaryField(max_length=32, unique=True, editable=False)
     scopes = ArrayField(
         models.CharField(max_length=16, choices=choices(nouns.Scope)),
-        help_text="relay: POST /r/...; inference: /v1/...",
+        help_text="relay: POST /r/...; inference: /v1/...; control: the control API, of its project.",
     )
     policy = models.ForeignKey(
         Policy, models.PROTECT, null=True, blank=True, help_text="Without one the key reaches no model."

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 
 from relay_admin.access.acting import Actor, Via, acting
-from relay_admin.access.models import AdminToken
+from relay_admin.access.models import AdminToken, RelayKey
 from relay_admin.urls import API_PREFIXES
 
 
@@ -27,9 +27,19 @@ def _actor(request: HttpRequest) -> Actor:
         Via.API if request.path.startswith(API_PREFIXES) else Via.ADMIN,
         user_id=known.pk if known else None,
         user_name=known.get_username() if known else "",
-        tool=token.name if isinstance(token, AdminToken) else "",
+        tool=_tool(token),
         address=_address(request.META.get("REMOTE_ADDR", "")),
     )
+
+
+def _tool(token: object) -> str:
+    match token:
+        case AdminToken():
+            return token.name
+        case RelayKey():
+            return f"relay key {token.key_id}"
+        case _:
+            return ""
 
 
 def _address(text: str) -> str | None:

@@ -45,6 +45,8 @@ MANAGE = Path(__file__).parents[2] / "manage.py"
 NOT_NOUNS = {
     "access_admintoken",
     "access_authorization",
+    "access_invitation",
+    "access_membership",
     "access_user",
     "access_user_groups",
     "access_user_user_permissions",

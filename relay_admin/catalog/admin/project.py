@@ -3,6 +3,7 @@
 from django.contrib import admin
 from unfold.admin import TabularInline
 
+from relay_admin.access.people_admin import MembershipInline
 from relay_admin.catalog.admin.base import CatalogAdmin
 from relay_admin.catalog.models import Line, Project
 from relay_admin.catalog.offered import offered, offered_fieldsets
@@ -33,4 +34,4 @@ class ProjectAdmin(CatalogAdmin):
             ("Money", ("billing", "budget", "pool_cap_microcredits")),
         ),
     )
-    inlines = [LineInline]
+    inlines = [LineInline, MembershipInline]
