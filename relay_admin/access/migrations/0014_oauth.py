@@ -58,7 +58,7 @@ class Migration(migrations.Migration):
     # Its models are swapped for these, which have to be there when its own speak of them.
     run_before = [("oauth2_provider", "0001_initial")]
     dependencies = [
-        ("access", "0012_money"),
+        ("access", "0012_people"),
         ("catalog", "0008_unpriced"),
     ]
 
