@@ -19,6 +19,7 @@ RelayError
 │   │   ├── SignatureExpired    401 signature_expired
 │   │   └── MetricsForbidden    401 metrics_forbidden
 │   ├── InsufficientCredits     402 insufficient_credits
+│   ├── BudgetExceeded          402 budget_exceeded
 │   ├── Forbidden               403 forbidden
 │   │   ├── ProjectArchived     403 project_archived
 │   │   ├── ScopeMissing        403 scope_missing
@@ -61,6 +62,7 @@ answer, the log and the retry can never disagree. `error_shapes.py` turns one in
 writes error bodies.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -77,6 +79,8 @@ class RelayError(Exception):
     source: ClassVar[ErrorSource]
     retryable: ClassVar[bool] = False
     text: ClassVar[str]
+    details: Mapping[str, int | str] | None = None
+    """Figures that a program can act on, in the answer beside the text."""
     challenge: str = ""
     """`www-authenticate` of the answer, which whoever knows the caller may fill in (RFC 9110 section 11.6.1)."""
 
@@ -190,7 +194,28 @@ class MetricsForbidden(Unauthenticated):
 
 class InsufficientCredits(CallerError):
     code, status = "insufficient_credits", 402
-    text = "The project has too few credits left for this call. Nothing was accepted."
+    text = "There are too few credits left for what this call may cost. Nothing was accepted."
+
+    def __init__(self, text: str | None = None, *, details: Mapping[str, int | str] | None = None) -> None:
+        self.details = details
+        super().__init__(text)
+
+
+class BudgetExceeded(CallerError):
+    """`retry_after_seconds`: until the period of the budget ends."""
+
+    code, status = "budget_exceeded", 402
+    text = "A budget has too little left for what this call may cost. Nothing was accepted."
+
+    def __init__(
+        self,
+        text: str | None = None,
+        *,
+        retry_after_seconds: float | None = None,
+        details: Mapping[str, int | str] | None = None,
+    ) -> None:
+        self.details = details
+        super().__init__(text, retry_after_seconds=retry_after_seconds)
 
 
 class Forbidden(CallerError):

@@ -30,6 +30,7 @@ from relay_edge.client_ip import FORWARDED_FOR, ClientIps
 from relay_edge.cors import ORIGIN, Origins, lines_for
 from relay_edge.further_lines import carry
 from relay_edge.key_notice import notice_of
+from relay_edge.purses import key_purses
 from relay_edge.token_callers import TokenCallers
 
 _BEARER = "bearer "
@@ -162,6 +163,7 @@ def _look_up(snapshot: Snapshot, token_hash: bytes) -> Caller:
         project=project,
         policy=policy,
         charges=charges,
+        purses=key_purses(project, key),
         mode=key.mode,
         scopes=key.scopes,
         relay_key=key,

@@ -17,6 +17,7 @@ from relay_contract.nouns import (
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.charges import NO_CHARGES, Charge, ChargeSet, charge_set
 from relay_edge.further_lines import Lines
+from relay_edge.purses import PurseSet
 
 Owner = tuple[str, int, RateLimitId | None]
 """Who is limited, as `Charge` names them, and by what."""
@@ -29,6 +30,7 @@ class Caller:
     project: Project
     policy: Policy | None
     charges: ChargeSet
+    purses: PurseSet
     mode: KeyMode
     scopes: tuple[Scope, ...]
     relay_key: RelayKey | None  # either this
@@ -44,6 +46,11 @@ class Caller:
     def application_id(self) -> ApplicationId | None:
         """None of a relay key."""
         return None if self.application is None else self.application.id
+
+    @property
+    def counts_cost(self) -> bool:
+        """Whether what a call costs has to be known: a limit or a purse counts it."""
+        return self.charges.set.counts_cost or self.purses.is_asked
 
     @property
     def owner(self) -> tuple[str, int]:

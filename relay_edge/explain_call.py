@@ -127,7 +127,7 @@ class ExplainCall:
         if isinstance(who, RelayError):
             return refusal(wanted.model, operation.name, who)
         conversation = conversation_key(body) if operation.hosts is None else None
-        is_cost_limited = who.charges.set.counts_cost
+        is_cost_limited = who.counts_cost
         question = Question(
             snapshot, who.policy, wanted, operation, self._load, conversation, is_cost_limited=is_cost_limited
         )

@@ -44,7 +44,7 @@ class RelayCallers:
         caller = self._authenticator.caller_of(call.snapshot, call.request, Scope.RELAY, time.time())
         mode = caller.mode
         charges = caller.charges if mode is _LIVE else self._with_test_pool(call.snapshot, caller)
-        call.identified = RelayCaller(caller.project, caller.relay_key, mode, charges)
+        call.identified = RelayCaller(caller.project, caller.relay_key, mode, charges, caller.purses)
 
     def _with_test_pool(self, snapshot: Snapshot, caller: Caller) -> ChargeSet:
         """The limits of a test key, and the one that all test keys of its project share."""

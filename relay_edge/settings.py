@@ -30,6 +30,7 @@ class EdgeSettings:
     bind: str  # address to listen on
     port: int
     processes: int
+    top_up_url: str  # where callers buy credits, told with a 402; "" for nowhere
     control_url: str  # as people reach the control plane, which issues access tokens
     edge_url: str  # as callers reach the edge, which access tokens are for
     domain: str  # {project}.<domain> names a project; "" for none. Lower case, without a dot at either end.
@@ -77,6 +78,7 @@ class EdgeSettings:
             bind=env.text("RELAY_BIND", "127.0.0.1"),
             port=port,
             processes=env.integer("RELAY_EDGE_PROCESSES", min(os.cpu_count() or 1, MAX_PROCESSES), 1, MAX_PROCESSES),
+            top_up_url=env.url("RELAY_TOP_UP_URL", ("http", "https"), ""),
             control_url=env.url("RELAY_CONTROL_URL", ("http", "https"), "http://127.0.0.1:8081").rstrip("/"),
             edge_url=env.url("RELAY_EDGE_URL", ("http", "https"), f"http://127.0.0.1:{port}").rstrip("/"),
             domain=env.text("RELAY_DOMAIN", "").strip(".").lower(),

@@ -18,8 +18,10 @@ from relay_contract.access_tokens import LIFE_SECONDS, Claims, Reader
 from relay_contract.errors import ProjectArchived, ScopeMissing, TokenExpired, TokenRevoked
 from relay_contract.logs import log_fields
 from relay_contract.nouns import (
+    AccountId,
     Application,
     ApplicationId,
+    Budget,
     Noun,
     Policy,
     Project,
@@ -31,9 +33,11 @@ from relay_contract.nouns import (
     SigningKey,
     UserId,
 )
+from relay_contract.periods import Period
 from relay_contract.token_keys import PublicKey, TokenKeyError, read_public
 from relay_edge.caller import Caller, charges_of
 from relay_edge.catalog.snapshot import Snapshot
+from relay_edge.purses import PurseSet, purse_set
 
 logger = logging.getLogger(__name__)
 
@@ -154,6 +158,7 @@ def _caller(snapshot: Snapshot, claims: Claims) -> Caller:
         project=project,
         policy=policy,
         charges=charges_of(snapshot, first, policy, user_id, project),
+        purses=_purses(project, claims),
         mode=claims.mode,
         scopes=tuple(scope for scope in _OFFERED if scope.value in claims.scopes),
         relay_key=None,
@@ -164,6 +169,18 @@ def _caller(snapshot: Snapshot, claims: Claims) -> Caller:
         notice=(),
         noticed_from=_NEVER,
         ends_at=claims.expires_at,
+    )
+
+
+def _purses(project: Project, claims: Claims) -> PurseSet:
+    """A user pays, from the project's pool or an own wallet, and within what the user allowed the application."""
+    cap = None if claims.cap_microcredits is None else Budget(claims.cap_microcredits, Period.MONTH)
+    return purse_set(
+        project,
+        claims.mode,
+        wallet=AccountId(claims.wallet_id),
+        user_id=claims.subject,
+        budgets=(("grant", claims.authorization_id, cap),),
     )
 
 

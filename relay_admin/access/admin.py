@@ -32,6 +32,7 @@ from relay_contract import nouns, tokens
 
 _LISTED = 20
 _RIGHTS = ("scopes", "policy", "rate_limit", "captures_payloads", "allowed_networks", "expires_at")
+_MONEY = ("pays", "budget")
 MAX_REVOKED = 900
 """The page that asks carries each key in a field, and Django takes a form of 1000."""
 
@@ -119,11 +120,13 @@ class RelayKeyAdmin(pages.MintingAdmin):
     fieldsets = (
         (None, {"fields": ("project", "name", "user", "mode", "shown_token", "state")}),
         ("What it may do", {"fields": _RIGHTS}),
+        ("Who pays", {"fields": _MONEY}),
         ("About this row", {"fields": ("successor", "revoked_at", "created_by", "created_at")}),
     )
     add_fieldsets = (
         (None, {"fields": ("project", "name", "user", "mode")}),
         ("What it may do", {"fields": _RIGHTS}),
+        ("Who pays", {"fields": _MONEY}),
     )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Lower
 
@@ -117,6 +118,20 @@ class RelayKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.project.slug}/{self.name}"
+
+    def clean(self) -> None:
+        """Where its user pays, the wallet is the user's own, of the key's mode."""
+        super().clean()
+        validators.budget(self.budget)
+        self.wallet_id = self._users_wallet() if self.pays == nouns.Payer.USER else None
+
+    def _users_wallet(self) -> int:
+        column = "live_wallet_id" if self.mode == nouns.KeyMode.LIVE else "test_wallet_id"
+        if self.user_id is None:
+            raise ValidationError({"pays": "Name the user who pays for this key."})
+        # Asked anew: the wallets of a user who was just made are given by the database.
+        wallet: int = User.objects.values_list(column, flat=True).get(pk=self.user_id)
+        return wallet
 
     @property
     def ends_at(self) -> datetime | None:
