@@ -264,7 +264,7 @@ def _days(account_id: int) -> list[dict[str, Any]]:
     return [
         {
             "day": total.day,
-            "kind": total.kind.name.lower(),
+            "kind": total.kind.name.lower().replace("_", " "),
             "entries": total.entries,
             "debit": credits_text(total.debit),
             "credit": credits_text(total.credit),
@@ -279,13 +279,14 @@ def _lines(lines: Sequence[accounts.Line]) -> list[dict[str, Any]]:
     return [
         {
             "at": line.at,
-            "kind": line.kind.name.lower(),
+            "kind": line.kind.name.lower().replace("_", " "),
             "amount": credits_text(line.amount),
             "other_id": line.other_id,
             "other": _title(others[line.other_id]),
             "by": people.get(line.by_id or 0, ""),
             "note": line.note,
             "source": line.source,
+            "call_id": line.call_id,
         }
         for line in lines
     ]
