@@ -24,14 +24,18 @@ from relay_admin.access.models import User
 from relay_admin.catalog.models import Project
 from relay_admin.deliveries.admin.base import as_row_id
 from relay_admin.ledger import accounts, corrections
-from relay_admin.ledger.models import Account
+from relay_admin.ledger.models import Account, Terms
+from relay_admin.ledger.terms import terms_set
 from relay_contract.credits import MICRO
 from relay_contract.ids import uuid7
-from relay_contract.ledger import MAX_AMOUNT, AccountKind, EntryKind
+from relay_contract.ledger import MAX_AMOUNT, MAX_MARKUP_PPM, AccountKind, EntryKind
+from relay_contract.nouns import KeyMode
 
 SHOWN = 50
 """Entries of a page."""
 SHOWN_DAYS = 30
+PPM = 10_000
+"""Of a percent."""
 
 
 def credits_text(microcredits: int) -> str:
@@ -68,6 +72,29 @@ class PostForm(forms.Form):
         help_text="Kept with the entry for good.",
     )
     source = forms.UUIDField(widget=forms.HiddenInput)
+
+
+class TermsForm(forms.Form):
+    """Of a project, in percent."""
+
+    markup = forms.DecimalField(
+        min_value=0,
+        max_value=Decimal(MAX_MARKUP_PPM) / PPM,
+        max_digits=8,
+        decimal_places=4,
+        label="Mark-up, %",
+        widget=UnfoldAdminDecimalFieldWidget,
+        help_text="On top of what a call costs, where a user's wallet pays it.",
+    )
+    owner = forms.DecimalField(
+        min_value=0,
+        max_value=100,
+        max_digits=7,
+        decimal_places=4,
+        label="Of it the project's, %",
+        widget=UnfoldAdminDecimalFieldWidget,
+        help_text="The rest is the relay's.",
+    )
 
 
 class AccountList(ChangeList):
@@ -117,8 +144,12 @@ class AccountAdmin(pages.ReadOnlyAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         """With the page that posts."""
-        own = path("<int:account_id>/post/", self.admin_site.admin_view(self.post_view), name="ledger_account_post")
-        return [own, *super().get_urls()]
+        view = self.admin_site.admin_view
+        own = [
+            path("<int:account_id>/post/", view(self.post_view), name="ledger_account_post"),
+            path("<int:account_id>/terms/", view(self.terms_view), name="ledger_account_terms"),
+        ]
+        return [*own, *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """With the trial balance."""
@@ -148,6 +179,7 @@ class AccountAdmin(pages.ReadOnlyAdmin):
             "is_first": before is None,
             "older": lines[SHOWN - 1].place if len(lines) > SHOWN else "",
             "may_post": account.is_owned and self.has_post_permission(request),
+            "may_set_terms": _has_terms(account) and self.has_post_permission(request),
         }
         return TemplateResponse(request, "relay/account.html", context)
 
@@ -162,6 +194,32 @@ class AccountAdmin(pages.ReadOnlyAdmin):
         if form.is_valid() and self._post(request, account, form):
             return HttpResponseRedirect(reverse("admin:ledger_account_change", args=[account.pk]))
         context = self._context(request, account) | {"form": form, "media": self.media + form.media}
+        return TemplateResponse(request, "relay/account_post.html", context)
+
+    def terms_view(self, request: HttpRequest, account_id: int) -> HttpResponse:
+        """Of a project's earnings: GET shows what it marks up, a POST sets it from now on."""
+        if not self.has_post_permission(request):
+            raise PermissionDenied
+        account = _account(account_id)
+        if not _has_terms(account):
+            raise Http404
+        project = get_object_or_404(Project, pk=account.project_id)
+        now = Terms.objects.filter(pk=project.terms_id).first()
+        given = {"markup": Decimal(now.markup_ppm) / PPM, "owner": Decimal(now.owner_ppm) / PPM} if now else {}
+        form = TermsForm(request.POST or None, initial=given)
+        if form.is_valid():
+            assert isinstance(request.user, User)
+            markup, owner = (int(form.cleaned_data[name] * PPM) for name in ("markup", "owner"))
+            referral = now.referral_ppm if now else 0
+            terms_set(project=project, markup_ppm=markup, owner_ppm=owner, referral_ppm=referral, by=request.user)
+            messages.success(request, "Set: calls that are admitted from now on are marked up like this.")
+            return HttpResponseRedirect(reverse("admin:ledger_account_change", args=[account.pk]))
+        context = self._context(request, account) | {
+            "form": form,
+            "media": self.media + form.media,
+            "about": "Of live and test calls that are admitted from now on. What was charged before stays as it is.",
+            "button": "Set",
+        }
         return TemplateResponse(request, "relay/account_post.html", context)
 
     def _post(self, request: HttpRequest, account: Account, form: PostForm) -> bool:
@@ -221,6 +279,11 @@ class AccountAdmin(pages.ReadOnlyAdmin):
     def available(self, account: Any) -> str:
         """What is left."""
         return credits_text(account.balance.available)
+
+
+def _has_terms(account: Account) -> bool:
+    """The page is that of the live earnings: terms are of both modes."""
+    return account.kind == AccountKind.EARNINGS and account.project_id is not None and account.mode == KeyMode.LIVE
 
 
 def _account(account_id: int | None) -> Account:
