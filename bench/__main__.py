@@ -110,7 +110,7 @@ def run(options: argparse.Namespace, sizes: Sizes | None = None) -> Report:
             _peaks(found, ours)
     if "processes" in wanted and not options.bare:
         _processes(found, options.folder, sizes, rounds)
-    for name in () if options.bare else OWN_POSTGRES.keys() & wanted:
+    for name in () if options.bare else [each for each in OWN_POSTGRES if each in wanted]:
         _own_postgres(found, name)
     return found
 
@@ -203,7 +203,7 @@ def _peaks(found: Report, ours: Product) -> None:
 
 
 def _own_postgres(found: Report, name: str) -> None:
-    """What `bench/{name}.py` prints on its last line: `{"figures": [{name, unit, value, aim_at_most, aim_at_least}]}`."""
+    """What `bench/{name}.py` prints last: `{"figures": [{name, unit, value, aim_at_most, aim_at_least}]}`."""
     about, seconds = OWN_POSTGRES[name]
     say(about)
     command = [sys.executable, "-m", f"bench.{name}"]
