@@ -96,6 +96,11 @@ app.conf.update(
             "schedule": crontab(minute=57),
             "options": {"expires": 3000},
         },
+        "access.mails": {
+            "task": "access.mails",
+            "schedule": 5.0,
+            "options": {"expires": 5},
+        },
     },
 )
 

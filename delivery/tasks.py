@@ -3,7 +3,9 @@
 from delivery.app import app, resident, settings
 from relay_admin.access.acting import Via, acting_as
 from relay_admin.access.audit import audit_forget
+from relay_admin.access.mails import mails_send
 from relay_admin.access.session_services import sessions_forget
+from relay_admin.access.tickets import tickets_forget
 from relay_admin.catalog.lines import drafts
 from relay_admin.deliveries import retention, storage
 from relay_admin.traffic.retention import traffic_forget
@@ -63,5 +65,13 @@ def forget_audit() -> None:
 
 @app.task(name="access.sessions")  # type: ignore[untyped-decorator]  # as above
 def forget_sessions() -> None:
-    """Delete sessions that have expired."""
+    """Delete sessions, and links of mails, that have expired."""
     sessions_forget()
+    tickets_forget()
+
+
+@app.task(name="access.mails")  # type: ignore[untyped-decorator]  # as above
+def send_mails() -> None:
+    """Send the mails that are due."""
+    with acting_as(Via.WORKER, "access.mails"):
+        mails_send()

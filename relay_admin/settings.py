@@ -29,6 +29,22 @@ BOOTSTRAP_ADMIN_PASSWORD = _env.secret("RELAY_BOOTSTRAP_ADMIN_PASSWORD", "")
 BOOTSTRAP_ADMIN_TOKEN = _env.secret("RELAY_BOOTSTRAP_ADMIN_TOKEN", "")
 REPLAY_CHARGE = _env.text("RELAY_REPLAY_CHARGE", "first_free", ("first_free", "free", "half", "full"))
 LOG_LEVEL = _env.text("RELAY_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+MAIL_URL = _env.url("RELAY_MAIL_URL", ("smtp", "smtps"), "")
+MAIL_FROM = _env.mailbox("RELAY_MAIL_FROM", None if MAIL_URL else "")
+SIGNUP = _env.text("RELAY_SIGNUP", "invite", ("off", "invite", "open"))
+if SIGNUP == "open" and not MAIL_URL:
+    _env.refuse("RELAY_SIGNUP is open and RELAY_MAIL_URL is not set: addresses are proved by mail; set it, or `invite`")
+OIDC_ISSUER = _env.url("RELAY_OIDC_ISSUER", ("https", "http"), "")
+OIDC_CLIENT_ID = _env.text("RELAY_OIDC_CLIENT_ID", None if OIDC_ISSUER else "")
+OIDC_CLIENT_SECRET = _env.secret("RELAY_OIDC_CLIENT_SECRET", None if OIDC_ISSUER else "")
+OIDC_FOR = _env.text("RELAY_OIDC_FOR", "customers", ("staff", "customers", "both"))
+OIDC_DOMAINS = frozenset(_env.text("RELAY_OIDC_DOMAINS", "").lower().replace(",", " ").split())
+if OIDC_ISSUER and OIDC_FOR != "customers" and not OIDC_DOMAINS:
+    _env.refuse(
+        "RELAY_OIDC_DOMAINS is not set: it names the e-mail domains whose people become staff by RELAY_OIDC_FOR"
+    )
+if OIDC_ISSUER.startswith("http:") and urlsplit(OIDC_ISSUER).hostname not in ("127.0.0.1", "localhost", "::1"):
+    _env.refuse("RELAY_OIDC_ISSUER is wrong; expected https, since who listens in could sign in as anybody")
 _database_url = _env.url("DATABASE_URL")
 _control_hosts = _env.text("RELAY_CONTROL_HOSTS", "").replace(",", " ").split()
 try:
@@ -126,7 +142,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "relay_admin.control_api.authentication.AdminTokenAuthentication",
+        "relay_admin.control_api.authentication.BearerAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],

@@ -204,6 +204,7 @@ UNFOLD: dict[str, Any] = {
                 ),
                 _item("Admin tokens", "badge", "access.admintoken", "What scripts call the control API with."),
                 _item("Users", "person", "access.user", "People who sign in here."),
+                _item("Invitations", "mail", "access.invitation", "Who is asked into a project, or to sign up."),
                 _item("Groups", "group", "auth.group", "What those people may do: operators, support, viewers."),
                 _item("Sessions", "devices", "access.session", "Who is signed in, from where, and since when."),
                 _page("My sessions", "co_present", "sessions", "Where you are signed in, and how to end that."),

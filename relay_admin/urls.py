@@ -10,6 +10,7 @@ from relay_admin.control_api import errors
 from relay_admin.health import healthz
 
 API_PREFIXES = ("/api/", "/auth/")
+PORTAL_PREFIXES = ("/account/",)
 
 
 def server_error(request: HttpRequest) -> HttpResponseBase:
@@ -35,6 +36,7 @@ urlpatterns = [
     path("admin/sessions/", admin.site.admin_view(sessions_page.page), name="sessions"),
     path("admin/shadows/", admin.site.admin_view(shadow_page.page), name="shadows"),
     path("admin/", admin.site.urls),
+    path("account/", include("relay_admin.account.urls")),
     path("", include("relay_admin.control_api.urls")),
     re_path(r"^(?:api|auth)/(.*)$", api_not_found),
 ]

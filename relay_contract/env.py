@@ -21,6 +21,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from email.utils import parseaddr
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -31,6 +32,7 @@ _Value = TypeVar("_Value")
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII)  # no exponent, no `nan`, no `inf`
+_ADDRESS = re.compile(r"[!-?A-~]{1,64}@[0-9A-Za-z.-]{1,189}", re.ASCII)
 _BOOLEANS = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
@@ -134,6 +136,20 @@ class Env:
             return raw
 
         return self._secret(name, default, "", expected, convert)
+
+    def mailbox(self, name: str, default: str | None) -> str:
+        """An e-mail address, with or without a name: `Relay <relay@example.com>`."""
+        expected = "an e-mail address such as Relay <relay@example.com>"
+        raw = self._raw(name)
+        if raw is None:
+            return self._absent(name, default, "", expected)
+        if not raw.isprintable() or not _ADDRESS.fullmatch(parseaddr(raw)[1]):
+            return self._wrong(name, raw, expected, "")
+        return raw
+
+    def refuse(self, problem: str) -> None:
+        """Values that do not go together: `problem` says so, and what to do."""
+        self._problems[problem] = None
 
     def secret(self, name: str, default: str | None = None) -> str:
         """A secret from `name`, or from the file that `name`_FILE points to, without its trailing line break."""

@@ -142,6 +142,7 @@ class Scope(StrEnum):
 
     RELAY = "relay"  # POST /r/...
     INFERENCE = "inference"  # /v1/...
+    CONTROL = "control"  # the control API, as a developer of its project
 
 
 class Meter(StrEnum):

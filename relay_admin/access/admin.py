@@ -23,7 +23,8 @@ from relay_admin import pages
 from relay_admin.access import services, session_services
 from relay_admin.access.agents import agent_words
 from relay_admin.access.audit_admin import AuditEventAdmin
-from relay_admin.access.models import AdminToken, AuditEvent, RelayKey, Session, User
+from relay_admin.access.models import AdminToken, AuditEvent, Invitation, RelayKey, Session, User
+from relay_admin.access.people_admin import InvitationAdmin
 from relay_admin.deliveries.admin.base import TimeRangeFilter
 from relay_admin.guard import GuardedAdmin
 from relay_contract import nouns, tokens
@@ -38,6 +39,7 @@ GRACE = timedelta(seconds=nouns.KEY_GRACE_SECONDS)
 
 admin.site.unregister(Group)
 admin.site.register(AuditEvent, AuditEventAdmin)
+admin.site.register(Invitation, InvitationAdmin)
 
 
 @admin.register(Group)
@@ -94,23 +96,12 @@ class RelayKeyForm(forms.ModelForm):
     scopes = forms.MultipleChoiceField(
         choices=[(str(scope), str(scope)) for scope in nouns.Scope],
         widget=UnfoldAdminCheckboxSelectMultipleWidget(),
-        help_text="relay: POST /r/{project}/...; inference: /v1/...",
+        help_text="relay: POST /r/{project}/...; inference: /v1/...; control: the control API, of its project.",
     )
 
 
-class MintingAdmin(pages.RelayAdmin):
-    """A page whose rows are made with a token."""
-
-    def add_view(
-        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """One button: what comes next is the token, whatever would have been pressed."""
-        only_save = {"show_save_and_continue": False, "show_save_and_add_another": False}
-        return super().add_view(request, form_url, {**(extra_context or {}), **only_save})
-
-
 @admin.register(RelayKey)
-class RelayKeyAdmin(MintingAdmin):
+class RelayKeyAdmin(pages.MintingAdmin):
     """Bearers of apps."""
 
     form = RelayKeyForm
@@ -265,7 +256,7 @@ class AdminTokenForm(forms.ModelForm):
 
 
 @admin.register(AdminToken)
-class AdminTokenAdmin(MintingAdmin):
+class AdminTokenAdmin(pages.MintingAdmin):
     """Bearers of the control API. Made and deleted, never changed."""
 
     form = AdminTokenForm

@@ -19,6 +19,9 @@ BATCH = 2_000
 
 SUBJECTS = (
     "access.admintoken",
+    "access.externalidentity",
+    "access.invitation",
+    "access.membership",
     "access.relaykey",
     "access.user",
     "auth.group",

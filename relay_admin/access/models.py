@@ -8,15 +8,29 @@ from django.db import models
 from django.db.models.functions import Lower
 
 from relay_admin.access.acting import Via
+from relay_admin.access.people_models import Invitation, Membership
 from relay_admin.catalog import validators
 from relay_admin.catalog.models import Policy, Project, RateLimit, choices
 from relay_contract import nouns
+
+__all__ = [
+    "AUDITED_ACTIONS",
+    "AdminToken",
+    "AuditEvent",
+    "Invitation",
+    "LoginAttempts",
+    "Membership",
+    "RelayKey",
+    "Session",
+    "User",
+]
 
 
 class User(AbstractUser):
     """A person who signs in to the control plane, by name or by address."""
 
     email = models.EmailField()
+    email_verified_at = models.DateTimeField(null=True, blank=True, editable=False)
     live_wallet_id = models.BigIntegerField(editable=False, default=0, db_default=0)
     test_wallet_id = models.BigIntegerField(editable=False, default=0, db_default=0)
 
@@ -41,7 +55,7 @@ class RelayKey(models.Model):
     token_hash = models.BinaryField(max_length=32, unique=True, editable=False)
     scopes = ArrayField(
         models.CharField(max_length=16, choices=choices(nouns.Scope)),
-        help_text="relay: POST /r/...; inference: /v1/...",
+        help_text="relay: POST /r/...; inference: /v1/...; control: the control API, of its project.",
     )
     policy = models.ForeignKey(
         Policy, models.PROTECT, null=True, blank=True, help_text="Without one the key reaches no model."
@@ -163,6 +177,83 @@ class Session(models.Model):
 
     def __str__(self) -> str:
         return f"session {self.pk}"
+
+
+class Purpose(models.TextChoices):
+    """What somebody may do once with a link that was sent to them."""
+
+    SIGN_UP = "sign_up"
+    RESET = "reset"
+    VERIFY = "verify"
+
+
+class Ticket(models.Model):
+    """What a link in a mail stands for, once and not for long. See `tickets.py`; of its token only the SHA-256 is kept.
+
+    A trigger deletes a user's when their password or address changes or the account is deactivated.
+    """
+
+    purpose = models.CharField(max_length=16, choices=Purpose.choices)
+    user = models.ForeignKey(User, models.CASCADE, null=True, related_name="+", help_text="None: not yet anybody.")
+    address = models.EmailField(help_text="Where it was sent.")
+    token_hash = models.BinaryField(max_length=32, unique=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        db_table = "access_ticket"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.purpose} {self.pk}"
+
+
+class ExternalIdentity(models.Model):
+    """Somebody as the OpenID Connect provider knows them, who signs in with it as this user."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="external_identities")
+    issuer = models.CharField(max_length=255)
+    subject = models.CharField(max_length=255)
+    email = models.EmailField(help_text="What the provider said when it was linked.")
+    linked_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "access_externalidentity"
+        default_permissions = ("view",)
+        verbose_name_plural = "external identities"
+        constraints = [models.UniqueConstraint(fields=["issuer", "subject"], name="access_externalidentity_once")]
+
+    def __str__(self) -> str:
+        return f"{self.email} at {self.issuer}"
+
+
+class MailKind(models.TextChoices):
+    """What a mail says."""
+
+    SIGN_UP = "sign_up"
+    RESET = "reset"
+    VERIFY = "verify"
+    INVITATION = "invitation"
+    CHANGED_PASSWORD = "changed_password"  # noqa: S105 (what a mail is about)
+    CHANGED_ADDRESS = "changed_address"
+
+
+class Mail(models.Model):
+    """A mail that is to be sent. See `mails.py`: the worker that sends it writes it, and then this row is gone."""
+
+    kind = models.CharField(max_length=20, choices=MailKind.choices)
+    address = models.EmailField(help_text="As typed: a mail to somebody known goes to the address that is theirs.")
+    user = models.ForeignKey(User, models.CASCADE, null=True, related_name="+")
+    sealed_token = models.BinaryField(null=True, help_text="Of an invitation: its token, which is kept nowhere else.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    next_attempt_at = models.DateTimeField(db_index=True)
+    tries = models.IntegerField(default=0)
+
+    class Meta:
+        db_table = "access_mail"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pk}"
 
 
 class LoginAttempts(models.Model):

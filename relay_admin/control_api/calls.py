@@ -10,11 +10,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from relay_admin.access.roles import Act
+from relay_admin.access.scoping import rows_of
 from relay_admin.control_api.paging import Query, page_of
-from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.wire import CamelCaseSerializer, camel_case, read
 from relay_admin.traffic.models import Call
-from relay_admin.traffic.selectors import STATUS_CLASSES, calls_before, calls_with_names, in_status_class
+from relay_admin.traffic.selectors import STATUS_CLASSES, calls_before, in_status_class, name_calls
 from relay_contract.nouns import KeyMode
 from relay_contract.pricing import usd_text
 from relay_contract.usage import METERS
@@ -120,12 +122,12 @@ _LOOKUPS = {
 class CallsView(APIView):
     """GET calls, newest first."""
 
-    permission_classes = [requires("traffic.view_call")]
+    permission_classes = [requires("traffic.view_call", act=Act.SEE_TRAFFIC)]
 
     def get(self, request: Request) -> Response:
         """`{"results": [...], "next": id or null}`."""
         wanted = read(Page, request.query_params)
-        rows = _narrowed(calls_with_names().order_by("-received_at", "-id"), wanted)
+        rows = _narrowed(name_calls(_seen(request)).order_by("-received_at", "-id"), wanted)
         page, more = page_of(rows, wanted["limit"])
         return Response({"results": CallJson(page, many=True).data, "next": str(page[-1].id) if more else None})
 
@@ -133,20 +135,25 @@ class CallsView(APIView):
 class CallView(APIView):
     """GET one call."""
 
-    permission_classes = [requires("traffic.view_call")]
+    permission_classes = [requires("traffic.view_call", act=Act.SEE_TRAFFIC)]
 
-    def get(self, _request: Request, call_id: UUID) -> Response:
+    def get(self, request: Request, call_id: UUID) -> Response:
         """404 for an id that is not known, or whose retention is over."""
-        return Response(CallJson(get_object_or_404(calls_with_names(), pk=call_id)).data)
+        return Response(CallJson(get_object_or_404(name_calls(_seen(request)), pk=call_id)).data)
+
+
+def _seen(request: Request) -> QuerySet[Call]:
+    return rows_of(Call, actor_in(request), Act.SEE_TRAFFIC)
 
 
 def _narrowed(rows: QuerySet[Call], wanted: dict[str, Any]) -> QuerySet[Call]:
     """Raises ValidationError for an `after` that is gone."""
+    seen = rows
     rows = rows.filter(**{lookup: wanted[name] for name, lookup in _LOOKUPS.items() if name in wanted})
     if status := wanted.get("status"):
         rows = rows.filter(in_status_class(status) if status in STATUS_CLASSES else Q(status=int(status)))
     if "after" in wanted:
-        last = Call.objects.filter(pk=wanted["after"]).first()
+        last = seen.filter(pk=wanted["after"]).first()
         if last is None:
             raise serializers.ValidationError({"after": ["That call is not kept any more. Start with the first page."]})
         rows = calls_before(rows, last)

@@ -87,7 +87,7 @@ def _as_api_exception(error: Exception) -> exceptions.APIException | None:
         case Http404():
             return exceptions.NotFound("There is no such row.")
         case DjangoPermissionDenied():
-            return exceptions.PermissionDenied()
+            return exceptions.PermissionDenied(str(error) or None)
         case DjangoValidationError():
             return exceptions.ValidationError({"": error.messages})
         case _:

@@ -3,26 +3,35 @@
 from datetime import timedelta
 from typing import Any
 
-from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
+from django.contrib.admin.models import ADDITION, CHANGE
 from django.db import transaction
 from django.shortcuts import get_object_or_404
 from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from relay_admin.access import services
-from relay_admin.access.models import RelayKey, User
+from relay_admin.access.models import RelayKey
+from relay_admin.access.roles import Act, refusal
+from relay_admin.access.scoping import Actor, one_of, rows_of
 from relay_admin.catalog.models import Policy, Project, RateLimit
+from relay_admin.control_api.history import note
 from relay_admin.control_api.paging import Query, page_of
-from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.permissions import actor_in, requires, user_of
+from relay_admin.control_api.project_field import ProjectField
 from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
 from relay_contract.nouns import KeyMode, Scope
 
 MAX_PAGE = 200
 _SECONDS = 86_400
 _NO_STORE = {"Cache-Control": "no-store"}
-_SEES, _ADDS, _CHANGES = "access.view_relaykey", "access.add_relaykey", "access.change_relaykey"
+_RELATED = ("project", "policy", "rate_limit")
+SEES = requires("access.view_relaykey", act=Act.SEE_KEYS)
+ADDS = requires("access.add_relaykey", act=Act.MANAGE_TEST_KEYS)
+CHANGES = requires("access.change_relaykey", act=Act.MANAGE_TEST_KEYS)
+ROTATES = requires("access.add_relaykey", "access.change_relaykey", act=Act.MANAGE_TEST_KEYS)
 
 
 class RelayKeyJson(CamelCaseSerializer):
@@ -61,7 +70,7 @@ class KeyBody(Strict):
 class NewKeyBody(KeyBody):
     """Body of a POST."""
 
-    project = serializers.SlugRelatedField("slug", queryset=Project.objects.all())
+    project = ProjectField(Act.MANAGE_TEST_KEYS)
     mode = serializers.ChoiceField([str(mode) for mode in KeyMode], default=str(KeyMode.LIVE))
 
 
@@ -88,12 +97,12 @@ class RelayKeysView(APIView):
 
     def get_permissions(self) -> list[Any]:
         """Seeing is one right, minting another."""
-        return [requires(_ADDS if self.request.method == "POST" else _SEES)()]
+        return [ADDS() if self.request.method == "POST" else SEES()]
 
     def get(self, call: Request) -> Response:
         """`{"results": [...], "next": id or null}`."""
         wanted = read(Page, call.query_params)
-        rows = _keys().order_by("-pk")
+        rows = rows_of(RelayKey, actor_in(call), Act.SEE_KEYS).select_related(*_RELATED).order_by("-pk")
         if "project" in wanted:
             rows = rows.filter(project__slug=wanted["project"])
         if "after" in wanted:
@@ -103,10 +112,13 @@ class RelayKeysView(APIView):
 
     def post(self, call: Request) -> Response:
         """201 with the token, this once."""
-        body = read(NewKeyBody, call.data)
-        assert isinstance(call.user, User)
-        minted = services.relay_key_mint(**body, created_by=call.user)
-        _log(call, minted.relay_key, ADDITION, "Minted.")
+        actor = actor_in(call)
+        body = read(NewKeyBody, call.data, actor=actor)
+        if not actor.is_operator and body["mode"] == KeyMode.LIVE:
+            _refuse_live(actor, body["project"])
+        _refuse_unoffered(actor, body["project"], body)
+        minted = services.relay_key_mint(**body, created_by=user_of(call))
+        note(call, minted.relay_key, ADDITION, "Minted.")
         return _shown_once(minted)
 
 
@@ -115,68 +127,77 @@ class RelayKeyView(APIView):
 
     def get_permissions(self) -> list[Any]:
         """As in the admin."""
-        return [requires(_CHANGES if self.request.method == "PATCH" else _SEES)()]
+        return [CHANGES() if self.request.method == "PATCH" else SEES()]
 
-    def get(self, _call: Request, key_number: int) -> Response:
+    def get(self, call: Request, key_number: int) -> Response:
         """404 for an id that is not known."""
-        return Response(RelayKeyJson(_key(key_number)).data)
+        return Response(RelayKeyJson(_key(call, key_number, Act.SEE_KEYS)).data)
 
     def patch(self, call: Request, key_number: int) -> Response:
         """The fields that were sent."""
         body = read(KeyBody, call.data, partial=True)
         with transaction.atomic():
-            key = get_object_or_404(_keys().select_for_update(of=("self",)), pk=key_number)
+            _key(call, key_number)
+            rows = rows_of(RelayKey, actor_in(call), Act.MANAGE_TEST_KEYS).select_related(*_RELATED)
+            key = get_object_or_404(rows.select_for_update(of=("self",)), pk=key_number)
+            _refuse_unoffered(actor_in(call), key.project, body)
             for name, value in body.items():
                 setattr(key, name, value)
             key.full_clean()
             key.save(update_fields=list(body))
-            _log(call, key, CHANGE, f"Changed {', '.join(sorted(body)) or 'nothing'}.")
+            note(call, key, CHANGE, f"Changed {', '.join(sorted(body)) or 'nothing'}.")
         return Response(RelayKeyJson(key).data)
 
 
 class RotateView(APIView):
     """POST mints a successor."""
 
-    permission_classes = [requires(_ADDS, _CHANGES)]
+    permission_classes = [ROTATES]
 
     def post(self, call: Request, key_number: int) -> Response:
         """201 with the successor and its token, this once. 400 for a key that has ended or has a successor."""
         body = read(RotateBody, call.data)
-        assert isinstance(call.user, User)
-        key, overlap = _key(key_number), timedelta(seconds=body["overlapSeconds"])
-        minted = services.relay_key_rotate(relay_key=key, overlap=overlap, created_by=call.user)
-        _log(call, key, CHANGE, f"Rotated: {minted.relay_key} takes its place.")
-        _log(call, minted.relay_key, ADDITION, f"Takes the place of {key}.")
+        key, overlap = _key(call, key_number), timedelta(seconds=body["overlapSeconds"])
+        minted = services.relay_key_rotate(relay_key=key, overlap=overlap, created_by=user_of(call))
+        note(call, key, CHANGE, f"Rotated: {minted.relay_key} takes its place.")
+        note(call, minted.relay_key, ADDITION, f"Takes the place of {key}.")
         return _shown_once(minted)
 
 
 class RevokeView(APIView):
     """POST ends a key at once."""
 
-    permission_classes = [requires(_CHANGES)]
+    permission_classes = [CHANGES]
 
     def post(self, call: Request, key_number: int) -> Response:
         """The key, also where it was revoked before."""
-        key = _key(key_number)
+        key = _key(call, key_number)
         if services.relay_key_revoke(relay_key=key):
-            _log(call, key, CHANGE, "Revoked.")
+            note(call, key, CHANGE, "Revoked.")
         return Response(RelayKeyJson(key).data)
 
 
-def _keys() -> Any:
-    return RelayKey.objects.select_related("project", "policy", "rate_limit")
+def _key(call: Request, key_number: int, act: Act = Act.MANAGE_TEST_KEYS) -> RelayKey:
+    return one_of(RelayKey, actor_in(call), act, *_RELATED, pk=key_number)
 
 
-def _key(key_number: int) -> RelayKey:
-    found: RelayKey = get_object_or_404(_keys(), pk=key_number)
-    return found
+def _refuse_live(actor: Actor, project: Project) -> None:
+    """Raises PermissionDenied for who may mint test keys alone."""
+    if not rows_of(Project, actor, Act.MANAGE_KEYS).filter(pk=project.pk).exists():
+        raise PermissionDenied(refusal(Act.MANAGE_KEYS))
+
+
+def _refuse_unoffered(actor: Actor, project: Project, body: dict[str, Any]) -> None:
+    """Policies and limits are the operators', who decide which models a project reaches: a member chooses of those that
+    a key of the project has. Raises ValidationError, as for one that does not exist."""
+    if actor.is_operator:
+        return
+    for name, on_wire in (("policy", "policy"), ("rate_limit", "rateLimit")):
+        wanted = body.get(name)
+        if wanted is not None and not project.relay_keys.filter(revoked_at=None, **{name: wanted}).exists():
+            missing = serializers.SlugRelatedField.default_error_messages["does_not_exist"]
+            raise serializers.ValidationError({on_wire: [missing.format(slug_name="slug", value=wanted.slug)]})
 
 
 def _shown_once(minted: services.MintedRelayKey) -> Response:
     return Response({**RelayKeyJson(minted.relay_key).data, "token": minted.token}, status=201, headers=_NO_STORE)
-
-
-def _log(call: Request, key: RelayKey, action: int, said: str) -> None:
-    """The same history as the admin's."""
-    assert isinstance(call.user, User)
-    LogEntry.objects.log_actions(call.user.pk, [key], action, change_message=said, single_object=True)

@@ -3,18 +3,19 @@
 from collections.abc import Callable
 from typing import Any
 
-from django.http import Http404
-from django.shortcuts import get_object_or_404
+from django.db.models import QuerySet
 from rest_framework import serializers, status
 from rest_framework.request import Request as Call
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from relay_admin.access.models import User
-from relay_admin.catalog.models import Project
+from relay_admin.access.roles import Act
+from relay_admin.access.scoping import one_of, rows_of
 from relay_admin.control_api.errors import shape
 from relay_admin.control_api.paging import Query, page_of
-from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.permissions import actor_in, requires
+from relay_admin.control_api.project_field import ProjectField
 from relay_admin.control_api.wire import Strict, read
 from relay_admin.ledger import accounts, corrections
 from relay_admin.ledger.models import Account, Entry
@@ -24,14 +25,14 @@ from relay_contract.nouns import KeyMode
 MAX_PAGE = 200
 _MAX_ID = 2**63 - 1
 
-VIEW_ACCOUNT = requires("ledger.view_account")
-VIEW_ENTRIES = requires("ledger.view_account", "ledger.view_entry")
+VIEW_ACCOUNT = requires("ledger.view_account", act=Act.SEE_MONEY)
+VIEW_ENTRIES = requires("ledger.view_account", "ledger.view_entry", act=Act.SEE_MONEY)
 POST_ENTRY = requires("ledger.view_account", corrections.PERMISSION)
 
 
-def wallets() -> Any:
-    """The accounts that have an address here."""
-    return Account.objects.filter(kind=AccountKind.WALLET)
+def wallets(call: Call) -> Any:
+    """The caller's accounts that have an address here."""
+    return rows_of(Account, actor_in(call), Act.SEE_MONEY).filter(kind=AccountKind.WALLET)
 
 
 def wallet_json(balance: accounts.Balance) -> dict[str, Any]:
@@ -65,11 +66,17 @@ def entry_json(line: accounts.Line) -> dict[str, Any]:
     }
 
 
+class _UserField(serializers.SlugRelatedField):
+    def get_queryset(self) -> QuerySet[User]:
+        """Operators' to ask for: to others nobody has that name."""
+        return User.objects.all() if self.context["actor"].is_operator else User.objects.none()
+
+
 class WalletsQuery(Query):
     """`after` is the `next` of the page before."""
 
-    project = serializers.SlugRelatedField(slug_field="slug", queryset=Project.objects.all(), required=False)
-    user = serializers.SlugRelatedField(slug_field="username", queryset=User.objects.all(), required=False)
+    project = ProjectField(Act.SEE_MONEY, required=False)
+    user = _UserField("username", required=False)
     mode = serializers.ChoiceField([str(mode) for mode in KeyMode], required=False)
     after = serializers.IntegerField(min_value=1, max_value=_MAX_ID, required=False)
     limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
@@ -115,8 +122,8 @@ class WalletsView(APIView):
 
     def get(self, call: Call) -> Response:
         """`{"results": [...], "next": id or null}`."""
-        wanted = read(WalletsQuery, call.query_params)
-        rows = wallets().order_by("id")
+        wanted = read(WalletsQuery, call.query_params, actor=actor_in(call))
+        rows = wallets(call).order_by("id")
         if "project" in wanted:
             rows = rows.filter(project_id=wanted["project"].pk)
         if "user" in wanted:
@@ -135,9 +142,9 @@ class WalletView(APIView):
 
     permission_classes = [VIEW_ACCOUNT]
 
-    def get(self, _call: Call, wallet_id: int) -> Response:
+    def get(self, call: Call, wallet_id: int) -> Response:
         """404 for none, and for accounts that are no wallets."""
-        return Response(wallet_json(_balance(wallet_id)))
+        return Response(wallet_json(_balance(call, wallet_id)))
 
 
 class WalletEntriesView(APIView):
@@ -149,7 +156,7 @@ class WalletEntriesView(APIView):
         """`{"results": [...], "next": place or null}`."""
         wanted = read(EntriesQuery, call.query_params)
         limit, before = wanted["limit"], wanted.get("after", accounts.NEWEST)
-        lines = accounts.entries_page(_balance(wallet_id).account_id, before, limit + 1)
+        lines = accounts.entries_page(_balance(call, wallet_id).account_id, before, limit + 1)
         more, lines = len(lines) > limit, lines[:limit]
         return Response({"results": [entry_json(line) for line in lines], "next": lines[-1].place if more else None})
 
@@ -174,18 +181,16 @@ class AdjustmentsView(APIView):
         return _posted(corrections.account_adjust, wallet_id, AdjustmentBody, call)
 
 
-def _balance(wallet_id: int) -> accounts.Balance:
-    found = accounts.balances([wallet_id]).get(wallet_id) if wallet_id <= _MAX_ID else None
-    if found is None or found.kind != AccountKind.WALLET:
-        raise Http404
-    return found
+def _balance(call: Call, wallet_id: int) -> accounts.Balance:
+    wallet = one_of(Account, actor_in(call), Act.SEE_MONEY, pk=wallet_id, kind=AccountKind.WALLET)
+    return accounts.balances([wallet.pk])[wallet.pk]
 
 
 def _posted(post: Callable[..., tuple[Entry, bool]], wallet_id: int, form: type[GrantBody], call: Call) -> Response:
     body = read(form, call.data)
     asked = dict(body)
     source = asked.pop("id", None)
-    wallet = get_object_or_404(wallets(), pk=wallet_id)
+    wallet = one_of(Account, actor_in(call), Act.SEE_MONEY, pk=wallet_id, kind=AccountKind.WALLET)
     try:
         entry, is_new = post(account=wallet, by=call.user, source=source, **asked)
     except corrections.PostedOtherwiseError:

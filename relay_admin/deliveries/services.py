@@ -44,8 +44,16 @@ def replay_preview(wanted: Mapping[str, Any]) -> Preview:
     return replays.preview(_checked(wanted), settings.REPLAY_CHARGE)
 
 
-def replay_start(wanted: Mapping[str, Any], *, pace: Decimal | None, by: User | None, note: str = "") -> ReplayBatch:
-    """Have the workers replay what matches, `pace` of them a second; None for as fast as they can.
+def replay_start(
+    wanted: Mapping[str, Any],
+    *,
+    pace: Decimal | None,
+    by: User | None,
+    note: str = "",
+    project_id: int | None = None,
+) -> ReplayBatch:
+    """Have the workers replay what matches, `pace` of them a second; None for as fast as they can. `project_id`: whose
+    replay it is where a filter does not say so.
 
     Raises ValidationError for a filter that is none, or a pace out of its range.
     """
@@ -55,7 +63,7 @@ def replay_start(wanted: Mapping[str, Any], *, pace: Decimal | None, by: User | 
     found = replays.preview(checked, settings.REPLAY_CHARGE)
     with transaction.atomic():
         batch = ReplayBatch.objects.create(
-            project_id=checked.get("project"),
+            project_id=checked.get("project", project_id),
             created_by=by,
             state=str(ReplayState.RUNNING),
             filter=checked,
@@ -85,14 +93,16 @@ def replay_cancel(batch: ReplayBatch, *, by: User | None) -> ReplayBatch:
     return _turn(batch, by, states, ReplayState.CANCELLED, "Cancelled", ended_at=Now())
 
 
-def delivery_replay(*, delivery_ids: Iterable[UUID], by: User | None, note: str = "") -> ReplayBatch:
+def delivery_replay(
+    *, delivery_ids: Iterable[UUID], by: User | None, note: str = "", project_id: int | None = None
+) -> ReplayBatch:
     """Make dead deliveries due now, with a fresh budget of attempts. Others are refused, each with a reason, unchanged.
 
     Returns the batch, done; `refused` maps delivery ids to keys of REFUSALS. ValidationError for none or above
     MAX_REPLAY.
     """
     with transaction.atomic():
-        batch = replay_start({"ids": delivery_ids}, pace=None, by=by, note=note)
+        batch = replay_start({"ids": delivery_ids}, pace=None, by=by, note=note, project_id=project_id)
         while replays.step(batch.pk) == replays.MAX_STEP:
             pass
         batch.refresh_from_db()

@@ -27,11 +27,6 @@ def name_calls(rows: QuerySet[Call]) -> QuerySet[Call]:
     return rows.annotate(project_slug=_PROJECT, relay_key_name=_RELAY_KEY, rates=_RATES)
 
 
-def calls_with_names() -> QuerySet[Call]:
-    """Every call, named."""
-    return name_calls(Call.objects.all())
-
-
 def in_status_class(status_class: str) -> Q:
     """Of STATUS_CLASSES."""
     first = int(status_class[0]) * 100

@@ -44,6 +44,9 @@ from tests.admin import rows
 MANAGE = Path(__file__).parents[2] / "manage.py"
 NOT_NOUNS = {
     "access_admintoken",
+    "access_externalidentity",
+    "access_invitation",
+    "access_membership",
     "access_user",
     "access_user_groups",
     "access_user_user_permissions",

@@ -42,12 +42,14 @@ READ = {
     **dict.fromkeys(OPERATOR_PAGES, (302, 403, 403, 200, 200)),
     **dict.fromkeys(SUPERUSER_PAGES, (302, 403, 403, 403, 200)),
     "access/session": (302, 403, 403, 200, 200),
+    "access/invitation": (302, 403, 403, 200, 200),
 }
 ADD = {
     **dict.fromkeys(CATALOG_PAGES, (302, 403, 403, 200, 200)),
     **dict.fromkeys((*TRAFFIC_PAGES, *ACCOUNTS, *OPERATOR_PAGES), (302, 403, 403, 403, 403)),
     **dict.fromkeys(SUPERUSER_PAGES, (302, 403, 403, 403, 200)),
     "access/session": (302, 403, 403, 403, 403),
+    "access/invitation": (302, 403, 403, 200, 200),
 }
 
 

@@ -91,6 +91,7 @@ ARCHIVED, UNSCOPED = {"is_archived": True}, {"scopes": (Scope.RELAY,)}
         ({"expires_at": MOMENT, "has_successor": True}, {}, KeyExpired),  # its overlap was the grace
         (UNSCOPED, ARCHIVED, ProjectArchived),
         (UNSCOPED, {}, ScopeMissing),
+        ({"scopes": (Scope.CONTROL,)}, {}, ScopeMissing),
     ],
 )
 def test_the_order_of_refusals(

@@ -3,6 +3,7 @@
 from django.contrib import admin
 from unfold.admin import TabularInline
 
+from relay_admin.access.people_admin import MembershipInline
 from relay_admin.catalog.admin.base import CatalogAdmin
 from relay_admin.catalog.models import Line, Project
 from relay_admin.catalog.offered import offered, offered_fieldsets
@@ -27,4 +28,4 @@ class ProjectAdmin(CatalogAdmin):
     search_fields = ("slug", "name", "description")
     autocomplete_fields = offered(Project, ("rate_limit", "test_rate_limit"))
     fieldsets = offered_fieldsets(Project, ((None, ("slug", "name", "is_archived", "rate_limit", "test_rate_limit")),))
-    inlines = [LineInline]
+    inlines = [LineInline, MembershipInline]

@@ -1,0 +1,62 @@
+"""Who is in a project, and as what."""
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from relay_admin.access.models import Invitation, Membership, User
+from relay_admin.access.roles import ACTS, GIVEN, Act, Role
+from relay_admin.catalog.models import Project
+
+OWNER_STAYS = "A project keeps its owner. An operator can make somebody else the owner."
+
+
+@transaction.atomic
+def membership_add(*, project: Project, user: User, role: Role | str) -> Membership:
+    """A member more, for operators: members invite. Raises ValidationError for somebody who is one."""
+    row = Membership(project=project, user=user, role=str(Role(role)))
+    row.full_clean()
+    row.save(force_insert=True)
+    return row
+
+
+@transaction.atomic
+def membership_change(*, membership: Membership, role: Role | str, may_make_owner: bool = False) -> Membership:
+    """Another role. `may_make_owner`: operators may; the owner before becomes an admin. Raises ValidationError."""
+    row, wanted = _locked(membership), Role(role)
+    if row.role == wanted:
+        return row
+    if wanted not in GIVEN and not may_make_owner:
+        raise ValidationError({"role": f"Choose one of {', '.join(GIVEN)}."})
+    if row.role == Role.OWNER:
+        raise ValidationError(OWNER_STAYS)
+    if wanted is Role.OWNER:
+        Membership.objects.filter(project=row.project_id, role=Role.OWNER).update(role=str(Role.ADMIN))
+    row.role = str(wanted)
+    row.save(update_fields=["role"])
+    if Act.MANAGE_MEMBERS not in ACTS[wanted]:
+        _take_invitations_back(row)
+    return row
+
+
+@transaction.atomic
+def membership_remove(*, membership: Membership) -> None:
+    """Somebody leaves, or is made to; what they invited others to is void. Raises ValidationError for the owner."""
+    row = _locked(membership)
+    if row.role == Role.OWNER:
+        raise ValidationError(OWNER_STAYS)
+    _take_invitations_back(row)
+    row.delete()
+
+
+def _locked(membership: Membership) -> Membership:
+    """With its project, so that two changes in one wait for each other."""
+    Project.objects.select_for_update(no_key=True).get(pk=membership.project_id)
+    found = Membership.objects.select_related("project", "user").filter(pk=membership.pk).first()
+    if found is None:
+        raise ValidationError("They are no member any more.")
+    return found
+
+
+def _take_invitations_back(membership: Membership) -> None:
+    invited = Invitation.objects.filter(project=membership.project_id, invited_by=membership.user_id)
+    invited.filter(accepted_at=None).delete()
