@@ -2,15 +2,16 @@
 
 from typing import Any
 
-from django.shortcuts import get_object_or_404
 from rest_framework import serializers, status
 from rest_framework.request import Request as Call
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from relay_admin.access.roles import Act
+from relay_admin.access.scoping import one_of
 from relay_admin.catalog.models import Project
 from relay_admin.control_api.paging import Query, page_of
-from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.wire import Strict, read
 from relay_admin.ledger import terms
 from relay_admin.ledger.models import Terms
@@ -47,7 +48,7 @@ class TermsView(APIView):
     def get(self, call: Call, project: str) -> Response:
         """`{"results": [...], "next": id or null}`."""
         wanted = read(TermsQuery, call.query_params)
-        rows = Terms.objects.filter(project_id=get_object_or_404(Project, slug=project).pk).order_by("-pk")
+        rows = Terms.objects.filter(project_id=_project(call, project).pk).order_by("-pk")
         if "after" in wanted:
             rows = rows.filter(pk__lt=wanted["after"])
         page, more = page_of(rows, wanted["limit"])
@@ -56,8 +57,13 @@ class TermsView(APIView):
     def post(self, call: Call, project: str) -> Response:
         """201 with the new terms."""
         body = read(TermsBody, call.data)
-        made = terms.terms_set(project=get_object_or_404(Project, slug=project), by=call.user, **body)
+        made = terms.terms_set(project=_project(call, project), by=call.user, **body)
         return Response(_json(made), status=status.HTTP_201_CREATED)
+
+
+def _project(call: Call, slug: str) -> Project:
+    """Raises Http404."""
+    return one_of(Project, actor_in(call), Act.SEE_MONEY, slug=slug)
 
 
 def _json(row: Terms) -> dict[str, Any]:

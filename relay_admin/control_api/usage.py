@@ -9,9 +9,10 @@ from rest_framework.request import Request as Call
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from relay_admin.catalog.models import Project
+from relay_admin.access.roles import Act
 from relay_admin.control_api.paging import Query
-from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.permissions import actor_in, requires
+from relay_admin.control_api.project_field import ProjectField
 from relay_admin.control_api.wire import camel_case, read
 from relay_admin.ledger import usage
 from relay_contract.nouns import KeyMode
@@ -27,7 +28,7 @@ class _Moments(Query):
     """`from` and `to` begin hours, UTC: others are cut to theirs. `to` is not in it, and now where it is left out."""
 
     to = serializers.DateTimeField(required=False)
-    project = serializers.SlugRelatedField(slug_field="slug", queryset=Project.objects.all(), required=False)
+    project = ProjectField(Act.SEE_MONEY, required=False)
     mode = serializers.ChoiceField([str(mode) for mode in KeyMode], required=False)
     limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
 
@@ -75,7 +76,7 @@ class SummaryView(APIView):
 
     def get(self, call: Call) -> Response:
         """`{"results": [...], "next": key or null}`; the key of what has none is null."""
-        wanted = read(SummaryQuery, call.query_params)
+        wanted = read(SummaryQuery, call.query_params, actor=actor_in(call))
         by, limit = wanted["by"], wanted["limit"]
         found = usage.summary(wanted["range"], by, wanted["after"], limit + 1)
         page = found[:limit]
@@ -90,7 +91,7 @@ class SeriesView(APIView):
 
     def get(self, call: Call) -> Response:
         """`{"results": [{"at", "what", ...}], "next": moment or null}`. `limit` counts moments."""
-        wanted = read(SeriesQuery, call.query_params)
+        wanted = read(SeriesQuery, call.query_params, actor=actor_in(call))
         limit = wanted["limit"]
         found = usage.series(wanted["range"], usage.Step(wanted["step"]), wanted.get("after"), limit + 1)
         moments = sorted({moment for moment, _, _ in found})
