@@ -25,18 +25,17 @@ RESULTS = ROOT / "bench" / "results"
 PARTS = (
     *("memory", "requests", "streams", "first_byte", "cross", "outage", "processes"),
     *relay_parts.PARTS,
-    "catalog",
-    "tokens",
+    *("catalog", "ledger", "tokens"),
 )
 PROGRAMS = {
-    "catalog": "catalog of 100,000 keys",
-    "tokens": "access tokens, and their revocation while the catalog changes",
+    "catalog": ("catalog of 100,000 keys", 300),
+    "ledger": ("the ledger, with a wallet of ten million entries", 1_800),
+    "tokens": ("access tokens, and their revocation while the catalog changes", 300),
 }
-"""Parts that are programs of their own."""
+"""Parts that are programs of their own: what they measure, and the seconds that they may take."""
 ON_REQUEST = ("soak",)
 DEFAULT_FOLDER = Path("/var/tmp")  # on a disk, unlike /tmp on many systems, whose fsync would cost nothing
 STREAMS_OF_THE_AIM = 25
-PROGRAM_SECONDS = 300
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -205,16 +204,17 @@ def _peaks(found: Report, ours: Product) -> None:
 
 
 def _program(found: Report, name: str) -> None:
-    """What `bench/<name>.py` prints on its last line: `{"figures": [{name, unit, value, aim_at_most}]}`."""
-    say(PROGRAMS[name])
+    """What `bench/{name}.py` prints last: `{"figures": [{name, unit, value, aim_at_most, aim_at_least}]}`."""
+    about, seconds = PROGRAMS[name]
+    say(about)
     command = [sys.executable, "-m", f"bench.{name}"]
-    done = subprocess.run(command, check=False, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=PROGRAM_SECONDS)
+    done = subprocess.run(command, check=False, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=seconds)
     if done.returncode != 0:
         raise BenchError(f"bench.{name} ended with {done.returncode}; its own message is above.")
     said = json.loads(done.stdout.splitlines()[-1])
     for figure in said["figures"]:
-        bound = figure.get("aim_at_most")
-        aim = None if bound is None else Aim(bound, is_upper=True)
+        most, least = figure.get("aim_at_most"), figure.get("aim_at_least")
+        aim = Aim(most, is_upper=True) if most is not None else None if least is None else Aim(least, is_upper=False)
         found.figures.append(Figure(figure["name"], figure["unit"], figure["value"], aim=aim))
     found.raw[name] = said
 

@@ -59,6 +59,10 @@ class EntryKind(IntEnum):
     REFUND_TOPUP = 110  # taken back with the money, or given again when a dispute is won
 
 
+CALL_KINDS = (EntryKind.USAGE, EntryKind.MARKUP_OWNER, EntryKind.MARKUP_REFERRAL, EntryKind.MARKUP_FEE)
+"""Of entries whose source is a call."""
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """How a project's mark-up is shared: `owner_ppm` of it to the project, of which `referral_ppm` to who brought the

@@ -28,6 +28,8 @@ from relay_admin.control_api import (
     target_switch,
     targets,
     top_ups,
+    terms,
+    usage,
     wallets,
 )
 
@@ -103,5 +105,8 @@ urlpatterns = [
     path("api/v1/invoices", invoices.InvoicesView.as_view()),
     path("api/v1/invoices/<int:invoice_id>", invoices.InvoiceView.as_view()),
     path("api/v1/exports/<slug:kind>.csv", exports.ExportView.as_view()),
+    path("api/v1/projects/<str:project>/terms", terms.TermsView.as_view()),
+    path("api/v1/usage/summary", usage.SummaryView.as_view()),
+    path("api/v1/usage/series", usage.SeriesView.as_view()),
     path("api/v1/resolve", resolve.ResolveView.as_view()),
 ]

@@ -27,15 +27,19 @@ from relay_admin.ledger import accounts, corrections
 from relay_admin.ledger.amounts import credits_text
 from relay_admin.ledger.code_admin import CreditCodeAdmin
 from relay_admin.ledger.invoice_admin import InvoiceAdmin
-from relay_admin.ledger.models import Account, CreditCode, Invoice, TopUp
+from relay_admin.ledger.models import Account, CreditCode, Invoice, Terms, TopUp
 from relay_admin.ledger.topup_admin import TopUpAdmin, topup_urls
+from relay_admin.ledger.terms import terms_set
 from relay_contract.credits import MICRO
 from relay_contract.ids import uuid7
-from relay_contract.ledger import MAX_AMOUNT, AccountKind, EntryKind
+from relay_contract.ledger import MAX_AMOUNT, MAX_MARKUP_PPM, AccountKind, EntryKind
+from relay_contract.nouns import KeyMode
 
 SHOWN = 50
 """Entries of a page."""
 SHOWN_DAYS = 30
+PPM = 10_000
+"""Of a percent."""
 
 
 admin.site.register(TopUp, TopUpAdmin)
@@ -72,6 +76,29 @@ class PostForm(forms.Form):
         help_text="Kept with the entry for good.",
     )
     source = forms.UUIDField(widget=forms.HiddenInput)
+
+
+class TermsForm(forms.Form):
+    """Of a project, in percent."""
+
+    markup = forms.DecimalField(
+        min_value=0,
+        max_value=Decimal(MAX_MARKUP_PPM) / PPM,
+        max_digits=8,
+        decimal_places=4,
+        label="Mark-up, %",
+        widget=UnfoldAdminDecimalFieldWidget,
+        help_text="On top of what a call costs, where a user's wallet pays it.",
+    )
+    owner = forms.DecimalField(
+        min_value=0,
+        max_value=100,
+        max_digits=7,
+        decimal_places=4,
+        label="Of it the project's, %",
+        widget=UnfoldAdminDecimalFieldWidget,
+        help_text="The rest is the relay's.",
+    )
 
 
 class AccountList(ChangeList):
@@ -121,8 +148,12 @@ class AccountAdmin(pages.ReadOnlyAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         """With the page that posts."""
-        own = path("<int:account_id>/post/", self.admin_site.admin_view(self.post_view), name="ledger_account_post")
-        return [own, *super().get_urls()]
+        view = self.admin_site.admin_view
+        own = [
+            path("<int:account_id>/post/", view(self.post_view), name="ledger_account_post"),
+            path("<int:account_id>/terms/", view(self.terms_view), name="ledger_account_terms"),
+        ]
+        return [*own, *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """With the trial balance."""
@@ -153,6 +184,7 @@ class AccountAdmin(pages.ReadOnlyAdmin):
             "older": lines[SHOWN - 1].place if len(lines) > SHOWN else "",
             "topup_urls": topup_urls(request, account),
             "may_post": account.is_owned and self.has_post_permission(request),
+            "may_set_terms": _has_terms(account) and self.has_post_permission(request),
         }
         return TemplateResponse(request, "relay/account.html", context)
 
@@ -172,6 +204,32 @@ class AccountAdmin(pages.ReadOnlyAdmin):
             " What is posted stays: a mistake is posted again the other way."
         )
         context["button"] = "Post"
+        return TemplateResponse(request, "relay/money_form.html", context)
+
+    def terms_view(self, request: HttpRequest, account_id: int) -> HttpResponse:
+        """Of a project's earnings: GET shows what it marks up, a POST sets it from now on."""
+        if not self.has_post_permission(request):
+            raise PermissionDenied
+        account = _account(account_id)
+        if not _has_terms(account):
+            raise Http404
+        project = get_object_or_404(Project, pk=account.project_id)
+        now = Terms.objects.filter(pk=project.terms_id).first()
+        given = {"markup": Decimal(now.markup_ppm) / PPM, "owner": Decimal(now.owner_ppm) / PPM} if now else {}
+        form = TermsForm(request.POST or None, initial=given)
+        if form.is_valid():
+            assert isinstance(request.user, User)
+            markup, owner = (int(form.cleaned_data[name] * PPM) for name in ("markup", "owner"))
+            referral = now.referral_ppm if now else 0
+            terms_set(project=project, markup_ppm=markup, owner_ppm=owner, referral_ppm=referral, by=request.user)
+            messages.success(request, "Set: calls that are admitted from now on are marked up like this.")
+            return HttpResponseRedirect(reverse("admin:ledger_account_change", args=[account.pk]))
+        context = self._context(request, account) | {
+            "form": form,
+            "media": self.media + form.media,
+            "text": "Of live and test calls that are admitted from now on. What was charged before stays as it is.",
+            "button": "Set",
+        }
         return TemplateResponse(request, "relay/money_form.html", context)
 
     def _post(self, request: HttpRequest, account: Account, form: PostForm) -> bool:
@@ -233,6 +291,11 @@ class AccountAdmin(pages.ReadOnlyAdmin):
         return credits_text(account.balance.available)
 
 
+def _has_terms(account: Account) -> bool:
+    """The page is that of the live earnings: terms are of both modes."""
+    return account.kind == AccountKind.EARNINGS and account.project_id is not None and account.mode == KeyMode.LIVE
+
+
 def _account(account_id: int | None) -> Account:
     return get_object_or_404(Account, pk=account_id or 0)
 
@@ -274,7 +337,7 @@ def _days(account_id: int) -> list[dict[str, Any]]:
     return [
         {
             "day": total.day,
-            "kind": total.kind.name.lower(),
+            "kind": total.kind.name.lower().replace("_", " "),
             "entries": total.entries,
             "debit": credits_text(total.debit),
             "credit": credits_text(total.credit),
@@ -289,13 +352,14 @@ def _lines(lines: Sequence[accounts.Line]) -> list[dict[str, Any]]:
     return [
         {
             "at": line.at,
-            "kind": line.kind.name.lower(),
+            "kind": line.kind.name.lower().replace("_", " "),
             "amount": credits_text(line.amount),
             "other_id": line.other_id,
             "other": _title(others[line.other_id]),
             "by": people.get(line.by_id or 0, ""),
             "note": line.note,
             "source": line.source,
+            "call_id": line.call_id,
         }
         for line in lines
     ]

@@ -350,6 +350,33 @@ async def test_calls_that_nobody_can_price(queue: Queue, alerts: Alerts) -> None
     assert data["subject"] == "project:1"
 
 
+async def test_calls_that_wait_to_be_posted(queue: Queue, alerts: Alerts) -> None:
+    await watched(queue)
+    await rule(queue, "posting_late", threshold=60)
+    await rule(queue, "unpostable")
+    late = (
+        "INSERT INTO ledger_due (id, tries, error, not_before) VALUES (%s, %s, %s, now() - make_interval(secs => %s))"
+    )
+    await queue.sql(late, uuid7(), 0, "", 30)
+    await queue.sql(late, uuid7(), 4, "no terms", -600)
+    await alerts.look()
+    assert await told(queue) == []
+    stuck = uuid7()
+    await queue.sql(late, uuid7(), 0, "", 90)
+    await queue.sql(late, stuck, 5, "no terms", -600)
+    await alerts.look()
+    found = {event_type: data for event_type, data, _ in await told(queue)}
+    assert found.keys() == {"relay.posting.late", "relay.unpostable"}
+    assert found["relay.posting.late"]["calls"] == 1
+    assert 90 <= found["relay.posting.late"]["ageSeconds"] < 120
+    reason = {name: found["relay.unpostable"][name] for name in ("calls", "callId", "reason", "tries", "subject")}
+    assert reason == {"calls": 1, "callId": str(stuck), "reason": "no terms", "tries": 5, "subject": "ledger"}
+    await queue.sql("DELETE FROM ledger_due")
+    await alerts.look()
+    over = {each for each, _, _ in await remembered(queue)} - found.keys()
+    assert over == {"relay.posting.late.recovered", "relay.unpostable.recovered"}
+
+
 async def call_rows(queue: Queue, *calls: CallRow) -> None:
     await queue.sql(insert_statement(CallRow), msgspec.json.encode(calls).decode())
 
