@@ -24,7 +24,9 @@ from delivery.contents import Contents
 from delivery.database import ONE_PLAN, PLANNED_ONCE, Connection
 from delivery.destinations import Destinations
 from delivery.drain import RECORD_SECONDS, Drainer
+from delivery.ledger_keeper import Keeper
 from delivery.metrics import serve
+from delivery.purse_writes import PurseWrites
 from delivery.replay_runner import ReplayRunner
 from delivery.reply_channel import ReplyChannel
 from delivery.rounds import make_rounds
@@ -196,14 +198,17 @@ async def open_beside(
 ) -> AsyncIterator[tuple[Callable[[], Coroutine[Any, Any, None]], ...]]:
     """What a worker of the async lane does besides, each on a connection of its own."""
     async with AsyncExitStack() as stack:
-        round_, alerts = [Connection(settings.database_url, name) for name in ("rounds", "alerts")]
+        round_, alerts, keep = [Connection(settings.database_url, name) for name in ("rounds", "alerts", "keeper")]
         replay = Connection(settings.database_url, "replay", PLANNED_ONCE)
-        for connection in (round_, alerts, replay):
+        for connection in (round_, alerts, keep, replay):
             stack.push_async_callback(connection.close)
+        writes = PurseWrites(settings.redis_url)
+        stack.push_async_callback(writes.close)
         yield (
             partial(make_rounds, round_, (stream_ends.fold, compare.compare_due, ledger_fold.fold)),
             Alerts(alerts).run,
             ReplayRunner(replay, drainer.activate).run,
+            Keeper(keep, writes).run,
         )
 
 
