@@ -6,6 +6,7 @@ from relay_admin.access.audit import audit_forget
 from relay_admin.access.session_services import sessions_forget
 from relay_admin.catalog.lines import drafts
 from relay_admin.deliveries import retention, storage
+from relay_admin.ledger.runs import reconcile_run
 from relay_admin.traffic.retention import traffic_forget
 from relay_contract.intake import MAX_SHARDS
 from relay_contract.messages import DRAIN_TASK
@@ -65,3 +66,9 @@ def forget_audit() -> None:
 def forget_sessions() -> None:
     """Delete sessions that have expired."""
     sessions_forget()
+
+
+@app.task(name="ledger.reconcile")  # type: ignore[untyped-decorator]  # as above
+def reconcile() -> None:
+    """Compare what is kept twice, and keep what differs."""
+    reconcile_run()

@@ -190,6 +190,13 @@ UNFOLD: dict[str, Any] = {
                     "ledger.account",
                     "What projects have and the relay earned, what moved, and the trial balance. Grant credits here.",
                 ),
+                _page(
+                    "Reconciliation",
+                    "balance",
+                    "money",
+                    "What is kept twice, compared each night, and what did not add up.",
+                    "ledger.view_account",
+                ),
             ),
             _group(
                 "Access",

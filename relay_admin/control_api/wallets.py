@@ -44,6 +44,8 @@ def wallet_json(balance: accounts.Balance) -> dict[str, Any]:
         "balance": balance.posted,
         "held": balance.open_holds,
         "available": balance.available,
+        "overdraft": balance.overdraft,
+        "lowBalance": balance.low_balance,
     }
 
 
@@ -103,6 +105,15 @@ class AdjustmentBody(GrantBody):
         return AccountKind(kind)
 
 
+class LimitsBody(Strict):
+    """What is not sent stays as it is; a `lowBalance` of null: no alert."""
+
+    overdraft = serializers.IntegerField(min_value=0, max_value=MAX_AMOUNT, required=False)
+    lowBalance = serializers.IntegerField(  # noqa: N815 (a name of the API)
+        min_value=0, max_value=MAX_AMOUNT, required=False, allow_null=True
+    )
+
+
 class WalletsView(APIView):
     """GET wallets, by id."""
 
@@ -126,9 +137,24 @@ class WalletsView(APIView):
 
 
 class WalletView(APIView):
-    """GET one wallet."""
+    """GET one wallet; PATCH its overdraft and the balance below which alerts tell."""
 
-    permission_classes = [VIEW_ACCOUNT]
+    def get_permissions(self) -> list[Any]:
+        """Who posts entries sets limits."""
+        return [(POST_ENTRY if self.request.method == "PATCH" else VIEW_ACCOUNT)()]
+
+    def patch(self, call: Call, wallet_id: int) -> Response:
+        """200 with the wallet."""
+        asked = read(LimitsBody, call.data)
+        _balance(wallet_id)
+        wallet = get_object_or_404(wallets(), pk=wallet_id)
+        corrections.account_limits_set(
+            account=wallet,
+            overdraft=asked.get("overdraft", wallet.overdraft_microcredits),
+            low_balance=asked.get("lowBalance", wallet.low_balance_microcredits),
+            by=call.user,
+        )
+        return Response(wallet_json(_balance(wallet_id)))
 
     def get(self, _call: Call, wallet_id: int) -> Response:
         """404 for none, and for accounts that are no wallets."""

@@ -70,6 +70,30 @@ class PostForm(forms.Form):
     source = forms.UUIDField(widget=forms.HiddenInput)
 
 
+class LimitsForm(forms.Form):
+    """How far calls may take an account below 0, and when somebody is told."""
+
+    overdraft = forms.DecimalField(
+        max_digits=16,
+        decimal_places=6,
+        label="Overdraft, credits",
+        widget=UnfoldAdminDecimalFieldWidget,
+        min_value=Decimal(0),
+        max_value=Decimal(MAX_AMOUNT) / MICRO,
+        help_text="How far below 0 a prepaid project's calls may take it.",
+    )
+    low_balance = forms.DecimalField(
+        required=False,
+        max_digits=16,
+        decimal_places=6,
+        label="Low balance, credits",
+        widget=UnfoldAdminDecimalFieldWidget,
+        min_value=Decimal(0),
+        max_value=Decimal(MAX_AMOUNT) / MICRO,
+        help_text="Alerts of the kind low_balance tell when it is below. Empty: never.",
+    )
+
+
 class AccountList(ChangeList):
     """Reads the balances of the page's accounts at once."""
 
@@ -116,9 +140,12 @@ class AccountAdmin(pages.ReadOnlyAdmin):
         return self.has_view_permission(request) and request.user.has_perm(corrections.PERMISSION)
 
     def get_urls(self) -> list[URLPattern]:
-        """With the page that posts."""
-        own = path("<int:account_id>/post/", self.admin_site.admin_view(self.post_view), name="ledger_account_post")
-        return [own, *super().get_urls()]
+        """With the pages that post and set limits."""
+        own = [
+            path(f"<int:account_id>/{word}/", self.admin_site.admin_view(view), name=f"ledger_account_{word}")
+            for word, view in (("post", self.post_view), ("limits", self.limits_view))
+        ]
+        return [*own, *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """With the trial balance."""
@@ -164,6 +191,33 @@ class AccountAdmin(pages.ReadOnlyAdmin):
         context = self._context(request, account) | {"form": form, "media": self.media + form.media}
         return TemplateResponse(request, "relay/account_post.html", context)
 
+    def limits_view(self, request: HttpRequest, account_id: int) -> HttpResponse:
+        """GET shows the form; a POST saves and leads back to the account."""
+        if not self.has_post_permission(request):
+            raise PermissionDenied
+        account = _account(account_id)
+        if not account.is_owned:
+            raise Http404
+        low = account.low_balance_microcredits
+        now = {
+            "overdraft": Decimal(account.overdraft_microcredits) / MICRO,
+            "low_balance": None if low is None else Decimal(low) / MICRO,
+        }
+        form = LimitsForm(request.POST or None, initial=now)
+        if form.is_valid():
+            assert isinstance(request.user, User)
+            low_balance = form.cleaned_data["low_balance"]
+            corrections.account_limits_set(
+                account=account,
+                overdraft=int(form.cleaned_data["overdraft"] * MICRO),
+                low_balance=None if low_balance is None else int(low_balance * MICRO),
+                by=request.user,
+            )
+            messages.success(request, "Saved.")
+            return HttpResponseRedirect(reverse("admin:ledger_account_change", args=[account.pk]))
+        context = self._context(request, account) | {"form": form, "media": self.media + form.media}
+        return TemplateResponse(request, "relay/account_limits.html", context)
+
     def _post(self, request: HttpRequest, account: Account, form: PostForm) -> bool:
         asked = form.cleaned_data
         assert isinstance(request.user, User)
@@ -200,6 +254,8 @@ class AccountAdmin(pages.ReadOnlyAdmin):
             "balance": credits_text(balance.posted),
             "held": credits_text(balance.open_holds),
             "available": credits_text(balance.available),
+            "overdraft": credits_text(account.overdraft_microcredits),
+            "low_balance": account.low_balance_microcredits and credits_text(account.low_balance_microcredits),
         }
 
     @display(description="account")

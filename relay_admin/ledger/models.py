@@ -254,7 +254,7 @@ class FoundDrift(models.Model):
     code = models.CharField(max_length=32)
     subject = models.CharField(max_length=200)
     expected = models.BigIntegerField(null=True)
-    found = models.BigIntegerField()
+    found = models.BigIntegerField(null=True)
     account_id = models.BigIntegerField(null=True, help_text="Where its rows are to be seen.")
 
     class Meta:

@@ -52,8 +52,10 @@ async def test_what_changes_is_told(money: Money) -> None:
 
 async def test_a_project_that_becomes_prepaid_has_a_purse(money: Money) -> None:
     await money.open_money()
-    await money.queue.sql("INSERT INTO catalog_project (id, slug, name, description, is_archived, created_at, updated_at)"
-                          " VALUES (77, 'late', '', '', false, now(), now())")  # fmt: skip
+    await money.queue.sql(
+        "INSERT INTO catalog_project (id, slug, name, description, is_archived, created_at, updated_at)"
+        " VALUES (77, 'late', '', '', false, now(), now())"
+    )
     [late] = await money.queue.sql("SELECT live_wallet_id AS id FROM catalog_project WHERE slug = 'late'")
     await money.keeper.step()
     assert not await money.client.exists(keys.purse("w", str(late["id"])))

@@ -127,7 +127,7 @@ class Migration(migrations.Migration):
                 ("code", models.CharField(max_length=32)),
                 ("subject", models.CharField(max_length=200)),
                 ("expected", models.BigIntegerField(null=True)),
-                ("found", models.BigIntegerField()),
+                ("found", models.BigIntegerField(null=True)),
                 ("account_id", models.BigIntegerField(help_text="Where its rows are to be seen.", null=True)),
                 (
                     "run",
