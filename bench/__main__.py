@@ -25,12 +25,16 @@ RESULTS = ROOT / "bench" / "results"
 PARTS = (
     *("memory", "requests", "streams", "first_byte", "cross", "outage", "processes"),
     *relay_parts.PARTS,
-    "catalog",
+    *("catalog", "ledger"),
 )
 ON_REQUEST = ("soak",)
 DEFAULT_FOLDER = Path("/var/tmp")  # on a disk, unlike /tmp on many systems, whose fsync would cost nothing
 STREAMS_OF_THE_AIM = 25
-CATALOG_SECONDS = 300
+OWN_POSTGRES = {
+    "catalog": ("catalog of 100,000 keys", 300),
+    "ledger": ("the ledger, with a wallet of ten million entries", 1_800),
+}
+"""Programs with a Postgres of their own: what they measure, and the seconds that they may take."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -106,8 +110,8 @@ def run(options: argparse.Namespace, sizes: Sizes | None = None) -> Report:
             _peaks(found, ours)
     if "processes" in wanted and not options.bare:
         _processes(found, options.folder, sizes, rounds)
-    if "catalog" in wanted and (ROOT / "bench" / "catalog.py").exists() and not options.bare:
-        _catalog(found)
+    for name in () if options.bare else OWN_POSTGRES.keys() & wanted:
+        _own_postgres(found, name)
     return found
 
 
@@ -198,19 +202,20 @@ def _peaks(found: Report, ours: Product) -> None:
     found.notes.append("peak MB of one process: " + ", ".join(f"{role} {peak:g}" for role, peak in peaks.items()))
 
 
-def _catalog(found: Report) -> None:
-    """What `bench/catalog.py` prints on its last line: `{"figures": [{name, unit, value, aim_at_most}]}`."""
-    say("catalog of 100,000 keys")
-    command = [sys.executable, "-m", "bench.catalog"]
-    done = subprocess.run(command, check=False, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=CATALOG_SECONDS)
+def _own_postgres(found: Report, name: str) -> None:
+    """What `bench/{name}.py` prints on its last line: `{"figures": [{name, unit, value, aim_at_most, aim_at_least}]}`."""
+    about, seconds = OWN_POSTGRES[name]
+    say(about)
+    command = [sys.executable, "-m", f"bench.{name}"]
+    done = subprocess.run(command, check=False, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=seconds)
     if done.returncode != 0:
-        raise BenchError(f"bench.catalog ended with {done.returncode}; its own message is above.")
+        raise BenchError(f"bench.{name} ended with {done.returncode}; its own message is above.")
     said = json.loads(done.stdout.splitlines()[-1])
     for figure in said["figures"]:
-        bound = figure.get("aim_at_most")
-        aim = None if bound is None else Aim(bound, is_upper=True)
+        most, least = figure.get("aim_at_most"), figure.get("aim_at_least")
+        aim = Aim(most, is_upper=True) if most is not None else None if least is None else Aim(least, is_upper=False)
         found.figures.append(Figure(figure["name"], figure["unit"], figure["value"], aim=aim))
-    found.raw["catalog"] = said
+    found.raw[name] = said
 
 
 def _allow_many_connections(sizes: Sizes) -> None:

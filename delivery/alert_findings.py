@@ -147,6 +147,26 @@ GROUP BY r.id, p.id HAVING sum(unpriced.count) >= greatest(r.threshold, 1)
 ORDER BY p.id LIMIT {MOST_FINDINGS}
 """  # noqa: S608 (constants)
 
+# The queue is short where all is well, and read from its oldest end.
+_POSTING = f"""
+SELECT r.id, r.endpoint_id, 'ledger',
+    jsonb_build_object('calls', late.calls, 'ageSeconds', extract(epoch FROM now() - late.since)::int)
+FROM {_RULES} CROSS JOIN LATERAL (
+    SELECT count(*) AS calls, min(not_before) AS since FROM (
+        SELECT not_before FROM ledger_due ORDER BY id LIMIT {OLDEST_ROWS}
+    ) AS oldest WHERE not_before < now() - make_interval(secs => greatest(r.threshold, 1))
+) AS late
+WHERE r.is_enabled AND r.kind = 'posting_late' AND late.calls > 0
+"""  # noqa: S608 (constants)
+_UNPOSTABLE = f"""
+SELECT r.id, r.endpoint_id, 'ledger',
+    jsonb_build_object('calls', stuck.calls, 'callId', first.id, 'reason', first.error, 'tries', first.tries)
+FROM {_RULES} CROSS JOIN LATERAL (
+    SELECT count(*) AS calls FROM (SELECT 1 FROM ledger_due WHERE tries >= 5 LIMIT {MOST_COUNTED}) AS counted
+) AS stuck JOIN LATERAL (SELECT id, error, tries FROM ledger_due WHERE tries >= 5 ORDER BY id LIMIT 1) AS first ON true
+WHERE r.is_enabled AND r.kind = 'unpostable'
+"""  # noqa: S608 (constants)
+
 STATEMENTS = {
     "target_failing": _FAILING,
     "target_disabled": _DISABLED,
@@ -157,5 +177,7 @@ STATEMENTS = {
     "partition_missing": _PARTITIONS,
     "publish_failed": _PUBLISH,
     "unpriced_calls": _UNPRICED,
+    "posting_late": _POSTING,
+    "unpostable": _UNPOSTABLE,
 }
 """By kind. `signature_misconfigured` takes the least id of the last day."""

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 ROUND_SECONDS = 1.0
 MOST_PAGES = 40
 """Of purses told in one round."""
-_LOCK = 0x1ED6E3  # of the session that keeps: any number that nobody else locks
+_LOCK = 0x1ED6E4  # of the session that keeps: any number that nobody else locks
 
 
 @dataclass(slots=True)

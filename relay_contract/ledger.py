@@ -56,6 +56,10 @@ class EntryKind(IntEnum):
     DELIVERIES = 40  # in totals by day alone: the rows themselves are those of `ledger_charge`
 
 
+CALL_KINDS = (EntryKind.USAGE, EntryKind.MARKUP_OWNER, EntryKind.MARKUP_REFERRAL, EntryKind.MARKUP_FEE)
+"""Of entries whose source is a call."""
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """How a project's mark-up is shared: `owner_ppm` of it to the project, of which `referral_ppm` to who brought the

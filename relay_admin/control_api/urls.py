@@ -20,6 +20,8 @@ from relay_admin.control_api import (
     signature_secrets,
     target_switch,
     targets,
+    terms,
+    usage,
     wallets,
 )
 
@@ -72,5 +74,8 @@ urlpatterns = [
     path("api/v1/wallets/<int:wallet_id>/entries", wallets.WalletEntriesView.as_view()),
     path("api/v1/wallets/<int:wallet_id>/grants", wallets.GrantsView.as_view()),
     path("api/v1/wallets/<int:wallet_id>/adjustments", wallets.AdjustmentsView.as_view()),
+    path("api/v1/projects/<str:project>/terms", terms.TermsView.as_view()),
+    path("api/v1/usage/summary", usage.SummaryView.as_view()),
+    path("api/v1/usage/series", usage.SeriesView.as_view()),
     path("api/v1/resolve", resolve.ResolveView.as_view()),
 ]

@@ -59,6 +59,11 @@ def entry_json(line: accounts.Line) -> dict[str, Any]:
         "at": line.at,
         "byUserId": line.by_id,
         "note": line.note,
+        "callId": line.call_id and str(line.call_id),
+        "projectId": line.project_id,
+        "termsId": line.terms_id,
+        "pricingId": line.pricing_id,
+        "pricingVersion": line.pricing_version,
     }
 
 

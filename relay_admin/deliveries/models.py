@@ -471,6 +471,8 @@ class AlertKind(models.TextChoices):
     PARTITION_MISSING = "partition_missing"
     PUBLISH_FAILED = "publish_failed"
     UNPRICED_CALLS = "unpriced_calls"
+    POSTING_LATE = "posting_late"
+    UNPOSTABLE = "unpostable"
 
 
 MAX_ALERT_WINDOW_SECONDS = 86_400

@@ -13,7 +13,7 @@ from django.db import connection
 
 from relay_admin.ledger.models import Account
 from relay_admin.ledger.movements import UNFOLDED
-from relay_contract.ledger import EntryKind
+from relay_contract.ledger import CALL_KINDS, EntryKind
 
 _BALANCES = f"""
 WITH moved AS (
@@ -55,12 +55,12 @@ ORDER BY account.mode, min(account.id)
 
 # Each side walks its own index from the place on, so a page costs what it shows.
 _ENTRIES = """
-SELECT source, kind, other_id, amount, at, by_id, note FROM (
-    (SELECT source, kind, credit_id AS other_id, -amount AS amount, at, by_id, note FROM ledger_entry
+SELECT source, kind, other_id, moved, at, by_id, note, project_id, terms_id, pricing_id, pricing_version FROM (
+    (SELECT *, credit_id AS other_id, -amount AS moved FROM ledger_entry
     WHERE debit_id = %(id)s AND (source, kind) < (%(source)s, %(kind)s)
     ORDER BY source DESC, kind DESC LIMIT %(limit)s)
     UNION ALL
-    (SELECT source, kind, debit_id, amount, at, by_id, note FROM ledger_entry
+    (SELECT *, debit_id AS other_id, amount AS moved FROM ledger_entry
     WHERE credit_id = %(id)s AND (source, kind) < (%(source)s, %(kind)s)
     ORDER BY source DESC, kind DESC LIMIT %(limit)s)
 ) AS line
@@ -139,6 +139,15 @@ class Line:
     at: datetime
     by_id: int | None
     note: str
+    project_id: int | None = None  # of a call, and so the three below: under which terms and prices it was charged
+    terms_id: int | None = None
+    pricing_id: int | None = None
+    pricing_version: int | None = None
+
+    @property
+    def call_id(self) -> UUID | None:
+        """Of the call that it was posted for."""
+        return self.source if self.kind in CALL_KINDS else None
 
     @property
     def place(self) -> str:

@@ -24,14 +24,18 @@ from relay_admin.access.models import User
 from relay_admin.catalog.models import Project
 from relay_admin.deliveries.admin.base import as_row_id
 from relay_admin.ledger import accounts, corrections
-from relay_admin.ledger.models import Account
+from relay_admin.ledger.models import Account, Terms
+from relay_admin.ledger.terms import terms_set
 from relay_contract.credits import MICRO
 from relay_contract.ids import uuid7
-from relay_contract.ledger import MAX_AMOUNT, AccountKind, EntryKind
+from relay_contract.ledger import MAX_AMOUNT, MAX_MARKUP_PPM, AccountKind, EntryKind
+from relay_contract.nouns import KeyMode
 
 SHOWN = 50
 """Entries of a page."""
 SHOWN_DAYS = 30
+PPM = 10_000
+"""Of a percent."""
 
 
 def credits_text(microcredits: int) -> str:
@@ -94,6 +98,29 @@ class LimitsForm(forms.Form):
     )
 
 
+class TermsForm(forms.Form):
+    """Of a project, in percent."""
+
+    markup = forms.DecimalField(
+        min_value=0,
+        max_value=Decimal(MAX_MARKUP_PPM) / PPM,
+        max_digits=8,
+        decimal_places=4,
+        label="Mark-up, %",
+        widget=UnfoldAdminDecimalFieldWidget,
+        help_text="On top of what a call costs, where a user's wallet pays it.",
+    )
+    owner = forms.DecimalField(
+        min_value=0,
+        max_value=100,
+        max_digits=7,
+        decimal_places=4,
+        label="Of it the project's, %",
+        widget=UnfoldAdminDecimalFieldWidget,
+        help_text="The rest is the relay's.",
+    )
+
+
 class AccountList(ChangeList):
     """Reads the balances of the page's accounts at once."""
 
@@ -140,10 +167,10 @@ class AccountAdmin(pages.ReadOnlyAdmin):
         return self.has_view_permission(request) and request.user.has_perm(corrections.PERMISSION)
 
     def get_urls(self) -> list[URLPattern]:
-        """With the pages that post and set limits."""
+        """With the pages that post, set limits and terms."""
         own = [
             path(f"<int:account_id>/{word}/", self.admin_site.admin_view(view), name=f"ledger_account_{word}")
-            for word, view in (("post", self.post_view), ("limits", self.limits_view))
+            for word, view in (("post", self.post_view), ("limits", self.limits_view), ("terms", self.terms_view))
         ]
         return [*own, *super().get_urls()]
 
@@ -175,6 +202,7 @@ class AccountAdmin(pages.ReadOnlyAdmin):
             "is_first": before is None,
             "older": lines[SHOWN - 1].place if len(lines) > SHOWN else "",
             "may_post": account.is_owned and self.has_post_permission(request),
+            "may_set_terms": _has_terms(account) and self.has_post_permission(request),
         }
         return TemplateResponse(request, "relay/account.html", context)
 
@@ -217,6 +245,32 @@ class AccountAdmin(pages.ReadOnlyAdmin):
             return HttpResponseRedirect(reverse("admin:ledger_account_change", args=[account.pk]))
         context = self._context(request, account) | {"form": form, "media": self.media + form.media}
         return TemplateResponse(request, "relay/account_limits.html", context)
+
+    def terms_view(self, request: HttpRequest, account_id: int) -> HttpResponse:
+        """Of a project's earnings: GET shows what it marks up, a POST sets it from now on."""
+        if not self.has_post_permission(request):
+            raise PermissionDenied
+        account = _account(account_id)
+        if not _has_terms(account):
+            raise Http404
+        project = get_object_or_404(Project, pk=account.project_id)
+        now = Terms.objects.filter(pk=project.terms_id).first()
+        given = {"markup": Decimal(now.markup_ppm) / PPM, "owner": Decimal(now.owner_ppm) / PPM} if now else {}
+        form = TermsForm(request.POST or None, initial=given)
+        if form.is_valid():
+            assert isinstance(request.user, User)
+            markup, owner = (int(form.cleaned_data[name] * PPM) for name in ("markup", "owner"))
+            referral = now.referral_ppm if now else 0
+            terms_set(project=project, markup_ppm=markup, owner_ppm=owner, referral_ppm=referral, by=request.user)
+            messages.success(request, "Set: calls that are admitted from now on are marked up like this.")
+            return HttpResponseRedirect(reverse("admin:ledger_account_change", args=[account.pk]))
+        context = self._context(request, account) | {
+            "form": form,
+            "media": self.media + form.media,
+            "about": "Of live and test calls that are admitted from now on. What was charged before stays as it is.",
+            "button": "Set",
+        }
+        return TemplateResponse(request, "relay/account_post.html", context)
 
     def _post(self, request: HttpRequest, account: Account, form: PostForm) -> bool:
         asked = form.cleaned_data
@@ -279,6 +333,11 @@ class AccountAdmin(pages.ReadOnlyAdmin):
         return credits_text(account.balance.available)
 
 
+def _has_terms(account: Account) -> bool:
+    """The page is that of the live earnings: terms are of both modes."""
+    return account.kind == AccountKind.EARNINGS and account.project_id is not None and account.mode == KeyMode.LIVE
+
+
 def _account(account_id: int | None) -> Account:
     return get_object_or_404(Account, pk=account_id or 0)
 
@@ -320,7 +379,7 @@ def _days(account_id: int) -> list[dict[str, Any]]:
     return [
         {
             "day": total.day,
-            "kind": total.kind.name.lower(),
+            "kind": total.kind.name.lower().replace("_", " "),
             "entries": total.entries,
             "debit": credits_text(total.debit),
             "credit": credits_text(total.credit),
@@ -335,13 +394,14 @@ def _lines(lines: Sequence[accounts.Line]) -> list[dict[str, Any]]:
     return [
         {
             "at": line.at,
-            "kind": line.kind.name.lower(),
+            "kind": line.kind.name.lower().replace("_", " "),
             "amount": credits_text(line.amount),
             "other_id": line.other_id,
             "other": _title(others[line.other_id]),
             "by": people.get(line.by_id or 0, ""),
             "note": line.note,
             "source": line.source,
+            "call_id": line.call_id,
         }
         for line in lines
     ]

@@ -6,12 +6,14 @@ taken and folds nothing.
 """
 
 from relay_admin.ledger.movements import MOVEMENTS
+from relay_admin.ledger.usage import DIMENSIONS, SUMS
 
 MOST = 20_000
 """Deltas of each book in one statement."""
 TURN = 0x1ED6E2
 """The advisory lock, held to the end of its transaction, of whoever changes a balance's version: any number that nobody
 else locks."""
+_USAGE_LOCK = 0x1ED6E3
 
 OPEN_ACCOUNTS = """
 SELECT ledger_open_accounts(project_id) FROM (
@@ -63,3 +65,21 @@ takings AS (
 SELECT (SELECT count(*) FROM charge), (SELECT count(*) FROM entry)
 """  # noqa: S608 (constants)
 """Returns how many deltas of each book it folded: MOST of one says that there may be more."""
+
+FOLD_USAGE = f"""
+WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock({_USAGE_LOCK}) AS is_ours),
+delta AS (
+    DELETE FROM ledger_usagedelta WHERE id = ANY(ARRAY(
+        SELECT id FROM ledger_usagedelta WHERE (SELECT is_ours FROM turn) ORDER BY id LIMIT {MOST}
+    )) RETURNING *
+),
+hours AS (
+    INSERT INTO ledger_usagehour AS stored ({", ".join((*DIMENSIONS, *SUMS))})
+    SELECT {", ".join(DIMENSIONS)}, {", ".join(f"sum({name})" for name in SUMS)} FROM delta
+    GROUP BY {", ".join(DIMENSIONS)} ORDER BY {", ".join(DIMENSIONS)}
+    ON CONFLICT ({", ".join(DIMENSIONS)})
+    DO UPDATE SET {", ".join(f"{name} = stored.{name} + excluded.{name}" for name in SUMS)}
+)
+SELECT count(*) FROM delta
+"""  # noqa: S608 (constants)
+"""The same for the sums by the hour: how many it folded."""

@@ -117,6 +117,10 @@ class Entry(models.Model):
     by_id = models.BigIntegerField(null=True, help_text="The user who asked for it.")
     note = models.CharField(max_length=200, help_text="Why.")
     generation = models.IntegerField(null=True, help_text="Of the purses, of a call that they let in.")
+    project_id = models.BigIntegerField(null=True, help_text="Of a call, and so the three below.")
+    terms_id = models.BigIntegerField(null=True)
+    pricing_id = models.BigIntegerField(null=True)
+    pricing_version = models.IntegerField(null=True)
 
     class Meta:
         db_table = "ledger_entry"
@@ -264,3 +268,92 @@ class FoundDrift(models.Model):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.subject}"
+
+
+class Due(models.Model):
+    """A call whose charge is not posted yet. A trigger writes it with the call, and a worker takes it away."""
+
+    id = models.UUIDField(primary_key=True)
+    tries = models.SmallIntegerField(db_default=0)
+    error = models.CharField(max_length=200, db_default="", help_text="Why the last try came to nothing.")
+    not_before = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "ledger_due"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class Terms(models.Model):
+    """How a project marks up what its users' calls cost, and how that is shared. Never changed: calls name theirs."""
+
+    id = models.BigAutoField(primary_key=True)
+    project_id = models.BigIntegerField()
+    markup_ppm = models.IntegerField(help_text="Of the cost, on top.")
+    owner_ppm = models.IntegerField(help_text="Of the mark-up: the project's. The rest is the relay's.")
+    referral_ppm = models.IntegerField(help_text="Of the project's part: of who brought the user.")
+    by_id = models.BigIntegerField(null=True)
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "ledger_terms"
+        default_permissions = ()
+        verbose_name_plural = "terms"
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.markup_ppm} ppm of project {self.project_id}"
+
+
+class Usage(models.Model):
+    """Sums of calls or deliveries that have one hour, project, key and so on. 0 and "": none, or of no matter."""
+
+    hour = models.DateTimeField()
+    project_id = models.BigIntegerField()
+    mode = models.CharField(max_length=8)
+    what = models.CharField(max_length=8, help_text="call, delivery")
+    relay_key_id = models.BigIntegerField()
+    user_id = models.BigIntegerField()
+    application_id = models.BigIntegerField()
+    model = models.CharField(max_length=128)
+    target_id = models.BigIntegerField()
+    calls = models.BigIntegerField()
+    charge = models.BigIntegerField()
+    cost = models.BigIntegerField()
+    markup = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    cache_read_tokens = models.BigIntegerField()
+
+    class Meta:
+        abstract = True
+
+
+class UsageHour(Usage):
+    """What was folded."""
+
+    pk = models.CompositePrimaryKey(
+        *("project_id", "hour", "mode", "what", "relay_key_id", "user_id", "application_id", "model", "target_id")
+    )
+
+    class Meta:
+        db_table = "ledger_usagehour"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"project {self.project_id} at {self.hour}"
+
+
+class UsageDelta(Usage):
+    """What one statement added, until it is folded."""
+
+    id = models.BigAutoField(primary_key=True)
+
+    class Meta:
+        db_table = "ledger_usagedelta"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"project {self.project_id} at {self.hour}"

@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
     with what is kept."""
 
     dependencies = [
-        ("ledger", "0004_money"),
+        ("ledger", "0006_posting"),
         ("catalog", "0009_money"),
     ]
 
