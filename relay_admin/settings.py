@@ -67,6 +67,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
+    "oauth2_provider",
     "relay_admin.access.apps.AccessConfig",
     "relay_admin.catalog",
     "relay_admin.ledger",
@@ -134,6 +135,11 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["relay_admin.control_api.wire.JsonBody"],
     "EXCEPTION_HANDLER": "relay_admin.control_api.errors.handle",
 }
+
+OAUTH2_PROVIDER_APPLICATION_MODEL = "access.OAuthApplication"
+OAUTH2_PROVIDER_GRANT_MODEL = "access.Grant"
+OAUTH2_PROVIDER_ACCESS_TOKEN_MODEL = "access.AccessToken"
+OAUTH2_PROVIDER_REFRESH_TOKEN_MODEL = "access.RefreshToken"
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

@@ -9,6 +9,9 @@ RelayError
 │   │   └── BadHeader           400 bad_header
 │   ├── Unauthenticated         401 missing_key
 │   │   ├── InvalidKey          401 invalid_key
+│   │   │   ├── TokenInvalid    401 invalid_token
+│   │   │   ├── TokenExpired    401 token_expired
+│   │   │   └── TokenRevoked    401 token_revoked
 │   │   ├── KeyRevoked          401 key_revoked
 │   │   ├── KeyExpired          401 key_expired
 │   │   ├── SignatureMissing    401 signature_missing
@@ -16,6 +19,7 @@ RelayError
 │   │   ├── SignatureExpired    401 signature_expired
 │   │   └── MetricsForbidden    401 metrics_forbidden
 │   ├── InsufficientCredits     402 insufficient_credits
+│   ├── BudgetExceeded          402 budget_exceeded
 │   ├── Forbidden               403 forbidden
 │   │   ├── ProjectArchived     403 project_archived
 │   │   ├── ScopeMissing        403 scope_missing
@@ -57,6 +61,7 @@ answer, the log and the retry can never disagree. `error_shapes.py` turns one in
 writes error bodies.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -71,6 +76,8 @@ class RelayError(Exception):
     source: ClassVar[ErrorSource]
     retryable: ClassVar[bool] = False
     text: ClassVar[str]
+    details: Mapping[str, int | str] | None = None
+    """Figures that a program can act on, in the answer beside the text."""
 
     def __init__(self, text: str | None = None, *, retry_after_seconds: float | None = None) -> None:
         self.public_text = text or self.text
@@ -131,6 +138,23 @@ class InvalidKey(Unauthenticated):
     text = "The relay key is not known here. Check that it was copied whole, or mint a new one."
 
 
+class TokenInvalid(InvalidKey):
+    """Of a user's access token. RFC 6750 section 3.1 calls all three `invalid_token`: a client gets a new one."""
+
+    code = "invalid_token"
+    text = "The access token is none of this relay's, or was changed on its way. Ask for a new one."
+
+
+class TokenExpired(InvalidKey):
+    code = "token_expired"
+    text = "The access token has expired. Get a new one with the refresh token, or let the user sign in again."
+
+
+class TokenRevoked(InvalidKey):
+    code = "token_revoked"
+    text = "The access token was revoked. Let the user authorise the application again."
+
+
 class KeyRevoked(Unauthenticated):
     code = "key_revoked"
     text = "This relay key was revoked. Ask the project's owner for a new one."
@@ -165,7 +189,28 @@ class MetricsForbidden(Unauthenticated):
 
 class InsufficientCredits(CallerError):
     code, status = "insufficient_credits", 402
-    text = "The project has too few credits left for this call. Nothing was accepted."
+    text = "There are too few credits left for what this call may cost. Nothing was accepted."
+
+    def __init__(self, text: str | None = None, *, details: Mapping[str, int | str] | None = None) -> None:
+        self.details = details
+        super().__init__(text)
+
+
+class BudgetExceeded(CallerError):
+    """`retry_after_seconds`: until the period of the budget ends."""
+
+    code, status = "budget_exceeded", 402
+    text = "A budget has too little left for what this call may cost. Nothing was accepted."
+
+    def __init__(
+        self,
+        text: str | None = None,
+        *,
+        retry_after_seconds: float | None = None,
+        details: Mapping[str, int | str] | None = None,
+    ) -> None:
+        self.details = details
+        super().__init__(text, retry_after_seconds=retry_after_seconds)
 
 
 class Forbidden(CallerError):

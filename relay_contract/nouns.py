@@ -31,6 +31,9 @@ RateLimitId = NewType("RateLimitId", int)
 ModelAliasId = NewType("ModelAliasId", int)
 PricingId = NewType("PricingId", int)
 UserId = NewType("UserId", int)
+ApplicationId = NewType("ApplicationId", int)
+SigningKeyId = NewType("SigningKeyId", int)
+RevocationId = NewType("RevocationId", int)
 AccountId = NewType("AccountId", int)
 TermsId = NewType("TermsId", int)
 
@@ -142,6 +145,15 @@ class Scope(StrEnum):
 
     RELAY = "relay"  # POST /r/...
     INFERENCE = "inference"  # /v1/...
+
+
+class RevocationKind(StrEnum):
+    """Which access tokens a revocation is about."""
+
+    JTI = "jti"  # one
+    GRANT = "grant"  # those of what a user allowed an application
+    USER = "user"
+    APPLICATION = "application"
 
 
 class Meter(StrEnum):
@@ -486,6 +498,48 @@ class RelayKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Application:
+    """A program that calls with access tokens, in the name of users who allowed it."""
+
+    table: ClassVar[str] = "access_oauthapplication"
+
+    id: ApplicationId
+    client_id: str
+    project_id: ProjectId
+    mode: KeyMode
+    is_enabled: bool
+    policy_id: PolicyId | None  # None reaches no model
+    rate_limit_id: RateLimitId | None  # of all its users together
+    allowed_origins: tuple[str, ...]  # of pages that may call from a browser
+    captures_payloads: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """The public half of a key that access tokens are signed with."""
+
+    table: ClassVar[str] = "access_signingkey"
+
+    id: SigningKeyId
+    kid: str
+    public_der: bytes  # SubjectPublicKeyInfo
+    retires_at: datetime | None  # from then on nothing that it signed is alive
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """Access tokens that are refused although they are signed and young."""
+
+    table: ClassVar[str] = "access_revocation"
+
+    id: RevocationId
+    kind: RevocationKind
+    value: str  # the jti, or the decimal id of the authorization, user or application
+    issued_before: datetime
+    expires_at: datetime  # no such token lives longer
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """A vendor's API surface, e.g. https://api.example.com/v1."""
 
@@ -623,6 +677,9 @@ Noun: TypeAlias = (
     | Policy
     | RateLimit
     | Pricing
+    | Application
+    | SigningKey
+    | Revocation
 )
 
 NOUNS: tuple[type[Noun], ...] = (
@@ -640,6 +697,9 @@ NOUNS: tuple[type[Noun], ...] = (
     Model,
     ModelAlias,
     HostBinding,
+    Application,
+    SigningKey,
+    Revocation,
 )
 """Every noun the edge holds, in an order in which references point backwards."""
 
@@ -767,3 +827,8 @@ def endpoint_signature_binding(endpoint_id: int) -> str:
 def endpoint_previous_signature_binding(endpoint_id: int) -> str:
     """What the one before it is bound to."""
     return f"endpoint_previous:{endpoint_id}"
+
+
+def signing_key_binding(signing_key_id: int) -> str:
+    """What the sealed private half of a signing key is bound to."""
+    return f"signing_key:{signing_key_id}"

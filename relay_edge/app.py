@@ -152,6 +152,8 @@ class Edge:
             self.metrics,
             processes=settings.processes,
             on_event=self.records.breaker_event,
+            top_up_url=settings.top_up_url,
+            unwritten_seconds=self.records.age_seconds,
         )
         self._wakes = Wakes(settings.redis_url, self.metrics)
         self._intake = Intake(settings.database_url, self._wakes, self.metrics)

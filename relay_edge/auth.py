@@ -19,12 +19,13 @@ from relay_contract.errors import (
     Unauthenticated,
 )
 from relay_contract.networks import Networks
-from relay_contract.nouns import KEY_GRACE_SECONDS, Policy, Project, RateLimitId, RelayKey, Scope
+from relay_contract.nouns import KEY_GRACE_SECONDS, KeyMode, Policy, Project, RateLimitId, RelayKey, Scope, UserId
 from relay_contract.tokens import RELAY_PREFIX, hash_token
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.charges import NO_CHARGES, Charge, ChargeSet, charge_set
 from relay_edge.client_ip import FORWARDED_FOR, ClientIps
 from relay_edge.key_notice import notice_of, notify
+from relay_edge.purses import PurseSet, key_purses
 
 MAX_TOKEN_LENGTH = 512
 
@@ -36,16 +37,34 @@ _NEVER = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A key that exists, and what it stands for in one snapshot."""
+    """Who calls, and what that stands for in one snapshot: a relay key, or a user by the token of an application."""
 
-    key: RelayKey
     project: Project
     policy: Policy | None
     charges: ChargeSet
-    networks: Networks | None  # from where the key may be used; None: from anywhere
+    purses: PurseSet
+    mode: KeyMode
+    scopes: tuple[Scope, ...]
+    relay_key: RelayKey | None  # None: a user, by a token
+    user_id: UserId | None
+    captures_payloads: bool
+    networks: Networks | None  # from where calls may come; None: from anywhere
     notice: tuple[tuple[str, str], ...]  # header lines about the key's end, from `noticed_from` on
-    noticed_from: float  # Unix seconds; infinite for a key that does not end
+    noticed_from: float  # Unix seconds; infinite where there is nothing to be said
     ends_at: float  # when it is refused
+
+    @property
+    def counts_cost(self) -> bool:
+        """Whether what a call costs has to be known: a limit or a purse counts it."""
+        return self.charges.set.counts_cost or self.purses.is_asked
+
+    @property
+    def owner(self) -> tuple[str, int]:
+        """Whose call it is, as charges name their owners."""
+        if self.relay_key is not None:
+            return "key", self.relay_key.id
+        assert self.user_id is not None
+        return "user", self.user_id
 
 
 def bearer_token(headers: Mapping[str, str]) -> str:
@@ -100,14 +119,14 @@ class Authenticator:
         caller = self._callers.get(token_hash)
         if caller is None:
             caller = self._callers[token_hash] = _look_up(snapshot, token_hash)
-        key = caller.key
-        if key.revoked_at is not None:
+        key = caller.relay_key
+        if key is not None and key.revoked_at is not None:
             raise KeyRevoked
         if caller.ends_at <= now:
             raise KeyExpired
         if caller.project.is_archived:
             raise ProjectArchived
-        if scope not in key.scopes:
+        if scope not in caller.scopes:
             raise ScopeMissing(
                 f"This relay key lacks the scope `{scope.value}`. Use another key, or ask for the scope."
             )
@@ -122,7 +141,21 @@ def _look_up(snapshot: Snapshot, token_hash: bytes) -> Caller:
     policy = None if key.policy_id is None else snapshot.policy(key.policy_id)
     charges = _charges(snapshot, key, project, policy)
     noticed_from, ends_at = _last_days(key)
-    return Caller(key, project, policy, charges, _networks(key), notice_of(key), noticed_from, ends_at)
+    return Caller(
+        project=project,
+        policy=policy,
+        charges=charges,
+        purses=key_purses(project, key),
+        mode=key.mode,
+        scopes=key.scopes,
+        relay_key=key,
+        user_id=key.user_id,
+        captures_payloads=key.captures_payloads or (policy is not None and policy.captures_payloads),
+        networks=_networks(key),
+        notice=notice_of(key),
+        noticed_from=noticed_from,
+        ends_at=ends_at,
+    )
 
 
 def _last_days(key: RelayKey) -> tuple[float, float]:

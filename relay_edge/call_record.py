@@ -12,6 +12,7 @@ from relay_contract.traffic import ErrorSource, FailureClass
 from relay_contract.usage import Usage, UsageSource
 from relay_edge.capture import Capture
 from relay_edge.protocols.notes import Notes
+from relay_edge.purses import Paying
 from relay_edge.reservation import Reservation
 from relay_edge.routing import Candidate, Plan
 
@@ -41,6 +42,8 @@ class Bill:
     usage: Usage
     source: UsageSource
     cost_nanousd: int | None  # None: nobody knows a price
+    charge: int = 0  # micro-credits that the payer pays: cost and mark-up
+    markup: int = 0
 
     @property
     def is_used(self) -> bool:
@@ -69,6 +72,7 @@ class CallRecord:
     project_id: int | None = None  # None: nobody was recognised
     relay_key_id: int | None = None
     user_id: int | None = None
+    application_id: int | None = None
     mode: KeyMode = KeyMode.LIVE
     requested_model: str = ""
     is_stream: bool = False
@@ -94,6 +98,7 @@ class CallRecord:
     bytes_out: int = 0
     tags: dict[str, str] = field(default_factory=dict)
     policy: Policy | None = None
+    paying: Paying | None = None  # who is charged
     plan: Plan | None = None
     has_affinity: bool = False  # a conversation that belongs to one host key
     reservation: Reservation | None = None

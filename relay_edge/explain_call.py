@@ -126,7 +126,7 @@ class ExplainCall:
         if isinstance(who, RelayError):
             return refusal(wanted.model, operation.name, who)
         conversation = conversation_key(body) if operation.hosts is None else None
-        is_cost_limited = who.charges.set.counts_cost
+        is_cost_limited = who.counts_cost
         question = Question(
             snapshot, who.policy, wanted, operation, self._load, conversation, is_cost_limited=is_cost_limited
         )
@@ -154,7 +154,7 @@ class ExplainCall:
 
     def _count(self, caller: Caller) -> None:
         """Raises RateLimited."""
-        rules = charge_set((Charge("key", caller.key.id, ASKING),)).set
+        rules = charge_set((Charge(*caller.owner, ASKING),)).set
         refused = self._asked.admit(rules, NOTHING, b"", time.monotonic())
         if refused is not None:
             number, wait_ms = refused

@@ -30,6 +30,7 @@ class EdgeSettings:
     bind: str  # address to listen on
     port: int
     processes: int
+    top_up_url: str  # where callers buy credits, told with a 402; "" for nowhere
     domain: str  # {project}.<domain> names a project; "" for none. Lower case, without a dot at either end.
     max_body_bytes: int  # of a call to a model; endpoints carry their own limit
     idempotency_seconds: float  # for how long an answer is kept for who sends its call again
@@ -74,6 +75,7 @@ class EdgeSettings:
             bind=env.text("RELAY_BIND", "127.0.0.1"),
             port=env.integer("RELAY_PORT", 8080, 1, 65_535),
             processes=env.integer("RELAY_EDGE_PROCESSES", min(os.cpu_count() or 1, MAX_PROCESSES), 1, MAX_PROCESSES),
+            top_up_url=env.url("RELAY_TOP_UP_URL", ("http", "https"), ""),
             domain=env.text("RELAY_DOMAIN", "").strip(".").lower(),
             max_body_bytes=env.integer("RELAY_MAX_BODY_BYTES", 33_554_432, 1_024, 268_435_456),
             idempotency_seconds=env.seconds("RELAY_IDEMPOTENCY_SECONDS", 600, 1, 86_400),

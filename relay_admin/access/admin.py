@@ -24,12 +24,14 @@ from relay_admin.access import services, session_services
 from relay_admin.access.agents import agent_words
 from relay_admin.access.audit_admin import AuditEventAdmin
 from relay_admin.access.models import AdminToken, AuditEvent, RelayKey, Session, User
+from relay_admin.access.oauth import admin as _oauth  # noqa: F401  # registers its pages
 from relay_admin.deliveries.admin.base import TimeRangeFilter
 from relay_admin.guard import GuardedAdmin
 from relay_contract import nouns, tokens
 
 _LISTED = 20
 _RIGHTS = ("scopes", "policy", "rate_limit", "captures_payloads", "allowed_networks", "expires_at")
+_MONEY = ("pays", "budget")
 MAX_REVOKED = 900
 """The page that asks carries each key in a field, and Django takes a form of 1000."""
 
@@ -127,11 +129,13 @@ class RelayKeyAdmin(MintingAdmin):
     fieldsets = (
         (None, {"fields": ("project", "name", "user", "mode", "shown_token", "state")}),
         ("What it may do", {"fields": _RIGHTS}),
+        ("Who pays", {"fields": _MONEY}),
         ("About this row", {"fields": ("successor", "revoked_at", "created_by", "created_at")}),
     )
     add_fieldsets = (
         (None, {"fields": ("project", "name", "user", "mode")}),
         ("What it may do", {"fields": _RIGHTS}),
+        ("Who pays", {"fields": _MONEY}),
     )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:

@@ -19,7 +19,11 @@ BATCH = 2_000
 
 SUBJECTS = (
     "access.admintoken",
+    "access.authorization",
+    "access.oauthapplication",
     "access.relaykey",
+    "access.revocation",
+    "access.signingkey",
     "access.user",
     "auth.group",
     "catalog.endpoint",

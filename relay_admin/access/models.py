@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Lower
 
@@ -103,6 +104,19 @@ class RelayKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.project.slug}/{self.name}"
+
+    def clean(self) -> None:
+        """Where its user pays, the wallet is the user's own, of the key's mode."""
+        super().clean()
+        validators.budget(self.budget)
+        if self.pays != nouns.Payer.USER:
+            self.wallet_id = None
+            return
+        column = "live_wallet_id" if self.mode == nouns.KeyMode.LIVE else "test_wallet_id"
+        # Asked anew: the wallets of a user who was just made are given by the database.
+        self.wallet_id = User.objects.filter(pk=self.user_id).values_list(column, flat=True).first()
+        if self.wallet_id is None:
+            raise ValidationError({"pays": "Name the user who pays for this key."})
 
     @property
     def ends_at(self) -> datetime | None:
@@ -217,3 +231,31 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} of {self.subject} {self.subject_name or self.subject_id}"
+
+
+from relay_admin.access.oauth.models import (  # noqa: E402  # Django finds models here; these speak of a User
+    AccessToken,
+    Authorization,
+    Grant,
+    OAuthApplication,
+    RefreshToken,
+    Revocation,
+    SigningKey,
+)
+
+__all__ = [
+    "AUDITED_ACTIONS",
+    "AccessToken",
+    "AdminToken",
+    "AuditEvent",
+    "Authorization",
+    "Grant",
+    "LoginAttempts",
+    "OAuthApplication",
+    "RefreshToken",
+    "RelayKey",
+    "Revocation",
+    "Session",
+    "SigningKey",
+    "User",
+]

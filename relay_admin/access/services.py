@@ -14,13 +14,14 @@ from django.utils import timezone
 from relay_admin.access.models import AdminToken, RelayKey, User
 from relay_admin.catalog.models import Policy, Project, RateLimit
 from relay_contract import tokens
-from relay_contract.nouns import KeyMode, Scope
+from relay_contract.nouns import KeyMode, Payer, Scope
 
 OVERLAP = timedelta(hours=24)
 """For so long a key works beside its successor, unless somebody says otherwise."""
 MAX_OVERLAP = timedelta(days=90)
 
 _KEPT = ("project", "policy", "rate_limit", "user")
+_KEPT_VALUES = ("pays", "budget")
 _LONGEST_STEM = 90
 
 
@@ -50,6 +51,8 @@ def relay_key_mint(
     policy: Policy | None = None,
     rate_limit: RateLimit | None = None,
     user: User | None = None,
+    pays: Payer | str = Payer.PROJECT,
+    budget: dict[str, Any] | None = None,
     captures_payloads: bool = False,
     allowed_networks: Sequence[str] = (),
     expires_at: datetime | None = None,
@@ -65,6 +68,8 @@ def relay_key_mint(
         policy=policy,
         rate_limit=rate_limit,
         user=user,
+        pays=Payer(pays),
+        budget=budget,
         captures_payloads=captures_payloads,
         allowed_networks=list(allowed_networks),
         expires_at=expires_at,
@@ -114,9 +119,9 @@ def relay_key_revoke(*, relay_key: RelayKey) -> bool:
 def relay_key_rotate(
     *, relay_key: RelayKey, overlap: timedelta = OVERLAP, created_by: User | None = None
 ) -> MintedRelayKey:
-    """A successor of the same project, mode, policy, limits, scopes and networks; it does not expire. The key itself
-    works for the overlap, though never longer than it would have, and then ends. Raises ValidationError for a key that
-    was revoked, has ended, or has a successor already."""
+    """A successor of the same project, mode, policy, limits, payer, scopes and networks; it does not expire. The key
+    itself works for the overlap, though never longer than it would have, and then ends. Raises ValidationError for a
+    key that was revoked, has ended, or has a successor already."""
     key = RelayKey.objects.select_for_update(of=("self",)).select_related(*_KEPT).get(pk=relay_key.pk)
     now, ends_at = timezone.now(), key.ends_at
     if key.revoked_at is not None or (ends_at is not None and ends_at <= now):
@@ -132,7 +137,7 @@ def relay_key_rotate(
         captures_payloads=key.captures_payloads,
         allowed_networks=key.allowed_networks,
         created_by=created_by,
-        **{name: getattr(key, name) for name in _KEPT},
+        **{name: getattr(key, name) for name in (*_KEPT, *_KEPT_VALUES)},
     )
     key.successor, key.has_successor = minted.relay_key, True
     key.expires_at = now + overlap if ends_at is None else min(now + overlap, ends_at)

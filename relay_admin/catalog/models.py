@@ -275,6 +275,11 @@ class Project(CatalogRow):
     def __str__(self) -> str:
         return self.slug
 
+    def clean(self) -> None:
+        """What it may spend has to be a budget."""
+        super().clean()
+        validators.budget(self.budget)
+
 
 class Line(CatalogRow):
     """A version of a project's public API."""

@@ -6,11 +6,7 @@ from typing import Any
 
 from django.db import models
 
-from relay_admin.catalog.models import Project
-
-NOT_OFFERED: dict[type[models.Model], frozenset[str]] = {
-    Project: frozenset({"billing", "pool_cap_microcredits", "budget"}),
-}
+NOT_OFFERED: dict[type[models.Model], frozenset[str]] = {}
 
 
 def offered(model: type[models.Model], names: Iterable[str]) -> tuple[str, ...]:

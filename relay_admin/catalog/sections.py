@@ -157,7 +157,13 @@ SECTIONS: dict[str, Section] = {
             "projects",
             Project,
             ("slug",),
-            offered(Project, ("slug", "name", "description", "is_archived", "rate_limit", "test_rate_limit")),
+            offered(
+                Project,
+                (
+                    *("slug", "name", "description", "is_archived", "rate_limit", "test_rate_limit"),
+                    *("billing", "budget", "pool_cap_microcredits"),
+                ),
+            ),
         ),
         Section("lines", Line, ("slug",), ("slug", "description", "is_enabled"), "projects", "project"),
         Section(

@@ -17,7 +17,9 @@ from relay_admin.catalog.models import Policy, Project, RateLimit
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import requires
 from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
-from relay_contract.nouns import KeyMode, Scope
+from relay_contract.ledger import MAX_AMOUNT
+from relay_contract.nouns import KeyMode, Payer, Scope
+from relay_contract.periods import Period
 
 MAX_PAGE = 200
 _SECONDS = 86_400
@@ -37,9 +39,17 @@ class RelayKeyJson(CamelCaseSerializer):
         model = RelayKey
         fields = [
             *("id", "project", "name", "mode", "key_id", "scopes", "policy", "rate_limit", "user_id"),
+            *("pays", "budget"),
             *("captures_payloads", "allowed_networks", "expires_at", "ends_at", "successor_id", "revoked_at"),
             "created_at",
         ]
+
+
+class BudgetBody(Strict):
+    """What may be spent in a calendar period, UTC."""
+
+    microcredits = serializers.IntegerField(min_value=0, max_value=MAX_AMOUNT)
+    period = serializers.ChoiceField([str(period) for period in Period])
 
 
 class KeyBody(Strict):
@@ -55,6 +65,11 @@ class KeyBody(Strict):
     allowedNetworks = serializers.ListField(  # noqa: N815
         child=serializers.CharField(max_length=43), required=False, source="allowed_networks"
     )
+    userId = serializers.PrimaryKeyRelatedField(  # noqa: N815
+        queryset=User.objects.all(), allow_null=True, required=False, source="user"
+    )
+    pays = serializers.ChoiceField([str(payer) for payer in Payer], required=False)
+    budget = BudgetBody(allow_null=True, required=False)
     expiresAt = serializers.DateTimeField(allow_null=True, required=False, source="expires_at")  # noqa: N815
 
 
@@ -129,7 +144,7 @@ class RelayKeyView(APIView):
             for name, value in body.items():
                 setattr(key, name, value)
             key.full_clean()
-            key.save(update_fields=list(body))
+            key.save(update_fields=[*body, "wallet_id"])
             _log(call, key, CHANGE, f"Changed {', '.join(sorted(body)) or 'nothing'}.")
         return Response(RelayKeyJson(key).data)
 

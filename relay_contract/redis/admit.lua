@@ -1,15 +1,25 @@
--- Decides everything about one call: checks every rule it falls under, chooses the first offer whose breakers and limits
--- let it through, and only then counts it everywhere at once. Time is the server's, so edges need not agree on theirs.
+-- Decides everything about one call: checks every rule it falls under and every purse it is paid from, chooses the
+-- first offer whose breakers and limits let it through, and only then counts it everywhere at once. Time is the
+-- server's, so edges need not agree on theirs.
 --
--- KEYS   [1] `BREAKERS`, then one per rule (keys.py): the caller's, then those of each offer
+-- KEYS   [1] `BREAKERS`, then one per rule (keys.py): the caller's, then those of each offer; where purses are asked
+--        `MONEY`, then one per budget, then of each payer its account's and, where it has one, its cap's
 -- ARGV   [1] reservation id, [2] tokens and [3] nano-USD that the call may use at most,
 --        [4] how many rules the caller has, then each as four: meter, amount, window in ms, burst
 --        then how many offers there are, and each as: field of its host key's breaker, of its binding's, of its host
 --        key's for this model, how many rules its host key has, and these rules as above
 --        A meter is r(equests), t(okens) or m(oney) in a sliding window, R, T or M the same by GCRA (with a burst), and
 --        c(oncurrency), where the window is the lease: a call neither settled nor renewed frees its place after it.
--- reply  {0, now in ms, offer, changes, wait, ...} admitted: the offer counts from 1; 0: none can be had before `wait` ms
---        {1, now in ms, rule, 0, wait, ...} refused: the caller's rule, from 1, and the wait in ms; nothing was counted
+--        Where purses are asked: the edge process, the run id of its server, how many budgets, and each as three: need,
+--        limit, period (d, w, m); how many payers, in order of preference, and each as two: need, whether it has a cap,
+--        and then as two more: the cap's limit and period
+-- reply  {0, now in ms, offer, changes, wait, payer, generation, seed, ...} admitted: the offer counts from 1; 0: none
+--        can be had before `wait` ms, and no purse holds anything; the payer counts from 1; 0: nobody was asked to pay
+--        {1, now in ms, rule, 0, wait, 0, 0, 0, ...} refused: the caller's rule, from 1, and the wait in ms
+--        {2, now in ms, budget, used} refused: a budget, from 1, and what of it is spent and held
+--        {3, now in ms, granted, used, held} refused: no payer has enough; the figures of the last one
+--        {4, now in ms} refused: there is no money in this Redis, or it is another's (keys.MONEY)
+--        Whatever refuses, nothing was counted anywhere
 --        `changes` adds up: 1, 2, 4 the call probes the first, second, third breaker; 8, 16, 32 it is closed from now on
 --        `...` for each of the caller's rules but leases: what is left, and in how many ms all of it will be
 --
@@ -143,7 +153,7 @@ end
 -- The caller's own rules.
 local rules = tonumber(ARGV[4])
 local refused, refused_wait
-local plans, answer = {}, {0, now, 0, 0, 0}
+local plans, answer = {}, {0, now, 0, 0, 0, 0, 0, 0}
 for rule = 1, rules do
   local at = rule * 4 + 1
   local wait, plan, left, reset = look(KEYS[rule + 1], at)
@@ -174,6 +184,112 @@ for offer = 1, tonumber(ARGV[at]) do
   key = key + offers[offer].rules
   at = at + SIDES + 1 + offers[offer].rules * 4
 end
+-- The purses: all of the budgets have room, and one of the payers.
+local DAY_MS, KEPT_MS = 86400000, 40 * 86400000 -- a budget's count is of no use after its period
+
+-- The number of the calendar period that a moment is in, UTC; the same sums as periods.py.
+local function period(letter, ms)
+  local days = math.floor(ms / DAY_MS)
+  if letter == 'd' then
+    return days
+  elseif letter == 'w' then
+    return math.floor((days + 3) / 7)
+  end
+  local since = days + 719468 -- days since 0000-03-01; years from March, so that a leap day is a year's last
+  local era = math.floor(since / 146097)
+  local of_era = since - era * 146097
+  local year = math.floor(
+    (of_era - math.floor(of_era / 1460) + math.floor(of_era / 36524) - math.floor(of_era / 146096)) / 365
+  )
+  local of_year = of_era - (365 * year + math.floor(year / 4) - math.floor(year / 100))
+  local from_march = math.floor((5 * of_year + 2) / 153)
+  return (era * 400 + year) * 12 + from_march + 2
+end
+
+local held = {} -- what the purses hold once the call is admitted
+
+local function in_budget(key, need, limit, letter)
+  local stored = redis.call('HMGET', key, 'bucket', 'used')
+  local bucket = period(letter, now)
+  local is_new = tonumber(stored[1]) ~= bucket
+  local used = is_new and 0 or tonumber(stored[2]) or 0
+  local is_enough = need == 0 or used + need <= limit
+  return is_enough and {key = key, need = need, bucket = is_new and bucket or nil}, used
+end
+
+local function in_account(key, need)
+  local stored = redis.call('HMGET', key, 'granted', 'used')
+  local granted, used = tonumber(stored[1]) or 0, tonumber(stored[2]) or 0
+  return (need == 0 or need <= granted - used) and {key = key, need = need}, granted, used
+end
+
+local function held_of(key)
+  local sum, fields = 0, redis.call('HGETALL', key)
+  for place = 1, #fields, 2 do
+    if string.sub(fields[place], 1, 2) == 'h:' then
+      sum = sum + tonumber(fields[place + 1])
+    end
+  end
+  return sum
+end
+
+-- nil, or the reply that refuses.
+local function ask_purses(at, key)
+  local generation, seed, run_id = string.match(redis.call('GET', KEYS[key]) or '', '^(%d+):(%d+):(%w+)$')
+  if run_id ~= ARGV[at + 1] then
+    return {4, now}
+  end
+  answer[7], answer[8] = tonumber(generation), tonumber(seed)
+  local budgets = tonumber(ARGV[at + 2])
+  at = at + 3
+  for budget = 1, budgets do
+    local plan, used = in_budget(KEYS[key + budget], tonumber(ARGV[at]), tonumber(ARGV[at + 1]), ARGV[at + 2])
+    if not plan then
+      return {2, now, budget, used}
+    end
+    held[budget] = plan
+    at = at + 3
+  end
+  key = key + budgets + 1
+  local payers, refusal = tonumber(ARGV[at]), nil
+  at = at + 1
+  for payer = 1, payers do
+    local need, has_cap = tonumber(ARGV[at]), ARGV[at + 1] == '1'
+    local paid, granted, used = in_account(KEYS[key], need)
+    local capped = has_cap and in_budget(KEYS[key + 1], need, tonumber(ARGV[at + 2]), ARGV[at + 3])
+    if paid and (capped or not has_cap) then
+      held[#held + 1] = paid
+      held[#held + 1] = capped or nil
+      answer[6] = payer
+      return nil
+    end
+    refusal = payer == payers and {3, now, granted, used, held_of(KEYS[key])}
+    at, key = at + (has_cap and 4 or 2), key + (has_cap and 2 or 1)
+  end
+  return refusal
+end
+
+local function hold(process)
+  local field = 'h:' .. process .. ':' .. answer[7]
+  for _, plan in ipairs(held) do
+    if plan.bucket then
+      redis.call('DEL', plan.key)
+      redis.call('HSET', plan.key, 'bucket', plan.bucket)
+      redis.call('PEXPIRE', plan.key, KEPT_MS)
+    end
+    redis.call('HINCRBY', plan.key, 'used', plan.need)
+    redis.call('HINCRBY', plan.key, field, plan.need)
+  end
+end
+
+local purses_at = ARGV[at + 1] and at + 1
+if purses_at then
+  local refusal = ask_purses(purses_at, key)
+  if refusal then
+    return refusal
+  end
+end
+
 local stored = #fields > 0 and redis.call('HMGET', KEYS[1], unpack(fields)) or {}
 
 local function choose(number, offer, is_shy_welcome)
@@ -238,4 +354,7 @@ if answer[3] == 0 then
   answer[5] = soonest or 0
 end
 count(plans)
+if purses_at and (answer[3] > 0 or #offers == 0) then
+  hold(ARGV[purses_at])
+end
 return answer

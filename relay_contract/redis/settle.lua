@@ -5,7 +5,10 @@
 -- ARGV   [1] the settlement's number, growing with each one of the process
 --        then for each call: reservation id, when it was reserved (ms of Redis time), tokens and nano-USD to give back
 --        (below 0: used beyond what was reserved), how many rules, and each as three: meter, amount, window in ms;
---        meters are t, m, T, M and c of admit.lua, and p, a probe: its amount is the breaker's field, it has no key
+--        meters are t, m, T, M and c of admit.lua, and p, a probe: its amount is the breaker's field, it has no key.
+--        Purses are rules as well: w, an account, as five: w, what it holds, what is charged, the process and the
+--        generation it holds that under; b, a budget or a cap, as six: the same, and the period it was let in in.
+--        W and B, an edge's own purses in a Redis that has not heard of them: they hold the amount from now on
 -- reply  1; 0 when this number was settled before
 --
 -- Example: EVALSHA <sha> 3 {relay}:settled:6f1d {relay}:breakers {relay}:leases:key:7:3:1 41
@@ -57,6 +60,31 @@ local function release_probe(field, id)
   end
 end
 
+local BUDGET_KEPT_MS = 40 * 86400000 -- as in admit.lua
+
+-- A hold that is not known (its generation was closed, Redis lost everything) is nobody's to take back, and what the call
+-- was charged is not counted here either: its row in Postgres tells.
+local function settle_purse(key, kind, held, charge, process, generation, bucket)
+  local stored = bucket and redis.call('HGET', key, 'bucket')
+  if stored == false and kind == 'B' then
+    redis.call('HSET', key, 'bucket', bucket)
+    redis.call('PEXPIRE', key, BUDGET_KEPT_MS)
+  elseif bucket and stored ~= bucket then
+    return
+  end
+  local field = 'h:' .. process .. ':' .. generation
+  if kind == 'W' or kind == 'B' then
+    redis.call('HINCRBY', key, 'used', held)
+    redis.call('HINCRBY', key, field, held)
+  elseif redis.call('HEXISTS', key, field) == 1 then
+    redis.call('HINCRBY', key, 'used', charge - held)
+    redis.call('HINCRBY', key, field, -held)
+    if kind == 'w' then
+      redis.call('HINCRBY', key, 'spent:' .. generation, charge)
+    end
+  end
+end
+
 local key, at = 3, 2
 while at <= #ARGV do
   local id, reserved_at, tokens, money = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
@@ -65,8 +93,15 @@ while at <= #ARGV do
   at = at + 5
   for _ = 1, rules do
     local meter, amount, window = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+    local width = 3
     if meter == 'p' then
       release_probe(ARGV[at + 1], id)
+    elseif meter == 'w' or meter == 'W' then
+      settle_purse(KEYS[key], meter, amount, window, ARGV[at + 3], ARGV[at + 4])
+      key, width = key + 1, 5
+    elseif meter == 'b' or meter == 'B' then
+      settle_purse(KEYS[key], meter, amount, window, ARGV[at + 3], ARGV[at + 4], ARGV[at + 5])
+      key, width = key + 1, 6
     else
       if meter == 'c' then
         redis.call('ZREM', KEYS[key], id)
@@ -77,7 +112,7 @@ while at <= #ARGV do
       end
       key = key + 1
     end
-    at = at + 3
+    at = at + width
   end
 end
 return 1

@@ -44,6 +44,7 @@ from tests.admin import rows
 MANAGE = Path(__file__).parents[2] / "manage.py"
 NOT_NOUNS = {
     "access_admintoken",
+    "access_authorization",
     "access_user",
     "access_user_groups",
     "access_user_user_permissions",
@@ -192,12 +193,12 @@ def test_no_secret_reaches_an_event(since: Since, catalog: rows.Catalog) -> None
 
 
 def test_no_binary_column_of_an_audited_table_is_shown(db: None) -> None:
-    """A column that is added tomorrow, too: whatever is sealed or hashed is binary."""
+    """A column that is added tomorrow, too: whatever is sealed or hashed is binary. A public key is neither."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT c.relname, a.attname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
             " JOIN pg_attribute a ON a.attrelid = c.oid AND a.atttypid = 'bytea'::regtype AND NOT a.attisdropped"
-            " WHERE t.tgname = %s AND access_audit_shown(a.attname::text, '\"canary\"', NULL, '{}') <> '\"(changed)\"'",
+            " WHERE t.tgname = %s AND a.attname <> 'public_der' AND access_audit_shown(a.attname::text, '\"canary\"', NULL, '{}') <> '\"(changed)\"'",
             [ROW_TRIGGER],
         )
         assert cursor.fetchall() == []

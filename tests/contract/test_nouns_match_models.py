@@ -74,6 +74,23 @@ PRIVATE: dict[type[nouns.Noun], dict[str, str]] = {
     nouns.HostBinding: SEEDED,
     nouns.ModelAlias: ROW,
     nouns.Pricing: SEEDED,
+    nouns.Application: {
+        "name": "for people",
+        "homepage": "for people",
+        "user_id": "for people",
+        "client_type": "the authorization server asks",
+        "client_secret": "the authorization server asks",
+        "authorization_grant_type": "the authorization server asks",
+        "redirect_uris": "the authorization server asks",
+        "created": "for people",
+        "updated": "for people",
+    },
+    nouns.SigningKey: {
+        "sealed_private": "the authorization server signs",
+        "activates_at": "the authorization server signs",
+        "created_at": "for people",
+    },
+    nouns.Revocation: {},
 }
 """Every column that the edge cannot read, and why it need not."""
 
@@ -161,7 +178,8 @@ def test_no_model_of_the_catalog_is_missing_from_the_nouns() -> None:
     # Which rows `catalog seed` made once, what lines were and may become, what prices were: none but the control plane
     # asks.
     remembered = {"catalog_seededname", "catalog_linerevision", "catalog_linedraft", "catalog_priceversion"}
-    assert catalog - remembered | {"access_relaykey"} == set(nouns.BY_TABLE)
+    elsewhere = {"access_relaykey", "access_oauthapplication", "access_signingkey", "access_revocation"}
+    assert catalog - remembered | elsewhere == set(nouns.BY_TABLE)
 
 
 OTHER_TRIGGERS: dict[type[nouns.Noun], set[str]] = {
@@ -200,9 +218,10 @@ def test_what_is_announced_can_be_read(database_url: str) -> None:
                            " VALUES ('b', '{}', 'priority', true, '[]', false, false, '', now(), now());"
                            " ROLLBACK")  # fmt: skip
             cursor.execute("TRUNCATE catalog_policy CASCADE")
-        heard = [parse(note.payload) for note in listener.notifies(timeout=5, stop_after=5)]
+        heard = [parse(note.payload) for note in listener.notifies(timeout=5, stop_after=6)]
     assert heard[:3] == [Change("catalog_policy", key)] * 3
-    assert set(heard[3:]) == {Change("catalog_policy", None), Change("access_relaykey", None)}
+    emptied = {"catalog_policy", "access_relaykey", "access_oauthapplication"}
+    assert set(heard[3:]) == {Change(table, None) for table in emptied}
 
 
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)

@@ -26,5 +26,11 @@ class ProjectAdmin(CatalogAdmin):
     empty_text = "A project is an app or a tenant. Lines, endpoints and relay keys belong to one."
     search_fields = ("slug", "name", "description")
     autocomplete_fields = offered(Project, ("rate_limit", "test_rate_limit"))
-    fieldsets = offered_fieldsets(Project, ((None, ("slug", "name", "is_archived", "rate_limit", "test_rate_limit")),))
+    fieldsets = offered_fieldsets(
+        Project,
+        (
+            (None, ("slug", "name", "is_archived", "rate_limit", "test_rate_limit")),
+            ("Money", ("billing", "budget", "pool_cap_microcredits")),
+        ),
+    )
     inlines = [LineInline]
