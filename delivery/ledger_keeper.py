@@ -21,7 +21,8 @@ from delivery import ledger_fold
 from delivery.database import Connection, DatabaseAway, Outage
 from delivery.generations import MOST_OPEN, Marker, Part, Parts, Times, Watch
 from delivery.purse_writes import Overtaken, PurseWrites
-from relay_admin.ledger import folding, purse_sql
+from relay_admin.ledger import budget_sql, folding, purse_sql
+from relay_contract import periods
 from relay_contract.logs import log_fields
 from relay_contract.redis import keys
 
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 ROUND_SECONDS = 1.0
 MOST_PAGES = 40
 """Of purses told in one round."""
+MOST_BEHIND_SECONDS = 10
+"""That money stays closed at most for calls which are not posted yet, and whose cost purses would not know of."""
 _LOCK = 0x1ED6E4  # of the session that keeps: any number that nobody else locks
 
 
@@ -147,7 +150,7 @@ class Keeper:
         living, unwritten = await self._writes.edges(_holders(purses))
         closable = self._watch.look(self._clock(), marker.generation, purses, living)
         self._open = len({number for parts in purses.values() for number in parts} | {marker.generation})
-        if not closable or unwritten > self._times.most_unwritten:
+        if not closable or unwritten > self._times.most_unwritten or await self._is_behind(self._times.most_unwritten):
             return
         wallets = {account: closable[key] for key in closable if (account := keys.purse_account(key)) is not None}
         if wallets and not await self._close(wallets):
@@ -178,6 +181,8 @@ class Keeper:
             return
         if self._clock() < self._seed_at:
             return
+        if self._clock() < self._seed_at + MOST_BEHIND_SECONDS and await self._is_behind(self._times.flush_wait):
+            return
         generation, version = await self._close_all()
         try:
             await self._writes.drop_purses(self._token)
@@ -185,6 +190,7 @@ class Keeper:
             while page := await self._connection.rows(purse_sql.ALL, (account,)):
                 await self._writes.seed_wallets(self._token, page)
                 account = page[-1][0]
+            await self._seed_budgets()
             await self._writes.open_money(self._token, Marker(generation, generation, run_id))
         except Overtaken:
             self._token = ""
@@ -193,6 +199,19 @@ class Keeper:
         self._begin_anew()
         self._version = version
         self.figures.seedings += 1
+
+    async def _seed_budgets(self) -> None:
+        for kind, statement in (("b", budget_sql.BUDGETS), ("c", budget_sql.CAPS)):
+            rows = await self._connection.rows(statement, ())
+            used = {
+                keys.purse(kind, owner): (periods.index(periods.Period(period), start_ms), spent)
+                for owner, period, start_ms, spent in rows
+            }
+            await self._writes.seed_budgets(self._token, used)
+
+    async def _is_behind(self, seconds: float) -> bool:
+        [(is_behind,)] = await self._connection.rows(purse_sql.IS_BEHIND, (seconds,))
+        return bool(is_behind)
 
     async def _close_all(self) -> tuple[int, int]:
         """A new generation, with all before it closed; and the version of which all purses are to be."""

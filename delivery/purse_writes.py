@@ -128,7 +128,7 @@ class PurseWrites:
         await self._make(token, [], str(marker))
 
     async def _make(self, token: str, purses: Sequence[tuple[Any, Sequence[Any]]], marker: str = "") -> None:
-        for batch in _batches(purses) if purses else [[]]:
+        for batch in _batches(purses) if purses or not marker else [[]]:
             done = await self._seed(
                 keys=[keys.MONEY, keys.SEEDING, *(key for key, _ in batch)],
                 args=[token, marker, *(value for _, values in batch for value in values)],

@@ -115,8 +115,9 @@ def account_limits_set(*, account: Account, overdraft: int, low_balance: int | N
     """How far below 0 prepaid calls may take it, and below which balance alerts are told. Raises ValidationError."""
     if not account.is_owned:
         raise ValidationError("Only accounts of projects and users have limits.")
+    if not all(0 <= amount <= MAX_AMOUNT for amount in (overdraft, low_balance or 0)):
+        raise ValidationError(f"Limits are from 0 to {MAX_AMOUNT} micro-credits.")
     account.overdraft_microcredits, account.low_balance_microcredits = overdraft, low_balance
-    account.full_clean(exclude=["id", "kind", "mode"])
     with transaction.atomic():
         account.save(update_fields=["overdraft_microcredits", "low_balance_microcredits"])
         low = "none" if low_balance is None else f"{low_balance / MICRO:,.6f}"

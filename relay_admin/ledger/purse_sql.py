@@ -53,3 +53,8 @@ DELETE FROM ledger_taken AS taken USING ledger_balance AS balance
 WHERE balance.account_id = taken.account_id AND taken.generation <= balance.closed_generation
 """
 """Rows that count for nothing any more."""
+
+IS_BEHIND = """
+SELECT EXISTS (SELECT 1 FROM ledger_due WHERE tries < 5 AND not_before < now() - make_interval(secs => %b::float8))
+"""
+"""Whether calls have waited for so many seconds to be posted. Those that never are, it seems, are not waited for."""
