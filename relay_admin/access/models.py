@@ -109,14 +109,15 @@ class RelayKey(models.Model):
         """Where its user pays, the wallet is the user's own, of the key's mode."""
         super().clean()
         validators.budget(self.budget)
-        if self.pays != nouns.Payer.USER:
-            self.wallet_id = None
-            return
+        self.wallet_id = self._users_wallet() if self.pays == nouns.Payer.USER else None
+
+    def _users_wallet(self) -> int:
         column = "live_wallet_id" if self.mode == nouns.KeyMode.LIVE else "test_wallet_id"
-        # Asked anew: the wallets of a user who was just made are given by the database.
-        self.wallet_id = User.objects.filter(pk=self.user_id).values_list(column, flat=True).first()
-        if self.wallet_id is None:
+        if self.user_id is None:
             raise ValidationError({"pays": "Name the user who pays for this key."})
+        # Asked anew: the wallets of a user who was just made are given by the database.
+        wallet: int = User.objects.values_list(column, flat=True).get(pk=self.user_id)
+        return wallet
 
     @property
     def ends_at(self) -> datetime | None:

@@ -131,3 +131,53 @@ def test_who_may_only_look_changes_nothing(token_of: Any, catalog: rows.Catalog)
     ]
     assert [answer.status_code for answer in answers] == [403] * 4
     assert list(RelayKey.objects.values()) == before
+
+
+def test_a_user_pays_by_the_wallet_of_the_keys_mode(token_of: Any, catalog: rows.Catalog) -> None:
+    api, headers = Client(), token_of("operators")
+    payer = rows.user("payer")
+    payer.refresh_from_db()  # the database gave the wallets
+    new = {"project": catalog.project.slug, "name": "theirs", "scopes": ["inference"], "pays": "user"}
+    assert api.post(KEYS, new, JSON, headers=headers).status_code == 400  # whose?
+    for mode, wallet in (("live", payer.live_wallet_id), ("test", payer.test_wallet_id)):
+        body = api.post(KEYS, {**new, "name": mode, "mode": mode, "userId": payer.pk}, JSON, headers=headers).json()
+        assert (body["pays"], body["userId"]) == ("user", payer.pk)
+        key = RelayKey.objects.get(pk=body["id"])
+        assert key.wallet_id == wallet
+        address = f"{KEYS}/{key.pk}"
+        assert api.patch(address, {"pays": "project"}, JSON, headers=headers).status_code == 200
+        key.refresh_from_db()
+        assert key.wallet_id is None
+        assert api.patch(address, {"pays": "user"}, JSON, headers=headers).status_code == 200
+        key.refresh_from_db()
+        assert key.wallet_id == wallet
+        assert services.relay_key_rotate(relay_key=key).relay_key.wallet_id == wallet
+
+
+@pytest.mark.parametrize(
+    ("budget", "is_taken"),
+    [
+        ({"microcredits": 0, "period": "day"}, True),
+        ({"microcredits": 10**15, "period": "month"}, True),
+        (None, True),
+        ({"microcredits": -1, "period": "day"}, False),
+        ({"microcredits": 10**15 + 1, "period": "day"}, False),
+        ({"microcredits": 1.5, "period": "day"}, False),
+        ({"microcredits": 2**63, "period": "day"}, False),
+        ({"microcredits": 1, "period": "year"}, False),
+        ({"microcredits": 1}, False),
+        ({"microcredits": 1, "period": "day", "scope": "all"}, False),
+        ("much", False),
+    ],
+)
+def test_a_budget_is_an_amount_and_a_period(budget: Any, is_taken: bool, token_of: Any, catalog: rows.Catalog) -> None:
+    address = f"{KEYS}/{catalog.relay_key.pk}"
+    answer = Client().patch(address, {"budget": budget}, JSON, headers=token_of("operators"))
+    assert answer.status_code == (200 if is_taken else 400)
+    catalog.project.budget = budget
+    if is_taken:
+        assert answer.json()["budget"] == budget
+        catalog.project.full_clean()
+    else:
+        with pytest.raises(ValidationError):
+            catalog.project.full_clean()

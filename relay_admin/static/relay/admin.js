@@ -1,5 +1,5 @@
 "use strict";
-// Copy buttons, "are you sure", and rows that are added to a form. No inline script: pages work under a strict content security policy.
+// Copy buttons, "are you sure", rows that are added to a form, and names for select2's boxes. No inline script: pages work under a strict content security policy.
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-relay-copy]");
   if (!button) return;
@@ -33,4 +33,14 @@ document.addEventListener("DOMContentLoaded", () => {
     });
     show();
   });
+});
+// select2 gives its boxes no name where nothing is chosen: they get that of the field they stand for. It makes them when
+// it likes, also for rows that are added.
+const nameBoxes = () => document.querySelectorAll(".select2-selection").forEach((box) => {
+  const [label] = box.closest(".select2-container").previousElementSibling?.labels ?? [];
+  const shown = box.querySelector(".select2-selection__rendered");
+  if (label && shown) shown.setAttribute("aria-label", label.textContent.trim().replace(/\*$/, ""));
+});
+document.addEventListener("DOMContentLoaded", () => {
+  new MutationObserver(nameBoxes).observe(document.body, { childList: true, subtree: true });
 });
