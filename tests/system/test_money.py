@@ -42,7 +42,8 @@ class Wallet:
 
     def grant(self, amount: int) -> None:
         self._product.sql(
-            "INSERT INTO ledger_entry (source, kind, debit_id, credit_id, amount, note) VALUES (%s, 11, %s, %s, %s, '')",
+            "INSERT INTO ledger_entry (source, kind, debit_id, credit_id, amount, note)"
+            " VALUES (%s, 11, %s, %s, %s, '')",
             *(uuid7(), 6 + self.id % 2, self.id, amount),
         )
 
