@@ -2,6 +2,7 @@
 mistake is posted again the other way.
 """
 
+from contextlib import suppress
 from uuid import UUID
 
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -87,23 +88,27 @@ def _post(
     debit, credit = (other, mine) if microcredits > 0 else (mine, other)
     leg = Leg(kind, debit, credit, abs(microcredits))
     source = source or uuid7()
-    with transaction.atomic():
-        generation = _take_from_purse(account.pk, -microcredits) if microcredits < 0 else None
-        is_new = post(leg, source=source, note=note, by_id=by.pk, generation=generation)
+    generation, is_new = _take_from_purse(account.pk, -microcredits), False
+    try:
+        with transaction.atomic():
+            is_new = post(leg, source=source, note=note, by_id=by.pk, generation=generation)
+            entry = Entry.objects.get(source=source, kind=kind)
+            if (entry.debit_id, entry.credit_id, entry.amount) != (leg.debit, leg.credit, leg.amount):
+                raise PostedOtherwiseError
+            if is_new:
+                said = f"{kind.name.capitalize()} of {microcredits / MICRO:,.6f} credits against {against}: {note}"
+                LogEntry.objects.log_actions(by.pk, [account], CHANGE, said, single_object=True)
+    finally:
         if generation is not None and not is_new:
-            purses.give_back(account.pk, -microcredits, generation)
-        entry = Entry.objects.get(source=source, kind=kind)
-        if (entry.debit_id, entry.credit_id, entry.amount) != (leg.debit, leg.credit, leg.amount):
-            raise PostedOtherwiseError
-        if is_new:
-            said = f"{kind.name.capitalize()} of {microcredits / MICRO:,.6f} credits against {against}: {note}"
-            LogEntry.objects.log_actions(by.pk, [account], CHANGE, said, single_object=True)
+            with suppress(RedisAwayError):  # it comes back when the generation is closed
+                purses.give_back(account.pk, -microcredits, generation)
     return entry, is_new
 
 
 def _take_from_purse(account_id: int, amount: int) -> int | None:
-    """None where there is no purse, or not enough in it: the keeper tells it of the entry then, a moment later."""
-    if not purses.is_purse(account_id):
+    """None where nothing is taken, there is no purse, or not enough in it: the keeper tells it of the entry then, a
+    moment later."""
+    if amount <= 0 or not purses.is_purse(account_id):
         return None
     try:
         return purses.take(account_id, amount)

@@ -3,8 +3,6 @@ it cannot be spent twice. The row that follows names the generation it was taken
 dies between the two, the close of that generation gives it back.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from relay_admin.ledger.models import Balance
@@ -50,17 +48,6 @@ def take(account_id: int, amount: int) -> int:
 def give_back(account_id: int, amount: int, generation: int) -> None:
     """What was taken and came to nothing. Raises RedisAwayError: then it comes back when its generation is closed."""
     _take(account_id, -amount, str(generation))
-
-
-@contextmanager
-def taken(account_id: int, amount: int) -> Iterator[int]:
-    """Take it for what is done inside, and give it back where that fails. Raises as `take`."""
-    generation = take(account_id, amount)
-    try:
-        yield generation
-    except BaseException:
-        give_back(account_id, amount, generation)
-        raise
 
 
 def is_purse(account_id: int) -> bool:

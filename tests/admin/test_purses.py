@@ -77,12 +77,6 @@ def test_nothing_is_taken_where_nobody_knows(wallet: Account, client_of_redis: "
         purses.take(wallet.pk, 1)
 
 
-def test_what_fails_inside_is_given_back(wallet: Account, client_of_redis: "redis.Redis") -> None:
-    with pytest.raises(ZeroDivisionError), purses.taken(wallet.pk, 600):
-        raise ZeroDivisionError
-    assert used(client_of_redis, wallet)[b"used"] == b"0"
-
-
 def test_redis_away(wallet: Account, settings: Any, free_port: int) -> None:
     settings.REDIS_URL = f"redis://127.0.0.1:{free_port}/0"
     with pytest.raises(RedisAwayError):
