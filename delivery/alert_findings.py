@@ -167,6 +167,39 @@ FROM {_RULES} CROSS JOIN LATERAL (
 WHERE r.is_enabled AND r.kind = 'unpostable'
 """  # noqa: S608 (constants)
 
+# Of what was folded: a second old at most, and one row an account.
+_BALANCE = """
+FROM {rules} JOIN ledger_account a ON a.kind IN ('wallet', 'pool') AND a.project_id IS NOT NULL
+JOIN catalog_project p ON p.id = a.project_id AND p.id = coalesce(r.project_id, p.id)
+JOIN ledger_balance b ON b.account_id = a.id
+WHERE r.is_enabled AND r.kind = '{kind}' AND {condition}
+ORDER BY a.id LIMIT {most}
+"""
+_LEFT = "(b.credit - b.debit - b.open_holds)"
+_OF_ACCOUNT = f"""
+SELECT r.id, r.endpoint_id, 'account:' || a.id, jsonb_build_object('project', p.slug, 'accountId', a.id,
+    'account', a.kind, 'mode', a.mode, 'available', {_LEFT}, 'overdraft', a.overdraft_microcredits,
+    'lowBalance', a.low_balance_microcredits)
+"""
+_LOW_BALANCE = _OF_ACCOUNT + _BALANCE.format(
+    rules=_RULES, kind="low_balance", condition=f"{_LEFT} < a.low_balance_microcredits", most=MOST_FINDINGS
+)
+_WALLET_EMPTY = _OF_ACCOUNT + _BALANCE.format(
+    rules=_RULES,
+    kind="wallet_empty",
+    condition=f"b.is_purse AND b.credit > 0 AND {_LEFT} + a.overdraft_microcredits <= 0",
+    most=MOST_FINDINGS,
+)
+_DRIFT = f"""
+SELECT r.id, r.endpoint_id, 'ledger', jsonb_build_object('runId', run.id, 'at', run.ended_at, 'drifts', found.drifts)
+FROM {_RULES} CROSS JOIN (
+    SELECT id, ended_at, checks FROM ledger_reconcilerun WHERE ended_at IS NOT NULL ORDER BY id DESC LIMIT 1
+) AS run CROSS JOIN LATERAL (
+    SELECT sum(greatest(value::integer, 0)) AS drifts FROM jsonb_each_text(run.checks)
+) AS found
+WHERE r.is_enabled AND r.kind = 'ledger_drift' AND found.drifts > 0
+"""  # noqa: S608 (constants)
+
 STATEMENTS = {
     "target_failing": _FAILING,
     "target_disabled": _DISABLED,
@@ -179,5 +212,8 @@ STATEMENTS = {
     "unpriced_calls": _UNPRICED,
     "posting_late": _POSTING,
     "unpostable": _UNPOSTABLE,
+    "low_balance": _LOW_BALANCE,
+    "wallet_empty": _WALLET_EMPTY,
+    "ledger_drift": _DRIFT,
 }
 """By kind. `signature_misconfigured` takes the least id of the last day."""

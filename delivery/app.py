@@ -96,6 +96,11 @@ app.conf.update(
             "schedule": crontab(hour="2", minute=27),
             "options": {"expires": 3000},
         },
+        "ledger.reconcile": {
+            "task": "ledger.reconcile",
+            "schedule": crontab(hour=3, minute=23),
+            "options": {"expires": 3000},
+        },
         "access.sessions": {
             "task": "access.sessions",
             "schedule": crontab(minute=57),

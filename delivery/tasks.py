@@ -13,6 +13,7 @@ from relay_admin.access.tickets import tickets_forget
 from relay_admin.catalog.lines import drafts
 from relay_admin.deliveries import retention, storage
 from relay_admin.ledger.invoices import invoices_issue, month_before
+from relay_admin.ledger.runs import reconcile_run
 from relay_admin.traffic.retention import traffic_forget
 from relay_contract.intake import MAX_SHARDS
 from relay_contract.messages import DRAIN_TASK
@@ -94,3 +95,9 @@ def turn_signing_keys() -> None:
 def issue_invoices() -> None:
     """Issue those of the last month that are not there yet."""
     invoices_issue(month_before(datetime.now(UTC).date()))
+
+
+@app.task(name="ledger.reconcile")  # type: ignore[untyped-decorator]  # as above
+def reconcile() -> None:
+    """Compare what is kept twice, and keep what differs."""
+    reconcile_run()

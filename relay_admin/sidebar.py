@@ -202,6 +202,13 @@ UNFOLD: dict[str, Any] = {
                     "Credit codes", "redeem", "ledger.creditcode", "Codes that give their holders credits, once each."
                 ),
                 _item("Invoices", "description", "ledger.invoice", "What moved on a wallet in a month."),
+                _page(
+                    "Reconciliation",
+                    "balance",
+                    "money",
+                    "What is kept twice, compared each night, and what did not add up.",
+                    "ledger.view_account",
+                ),
             ),
             _group(
                 "Access",

@@ -5,7 +5,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpRespons
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
-from relay_admin import resolve_page, sessions_page, shadow_page
+from relay_admin import money_page, resolve_page, sessions_page, shadow_page
 from relay_admin.control_api import errors
 from relay_admin.health import healthz
 from relay_admin.ledger import hooks
@@ -33,6 +33,7 @@ handler500 = "relay_admin.urls.server_error"
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("healthz", healthz),
+    path("admin/money/", admin.site.admin_view(money_page.page), name="money"),
     path("admin/resolve/", admin.site.admin_view(resolve_page.page), name="resolve"),
     path("admin/sessions/", admin.site.admin_view(sessions_page.page), name="sessions"),
     path("admin/shadows/", admin.site.admin_view(shadow_page.page), name="shadows"),

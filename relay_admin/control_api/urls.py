@@ -27,8 +27,8 @@ from relay_admin.control_api import (
     signature_secrets,
     target_switch,
     targets,
-    top_ups,
     terms,
+    top_ups,
     usage,
     wallets,
 )

@@ -45,6 +45,8 @@ def wallet_json(balance: accounts.Balance) -> dict[str, Any]:
         "balance": balance.posted,
         "held": balance.open_holds,
         "available": balance.available,
+        "overdraft": balance.overdraft,
+        "lowBalance": balance.low_balance,
     }
 
 
@@ -115,6 +117,15 @@ class AdjustmentBody(GrantBody):
         return AccountKind(kind)
 
 
+class LimitsBody(Strict):
+    """What is not sent stays as it is; a `lowBalance` of null: no alert."""
+
+    overdraft = serializers.IntegerField(min_value=0, max_value=MAX_AMOUNT, required=False)
+    lowBalance = serializers.IntegerField(  # noqa: N815 (a name of the API)
+        min_value=0, max_value=MAX_AMOUNT, required=False, allow_null=True
+    )
+
+
 class WalletsView(APIView):
     """GET wallets, by id."""
 
@@ -138,9 +149,23 @@ class WalletsView(APIView):
 
 
 class WalletView(APIView):
-    """GET one wallet."""
+    """GET one wallet; PATCH its overdraft and the balance below which alerts tell."""
 
-    permission_classes = [VIEW_ACCOUNT]
+    def get_permissions(self) -> list[Any]:
+        """Who posts entries sets limits."""
+        return [(POST_ENTRY if self.request.method == "PATCH" else VIEW_ACCOUNT)()]
+
+    def patch(self, call: Call, wallet_id: int) -> Response:
+        """200 with the wallet."""
+        asked = read(LimitsBody, call.data)
+        wallet = _wallet(call, wallet_id)
+        corrections.account_limits_set(
+            account=wallet,
+            overdraft=asked.get("overdraft", wallet.overdraft_microcredits),
+            low_balance=asked.get("lowBalance", wallet.low_balance_microcredits),
+            by=call.user,
+        )
+        return Response(wallet_json(_balance(call, wallet_id)))
 
     def get(self, call: Call, wallet_id: int) -> Response:
         """404 for none, and for accounts that are no wallets."""
@@ -181,16 +206,18 @@ class AdjustmentsView(APIView):
         return _posted(corrections.account_adjust, wallet_id, AdjustmentBody, call)
 
 
+def _wallet(call: Call, wallet_id: int) -> Account:
+    return one_of(Account, actor_in(call), Act.SEE_MONEY, pk=wallet_id, kind=AccountKind.WALLET)
+
+
 def _balance(call: Call, wallet_id: int) -> accounts.Balance:
-    wallet = one_of(Account, actor_in(call), Act.SEE_MONEY, pk=wallet_id, kind=AccountKind.WALLET)
-    return accounts.balances([wallet.pk])[wallet.pk]
+    return accounts.balance_of(_wallet(call, wallet_id).pk)
 
 
 def _posted(post: Callable[..., tuple[Entry, bool]], wallet_id: int, form: type[GrantBody], call: Call) -> Response:
-    body = read(form, call.data)
-    asked = dict(body)
+    asked = read(form, call.data)
     source = asked.pop("id", None)
-    wallet = one_of(Account, actor_in(call), Act.SEE_MONEY, pk=wallet_id, kind=AccountKind.WALLET)
+    wallet = _wallet(call, wallet_id)
     try:
         entry, is_new = post(account=wallet, by=call.user, source=source, **asked)
     except corrections.PostedOtherwiseError:

@@ -473,6 +473,9 @@ class AlertKind(models.TextChoices):
     UNPRICED_CALLS = "unpriced_calls"
     POSTING_LATE = "posting_late"
     UNPOSTABLE = "unpostable"
+    LOW_BALANCE = "low_balance"
+    WALLET_EMPTY = "wallet_empty"
+    LEDGER_DRIFT = "ledger_drift"
 
 
 MAX_ALERT_WINDOW_SECONDS = 86_400

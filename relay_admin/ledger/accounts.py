@@ -24,7 +24,8 @@ SELECT account.id, account.kind, account.mode, account.project_id, coalesce(proj
     account.user_id, coalesce(owner.username, ''),
     (coalesce(stored.debit, 0) + coalesce(moved.debit, 0))::bigint,
     (coalesce(stored.credit, 0) + coalesce(moved.credit, 0))::bigint,
-    (coalesce(stored.open_holds, 0) + coalesce(moved.open_holds, 0))::bigint
+    (coalesce(stored.open_holds, 0) + coalesce(moved.open_holds, 0))::bigint,
+    account.overdraft_microcredits, account.low_balance_microcredits
 FROM ledger_account AS account
     LEFT JOIN ledger_balance AS stored ON stored.account_id = account.id
     LEFT JOIN moved ON moved.account_id = account.id
@@ -97,6 +98,8 @@ class Balance:
     debit: int
     credit: int
     open_holds: int
+    overdraft: int
+    low_balance: int | None  # below which alerts tell
 
     @property
     def is_owned(self) -> bool:

@@ -28,8 +28,8 @@ from relay_admin.ledger.amounts import credits_text
 from relay_admin.ledger.code_admin import CreditCodeAdmin
 from relay_admin.ledger.invoice_admin import InvoiceAdmin
 from relay_admin.ledger.models import Account, CreditCode, Invoice, Terms, TopUp
-from relay_admin.ledger.topup_admin import TopUpAdmin, topup_urls
 from relay_admin.ledger.terms import terms_set
+from relay_admin.ledger.topup_admin import TopUpAdmin, topup_urls
 from relay_contract.credits import MICRO
 from relay_contract.ids import uuid7
 from relay_contract.ledger import MAX_AMOUNT, MAX_MARKUP_PPM, AccountKind, EntryKind
@@ -76,6 +76,30 @@ class PostForm(forms.Form):
         help_text="Kept with the entry for good.",
     )
     source = forms.UUIDField(widget=forms.HiddenInput)
+
+
+class LimitsForm(forms.Form):
+    """How far calls may take an account below 0, and when somebody is told."""
+
+    overdraft = forms.DecimalField(
+        max_digits=16,
+        decimal_places=6,
+        label="Overdraft, credits",
+        widget=UnfoldAdminDecimalFieldWidget,
+        min_value=Decimal(0),
+        max_value=Decimal(MAX_AMOUNT) / MICRO,
+        help_text="How far below 0 a prepaid project's calls may take it.",
+    )
+    low_balance = forms.DecimalField(
+        required=False,
+        max_digits=16,
+        decimal_places=6,
+        label="Low balance, credits",
+        widget=UnfoldAdminDecimalFieldWidget,
+        min_value=Decimal(0),
+        max_value=Decimal(MAX_AMOUNT) / MICRO,
+        help_text="Alerts of the kind low_balance tell when it is below. Empty: never.",
+    )
 
 
 class TermsForm(forms.Form):
@@ -147,11 +171,10 @@ class AccountAdmin(pages.ReadOnlyAdmin):
         return self.has_view_permission(request) and request.user.has_perm(corrections.PERMISSION)
 
     def get_urls(self) -> list[URLPattern]:
-        """With the page that posts."""
-        view = self.admin_site.admin_view
+        """With the pages that post, set limits and terms."""
         own = [
-            path("<int:account_id>/post/", view(self.post_view), name="ledger_account_post"),
-            path("<int:account_id>/terms/", view(self.terms_view), name="ledger_account_terms"),
+            path(f"<int:account_id>/{word}/", self.admin_site.admin_view(view), name=f"ledger_account_{word}")
+            for word, view in (("post", self.post_view), ("limits", self.limits_view), ("terms", self.terms_view))
         ]
         return [*own, *super().get_urls()]
 
@@ -205,6 +228,33 @@ class AccountAdmin(pages.ReadOnlyAdmin):
         )
         context["button"] = "Post"
         return TemplateResponse(request, "relay/money_form.html", context)
+
+    def limits_view(self, request: HttpRequest, account_id: int) -> HttpResponse:
+        """GET shows the form; a POST saves and leads back to the account."""
+        if not self.has_post_permission(request):
+            raise PermissionDenied
+        account = _account(account_id)
+        if not account.is_owned:
+            raise Http404
+        low = account.low_balance_microcredits
+        now = {
+            "overdraft": Decimal(account.overdraft_microcredits) / MICRO,
+            "low_balance": None if low is None else Decimal(low) / MICRO,
+        }
+        form = LimitsForm(request.POST or None, initial=now)
+        if form.is_valid():
+            assert isinstance(request.user, User)
+            low_balance = form.cleaned_data["low_balance"]
+            corrections.account_limits_set(
+                account=account,
+                overdraft=int(form.cleaned_data["overdraft"] * MICRO),
+                low_balance=None if low_balance is None else int(low_balance * MICRO),
+                by=request.user,
+            )
+            messages.success(request, "Saved.")
+            return HttpResponseRedirect(reverse("admin:ledger_account_change", args=[account.pk]))
+        context = self._context(request, account) | {"form": form, "media": self.media + form.media}
+        return TemplateResponse(request, "relay/account_limits.html", context)
 
     def terms_view(self, request: HttpRequest, account_id: int) -> HttpResponse:
         """Of a project's earnings: GET shows what it marks up, a POST sets it from now on."""
@@ -268,6 +318,8 @@ class AccountAdmin(pages.ReadOnlyAdmin):
             "balance": credits_text(balance.posted),
             "held": credits_text(balance.open_holds),
             "available": credits_text(balance.available),
+            "overdraft": credits_text(account.overdraft_microcredits),
+            "low_balance": account.low_balance_microcredits and credits_text(account.low_balance_microcredits),
         }
 
     @display(description="account")

@@ -10,7 +10,9 @@ from relay_admin.ledger.usage import DIMENSIONS, SUMS
 
 MOST = 20_000
 """Deltas of each book in one statement."""
-_LOCK = 0x1ED6E2  # any number that nobody else locks
+TURN = 0x1ED6E2
+"""The advisory lock, held to the end of its transaction, of whoever changes a balance's version: any number that nobody
+else locks."""
 _USAGE_LOCK = 0x1ED6E3
 
 OPEN_ACCOUNTS = """
@@ -24,7 +26,7 @@ SELECT ledger_open_accounts(project_id) FROM (
 """Makes the accounts of projects that were gone before there were accounts, and whose deliveries were not."""
 
 FOLD = f"""
-WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock({_LOCK}) AS is_ours),
+WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock({TURN}) AS is_ours),
 charge AS (
     DELETE FROM ledger_chargedelta WHERE id = ANY(ARRAY(
         SELECT delta.id FROM ledger_chargedelta AS delta
@@ -47,12 +49,18 @@ days AS (
         credit = stored.credit + excluded.credit, entries = stored.entries + excluded.entries
 ),
 balances AS (
-    INSERT INTO ledger_balance AS stored (account_id, debit, credit, open_holds, folded_at)
-    SELECT account_id, sum(debit), sum(credit), sum(open_holds), clock_timestamp() FROM moved
-    GROUP BY account_id ORDER BY account_id
+    INSERT INTO ledger_balance AS stored (account_id, debit, credit, open_holds, folded_at, version)
+    SELECT account_id, sum(debit), sum(credit), sum(open_holds), clock_timestamp(), nextval('ledger_version')
+    FROM moved GROUP BY account_id ORDER BY account_id
     ON CONFLICT (account_id) DO UPDATE SET debit = stored.debit + excluded.debit,
         credit = stored.credit + excluded.credit, open_holds = stored.open_holds + excluded.open_holds,
-        folded_at = excluded.folded_at
+        folded_at = excluded.folded_at, version = excluded.version
+),
+takings AS (
+    INSERT INTO ledger_taken AS stored (account_id, generation, taken)
+    SELECT account_id, generation, sum(taken) FROM moved WHERE generation IS NOT NULL
+    GROUP BY account_id, generation ORDER BY account_id, generation
+    ON CONFLICT (account_id, generation) DO UPDATE SET taken = stored.taken + excluded.taken
 )
 SELECT (SELECT count(*) FROM charge), (SELECT count(*) FROM entry)
 """  # noqa: S608 (constants)

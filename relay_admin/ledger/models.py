@@ -14,7 +14,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from relay_contract import intake
-from relay_contract.ledger import AccountKind
+from relay_contract.ledger import MAX_AMOUNT, AccountKind
 from relay_contract.nouns import KeyMode
 
 HOLD_PHASE, CLOSE_PHASE = 0, 1
@@ -74,12 +74,24 @@ class Account(models.Model):
     project_id = models.BigIntegerField(null=True)
     user_id = models.BigIntegerField(null=True, help_text="Neither project nor user: the relay's own.")
     created_at = models.DateTimeField(db_default=Now())
+    overdraft_microcredits = models.BigIntegerField(
+        db_default=0, help_text="How far below 0 a prepaid project's calls may take it."
+    )
+    low_balance_microcredits = models.BigIntegerField(null=True, help_text="Below it alerts tell of a low balance.")
 
     class Meta:
         db_table = "ledger_account"
         default_permissions = ("view",)
         permissions = [("post_entry", "Can grant credits and adjust accounts")]
         ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(
+                name="ledger_account_overdrafts", condition=Q(overdraft_microcredits__range=(0, MAX_AMOUNT))
+            ),
+            models.CheckConstraint(
+                name="ledger_account_low_balances", condition=Q(low_balance_microcredits__range=(0, MAX_AMOUNT))
+            ),
+        ]
 
     def __str__(self) -> str:
         owners = (("project", self.project_id), ("user", self.user_id))
@@ -132,6 +144,7 @@ class Delta(models.Model):
     debit = models.BigIntegerField()
     credit = models.BigIntegerField()
     entries = models.IntegerField()
+    generation = models.IntegerField(null=True, help_text="Of the purses that gave the debit.")
 
     class Meta:
         db_table = "ledger_delta"
@@ -152,6 +165,7 @@ class ChargeDelta(models.Model):
     unheld = models.BigIntegerField(help_text="Of holds that were closed.")
     settled = models.BigIntegerField()
     entries = models.IntegerField(help_text="Settlements.")
+    generation = models.IntegerField(null=True, help_text="Of the purses that gave what is held.")
 
     class Meta:
         db_table = "ledger_chargedelta"
@@ -169,13 +183,34 @@ class Balance(models.Model):
     credit = models.BigIntegerField()
     open_holds = models.BigIntegerField(help_text="Held for deliveries that are not over.")
     folded_at = models.DateTimeField()
+    is_purse = models.BooleanField(db_default=False, help_text="Whether Redis is told of it.")
+    version = models.BigIntegerField(db_default=0, help_text="Grows with each change that a purse is to know.")
+    closed_generation = models.IntegerField(db_default=0, help_text="What was taken up to it is in the balance alone.")
 
     class Meta:
+        indexes = [models.Index(fields=["version"], condition=Q(is_purse=True), name="ledger_balance_purses")]
         db_table = "ledger_balance"
         default_permissions = ()
 
     def __str__(self) -> str:
         return f"{self.credit - self.debit} of account {self.account_id}"
+
+
+class Taken(models.Model):
+    """What was folded of what a purse gave under a generation that is open for the account. Rows of closed ones count
+    for nothing."""
+
+    pk = models.CompositePrimaryKey("account_id", "generation")
+    account = models.ForeignKey(Account, models.DO_NOTHING, db_index=False, related_name="+")
+    generation = models.IntegerField()
+    taken = models.BigIntegerField()
+
+    class Meta:
+        db_table = "ledger_taken"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.taken} of account {self.account_id} under {self.generation}"
 
 
 class Day(models.Model):
@@ -195,6 +230,44 @@ class Day(models.Model):
 
     def __str__(self) -> str:
         return f"account {self.account_id} on {self.day}"
+
+
+class ReconcileRun(models.Model):
+    """One comparison of what is kept twice."""
+
+    id = models.BigAutoField(primary_key=True)
+    started_at = models.DateTimeField(db_default=Now())
+    ended_at = models.DateTimeField(null=True, help_text="Null: it was cut off, or goes on.")
+    asked_by_id = models.BigIntegerField(null=True, help_text="Null: the schedule, or a command.")
+    checks = models.JSONField(help_text="Each check's drifts.")
+
+    class Meta:
+        db_table = "ledger_reconcilerun"
+        default_permissions = ()
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"of {self.started_at:%Y-%m-%d %H:%M}"
+
+
+class FoundDrift(models.Model):
+    """What a run found: two figures that should be one."""
+
+    id = models.BigAutoField(primary_key=True)
+    run = models.ForeignKey(ReconcileRun, models.CASCADE, related_name="drifts")
+    code = models.CharField(max_length=32)
+    subject = models.CharField(max_length=200)
+    expected = models.BigIntegerField(null=True)
+    found = models.BigIntegerField(null=True)
+    account_id = models.BigIntegerField(null=True, help_text="Where its rows are to be seen.")
+
+    class Meta:
+        db_table = "ledger_drift"
+        default_permissions = ()
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.subject}"
 
 
 class TopUpState(models.TextChoices):

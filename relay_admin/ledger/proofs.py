@@ -175,11 +175,12 @@ class Drift:
     code: str
     subject: str
     expected: int | None
-    found: int
+    found: int | None  # None where it is not about an amount
 
     def __str__(self) -> str:
+        amount = "" if self.found is None else f", {self.found}"
         instead = "" if self.expected is None else f" instead of {self.expected}"
-        return f"{self.subject}: {self.code}, {self.found}{instead}"
+        return f"{self.subject}: {self.code}{amount}{instead}"
 
 
 def drifts(since: date) -> list[Drift]:

@@ -12,6 +12,7 @@ cluster.
 | `idempotent` | hash | claim.lua, claim_renew.lua, claim_end.lua | with its lease, or when its answer is old enough |
 | `kept` | hash | claim.lua, claim_end.lua | two keeping times after the last answer kept |
 | `MONEY` | string | the keeper sets, admit.lua reads | - |
+| `SEEDING` | string | the keeper, while it makes purses anew | a minute after its last step |
 | `purse` | hash | admit.lua, settle.lua, the keeper | a budget's 40 days after its period began |
 | `alive` | string | each edge process, each second; the keeper reads | 15 s after its last word |
 | `EDGES` | set | each edge process adds itself; the keeper removes | - |
@@ -31,6 +32,8 @@ BREAKERS = f"{TAG}:breakers"
 
 MONEY = f"{TAG}:money"
 """`<generation>:<seed>:<run id of the server>`. Without it no purse pays: nobody knows what they hold."""
+SEEDING = f"{TAG}:money:seeding"
+"""Who makes the purses anew: what they write counts as long as this is theirs."""
 
 
 def purse(kind: str, owner: str) -> str:
@@ -53,6 +56,12 @@ def alive(process: str) -> str:
     """There while an edge process lives: for how many seconds the oldest of its rows has not been written. `process`:
     what it calls itself on its connection, 16 hex digits; a new connection is a new process to the keeper."""
     return f"{TAG}:edge:{process}"
+
+
+def purse_account(key: str) -> int | None:
+    """Whose purse it is; None of those of no account."""
+    owner = key.removeprefix(purse("w", ""))
+    return int(owner) if owner != key and owner.isdecimal() else None
 
 
 def window(scope: str, owner_id: int, rate_limit_id: int, rule: int) -> str:

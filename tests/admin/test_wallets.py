@@ -43,6 +43,8 @@ def test_a_wallet_by_api(catalog: rows.Catalog, wallet: Account, token_of) -> No
         "balance": 7 * CREDIT,
         "held": CREDIT,
         "available": 6 * CREDIT,
+        "overdraft": 0,
+        "lowBalance": None,
     }
     reader = token_of("viewers")
     for _ in range(2):

@@ -184,7 +184,12 @@ def test_no_model_of_the_catalog_is_missing_from_the_nouns() -> None:
 
 OTHER_TRIGGERS: dict[type[nouns.Noun], set[str]] = {
     nouns.Pricing: {PRICE_VERSION_TRIGGER, KEEP_PRICE_VERSION_TRIGGER},
-    nouns.Project: {"ledger_project_accounts", "ledger_number_accounts", "ledger_keep_accounts"},
+    nouns.Project: {
+        "ledger_project_accounts",
+        "ledger_number_accounts",
+        "ledger_keep_accounts",
+        "ledger_project_purses",
+    },
     nouns.Target: {TARGET_VERSION_TRIGGER},
     nouns.TargetSecret: {TARGET_SECRET_TRIGGER},
 }

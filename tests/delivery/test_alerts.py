@@ -16,7 +16,7 @@ from delivery.database import Connection
 from relay_admin.deliveries.models import AlertKind
 from relay_contract.ids import uuid7
 from relay_contract.traffic import CallRow, insert_statement
-from tests.delivery.queue import Queue, Target
+from tests.delivery.queue import PROJECT_ID, Queue, Target
 from tests.intake_rows import request_row
 
 OPERATORS = 2
@@ -375,6 +375,39 @@ async def test_calls_that_wait_to_be_posted(queue: Queue, alerts: Alerts) -> Non
     await alerts.look()
     over = {each for each, _, _ in await remembered(queue)} - found.keys()
     assert over == {"relay.posting.late.recovered", "relay.unpostable.recovered"}
+
+
+async def test_wallets_that_run_low_and_out(queue: Queue, alerts: Alerts) -> None:
+    await watched(queue)
+    await rule(queue, "low_balance")
+    await rule(queue, "wallet_empty")
+    [wallet] = await queue.sql(
+        "UPDATE catalog_project SET billing = 'prepaid' WHERE id = %s RETURNING live_wallet_id AS id", PROJECT_ID
+    )
+    await queue.sql("UPDATE ledger_account SET low_balance_microcredits = 50 WHERE id = %s", wallet["id"])
+    await queue.sql("UPDATE ledger_balance SET credit = 50 WHERE account_id = %s", wallet["id"])
+    await alerts.look()
+    assert await told(queue) == []
+    await queue.sql("UPDATE ledger_balance SET debit = 1 WHERE account_id = %s", wallet["id"])
+    await alerts.look()
+    await queue.sql("UPDATE ledger_balance SET debit = 50 WHERE account_id = %s", wallet["id"])
+    await alerts.look()
+    low, empty = await told(queue)
+    assert (low[0], low[1]["available"], low[1]["lowBalance"]) == ("relay.low.balance", 49, 50)
+    assert (empty[0], empty[1]["available"], empty[1]["accountId"]) == ("relay.wallet.empty", 0, wallet["id"])
+
+
+async def test_a_ledger_that_does_not_add_up(queue: Queue, alerts: Alerts) -> None:
+    await watched(queue)
+    await rule(queue, "ledger_drift")
+    run = "INSERT INTO ledger_reconcilerun (ended_at, checks) VALUES (now(), %s)"
+    await queue.sql(run, '{"ledger": 2, "deliveries": 1, "purses": -1}')
+    await alerts.look()
+    await queue.sql(run, '{"ledger": 0, "deliveries": 0, "purses": -1}')
+    await alerts.look()
+    first, over = await told(queue)
+    assert (first[0], first[1]["drifts"]) == ("relay.ledger.drift", 3)
+    assert over[0] == "relay.ledger.drift.recovered"
 
 
 async def call_rows(queue: Queue, *calls: CallRow) -> None:

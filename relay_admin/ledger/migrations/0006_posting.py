@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     before is in neither: those calls have no payer."""
 
     dependencies = [
-        ("ledger", "0004_money"),
+        ("ledger", "0005_topups"),
         ("traffic", "0005_money"),
     ]
 
