@@ -1,6 +1,7 @@
 """The authorization server, flow by flow: what is issued, what is refused, what ends when something is used twice."""
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from relay_admin.access.models import User
-from relay_admin.access.oauth import issuing, services
+from relay_admin.access.oauth import issuing, revocation, server, services
 from relay_admin.access.oauth.models import (
     AccessToken,
     Authorization,
@@ -281,7 +282,7 @@ def test_somebody_who_is_not_signed_in_is_asked_to_first(flow: Flow) -> None:
     flow.browser.logout()
     response = flow.ask()
     assert response.status_code == 302
-    assert response["Location"].startswith("/admin/login/?next=/oauth/authorize%3F")
+    assert response["Location"].startswith("/account/sign-in?next=/oauth/authorize%3F")
     assert flow.decide().status_code == 302
     assert not Grant.objects.exists()
 
@@ -393,3 +394,73 @@ def test_of_two_refreshes_at_once_one_is_the_reuse(catalog: rows.Catalog) -> Non
         thread.join()
     assert sorted(statuses) == [200, 400]
     assert not RefreshToken.objects.filter(revoked=None).exists(), "the family ended"
+
+
+def _new_password(_flow: Flow, _token: str) -> None:
+    user = User.objects.get(username="ada")
+    user.set_password("another long password")
+    user.save()
+
+
+def _taken_back(_flow: Flow, _token: str) -> None:
+    revocation.authorization_revoke(Authorization.objects.get())
+
+
+def _all_of_the_application(flow: Flow, _token: str) -> None:
+    revocation.revoke_application(flow.app)
+
+
+def _signed_out(flow: Flow, token: str) -> None:
+    assert post("/oauth/revoke", {"client_id": flow.app.client_id, "token": token})[0] == 200
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@pytest.mark.parametrize("end", [_new_password, _taken_back, _all_of_the_application, _signed_out])
+def test_a_refresh_that_is_under_way_outlives_no_revocation(
+    catalog: rows.Catalog, monkeypatch: pytest.MonkeyPatch, end: Callable[[Flow, str], None]
+) -> None:
+    """Else whoever stole a token, and refreshes it without a pause, keeps it."""
+    browser = Client()
+    browser.force_login(User.objects.create_user("ada", "ada@example.test"))
+    flow = Flow(oauth_client.application(catalog.project), browser)
+    stolen = flow.tokens()["refresh_token"]
+    is_issuing, may_go_on, make = threading.Event(), threading.Event(), issuing.access_token
+
+    def slowly(request: Any) -> str:
+        is_issuing.set()
+        assert may_go_on.wait(10)
+        return make(request)
+
+    monkeypatch.setattr(server.issuing, "access_token", slowly)
+    server.core.cache_clear()
+    refreshing = _thread(lambda: flow.refresh(stolen))
+    try:
+        assert is_issuing.wait(10)
+        ending = _thread(lambda: end(flow, stolen))
+        while ending.is_alive() and not _somebody_waits():
+            ending.join(0.01)
+    finally:
+        may_go_on.set()
+        refreshing.join()
+        server.core.cache_clear()
+    ending.join()
+    assert RefreshToken.objects.count() == 2
+    assert not RefreshToken.objects.filter(revoked=None).exists()
+
+
+def _thread(work: Callable[[], object]) -> threading.Thread:
+    def run() -> None:
+        try:
+            work()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def _somebody_waits() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        return bool(cursor.fetchone()[0])
