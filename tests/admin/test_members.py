@@ -115,6 +115,26 @@ def test_losing_the_role_ends_what_one_invited_to(catalog: rows.Catalog) -> None
     assert invitations.invitation_of(minted.token) is None
 
 
+@pytest.mark.parametrize("change", ["deactivated", "demoted", "gone"])
+def test_who_may_not_invite_any_more_has_invited_nobody(catalog: rows.Catalog, change: str) -> None:
+    """Also where the invitation was being made meanwhile, so that nobody took it back."""
+    admin = member(catalog.project, "admin")
+    minted = invitations.invitation_create(email="a@example.test", project=catalog.project, role="admin", by=admin.user)
+    assert invitations.invitation_of(minted.token) == minted.invitation
+    match change:
+        case "deactivated":
+            User.objects.filter(pk=admin.user_id).update(is_active=False)
+        case "demoted":
+            Membership.objects.filter(pk=admin.pk).update(role="developer")
+        case _:
+            Membership.objects.filter(pk=admin.pk).delete()
+    assert invitations.invitation_of(minted.token) is None
+    with pytest.raises(ValidationError, match="not open any more"):
+        invitations.invitation_accept(
+            invitation=minted.invitation, user=User.objects.create_user("a", "a@example.test")
+        )
+
+
 def test_what_a_person_sees_of_projects(catalog: rows.Catalog) -> None:
     viewer = bearer(member(catalog.project, "viewer"))
     Project.objects.create(slug="bank", name="Bank")

@@ -179,13 +179,12 @@ class Validator(OAuth2Validator):
             is_hasty = device.last_checked > now - timedelta(seconds=device.interval - 1)
             device.save(update_fields=["last_checked"])
             return DeviceCodeGrant.DEVICE_CODE_SLOW_DOWN if is_hasty else DeviceCodeGrant.DEVICE_CODE_PENDING
-        begun_at = device.expires - DEVICE_LIFE
+        # What was allowed ends with the password, also where it was not fetched yet.
+        is_over = revocation.is_user_revoked_since(device.user_id, device.expires - DEVICE_LIFE)
         authorization = _held_authorization(device.user_id, request.client)
         device.delete()
-        if authorization is None or not _may_go_on(authorization, authorization.user):
+        if is_over or authorization is None or not _may_go_on(authorization, authorization.user):
             return None
-        if revocation.is_user_revoked_since(authorization.user_id, begun_at):
-            return None  # with the password, or by it: what was allowed before does not outlive it
         request.family = uuid.uuid4()
         request.user, request.authorization = authorization.user, authorization
         request.scopes = device.scope.split()
