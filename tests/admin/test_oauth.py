@@ -20,6 +20,7 @@ from relay_admin.access.oauth.models import (
     RefreshToken,
     Revocation,
 )
+from relay_admin.access.services import relay_key_mint
 from relay_contract.credits import MICRO
 from tests.admin import oauth_client, rows
 from tests.admin.oauth_client import REDIRECT, Flow, post, told
@@ -240,6 +241,21 @@ def test_what_has_ended_gets_nothing_more(flow: Flow, what: str) -> None:
     assert flow.refresh(first["refresh_token"])[0] in {400, 401}
     kinds = set(Revocation.objects.values_list("kind", flat=True))
     assert kinds == {"inactive": {"user"}, "password": {"user"}, "revoked": {"grant"}}.get(what, set())
+
+
+def test_what_calls_at_a_users_expense_ends_with_the_user(flow: Flow, catalog: rows.Catalog) -> None:
+    """Edges know tokens by their signature, and keys by a wallet that stays."""
+    refresh_token, user = flow.tokens()["refresh_token"], User.objects.get(username="ada")
+    new = {"project": catalog.project, "scopes": ["inference"], "user": user}
+    theirs = relay_key_mint(**new, name="theirs", pays="user").relay_key
+    ours = relay_key_mint(**new, name="ours").relay_key
+    number = str(user.pk)
+    user.delete()
+    assert Revocation.objects.filter(kind="user", value=number, issued_before__lte=timezone.now()).exists()
+    assert flow.refresh(refresh_token)[0] == 400
+    for key, is_over in ((theirs, True), (ours, False)):
+        key.refresh_from_db()
+        assert (key.revoked_at is not None) is is_over
 
 
 def test_the_same_scopes_are_asked_for_once(flow: Flow) -> None:
