@@ -178,6 +178,13 @@ def test_a_sign_in_leads_back_to_the_page_that_asked_for_it(ada: User) -> None:
     assert answer["Location"] == "/account/sessions"
 
 
+def test_a_sign_in_that_an_application_asked_for_ends_the_form_first(ada: User) -> None:
+    """Chromium holds every redirect of a form to its page's `form-action`; the last one leads to the application."""
+    asked = "/oauth/authorize?client_id=app_1&state=a%20b"
+    answer = Client().post(SIGN_IN, {"username": ADA, "password": rows.PASSWORD, "next": asked})
+    assert (answer.status_code, answer["Refresh"]) == (200, f"0; url={asked}")
+
+
 def test_the_admin_refuses_a_customer_and_says_where_to_go(ada: User) -> None:
     client = signed_in(ada)
     page = client.get("/admin/", follow=True)

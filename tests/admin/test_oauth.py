@@ -20,7 +20,7 @@ from relay_admin.access.oauth.models import (
     RefreshToken,
     Revocation,
 )
-from relay_admin.access.services import relay_key_mint
+from relay_admin.access.services import admin_token_mint, relay_key_mint
 from relay_contract.credits import MICRO
 from tests.admin import oauth_client, rows
 from tests.admin.oauth_client import REDIRECT, Flow, post, told
@@ -347,6 +347,22 @@ def test_user_info_wants_a_token(flow: Flow, header: str) -> None:
     response = Client().get("/oauth/userinfo", headers={"Authorization": header})
     assert response.status_code == 401
     assert response["WWW-Authenticate"].startswith("Bearer ")
+
+
+@pytest.mark.parametrize("kind", ["access", "refresh", "relay", "admin"])
+def test_no_bearer_is_taken_for_another(flow: Flow, catalog: rows.Catalog, kind: str) -> None:
+    found = flow.tokens(scope="inference account offline_access")
+    token = {
+        "access": found["access_token"],
+        "refresh": found["refresh_token"],
+        "relay": catalog.token,
+        "admin": admin_token_mint(user=rows.user("operators"), name="t").token,
+    }[kind]
+    header = {"Authorization": f"Bearer {token}"}
+    assert (Client().get("/oauth/userinfo", headers=header).status_code == 200) is (kind == "access")
+    assert (Client().get("/api/v1/projects", headers=header).status_code == 200) is (kind == "admin")
+    assert (flow.refresh(token)[0] == 200) is (kind == "refresh")
+    assert flow.exchange(token)[0] == 400
 
 
 def test_user_info_wants_its_scope(flow: Flow) -> None:
