@@ -109,6 +109,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "relay_admin.content_policy.content_policy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "relay_admin.cache_policy.cache_policy",
     "relay_admin.access.session_middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -1,5 +1,6 @@
 """`/api/v1/relay-keys`: minting, changing, rotating and revoking the bearers of apps. A token is told once."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -23,7 +24,7 @@ from relay_admin.control_api.permissions import actor_in, requires, user_of
 from relay_admin.control_api.project_field import ProjectField
 from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
 from relay_contract.ledger import MAX_AMOUNT
-from relay_contract.nouns import KeyMode, Scope
+from relay_contract.nouns import KeyMode, Payer, Scope
 from relay_contract.periods import Period
 
 MAX_PAGE = 200
@@ -128,6 +129,7 @@ class RelayKeysView(APIView):
         if not actor.is_operator and body["mode"] == KeyMode.LIVE:
             _refuse_live(actor, body["project"])
         _refuse_unoffered(actor, body["project"], body)
+        _refuse_to_a_key(actor, body["scopes"])
         minted = services.relay_key_mint(**body, created_by=user_of(call))
         note(call, minted.relay_key, ADDITION, "Minted.")
         return _shown_once(minted)
@@ -152,6 +154,8 @@ class RelayKeyView(APIView):
             rows = rows_of(RelayKey, actor_in(call), Act.MANAGE_TEST_KEYS).select_related(*_RELATED)
             key = get_object_or_404(rows.select_for_update(of=("self",)), pk=key_number)
             _refuse_unoffered(actor_in(call), key.project, body)
+            _refuse_to_others(actor_in(call), key)
+            _refuse_to_a_key(actor_in(call), [*key.scopes, *body.get("scopes", ())])
             for name, value in body.items():
                 setattr(key, name, value)
             key.full_clean()
@@ -169,6 +173,8 @@ class RotateView(APIView):
         """201 with the successor and its token, this once. 400 for a key that has ended or has a successor."""
         body = read(RotateBody, call.data)
         key, overlap = _key(call, key_number), timedelta(seconds=body["overlapSeconds"])
+        _refuse_to_others(actor_in(call), key)
+        _refuse_to_a_key(actor_in(call), key.scopes)
         minted = services.relay_key_rotate(relay_key=key, overlap=overlap, created_by=user_of(call))
         note(call, key, CHANGE, f"Rotated: {minted.relay_key} takes its place.")
         note(call, minted.relay_key, ADDITION, f"Takes the place of {key}.")
@@ -196,6 +202,21 @@ def _refuse_live(actor: Actor, project: Project) -> None:
     """Raises PermissionDenied for who may mint test keys alone."""
     if not rows_of(Project, actor, Act.MANAGE_KEYS).filter(pk=project.pk).exists():
         raise PermissionDenied(refusal(Act.MANAGE_KEYS))
+
+
+def _refuse_to_others(actor: Actor, key: RelayKey) -> None:
+    """What a user pays for is theirs: who rotated it would hold a token for their wallet, who changed it could lift its
+    budget. Others may revoke it. Raises PermissionDenied."""
+    is_own = actor.user is not None and actor.user.pk == key.user_id
+    if key.pays == Payer.USER and not (actor.is_operator or is_own):
+        raise PermissionDenied("Its user pays for this key, and alone may change or rotate it. You may revoke it.")
+
+
+def _refuse_to_a_key(actor: Actor, scopes: Iterable[str]) -> None:
+    """A key that may control makes no other, and lifts none of its own bounds: revoked, it leaves nothing behind that
+    controls. Raises PermissionDenied."""
+    if actor.relay_key is not None and Scope.CONTROL in scopes:
+        raise PermissionDenied("Keys with the scope `control` are made and changed by people: sign in, or use a token.")
 
 
 def _refuse_unoffered(actor: Actor, project: Project, body: dict[str, Any]) -> None:

@@ -201,8 +201,8 @@ def test_exports_that_are_none(wallet: Account, token_of) -> None:
 
 
 def test_a_cell() -> None:
-    assert [exports.cell(value) for value in ("=1", "1=", -5, None, "", "'", EntryKind.GRANT)] == [
-        "'=1", "1=", -5, "", "", "'", 11,
+    assert [exports.cell(value) for value in ("=1", "\n=1", "1=", -5, None, "", "'", EntryKind.GRANT)] == [
+        "'=1", "'\n=1", "1=", -5, "", "", "'", 11,
     ]  # fmt: skip
 
 
