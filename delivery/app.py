@@ -111,6 +111,11 @@ app.conf.update(
             "schedule": 5.0,
             "options": {"expires": 5},
         },
+        "access.keys": {
+            "task": "access.keys",
+            "schedule": crontab(minute="12"),
+            "options": {"expires": 3000},
+        },
         "access.tokens": {
             "task": "access.tokens",
             "schedule": crontab(minute=27),

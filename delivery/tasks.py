@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from delivery.app import app, resident, settings
 from relay_admin.access.acting import Via, acting_as
 from relay_admin.access.audit import audit_forget
+from relay_admin.access.key_successors import relay_keys_rotate_due
 from relay_admin.access.mails import mails_send
 from relay_admin.access.oauth.keys import signing_keys_turn
 from relay_admin.access.oauth.revocation import tokens_forget
@@ -81,6 +82,13 @@ def send_mails() -> None:
     """Send the mails that are due."""
     with acting_as(Via.WORKER, "access.mails"):
         mails_send()
+
+
+@app.task(name="access.keys")  # type: ignore[untyped-decorator]  # as above
+def rotate_keys() -> None:
+    """Make the successors of relay keys that are rotated by themselves."""
+    with acting_as(Via.WORKER, "access.keys"):
+        relay_keys_rotate_due()
 
 
 @app.task(name="access.tokens")  # type: ignore[untyped-decorator]  # as above
