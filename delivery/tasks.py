@@ -14,6 +14,7 @@ from relay_admin.access.tickets import tickets_forget
 from relay_admin.catalog.lines import drafts
 from relay_admin.deliveries import retention, storage
 from relay_admin.ledger.invoices import invoices_issue, month_before
+from relay_admin.ledger.low_balances import low_balances_tell
 from relay_admin.ledger.runs import reconcile_run
 from relay_admin.traffic.retention import traffic_forget
 from relay_contract.intake import MAX_SHARDS
@@ -97,6 +98,13 @@ def turn_signing_keys() -> None:
     with acting_as(Via.WORKER, "access.tokens"):
         signing_keys_turn()
         tokens_forget()
+
+
+@app.task(name="ledger.low_balances")  # type: ignore[untyped-decorator]  # as above
+def tell_low_balances() -> None:
+    """Queue the mails about wallets that run low."""
+    with acting_as(Via.WORKER, "ledger.low_balances"):
+        low_balances_tell()
 
 
 @app.task(name="ledger.invoices")  # type: ignore[untyped-decorator]  # as above

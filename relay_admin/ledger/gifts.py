@@ -14,8 +14,8 @@ _VERSION_7 = 0x7 << 76 | 0b10 << 62
 
 
 def gift_give(user: User) -> bool:
-    """Whether they were given it now. However often it is called, whatever the setting says by then, a user has one: its
-    source is made of the user's number alone."""
+    """Whether they were given it now. However often it is called, whatever the setting says by then, a user has one:
+    its source is made of the user's number alone."""
     microcredits = settings.SIGNUP_GIFT_CREDITS * MICRO
     if not microcredits or user.email_verified_at is None or not user.is_active:
         return False
