@@ -28,6 +28,7 @@ from relay_admin.access.key_successors import SuccessorGoneError, relay_key_succ
 from relay_admin.access.models import AdminToken, AuditEvent, Invitation, RelayKey, Session, User
 from relay_admin.access.oauth import admin as _oauth  # noqa: F401  # registers its pages
 from relay_admin.access.people_admin import InvitationAdmin
+from relay_admin.catalog.credit_fields import BudgetField
 from relay_admin.deliveries.admin.base import TimeRangeFilter
 from relay_admin.guard import GuardedAdmin
 from relay_contract import nouns, tokens
@@ -104,6 +105,7 @@ class RelayKeyForm(forms.ModelForm):
         widget=UnfoldAdminCheckboxSelectMultipleWidget(),
         help_text="relay: POST /r/{project}/...; inference: /v1/...; control: the control API, of its project.",
     )
+    budget = BudgetField(help_text="What its calls may spend in a calendar period, UTC. Empty: no budget.")
 
     def clean(self) -> dict[str, Any]:
         """An end within what the project allows, where it is a new one."""
