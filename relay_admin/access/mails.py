@@ -49,7 +49,7 @@ def sends_mail() -> bool:
 def mail_queue(
     *, kind: MailKind, address: str, user: User | None = None, token: str = "", account_id: int | None = None
 ) -> None:
-    """Have it sent. `token`: an invitation's. `account_id`: the wallet that it is about. Nothing without a mail server."""
+    """Have it sent, where there is a mail server. `token`: an invitation's. `account_id`: the wallet it is about."""
     if sends_mail():
         sealed = sealer().seal(token, _binding(address)) if token else None
         about = {"kind": kind, "address": address, "user": user, "account_id": account_id}
