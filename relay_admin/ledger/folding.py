@@ -79,6 +79,12 @@ hours AS (
     GROUP BY {", ".join(DIMENSIONS)} ORDER BY {", ".join(DIMENSIONS)}
     ON CONFLICT ({", ".join(DIMENSIONS)})
     DO UPDATE SET {", ".join(f"{name} = stored.{name} + excluded.{name}" for name in SUMS)}
+),
+uses AS (
+    INSERT INTO ledger_keyuse AS stored (relay_key_id, last_on)
+    SELECT relay_key_id, max((hour AT TIME ZONE 'UTC')::date) FROM delta WHERE relay_key_id > 0
+    GROUP BY relay_key_id ORDER BY relay_key_id
+    ON CONFLICT (relay_key_id) DO UPDATE SET last_on = excluded.last_on WHERE stored.last_on < excluded.last_on
 )
 SELECT count(*) FROM delta
 """  # noqa: S608 (constants)
