@@ -187,36 +187,37 @@ for offer = 1, tonumber(ARGV[at]) do
   key = key + offers[offer].rules
   at = at + SIDES + 1 + offers[offer].rules * 4
 end
+
 -- The purses: all of the budgets have room, and one of the payers. A call that asks none makes none of these functions.
 local held, holding -- what the purses hold once the call is admitted: key, used, held by this process, new bucket
 local paid_by, generation, seed = 0, 0, 0
 local at_purses, money_key = at + 1, key
 if ARGV[at_purses] then
-  local DAY_MS = 86400000
   local price, most = tonumber(ARGV[at_purses + 2]), tonumber(ARGV[at_purses + 3])
   held, holding = {}, ARGV[at_purses + 1]
 
-  -- The number of the calendar period that a moment is in, UTC; the same sums as periods.py.
-  local function period(letter, ms)
-    local days = math.floor(ms / DAY_MS)
-    if letter == 'd' then
-      return days
-    elseif letter == 'w' then
-      return math.floor((days + 3) / 7)
-    end
-    local since = days + 719468 -- days since 0000-03-01; years from March, so that a leap day is a year's last
-    local era = math.floor(since / 146097)
-    local of_era = since - era * 146097
-    local year = math.floor(
-      (of_era - math.floor(of_era / 1460) + math.floor(of_era / 36524) - math.floor(of_era / 146096)) / 365
-    )
-    local of_year = of_era - (365 * year + math.floor(year / 4) - math.floor(year / 100))
-    local from_march = math.floor((5 * of_year + 2) / 153)
-    return (era * 400 + year) * 12 + from_march + 2
-  end
-
   -- nil and what is used where it has too little room, else what it is to hold.
   local function in_budget(key, need, limit, letter)
+    local DAY_MS = 86400000
+    -- The number of the calendar period that a moment is in, UTC; the same sums as periods.py.
+    local function period(letter, ms)
+      local days = math.floor(ms / DAY_MS)
+      if letter == 'd' then
+        return days
+      elseif letter == 'w' then
+        return math.floor((days + 3) / 7)
+      end
+      local since = days + 719468 -- days since 0000-03-01; years from March, so that a leap day is a year's last
+      local era = math.floor(since / 146097)
+      local of_era = since - era * 146097
+      local year = math.floor(
+        (of_era - math.floor(of_era / 1460) + math.floor(of_era / 36524) - math.floor(of_era / 146096)) / 365
+      )
+      local of_year = of_era - (365 * year + math.floor(year / 4) - math.floor(year / 100))
+      local from_march = math.floor((5 * of_year + 2) / 153)
+      return (era * 400 + year) * 12 + from_march + 2
+    end
+
     local stored = redis.call('HMGET', key, 'bucket', 'used', holding)
     local bucket, used, mine = period(letter, now), tonumber(stored[2]) or 0, tonumber(stored[3]) or 0
     local is_new = tonumber(stored[1]) ~= bucket
@@ -227,25 +228,6 @@ if ARGV[at_purses] then
       return nil, used
     end
     return {key, used + need, mine + need, is_new and bucket}
-  end
-
-  local function in_account(key, need)
-    local stored = redis.call('HMGET', key, 'granted', 'used', holding)
-    local granted, used = tonumber(stored[1]) or 0, tonumber(stored[2]) or 0
-    if need > 0 and need > granted - used then
-      return nil, granted, used
-    end
-    return {key, used + need, (tonumber(stored[3]) or 0) + need}, granted, used
-  end
-
-  local function held_of(key)
-    local sum, fields = 0, redis.call('HGETALL', key)
-    for place = 1, #fields, 2 do
-      if string.sub(fields[place], 1, 2) == 'h:' then
-        sum = sum + tonumber(fields[place + 1])
-      end
-    end
-    return sum
   end
 
   local marker = redis.call('GET', KEYS[money_key])
@@ -270,15 +252,23 @@ if ARGV[at_purses] then
   at = at + 1
   for payer = 1, payers do
     local need, has_cap = ARGV[at] == '1' and most or price, ARGV[at + 1] == '1'
-    local paid, granted, used = in_account(KEYS[key], need)
-    local capped = has_cap and paid and in_budget(KEYS[key + 1], need, tonumber(ARGV[at + 2]), ARGV[at + 3])
-    if paid and (capped or not has_cap) then
-      held[#held + 1] = paid
+    local stored = redis.call('HMGET', KEYS[key], 'granted', 'used', holding)
+    local granted, used = tonumber(stored[1]) or 0, tonumber(stored[2]) or 0
+    local can_pay = need == 0 or need <= granted - used
+    local capped = can_pay and has_cap and in_budget(KEYS[key + 1], need, tonumber(ARGV[at + 2]), ARGV[at + 3])
+    if can_pay and (capped or not has_cap) then
+      held[#held + 1] = {KEYS[key], used + need, (tonumber(stored[3]) or 0) + need}
       held[#held + 1] = capped or nil
       paid_by = payer
       break
     elseif payer == payers then
-      return {3, now, granted, used, held_of(KEYS[key])}
+      local sum, fields = 0, redis.call('HGETALL', KEYS[key])
+      for place = 1, #fields, 2 do
+        if string.sub(fields[place], 1, 2) == 'h:' then
+          sum = sum + tonumber(fields[place + 1])
+        end
+      end
+      return {3, now, granted, used, sum}
     end
     at, key = at + (has_cap and 4 or 2), key + (has_cap and 2 or 1)
   end

@@ -97,7 +97,24 @@ local function declare(key, kind, held, field, bucket)
   redis.call('HINCRBY', key, field, held)
 end
 
-local PURSES = {w = settle_account, b = settle_budget}
+-- What many calls say of one purse is written once, when all of it is known.
+local SETTLED = {w = settle_account, b = settle_budget}
+local sums = {} -- by key: kind, held, charge, field, and the field or period behind it
+
+local function write_sum(key, sum)
+  SETTLED[sum[1]](key, sum[2], sum[3], sum[4], sum[5])
+end
+
+local function settle(key, kind, held, charge, field, last)
+  local sum = sums[key]
+  if sum and sum[4] == field and sum[5] == last then
+    sum[2], sum[3] = sum[2] + held, sum[3] + charge
+    return
+  elseif sum then
+    write_sum(key, sum)
+  end
+  sums[key] = {kind, held, charge, field, last}
+end
 
 local key, at = 3, 2
 while at <= #ARGV do
@@ -110,10 +127,14 @@ while at <= #ARGV do
     local width = 3
     if meter == 'p' then
       release_probe(ARGV[at + 1], id)
-    elseif PURSES[meter] then
-      PURSES[meter](KEYS[key], amount, window, ARGV[at + 3], ARGV[at + 4])
+    elseif SETTLED[meter] then
+      settle(KEYS[key], meter, amount, window, ARGV[at + 3], ARGV[at + 4])
       key, width = key + 1, 5
     elseif meter == 'W' or meter == 'B' then
+      if sums[KEYS[key]] then
+        write_sum(KEYS[key], sums[KEYS[key]])
+        sums[KEYS[key]] = nil
+      end
       declare(KEYS[key], meter, amount, ARGV[at + 3], ARGV[at + 4])
       key, width = key + 1, 5
     else
@@ -128,5 +149,8 @@ while at <= #ARGV do
     end
     at = at + width
   end
+end
+for purse, sum in pairs(sums) do -- in any order: each is another key
+  write_sum(purse, sum)
 end
 return 1

@@ -364,7 +364,7 @@ async def test_a_new_connection_is_a_new_name_and_holds_what_the_old_one_held(re
 
 def test_the_script_reckons_periods_as_python_does(redis_url: str) -> None:
     text = scripts.ADMIT.text.decode()
-    function = re.search(r"  local function period\(.*?\n  end\n", text, re.DOTALL)
+    function = re.search(r"    local function period\(.*?\n    end\n", text, re.DOTALL)
     assert function is not None
     program = f"""local DAY_MS = 86400000
 {function[0]}
