@@ -374,12 +374,11 @@ for place = 2, #ARGV do
 end
 return found"""
     chance = random.Random(3)
-    moments = [chance.randrange(0, 4_102_444_800_000) for _ in range(9_000)]  # to the year 2100
-    for year in range(1970, 2095):
-        for month in (1, 2, 3, 12):
+    moments = [chance.randrange(0, 4_102_444_800_000) for _ in range(10_500)]  # to the year 2100
+    for year in range(1970, 2100):
+        for month in range(1, 13):
             midnight = timegm((year, month, 1, 0, 0, 0)) * 1000
-            moments += [midnight, max(midnight - 1, 0)]
-    assert len(moments) >= 10_000
+            moments += [midnight, max(midnight - 1, 0), midnight + chance.randrange(1, 86_400_000)]
     with client(redis_url) as connection:
         for letter, period in (("d", Period.DAY), ("w", Period.WEEK), ("m", Period.MONTH)):
             for start in range(0, len(moments), 1_000):
