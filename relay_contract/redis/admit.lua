@@ -343,12 +343,14 @@ if held then
   answer[places + 1], answer[places + 2], answer[places + 3] = paid_by, generation, seed
   if answer[3] > 0 or #offers == 0 then
     for _, plan in ipairs(held) do
+      -- Digits alone: some servers write a number of ours as 1e+12, which no other reader takes for one.
+      local used, mine = string.format('%.0f', plan[2]), string.format('%.0f', plan[3])
       if plan[4] then -- a new period: nothing of the one before counts
         redis.call('DEL', plan[1])
-        redis.call('HSET', plan[1], 'bucket', plan[4], 'used', plan[2], holding, plan[3])
+        redis.call('HSET', plan[1], 'bucket', plan[4], 'used', used, holding, mine)
         redis.call('PEXPIRE', plan[1], BUDGET_KEPT_MS)
       else
-        redis.call('HSET', plan[1], 'used', plan[2], holding, plan[3])
+        redis.call('HSET', plan[1], 'used', used, holding, mine)
       end
     end
   end

@@ -63,23 +63,25 @@ end
 
 local BUDGET_KEPT_MS = 40 * 86400000 -- as in admit.lua
 
+-- Digits alone: some servers write a number of ours as 1e+12, which no other reader takes for one.
+local function after(stored, change)
+  return string.format('%.0f', (tonumber(stored) or 0) + change)
+end
+
 -- A hold that is not known (its generation was closed, Redis lost everything) is nobody's to take back, and what the call
 -- was charged is not counted here either: its row in Postgres tells.
 local function settle_account(key, held, charge, field, spent)
   local stored = redis.call('HMGET', key, 'used', field, spent)
   if stored[2] then
-    redis.call(
-      'HSET', key, 'used', (tonumber(stored[1]) or 0) + charge - held, field, tonumber(stored[2]) - held,
-      spent, (tonumber(stored[3]) or 0) + charge
-    )
+    local used, left = after(stored[1], charge - held), after(stored[2], -held)
+    redis.call('HSET', key, 'used', used, field, left, spent, after(stored[3], charge))
   end
 end
 
 local function settle_budget(key, held, charge, field, bucket)
   local stored = redis.call('HMGET', key, 'bucket', 'used', field)
   if stored[1] == bucket and stored[3] then
-    local used = (tonumber(stored[2]) or 0) + charge - held
-    redis.call('HSET', key, 'used', used, field, tonumber(stored[3]) - held)
+    redis.call('HSET', key, 'used', after(stored[2], charge - held), field, after(stored[3], -held))
   end
 end
 
@@ -93,8 +95,8 @@ local function declare(key, kind, held, field, bucket)
       redis.call('PEXPIRE', key, BUDGET_KEPT_MS)
     end
   end
-  redis.call('HINCRBY', key, 'used', held)
-  redis.call('HINCRBY', key, field, held)
+  redis.call('HINCRBY', key, 'used', after(0, held))
+  redis.call('HINCRBY', key, field, after(0, held))
 end
 
 -- What many calls say of one purse is written once, when all of it is known.
