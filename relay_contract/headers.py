@@ -36,6 +36,9 @@ SERVED_HOST = "x-relay-host"
 ATTEMPTS = "x-relay-attempts"
 """On an answer to a call to a model: who gave it, and how many tries at hosts it took."""
 
+CHARGE = "x-relay-charge"
+"""On a whole answer to a call to a model: what the call was charged, in micro-credits."""
+
 SERVER_TIMING = "server-timing"
 """On every answer to a call to a model: what the relay itself took of the time until its head, in milliseconds."""
 
