@@ -1,4 +1,4 @@
-"""The purses in Redis as the keeper reads and writes them (`keys.purse`). All methods raise RedisError and OSError."""
+"""The purses in Redis as workers read and write them (`keys.purse`). All methods raise RedisError and OSError."""
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
@@ -22,6 +22,10 @@ class Overtaken(Exception):
     """Another makes the purses anew, or money is open already."""
 
 
+class MoneyClosed(Exception):
+    """No purse pays now: nobody knows what they have."""
+
+
 class PurseWrites:
     """Call from the event loop it was made on."""
 
@@ -32,9 +36,16 @@ class PurseWrites:
             socket_connect_timeout=TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
-        self._fund, self._free, self._seed, self._turn = (
+        self._fund, self._free, self._seed, self._turn, self._take, self._take_some = (
             self._redis.register_script(script.text)
-            for script in (scripts.FUND, scripts.FREE, scripts.SEED, scripts.TURN)
+            for script in (
+                scripts.FUND,
+                scripts.FREE,
+                scripts.SEED,
+                scripts.TURN,
+                scripts.TAKE,
+                scripts.TAKE_SOME,
+            )
         )
 
     async def close(self) -> None:
@@ -67,6 +78,18 @@ class PurseWrites:
                 for key, generation in closed.items():
                     await self._free(keys=[key], args=[generation], client=pipe)
                 await pipe.execute()
+
+    async def take_some(self, account: int, prices: Sequence[int]) -> tuple[int, int]:
+        """Spend the sum of as many of these as a purse has enough for: the generation and that sum. Raises
+        MoneyClosed."""
+        generation, amount = await self._take_some(keys=[keys.MONEY, keys.purse("w", str(account))], args=prices)
+        if generation < 0:
+            raise MoneyClosed
+        return generation, amount
+
+    async def give_back(self, account: int, amount: int, generation: int) -> None:
+        """What was taken and came to nothing."""
+        await self._take(keys=[keys.MONEY, keys.purse("w", str(account))], args=[-amount, generation])
 
     async def purses(self) -> dict[str, Parts]:
         """What all purses hold and spent, by key; without those that have no part of any generation."""
