@@ -8,7 +8,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from delivery.generations import Marker, Parts, parts_of
+from delivery.generations import Beat, Marker, Parts, parts_of
 from relay_contract.redis import keys, scripts
 
 TIMEOUT_SECONDS = 5.0
@@ -109,12 +109,20 @@ class PurseWrites:
         that do not live and are not asked for are forgotten."""
         members: set[bytes] = await self._redis.smembers(keys.EDGES)  # type: ignore[assignment]
         known = {name.decode() for name in members}
-        names = sorted(known | set(processes))
-        beats = await self._redis.mget([keys.alive(name) for name in names]) if names else []
-        living = {name: float(beat) for name, beat in zip(names, beats, strict=True) if beat is not None}
+        living = await self._beats(known | set(processes))
         if gone := known - living.keys() - set(processes):
             await self._redis.srem(keys.EDGES, *gone)
-        return set(living), max(living.values(), default=0.0)
+        return set(living), max((beat.unwritten for beat in living.values()), default=0.0)
+
+    async def beats(self) -> list[Beat]:
+        """Of all edge processes that live."""
+        members: set[bytes] = await self._redis.smembers(keys.EDGES)  # type: ignore[assignment]
+        return list((await self._beats({name.decode() for name in members})).values())
+
+    async def _beats(self, names: Collection[str]) -> dict[str, Beat]:
+        asked = sorted(names)
+        beats = await self._redis.mget([keys.alive(name) for name in asked]) if asked else []
+        return {name: Beat.read(beat) for name, beat in zip(asked, beats, strict=True) if beat is not None}
 
     async def begin_seeding(self, token: str) -> None:
         """From now on purses are made anew under this token."""
@@ -147,7 +155,7 @@ class PurseWrites:
         await self._make(token, [(key, ("bucket", bucket, "used", spent)) for key, (bucket, spent) in used.items()])
 
     async def open_money(self, token: str, marker: Marker) -> None:
-        """Purses pay from now on."""
+        """The purses are made."""
         await self._make(token, [], str(marker))
 
     async def _make(self, token: str, purses: Sequence[tuple[Any, Sequence[Any]]], marker: str = "") -> None:
