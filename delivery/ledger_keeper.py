@@ -30,6 +30,8 @@ from relay_contract.redis import keys
 logger = logging.getLogger(__name__)
 
 ROUND_SECONDS = 1.0
+SAY_SECONDS = 5.0
+"""Between two words to operators, unless there is something new."""
 HURRY_SECONDS = 0.25
 """Between rounds while no purse pays."""
 MOST_PAGES = 40
@@ -43,6 +45,8 @@ class Figures:
 
     is_keeper: bool = False
     generation: int = 0  # 0: money is closed
+    open_generations: int = 0
+    edges: int = 0  # processes that live
     told: int = 0  # purses
     closed: int = 0  # generations of purses
     seedings: int = 0
@@ -62,6 +66,8 @@ class Keeper:
         self._writes = writes
         self._times = times
         self._clock = clock
+        self._said: tuple[bool, int, int] | None = None
+        self._said_at = 0.0
         self._most_edges = 0  # that lived at once, when purses last paid
         self.figures = Figures()
         self._begin_anew()
@@ -93,6 +99,10 @@ class Keeper:
                 if not is_redis_away:
                     logger.warning("keeper_redis_away", extra=log_fields(reason=type(error).__name__))
                 is_redis_away = True
+            try:
+                await self._say()
+            except DatabaseAway:
+                self._lose_turn()
             is_closed = self.figures.is_keeper and not self.figures.generation and not is_redis_away
             await asyncio.sleep(HURRY_SECONDS if is_closed else ROUND_SECONDS)
 
@@ -112,6 +122,7 @@ class Keeper:
         if marker != self._marker:
             self._marker, self._turned_at = marker, self._clock()
         beats = await self._writes.beats()
+        self.figures.edges, self.figures.open_generations = len(beats), self._open
         if marker.is_opening:
             self.figures.generation = 0
             await self._open_money(marker, beats)
@@ -124,6 +135,15 @@ class Keeper:
             self._looked_at = self._clock()
         if self._clock() - self._turned_at >= self._times.open and self._open < MOST_OPEN:
             await self._open_next(marker)
+
+    async def _say(self) -> None:
+        """For the page of money, and for alerts. Raises DatabaseAway."""
+        figures, now = self.figures, self._clock()
+        news = (figures.generation > 0, figures.open_generations, figures.edges)
+        if figures.is_keeper and (news != self._said or now - self._said_at >= SAY_SECONDS):
+            is_open, open_generations, edges = news
+            await self._connection.rows(purse_sql.SAY, (is_open, figures.generation, open_generations, edges))
+            self._said, self._said_at = news, now
 
     async def _has_turn(self) -> bool:
         if not self.figures.is_keeper:
@@ -230,13 +250,11 @@ class Keeper:
         self.figures.seedings += 1
 
     async def _seed_budgets(self) -> None:
-        for kind, statement in (("b", budget_sql.BUDGETS), ("c", budget_sql.CAPS)):
-            rows = await self._connection.rows(statement, ())
-            used = {
-                keys.purse(kind, owner): (periods.index(periods.Period(period), start_ms), spent)
-                for owner, period, start_ms, spent in rows
-            }
-            await self._writes.seed_budgets(self._token, used)
+        used = {
+            keys.purse(kind, owner): (periods.index(periods.Period(period), start_ms), spent)
+            for kind, owner, period, start_ms, spent in await self._connection.rows(budget_sql.USED, ())
+        }
+        await self._writes.seed_budgets(self._token, used)
 
     async def _is_behind(self, seconds: float) -> bool:
         [(is_behind,)] = await self._connection.rows(purse_sql.IS_BEHIND, (seconds,))

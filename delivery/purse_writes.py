@@ -121,7 +121,7 @@ class PurseWrites:
 
     async def _beats(self, names: Collection[str]) -> dict[str, Beat]:
         asked = sorted(names)
-        beats = await self._redis.mget([keys.alive(name) for name in asked]) if asked else []
+        beats: list[Any] = await self._redis.mget([keys.alive(name) for name in asked]) if asked else []
         return {name: Beat.read(beat) for name, beat in zip(asked, beats, strict=True) if beat is not None}
 
     async def begin_seeding(self, token: str) -> None:

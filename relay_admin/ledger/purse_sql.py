@@ -54,6 +54,16 @@ WHERE balance.account_id = taken.account_id AND taken.generation <= balance.clos
 """
 """Rows that count for nothing any more."""
 
+SAY = """
+INSERT INTO ledger_keeping AS kept (id, at, closed_since, generation, open_generations, edges)
+VALUES (1, now(), CASE WHEN %b::boolean THEN NULL ELSE now() END, %b::integer, %b::integer, %b::integer)
+ON CONFLICT (id) DO UPDATE SET at = excluded.at, open_generations = excluded.open_generations, edges = excluded.edges,
+    closed_since = CASE WHEN excluded.closed_since IS NOT NULL
+        THEN coalesce(kept.closed_since, excluded.closed_since) END,
+    generation = CASE WHEN excluded.closed_since IS NULL THEN excluded.generation ELSE kept.generation END
+"""
+"""How the purses are kept: whether they pay, the generation, how many are open, and how many edge processes live."""
+
 IS_BEHIND = """
 SELECT EXISTS (SELECT 1 FROM ledger_due WHERE tries < 5 AND not_before < now() - make_interval(secs => %b::float8))
 """
