@@ -202,13 +202,13 @@ FROM {_RULES} CROSS JOIN (
 WHERE r.is_enabled AND r.kind = 'ledger_drift' AND found.drifts > 0
 """  # noqa: S608 (constants)
 
-# The keeper's row is as old as its last word; where there is none nobody ever kept a purse.
+# The keeper's row is as old as its last word; where there is none nobody ever kept the purses.
 _MONEY = f"""
 SELECT r.id, r.endpoint_id, 'money', jsonb_build_object(
     'keeperSeconds', extract(epoch FROM now() - kept.at)::int, 'closedSince', kept.closed_since)
 FROM {_RULES} CROSS JOIN make_interval(secs => greatest(r.threshold, {CLOSED_SECONDS})) AS patience
     LEFT JOIN ledger_keeping AS kept ON kept.id = 1
-WHERE r.is_enabled AND r.kind = 'money_closed' AND EXISTS (SELECT 1 FROM ledger_balance WHERE is_purse)
+WHERE r.is_enabled AND r.kind = 'money_closed'
     AND (kept.id IS NULL OR kept.at < now() - patience OR kept.closed_since < now() - patience)
 """  # noqa: S608 (constants)
 

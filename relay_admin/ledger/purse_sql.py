@@ -31,9 +31,10 @@ ALL = f"{_FUNDS} AND balance.account_id > %b ORDER BY balance.account_id LIMIT {
 
 NEXT_GENERATION = "SELECT nextval('ledger_generation')::integer"
 CLOSE_ALL = """
-UPDATE ledger_balance SET closed_generation = %b::integer, version = nextval('ledger_version') WHERE is_purse
+UPDATE ledger_balance SET closed_generation = %b::integer, version = nextval('ledger_version')
 """
-"""Whatever was taken up to a generation is in balances alone from now on."""
+"""Whatever was taken up to a generation is in balances alone from now on; also of accounts that have no purse now
+and may have one again."""
 LATEST_VERSION = "SELECT coalesce(max(version), 0) FROM ledger_balance WHERE is_purse"
 
 TAKEN = "SELECT account_id, generation, taken FROM ledger_taken WHERE generation < %b::integer"

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from asgiref.sync import sync_to_async
 from django.utils import timezone
@@ -13,6 +14,7 @@ from delivery.ledger_poster import Poster
 from relay_admin.access.models import RelayKey, User
 from relay_admin.access.oauth.models import Authorization, OAuthApplication
 from relay_admin.catalog.models import Project
+from relay_contract.credits import MICRO
 from relay_contract.redis import keys
 from tests.delivery.money import Money
 from tests.delivery.queue import PROJECT_ID, Queue
@@ -100,6 +102,44 @@ async def test_seeding_waits_for_calls_that_are_due_and_not_for_ever(money: Mone
     assert await money.client.get(keys.MONEY) is None
     await money.open_money()
     assert money.clock.now < 1000 + TIMES.flush_wait + 2 * TIMES.patience + 5
+
+
+@pytest.mark.parametrize("is_flushed", [False, True])
+async def test_a_project_becomes_prepaid_under_traffic_and_back_and_again(money: Money, *, is_flushed: bool) -> None:
+    async def bill(how: str) -> None:
+        await money.queue.sql("UPDATE catalog_project SET billing = %s WHERE id = %s", how, PROJECT_ID)
+        await money.fold()
+        await money.keeper.step()
+
+    await bill("metered")
+    await money.grant(2 * MICRO + 1000)
+    await money.open_money()
+    await money.queue.accept_one(await money.queue.target("http://127.0.0.1:9/"))  # holds one credit
+    await money.post(100, None)
+    await bill("prepaid")
+    assert await money.available() == MICRO + 900
+    await money.post(50, None)  # let in while it was metered
+    edge = await money.edge()
+    call, other = await edge.admit(money.wallet, 300), await edge.admit(money.wallet, 30)
+    assert call is not None
+    assert other is not None
+    await edge.settle(money.wallet, call, 200)
+    await money.post(200, call.generation)
+    await bill("metered")
+    await money.post(7, None)
+    if is_flushed:
+        await money.client.flushall()
+        await money.open_money()
+    await bill("prepaid")
+    assert await money.available() == MICRO + 900 - 50 - 200 - 7 - 30
+    await edge.settle(money.wallet, other, 30)
+    await money.post(30, other.generation)
+    for _ in range(60):
+        money.clock.now += 10
+        await edge.beat()
+        await money.fold()
+        await money.keeper.step()
+    assert await money.available() == MICRO + 900 - 50 - 200 - 7 - 30
 
 
 async def test_the_keeper_says_how_purses_are_kept(money: Money) -> None:
