@@ -55,12 +55,12 @@ ON CONFLICT DO NOTHING
 
 COUNT = """
 INSERT INTO ledger_usagedelta (hour, project_id, mode, what, relay_key_id, user_id, application_id, model, target_id,
-    calls, charge, cost, markup, input_tokens, output_tokens, cache_read_tokens)
+    payer_id, calls, charge, cost, markup, input_tokens, output_tokens, cache_read_tokens)
 SELECT date_trunc('hour', received_at, 'UTC'), project_id, mode, 'call', coalesce(relay_key_id, 0),
     coalesce(user_id, 0), coalesce(application_id, 0), coalesce(nullif(model, ''), left(requested_model, 128)), 0,
-    count(*), sum(charge_microcredits), sum(coalesce(cost_nanousd, 0)), sum(markup_microcredits), sum(input_tokens),
-    sum(output_tokens), sum(cache_read_tokens)
-FROM traffic_call WHERE id = ANY(%b::uuid[]) GROUP BY 1, 2, 3, 5, 6, 7, 8
+    coalesce(payer_id, 0), count(*), sum(charge_microcredits), sum(coalesce(cost_nanousd, 0)),
+    sum(markup_microcredits), sum(input_tokens), sum(output_tokens), sum(cache_read_tokens)
+FROM traffic_call WHERE id = ANY(%b::uuid[]) GROUP BY 1, 2, 3, 5, 6, 7, 8, 10
 """
 
 PUT_BACK = """

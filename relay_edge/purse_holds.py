@@ -4,11 +4,13 @@ Each second it says so under a name of its own (`keys.alive`) and reads the mark
 as a connection: an admission whose reply was lost with one may hold something that nobody will ever settle, and the
 keeper takes that back once the name is silent. What calls in flight hold moves to the new name, and so it does when
 everything was seeded anew, since a Redis that lost everything has not heard of it. Both go through `settle.lua`,
-numbered, so each exactly once.
+numbered, so each exactly once. When that is done, and each row of a call that ended before is written, the process says
+so: the keeper lets purses pay when all have.
 """
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 
 from relay_contract.errors import BudgetExceeded, InsufficientCredits, RelayError, Unavailable
@@ -67,6 +69,8 @@ class PurseHolds:
         )
         self._live: set[PurseHold] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._declared = 0
+        self._moved_at = 0.0
         self._rename()
 
     def start(self) -> None:
@@ -149,21 +153,25 @@ class PurseHolds:
         name = os.urandom(8).hex().encode()
         self._stamp = Stamp(name, 0, 0, self._queue.run_id)  # so that the next marker moves what is held
         self._key = keys.alive(name.decode()).encode()
+        self._declared = 0
 
     def _beat(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat)
         if not self._queue.is_in_charge:
             return
-        age, lasts = b"%d" % self._unwritten_seconds(), b"%d" % keys.ALIVE_MS
-        self._queue.tell(command(b"SET", self._key, age, b"PX", lasts), _heard)
+        age = self._unwritten_seconds()
+        if not self._queue.settlements.is_due and age < time.monotonic() - self._moved_at:
+            self._declared = self._stamp.seed
+        said, lasts = b"%d:%d" % (age, self._declared), b"%d" % keys.ALIVE_MS
+        self._queue.tell(command(b"SET", self._key, said, b"PX", lasts), _heard)
         self._queue.tell(command(b"SADD", keys.EDGES.encode(), self._stamp.process), _heard)
         self._queue.tell(command(b"GET", keys.MONEY.encode()), self._marker)
 
     def _marker(self, reply: Reply) -> None:
-        """The marker's word; none of another server's, or while there is none."""
+        """The marker's word; none of another server's, or while there is none. Also while money is opening."""
         if not isinstance(reply, bytes):
             return
-        parts = reply.split(b":")
+        parts = reply.removesuffix(b":opening").split(b":")
         if len(parts) == _PARTS and parts[2] == self._queue.run_id and parts[0].isdigit() and parts[1].isdigit():
             self._seen(int(parts[0]), int(parts[1]))
 
@@ -174,6 +182,7 @@ class PurseHolds:
         stamp = self._stamp = known.at(generation, seed)
         if seed == known.seed:
             return
+        self._moved_at = time.monotonic()
         for hold in self._live:
             if hold.stamp.process != stamp.process or hold.generation < seed:
                 self._move(hold)

@@ -232,6 +232,25 @@ class Day(models.Model):
         return f"account {self.account_id} on {self.day}"
 
 
+class Keeping(models.Model):
+    """What the keeper of the purses last said of them; one row."""
+
+    id = models.SmallIntegerField(primary_key=True)
+    at = models.DateTimeField()
+    closed_since = models.DateTimeField(null=True, help_text="Null: purses pay.")
+    generation = models.IntegerField(help_text="That is given, or was before money was closed.")
+    open_generations = models.IntegerField()
+    edges = models.IntegerField(help_text="Edge processes that live.")
+
+    class Meta:
+        db_table = "ledger_keeping"
+        default_permissions = ()
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="ledger_keeping_once")]
+
+    def __str__(self) -> str:
+        return f"keeper at {self.at}"
+
+
 class ReconcileRun(models.Model):
     """One comparison of what is kept twice."""
 
@@ -496,6 +515,7 @@ class Usage(models.Model):
     application_id = models.BigIntegerField()
     model = models.CharField(max_length=128)
     target_id = models.BigIntegerField()
+    payer_id = models.BigIntegerField(db_default=0, help_text="The account that a call was charged to.")
     calls = models.BigIntegerField()
     charge = models.BigIntegerField()
     cost = models.BigIntegerField()
@@ -512,7 +532,8 @@ class UsageHour(Usage):
     """What was folded."""
 
     pk = models.CompositePrimaryKey(
-        *("project_id", "hour", "mode", "what", "relay_key_id", "user_id", "application_id", "model", "target_id")
+        *("project_id", "hour", "mode", "what", "relay_key_id", "user_id", "application_id", "model", "target_id"),
+        "payer_id",
     )
 
     class Meta:

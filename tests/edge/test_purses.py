@@ -202,12 +202,15 @@ async def test_a_call_that_no_host_key_can_take_holds_nothing(redis_url: str) ->
             assert purse(connection, "w", WALLET)["used"] == 100
 
 
-@pytest.mark.parametrize("marker", [None, "", "1:1:another", "garbage", "1:1"])
+@pytest.mark.parametrize("marker", [None, "", "1:1:another", "garbage", "1:1", "opening"])
 async def test_without_the_marker_there_is_no_money(redis_url: str, marker: str | None) -> None:
     async with running(redis_url) as admission:
         with client(redis_url) as connection:
             open_money(connection, {WALLET: 1_000})
             connection.delete(keys.MONEY)
+            if marker == "opening":
+                open_money(connection, {WALLET: 1_000})
+                marker = connection.get(keys.MONEY).decode() + ":opening"
             if marker is not None:
                 connection.set(keys.MONEY, marker)
             with pytest.raises(Unavailable) as raised:
@@ -311,6 +314,31 @@ async def test_a_heartbeat_finds_a_new_seeding_without_any_call(redis_url: str) 
             open_money(connection, {WALLET: 1_000}, generation=2)
             await until(lambda: purse(connection, "w", WALLET)["used"] == 400, "the declaration")
             assert flying.generation == 2
+
+
+async def test_while_money_opens_what_is_held_is_declared_and_nothing_is_paid(redis_url: str) -> None:
+    """And it says so when rows of calls that ended before are written."""
+    unwritten = 100.0
+    async with running(redis_url, unwritten_seconds=lambda: unwritten) as admission:
+        with client(redis_url) as connection:
+            open_money(connection, {WALLET: 1_000})
+            flying = await take(admission, prepaid(), 400)
+            assert flying.held is not None
+            alive = keys.alive(flying.held.process.decode())
+            connection.flushall()
+            open_money(connection, {WALLET: 1_000}, generation=2)
+            connection.set(keys.MONEY, connection.get(keys.MONEY) + b":opening")
+            await until(lambda: purse(connection, "w", WALLET).get("used") == 400, "the declaration")
+            assert flying.generation == 2
+            with pytest.raises(Unavailable):
+                await take(admission, prepaid(), 1)
+            await until(lambda: connection.get(alive) == b"100:0", "its word")
+            unwritten = 0.0
+            await until(lambda: connection.get(alive) == b"0:2", "its word that all is written")
+            connection.set(keys.MONEY, connection.get(keys.MONEY).removesuffix(b":opening"))
+            with pytest.raises(InsufficientCredits):
+                await take(admission, prepaid(), 601)
+            assert (await take(admission, prepaid(), 600)).generation == 2
 
 
 async def test_an_ordinary_new_generation_moves_nothing(redis_url: str) -> None:
