@@ -36,7 +36,7 @@ from tests.delivery.conftest import settings_for
 from tests.delivery.money_world import CREDIT, World, worlds
 from tests.delivery.test_ledger_poster import BEGINNING
 
-EXAMPLES = int(os.environ.get("RELAY_TEST_MONEY_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("RELAY_TEST_MONEY_EXAMPLES", "6"))
 STEPS = 30
 PAYMENTS, PROMOTIONS, REVENUE = 4, 6, 2  # of live
 ANY = st.integers(0, 10**6)
