@@ -25,19 +25,20 @@ class Act(StrEnum):
     SEE_TRAFFIC = "traffic.see"  # requests, deliveries, calls, replays, comparisons; without content
     SEE_PAYLOAD = "payload.see"
     REPLAY = "replay"  # or discard, of the failure queue
-    SEE_KEYS = "keys.see"
+    SEE_KEYS = "keys.see"  # and applications, as below
     MANAGE_TEST_KEYS = "keys.manage_test"
     MANAGE_KEYS = "keys.manage"  # live ones
     MANAGE_ENDPOINTS = "endpoints.manage"  # drafts, dry runs, targets, and their secrets
     MANAGE_MEMBERS = "members.manage"
     SEE_AUDIT = "audit.see"
     SEE_MONEY = "money.see"
+    MANAGE_MONEY = "money.manage"  # top up, redeem codes
 
 
 _VIEWER = frozenset({Act.SEE_PROJECT, Act.SEE_TRAFFIC})
 _WITH_CONTENT = _VIEWER | {Act.SEE_PAYLOAD, Act.REPLAY}
 _DEVELOPER = _WITH_CONTENT | {Act.SEE_KEYS, Act.MANAGE_TEST_KEYS, Act.MANAGE_ENDPOINTS}
-_ADMIN = _DEVELOPER | {Act.MANAGE_KEYS, Act.MANAGE_MEMBERS, Act.SEE_AUDIT, Act.SEE_MONEY}
+_ADMIN = _DEVELOPER | {Act.MANAGE_KEYS, Act.MANAGE_MEMBERS, Act.SEE_AUDIT, Act.SEE_MONEY, Act.MANAGE_MONEY}
 
 ACTS: dict[Role, frozenset[Act]] = {
     Role.OWNER: _ADMIN,

@@ -13,7 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Model, Q, QuerySet
 from django.http import Http404, HttpRequest
 
-from relay_admin.access.models import Membership, RelayKey, User
+from relay_admin.access.models import Membership, OAuthApplication, RelayKey, User
 from relay_admin.access.roles import ACTS, Act, Role, refusal
 from relay_contract.nouns import KeyMode
 
@@ -21,8 +21,10 @@ Row = TypeVar("Row", bound=Model)
 
 PATHS = {
     "access.auditevent": "project_id",
+    "access.authorization": "application__project",
     "access.invitation": "project",
     "access.membership": "project",
+    "access.oauthapplication": "project",
     "access.relaykey": "project",
     "catalog.endpoint": "line__project",
     "catalog.line": "project",
@@ -32,9 +34,20 @@ PATHS = {
     "deliveries.replaybatch": "project",
     "deliveries.request": "project",
     "ledger.account": "project_id",
+    "ledger.invoice": "account__project_id",
+    "ledger.topup": "account__project_id",
     "traffic.call": "project",
 }
 """Label of a model -> what leads from a row to its project. A model that is not here is operators' alone."""
+
+OWNERS = {
+    "access.authorization": "user",
+    "ledger.account": "user_id",
+    "ledger.invoice": "account__user_id",
+    "ledger.topup": "account__user_id",
+    "traffic.call": "user_id",
+}
+"""Label of a model -> what leads from a row to the person whose own it is: theirs for every act, without any role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +89,11 @@ def rows_of(model: type[Row], actor: Actor, act: Act) -> QuerySet[Row]:
     if actor.is_operator:
         return rows
     reach = Q(**{f"{path}__in": actor.projects(act)})
-    if act is Act.MANAGE_TEST_KEYS and issubclass(model, RelayKey):
+    if act is Act.MANAGE_TEST_KEYS and issubclass(model, (RelayKey, OAuthApplication)):
         reach &= Q(mode=KeyMode.TEST) | Q(project__in=actor.projects(Act.MANAGE_KEYS))
+    owner = OWNERS.get(model._meta.label_lower)
+    if owner is not None and actor.user is not None:
+        reach |= Q(**{owner: actor.user.pk})
     return rows.filter(reach)
 
 

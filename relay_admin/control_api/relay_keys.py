@@ -126,8 +126,8 @@ class RelayKeysView(APIView):
         actor = actor_in(call)
         body = read(NewKeyBody, call.data, actor=actor)
         if not actor.is_operator and body["mode"] == KeyMode.LIVE:
-            _refuse_live(actor, body["project"])
-        _refuse_unoffered(actor, body["project"], body)
+            refuse_live(actor, body["project"])
+        refuse_unoffered(actor, body["project"], body)
         minted = services.relay_key_mint(**body, created_by=user_of(call))
         note(call, minted.relay_key, ADDITION, "Minted.")
         return _shown_once(minted)
@@ -151,7 +151,7 @@ class RelayKeyView(APIView):
             _key(call, key_number)
             rows = rows_of(RelayKey, actor_in(call), Act.MANAGE_TEST_KEYS).select_related(*_RELATED)
             key = get_object_or_404(rows.select_for_update(of=("self",)), pk=key_number)
-            _refuse_unoffered(actor_in(call), key.project, body)
+            refuse_unoffered(actor_in(call), key.project, body)
             for name, value in body.items():
                 setattr(key, name, value)
             key.full_clean()
@@ -192,15 +192,15 @@ def _key(call: Request, key_number: int, act: Act = Act.MANAGE_TEST_KEYS) -> Rel
     return one_of(RelayKey, actor_in(call), act, *_RELATED, pk=key_number)
 
 
-def _refuse_live(actor: Actor, project: Project) -> None:
+def refuse_live(actor: Actor, project: Project) -> None:
     """Raises PermissionDenied for who may mint test keys alone."""
     if not rows_of(Project, actor, Act.MANAGE_KEYS).filter(pk=project.pk).exists():
         raise PermissionDenied(refusal(Act.MANAGE_KEYS))
 
 
-def _refuse_unoffered(actor: Actor, project: Project, body: dict[str, Any]) -> None:
+def refuse_unoffered(actor: Actor, project: Project, body: dict[str, Any]) -> None:
     """Policies and limits are the operators', who decide which models a project reaches: a member chooses of those that
-    a key of the project has. Raises ValidationError, as for one that does not exist."""
+    a key of the project has, for keys and for applications. Raises ValidationError, as for one that does not exist."""
     if actor.is_operator:
         return
     for name, on_wire in (("policy", "policy"), ("rate_limit", "rateLimit")):
