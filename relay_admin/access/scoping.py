@@ -13,7 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Model, Q, QuerySet
 from django.http import Http404, HttpRequest
 
-from relay_admin.access.models import Membership, OAuthApplication, RelayKey, User
+from relay_admin.access.models import AccessToken, Membership, OAuthApplication, RelayKey, User
 from relay_admin.access.roles import ACTS, Act, Role, refusal
 from relay_contract.nouns import KeyMode
 
@@ -71,9 +71,11 @@ class Actor:
 def actor_of(request: HttpRequest, *permissions: str) -> Actor:
     """Who makes this request. Whoever holds all of these Django permissions, each `app.codename`, is an operator;
     without any named nobody is. Costs a query for people who are none."""
-    relay_key = getattr(request, "auth", None)
-    if isinstance(relay_key, RelayKey):
-        return Actor(relay_key=relay_key, roles={relay_key.project_id: Role.DEVELOPER})
+    shown = getattr(request, "auth", None)
+    if isinstance(shown, RelayKey):
+        return Actor(relay_key=shown, roles={shown.project_id: Role.DEVELOPER})
+    if isinstance(shown, AccessToken):
+        return Actor(shown.user)  # an application sees what is its user's own, and nothing that a role of theirs opens
     user = request.user
     if not isinstance(user, User):
         return Actor()
