@@ -7,7 +7,7 @@ from django.contrib.admin.models import ADDITION, CHANGE
 from django.db import transaction
 from django.shortcuts import get_object_or_404
 from rest_framework import serializers
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -15,14 +15,14 @@ from rest_framework.views import APIView
 from relay_admin.access.oauth import revocation, services
 from relay_admin.access.oauth.addresses import MAX_ADDRESSES, MAX_LENGTH
 from relay_admin.access.oauth.models import CLIENT_TYPES, GRANT_TYPES, Authorization, OAuthApplication
-from relay_admin.access.roles import Act
+from relay_admin.access.roles import Act, refusal
 from relay_admin.access.scoping import one_of, rows_of
-from relay_admin.catalog.models import Policy, RateLimit
+from relay_admin.catalog.models import Policy, Project, RateLimit
 from relay_admin.control_api.history import note
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import actor_in, requires, user_of
 from relay_admin.control_api.project_field import ProjectField
-from relay_admin.control_api.relay_keys import refuse_live, refuse_unoffered
+from relay_admin.control_api.relay_keys import refuse_unoffered
 from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
 from relay_contract.nouns import KeyMode
 
@@ -136,8 +136,9 @@ class ApplicationsView(APIView):
         """201 with the secret of a confidential one, this once."""
         actor = actor_in(call)
         asked = read(NewApplicationBody, call.data, actor=actor)
-        if not actor.is_operator and asked["mode"] == KeyMode.LIVE:
-            refuse_live(actor, asked["project"])
+        act = Act.MANAGE_KEYS if asked["mode"] == KeyMode.LIVE else Act.MANAGE_TEST_KEYS
+        if not rows_of(Project, actor, act).filter(pk=asked["project"].pk).exists():
+            raise PermissionDenied(refusal(act))
         body = _columns(asked)
         refuse_unoffered(actor, asked["project"], body)
         made = services.application_make(**body, created_by=user_of(call))

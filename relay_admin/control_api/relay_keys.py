@@ -126,7 +126,7 @@ class RelayKeysView(APIView):
         actor = actor_in(call)
         body = read(NewKeyBody, call.data, actor=actor)
         if not actor.is_operator and body["mode"] == KeyMode.LIVE:
-            refuse_live(actor, body["project"])
+            _refuse_live(actor, body["project"])
         refuse_unoffered(actor, body["project"], body)
         minted = services.relay_key_mint(**body, created_by=user_of(call))
         note(call, minted.relay_key, ADDITION, "Minted.")
@@ -192,7 +192,7 @@ def _key(call: Request, key_number: int, act: Act = Act.MANAGE_TEST_KEYS) -> Rel
     return one_of(RelayKey, actor_in(call), act, *_RELATED, pk=key_number)
 
 
-def refuse_live(actor: Actor, project: Project) -> None:
+def _refuse_live(actor: Actor, project: Project) -> None:
     """Raises PermissionDenied for who may mint test keys alone."""
     if not rows_of(Project, actor, Act.MANAGE_KEYS).filter(pk=project.pk).exists():
         raise PermissionDenied(refusal(Act.MANAGE_KEYS))

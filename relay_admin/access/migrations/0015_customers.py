@@ -19,9 +19,19 @@ FREE_REFERRER = """
     DROP FUNCTION access_membership_keep_referrer();
 """
 
+CUSTOMERS = """
+    INSERT INTO access_membership (project_id, user_id, role, created_at)
+    SELECT DISTINCT application.project_id, allowed.user_id, 'customer', now()
+    FROM access_authorization AS allowed
+        JOIN access_oauthapplication AS application ON application.id = allowed.application_id
+    WHERE allowed.revoked_at IS NULL
+    ON CONFLICT (project_id, user_id) DO NOTHING;
+"""
+
 
 class Migration(migrations.Migration):
-    """Users have a code by which they bring others, and customers somebody who brought them, for good."""
+    """Users have a code by which they bring others, and customers somebody who brought them, for good. Who allowed an application
+    before is a customer too."""
 
     dependencies = [
         ("access", "0014_oauth"),
@@ -74,4 +84,5 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.RunSQL(KEEP_REFERRER, FREE_REFERRER),
+        migrations.RunSQL(CUSTOMERS, migrations.RunSQL.noop),
     ]
