@@ -99,7 +99,9 @@ def test_the_database_keeps_it(catalog: rows.Catalog, ada: User, bob: User) -> N
     assert referrer_of(ada) is None
 
 
-def test_codes_differ(ada: User, bob: User) -> None:
+def test_codes_differ_and_are_told(ada: User, bob: User) -> None:
+    assert ada.referral_code in browser_of(ada).get("/account/").content.decode()
+    assert browser_of(ada).get("/auth/whoami").json()["referralCode"] == ada.referral_code
     codes = {User.objects.get(pk=user.pk).referral_code for user in (ada, bob)}
     assert len(codes) == 2
     assert all(len(code) == 12 for code in codes)
