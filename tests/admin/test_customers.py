@@ -59,6 +59,15 @@ def test_a_yes_on_the_page_makes_a_customer(catalog: rows.Catalog, ada: User, bo
     assert [(each["slug"], each["role"]) for each in listed] == [("shop", "customer")]
 
 
+def test_the_page_says_what_is_added_and_who_sees(catalog: rows.Catalog, ada: User) -> None:
+    flow = Flow(oauth_client.application(catalog.project), browser_of(ada))
+    assert "The project adds" not in flow.ask().content.decode()
+    Project.objects.update(markup_ppm=125_000)
+    said = flow.ask().content.decode()
+    assert "The project adds 12.5 % to the relay" in said
+    assert "its members see your name and what you call" in said
+
+
 def test_a_no_makes_nobody(catalog: rows.Catalog, ada: User) -> None:
     Flow(oauth_client.application(catalog.project), browser_of(ada)).decide("deny")
     assert not Membership.objects.exists()

@@ -17,6 +17,9 @@ from relay_admin.ledger.accounts import balance_of
 from relay_contract.credits import MICRO
 from relay_contract.nouns import KeyMode
 
+_PPM = 10_000
+"""Of a percent."""
+
 
 def authorization_of(user: User, application: OAuthApplication) -> Authorization | None:
     """What they allow it now."""
@@ -65,6 +68,7 @@ def asked_context(user: User, application: OAuthApplication, scopes: Sequence[st
         "scopes": [SCOPES[name] for name in scopes],
         "spends": "inference" in scopes,
         "is_test": application.mode == KeyMode.TEST,
+        "markup": Decimal(application.project.markup_ppm) / _PPM,
         "balance": Decimal(balance_of(wallet_of(user, KeyMode(application.mode))).available) / MICRO,
         "user": user,
     }
