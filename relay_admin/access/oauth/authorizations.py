@@ -63,12 +63,13 @@ def authorization_give(
 
 def asked_context(user: User, application: OAuthApplication, scopes: Sequence[str]) -> dict[str, Any]:
     """What the pages that ask say."""
+    markup_ppm = application.project.markup_ppm
     return {
         "application": application,
         "scopes": [SCOPES[name] for name in scopes],
         "spends": "inference" in scopes,
         "is_test": application.mode == KeyMode.TEST,
-        "markup": Decimal(application.project.markup_ppm) / _PPM,
+        "markup": f"{markup_ppm / _PPM:g}" if markup_ppm else "",
         "balance": Decimal(balance_of(wallet_of(user, KeyMode(application.mode))).available) / MICRO,
         "user": user,
     }
