@@ -35,6 +35,8 @@ class DueCall(NamedTuple):
     markup_ppm: int | None  # None, like the two below: there are no such terms
     owner_ppm: int | None
     referral_ppm: int | None
+    referrer_id: int | None  # the earnings account of who brought the user, in the call's mode
+    application_id: int | None
 
 
 class Posting(NamedTuple):
@@ -55,7 +57,15 @@ def posting_of(call: DueCall) -> Posting:
         rows = legs(suspense, call.charge - call.markup, call.markup, terms=None, owner=suspense)
         return Posting(rows, f"No {call.mode} account {call.payer_id}, which it was charged to.")
     owner = SUSPENSE[KeyMode(call.mode)] if call.owner_id is None else AccountId(call.owner_id)
-    rows = legs(AccountId(call.payer_id), call.charge - call.markup, call.markup, terms=_terms_of(call), owner=owner)
+    referrer = None if call.referrer_id is None else AccountId(call.referrer_id)
+    rows = legs(
+        AccountId(call.payer_id),
+        call.charge - call.markup,
+        call.markup,
+        terms=_terms_of(call),
+        owner=owner,
+        referrer=referrer,
+    )
     is_owned = call.owner_id is not None or all(row.kind is not EntryKind.MARKUP_OWNER for row in rows)
     return Posting(rows, "" if is_owned else f"Project {call.project_id} has no earnings account.")
 

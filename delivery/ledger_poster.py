@@ -36,20 +36,24 @@ WITH taken AS MATERIALIZED (
 )
 SELECT taken.id, taken.tries, call.mode, call.project_id, call.payer_id, call.charge_microcredits,
     call.markup_microcredits, call.terms_id, call.pricing_id, call.pricing_version, call.generation,
-    payer.id IS NOT NULL, owner.id, terms.markup_ppm, terms.owner_ppm, terms.referral_ppm
+    payer.id IS NOT NULL, owner.id, terms.markup_ppm, terms.owner_ppm, terms.referral_ppm, referrer.id,
+    call.application_id
 FROM taken
     LEFT JOIN traffic_call AS call ON call.id = taken.id
     LEFT JOIN ledger_account AS payer ON payer.id = call.payer_id
     LEFT JOIN ledger_account AS owner ON owner.kind = '{AccountKind.EARNINGS}' AND owner.mode = call.mode
         AND owner.project_id = call.project_id
     LEFT JOIN ledger_terms AS terms ON terms.id = call.terms_id
+    LEFT JOIN access_membership AS member ON member.project_id = call.project_id AND member.user_id = call.user_id
+    LEFT JOIN ledger_account AS referrer ON referrer.kind = '{AccountKind.EARNINGS}' AND referrer.mode = call.mode
+        AND referrer.user_id = member.referrer_id
 """  # noqa: S608 (a constant)
 
 POST = """
 INSERT INTO ledger_entry (source, kind, debit_id, credit_id, amount, note, generation, project_id, terms_id, pricing_id,
-    pricing_version)
+    pricing_version, application_id)
 SELECT * FROM unnest(%b::uuid[], %b::smallint[], %b::bigint[], %b::bigint[], %b::bigint[], %b::text[], %b::integer[],
-    %b::bigint[], %b::bigint[], %b::bigint[], %b::integer[])
+    %b::bigint[], %b::bigint[], %b::bigint[], %b::integer[], %b::bigint[])
 ON CONFLICT DO NOTHING
 """
 
@@ -179,6 +183,7 @@ def entry_columns(posted: Sequence[Posted]) -> list[list[UUID | int | str | None
             call.terms_id,
             call.pricing_id,
             call.pricing_version,
+            call.application_id,
         )
         for call, posting in posted
         for leg in posting.legs

@@ -17,7 +17,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -67,11 +67,12 @@ class Claims:
     jti: str
 
 
-def write(claims: Claims, *, issuer: str, audience: str, kid: str, private_key: PrivateKey) -> str:
-    """A signed token. ValueError for claims that no reader would take."""
+def write(claims: Claims, *, issuer: str, audience: str | Sequence[str], kid: str, private_key: PrivateKey) -> str:
+    """A signed token, for one audience or several. ValueError for claims that no reader would take."""
+    audiences = [audience] if isinstance(audience, str) else list(audience)
     said: dict[str, Any] = {
         "iss": issuer,
-        "aud": audience,
+        "aud": audiences[0] if len(audiences) == 1 else audiences,
         "sub": str(claims.subject),
         "client_id": claims.client_id,
         "scope": " ".join(claims.scopes),
@@ -88,7 +89,7 @@ def write(claims: Claims, *, issuer: str, audience: str, kid: str, private_key: 
         said["cap"] = claims.cap_microcredits
     payload = json.dumps(said, separators=(",", ":")).encode()
     try:
-        is_readable = _claims(payload, issuer, audience) == claims
+        is_readable = _claims(payload, issuer, audiences[0]) == claims
     except TokenInvalid:
         is_readable = False
     if not is_readable:

@@ -55,6 +55,8 @@ class EntryKind(IntEnum):
     GRANT = 11
     CODE = 12
     GIFT = 13  # to a new user; once, its source is made of the user
+    TRANSFER = 14  # between accounts of one owner
+    PAYOUT = 15  # of earnings
     ADJUSTMENT = 20
     DELIVERIES = 40  # in totals by day alone: the rows themselves are those of `ledger_charge`
     REFUND_TOPUP = 110  # taken back with the money, or given again when a dispute is won

@@ -76,7 +76,8 @@ def invitation_of(token: str) -> Invitation | None:
 
 @transaction.atomic
 def invitation_accept(*, invitation: Invitation, user: User) -> Membership | None:
-    """Use it up. The membership, of somebody who is a member the one they have; None where it is to sign up alone.
+    """Use it up. The membership, of somebody who is a member the one they have, though a customer becomes more; None
+    where it is to sign up alone.
 
     Raises ValidationError for one that is over, and for a user with another e-mail address than was invited.
     """
@@ -92,7 +93,11 @@ def invitation_accept(*, invitation: Invitation, user: User) -> Membership | Non
     row.save(update_fields=["accepted_at"])
     if row.project_id is None:
         return None
-    return Membership.objects.get_or_create(project_id=row.project_id, user=user, defaults={"role": row.role})[0]
+    member, _ = Membership.objects.get_or_create(project_id=row.project_id, user=user, defaults={"role": row.role})
+    if member.role == Role.CUSTOMER:
+        member.role = row.role
+        member.save(update_fields=["role"])
+    return member
 
 
 def _may_still_invite(row: Invitation) -> bool:

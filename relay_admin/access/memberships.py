@@ -4,7 +4,8 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from relay_admin.access.models import Invitation, Membership, RelayKey, User
+from relay_admin.access.models import Authorization, Invitation, Membership, RelayKey, User
+from relay_admin.access.oauth.revocation import authorization_revoke
 from relay_admin.access.roles import ACTS, GIVEN, Act, Role
 from relay_admin.catalog.models import Project
 from relay_contract.nouns import Payer
@@ -19,6 +20,16 @@ def membership_add(*, project: Project, user: User, role: Role | str) -> Members
     row.full_clean()
     row.save(force_insert=True)
     return row
+
+
+def customer_join(*, project: Project, user: User, referral: str = "") -> None:
+    """Whoever uses an application of a project is its customer, unless they are more. With a user's `referral` code
+    that user brought them, which is written down here and never again; nobody brings themselves, and owners nobody."""
+    owners = Membership.objects.filter(project=project, role=str(Role.OWNER)).values("user")
+    brought = User.objects.filter(referral_code=referral, is_active=True).exclude(pk=user.pk).exclude(pk__in=owners)
+    Membership.objects.get_or_create(
+        project=project, user=user, defaults={"role": str(Role.CUSTOMER), "referrer": brought.first()}
+    )
 
 
 @transaction.atomic
@@ -42,13 +53,15 @@ def membership_change(*, membership: Membership, role: Role | str, may_make_owne
 
 @transaction.atomic
 def membership_remove(*, membership: Membership) -> None:
-    """Somebody leaves, or is made to; what they invited others to is void, and keys that they pay for end. Raises
-    ValidationError for the owner."""
+    """Somebody leaves, or is made to; what they invited others to is void, keys that they pay for end, and so does what
+    they allowed the project's applications. Raises ValidationError for the owner."""
     row = _locked(membership)
     if row.role == Role.OWNER:
         raise ValidationError(OWNER_STAYS)
     _take_invitations_back(row)
     _end_own_keys(row)
+    for allowed in Authorization.objects.filter(user=row.user_id, application__project=row.project_id, revoked_at=None):
+        authorization_revoke(allowed)
     row.delete()
 
 

@@ -4,10 +4,11 @@ from datetime import date, datetime, timedelta
 
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.functions import RandomUUID
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models.functions import Lower
+from django.db.models.functions import MD5, Cast, Lower, Substr
 from django.utils import timezone
 
 from relay_admin.access.acting import Via
@@ -38,6 +39,13 @@ class User(AbstractUser):
     email_verified_at = models.DateTimeField(null=True, blank=True, editable=False)
     live_wallet_id = models.BigIntegerField(editable=False, default=0, db_default=0)
     test_wallet_id = models.BigIntegerField(editable=False, default=0, db_default=0)
+    referral_code = models.CharField(
+        max_length=12,
+        unique=True,
+        editable=False,
+        db_default=Substr(MD5(Cast(RandomUUID(), models.CharField())), 1, 12),
+        help_text="Whoever first allows an application with it in the address was brought by this user.",
+    )
 
     class Meta(AbstractUser.Meta):
         db_table = "access_user"

@@ -16,6 +16,15 @@ class Membership(models.Model):
     project = models.ForeignKey(Project, models.CASCADE, related_name="memberships")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=16, choices=choices(Role))
+    referrer = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="brought",
+        help_text="Who brought this customer, and has a share of what they earn the project. Never changes.",
+    )
     created_at = models.DateTimeField(auto_now_add=True, editable=False)
 
     class Meta:
@@ -32,6 +41,11 @@ class Membership(models.Model):
                 condition=Q(role=str(Role.OWNER)),
                 name="access_membership_one_owner",
                 violation_error_message="This project has an owner already.",
+            ),
+            models.CheckConstraint(
+                condition=Q(referrer=None) | ~Q(referrer=models.F("user")),
+                name="access_membership_no_self_referral",
+                violation_error_message="Nobody brings themselves.",
             ),
         ]
 

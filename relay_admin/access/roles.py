@@ -25,7 +25,7 @@ class Act(StrEnum):
     SEE_TRAFFIC = "traffic.see"  # requests, deliveries, calls, replays, comparisons; without content
     SEE_PAYLOAD = "payload.see"
     REPLAY = "replay"  # or discard, of the failure queue
-    SEE_KEYS = "keys.see"
+    SEE_KEYS = "keys.see"  # and applications, as below
     MANAGE_TEST_KEYS = "keys.manage_test"
     MANAGE_KEYS = "keys.manage"  # live ones
     OWN_KEYS = "keys.own"  # that oneself pays for, for models
@@ -33,12 +33,13 @@ class Act(StrEnum):
     MANAGE_MEMBERS = "members.manage"
     SEE_AUDIT = "audit.see"
     SEE_MONEY = "money.see"
+    MANAGE_MONEY = "money.manage"  # top up, redeem codes
 
 
 _VIEWER = frozenset({Act.SEE_PROJECT, Act.SEE_TRAFFIC})
 _WITH_CONTENT = _VIEWER | {Act.SEE_PAYLOAD, Act.REPLAY}
 _DEVELOPER = _WITH_CONTENT | {Act.SEE_KEYS, Act.MANAGE_TEST_KEYS, Act.OWN_KEYS, Act.MANAGE_ENDPOINTS}
-_ADMIN = _DEVELOPER | {Act.MANAGE_KEYS, Act.MANAGE_MEMBERS, Act.SEE_AUDIT, Act.SEE_MONEY}
+_ADMIN = _DEVELOPER | {Act.MANAGE_KEYS, Act.MANAGE_MEMBERS, Act.SEE_AUDIT, Act.SEE_MONEY, Act.MANAGE_MONEY}
 
 ACTS: dict[Role, frozenset[Act]] = {
     Role.OWNER: _ADMIN,

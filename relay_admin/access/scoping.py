@@ -13,7 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Model, Q, QuerySet
 from django.http import Http404, HttpRequest
 
-from relay_admin.access.models import Membership, RelayKey, User
+from relay_admin.access.models import AccessToken, Membership, OAuthApplication, RelayKey, User
 from relay_admin.access.roles import ACTS, Act, Role, refusal
 from relay_contract.nouns import KeyMode, Payer
 
@@ -21,8 +21,10 @@ Row = TypeVar("Row", bound=Model)
 
 PATHS = {
     "access.auditevent": "project_id",
+    "access.authorization": "application__project",
     "access.invitation": "project",
     "access.membership": "project",
+    "access.oauthapplication": "project",
     "access.relaykey": "project",
     "catalog.endpoint": "line__project",
     "catalog.line": "project",
@@ -32,9 +34,20 @@ PATHS = {
     "deliveries.replaybatch": "project",
     "deliveries.request": "project",
     "ledger.account": "project_id",
+    "ledger.invoice": "account__project_id",
+    "ledger.topup": "account__project_id",
     "traffic.call": "project",
 }
 """Label of a model -> what leads from a row to its project. A model that is not here is operators' alone."""
+
+OWNERS = {
+    "access.authorization": "user",
+    "ledger.account": "user_id",
+    "ledger.invoice": "account__user_id",
+    "ledger.topup": "account__user_id",
+    "traffic.call": "user_id",
+}
+"""Label of a model -> what leads from a row to the person whose own it is: theirs for every act, without any role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +71,11 @@ class Actor:
 def actor_of(request: HttpRequest, *permissions: str) -> Actor:
     """Who makes this request. Whoever holds all of these Django permissions, each `app.codename`, is an operator;
     without any named nobody is. Costs a query for people who are none."""
-    relay_key = getattr(request, "auth", None)
-    if isinstance(relay_key, RelayKey):
-        return Actor(relay_key=relay_key, roles={relay_key.project_id: Role.DEVELOPER})
+    shown = getattr(request, "auth", None)
+    if isinstance(shown, RelayKey):
+        return Actor(relay_key=shown, roles={shown.project_id: Role.DEVELOPER})
+    if isinstance(shown, AccessToken):
+        return Actor(shown.user)  # an application sees what is its user's own, and nothing that a role of theirs opens
     user = request.user
     if not isinstance(user, User):
         return Actor()
@@ -76,10 +91,13 @@ def rows_of(model: type[Row], actor: Actor, act: Act) -> QuerySet[Row]:
     if actor.is_operator:
         return rows
     reach = Q(**{f"{path}__in": actor.projects(act)})
-    if act is Act.MANAGE_TEST_KEYS and issubclass(model, RelayKey):
+    if act is Act.MANAGE_TEST_KEYS and issubclass(model, (RelayKey, OAuthApplication)):
         reach &= Q(mode=KeyMode.TEST) | Q(project__in=actor.projects(Act.MANAGE_KEYS))
     if act in (Act.SEE_KEYS, Act.MANAGE_TEST_KEYS) and issubclass(model, RelayKey) and actor.user is not None:
         reach |= Q(user=actor.user, pays=Payer.USER, project__in=actor.projects(Act.OWN_KEYS))
+    owner = OWNERS.get(model._meta.label_lower)
+    if owner is not None and actor.user is not None:
+        reach |= Q(**{owner: actor.user.pk})
     return rows.filter(reach)
 
 

@@ -3,29 +3,37 @@ once."""
 
 from typing import Any
 
-from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
+from django.contrib.admin.models import ADDITION, CHANGE
 from django.db import transaction
 from django.shortcuts import get_object_or_404
 from rest_framework import serializers
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from relay_admin.access.models import User
 from relay_admin.access.oauth import revocation, services
 from relay_admin.access.oauth.addresses import MAX_ADDRESSES, MAX_LENGTH
 from relay_admin.access.oauth.models import CLIENT_TYPES, GRANT_TYPES, Authorization, OAuthApplication
+from relay_admin.access.roles import Act, refusal
+from relay_admin.access.scoping import one_of, rows_of
 from relay_admin.catalog.models import Policy, Project, RateLimit
+from relay_admin.control_api.history import note
 from relay_admin.control_api.paging import Query, page_of
-from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.permissions import actor_in, requires, user_of
+from relay_admin.control_api.project_field import ProjectField
+from relay_admin.control_api.relay_keys import refuse_unoffered
 from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
 from relay_contract.nouns import KeyMode
 
 MAX_PAGE = 200
 _NO_STORE = {"Cache-Control": "no-store"}
-_SEES, _ADDS = "access.view_oauthapplication", "access.add_oauthapplication"
-_CHANGES = "access.change_oauthapplication"
+_RELATED = ("project", "policy", "rate_limit")
+SEES = requires("access.view_oauthapplication", act=Act.SEE_KEYS)
+ADDS = requires("access.add_oauthapplication", act=Act.MANAGE_TEST_KEYS)
+CHANGES = requires("access.change_oauthapplication", act=Act.MANAGE_TEST_KEYS)
+SEES_AUTHORIZATIONS = requires("access.view_authorization", act=Act.SEE_KEYS, own=True)
+REVOKES = requires("access.delete_authorization", act=Act.MANAGE_KEYS, own=True)
 
 
 class ApplicationJson(CamelCaseSerializer):
@@ -74,7 +82,7 @@ class ApplicationBody(Strict):
 class NewApplicationBody(ApplicationBody):
     """Body of a POST."""
 
-    project = serializers.SlugRelatedField("slug", queryset=Project.objects.all())
+    project = ProjectField(Act.MANAGE_TEST_KEYS)
     mode = serializers.ChoiceField([str(mode) for mode in KeyMode], default=str(KeyMode.LIVE))
     clientType = serializers.ChoiceField(  # noqa: N815
         [name for name, _ in CLIENT_TYPES], default=OAuthApplication.CLIENT_PUBLIC
@@ -103,26 +111,38 @@ class Page(Query):
     limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
 
 
+class AuthorizationsPage(Page):
+    """`mine`: the caller's own alone."""
+
+    mine = serializers.BooleanField(default=False)
+
+
 class ApplicationsView(APIView):
     """GET applications, newest first; POST makes one."""
 
     def get_permissions(self) -> list[Any]:
         """Seeing is one right, making another."""
-        return [requires(_ADDS if self.request.method == "POST" else _SEES)()]
+        return [ADDS() if self.request.method == "POST" else SEES()]
 
     def get(self, call: Request) -> Response:
         """`{"results": [...], "next": id or null}`."""
         wanted = read(Page, call.query_params)
-        rows = _applications().order_by("-pk")
+        rows = rows_of(OAuthApplication, actor_in(call), Act.SEE_KEYS).select_related(*_RELATED).order_by("-pk")
         if "project" in wanted:
             rows = rows.filter(project__slug=wanted["project"])
         return _page(ApplicationJson, rows, wanted)
 
     def post(self, call: Request) -> Response:
         """201 with the secret of a confidential one, this once."""
-        body = _columns(read(NewApplicationBody, call.data))
-        made = services.application_make(**body, created_by=_caller(call))
-        _log(call, made.application, ADDITION, "Made.")
+        actor = actor_in(call)
+        asked = read(NewApplicationBody, call.data, actor=actor)
+        act = Act.MANAGE_KEYS if asked["mode"] == KeyMode.LIVE else Act.MANAGE_TEST_KEYS
+        if not rows_of(Project, actor, act).filter(pk=asked["project"].pk).exists():
+            raise PermissionDenied(refusal(act))
+        body = _columns(asked)
+        refuse_unoffered(actor, asked["project"], body)
+        made = services.application_make(**body, created_by=user_of(call))
+        note(call, made.application, ADDITION, "Made.")
         return _shown_once(made, 201)
 
 
@@ -131,37 +151,40 @@ class ApplicationView(APIView):
 
     def get_permissions(self) -> list[Any]:
         """As in the admin."""
-        return [requires(_CHANGES if self.request.method == "PATCH" else _SEES)()]
+        return [CHANGES() if self.request.method == "PATCH" else SEES()]
 
-    def get(self, _call: Request, number: int) -> Response:
+    def get(self, call: Request, number: int) -> Response:
         """404 for an id that is not known."""
-        return Response(ApplicationJson(get_object_or_404(_applications(), pk=number)).data)
+        return Response(ApplicationJson(_application(call, number, Act.SEE_KEYS)).data)
 
     def patch(self, call: Request, number: int) -> Response:
         """The fields that were sent."""
         body = _columns(read(ApplicationBody, call.data, partial=True))
         with transaction.atomic():
-            application = get_object_or_404(_applications().select_for_update(of=("self",)), pk=number)
+            _application(call, number)
+            rows = rows_of(OAuthApplication, actor_in(call), Act.MANAGE_TEST_KEYS).select_related(*_RELATED)
+            application = get_object_or_404(rows.select_for_update(of=("self",)), pk=number)
+            refuse_unoffered(actor_in(call), application.project, body)
             for name, value in body.items():
                 setattr(application, name, value)
             application.full_clean()
             application.save(update_fields=[*body, "updated"])
-            _log(call, application, CHANGE, f"Changed {', '.join(sorted(body)) or 'nothing'}.")
+            note(call, application, CHANGE, f"Changed {', '.join(sorted(body)) or 'nothing'}.")
         return Response(ApplicationJson(application).data)
 
 
 class SecretView(APIView):
     """POST replaces the secret of a confidential application."""
 
-    permission_classes = [requires(_CHANGES)]
+    permission_classes = [CHANGES]
 
     def post(self, call: Request, number: int) -> Response:
         """The new one, this once; the old one and its tokens end. 400 for a public application."""
-        application = get_object_or_404(_applications(), pk=number)
+        application = _application(call, number)
         if application.client_type != OAuthApplication.CLIENT_CONFIDENTIAL:
             raise ValidationError({"clientType": ["A public application has no secret."]})
         made = services.application_secret_renew(application=application)
-        _log(call, application, CHANGE, "Secret replaced.")
+        note(call, application, CHANGE, "Secret replaced.")
         return _shown_once(made, 200)
 
 
@@ -177,14 +200,17 @@ class AuthorizationJson(CamelCaseSerializer):
 
 
 class AuthorizationsView(APIView):
-    """GET what users allowed, newest first."""
+    """GET what users allowed, newest first: a person's own, and those of projects where they see its applications."""
 
-    permission_classes = [requires("access.view_authorization")]
+    permission_classes = [SEES_AUTHORIZATIONS]
 
     def get(self, call: Request) -> Response:
         """`{"results": [...], "next": id or null}`."""
-        wanted = read(Page, call.query_params)
-        rows = Authorization.objects.select_related("user", "application").order_by("-pk")
+        wanted = read(AuthorizationsPage, call.query_params)
+        actor = actor_in(call)
+        rows = rows_of(Authorization, actor, Act.SEE_KEYS).select_related("user", "application").order_by("-pk")
+        if wanted["mine"]:
+            rows = rows.filter(user=actor.user)
         if "project" in wanted:
             rows = rows.filter(application__project__slug=wanted["project"])
         return _page(AuthorizationJson, rows, wanted)
@@ -193,18 +219,18 @@ class AuthorizationsView(APIView):
 class AuthorizationRevokeView(APIView):
     """POST takes back what a user allowed."""
 
-    permission_classes = [requires("access.delete_authorization")]
+    permission_classes = [REVOKES]
 
     def post(self, call: Request, number: int) -> Response:
         """The authorization, also where it was revoked before."""
-        row = get_object_or_404(Authorization.objects.select_related("user", "application"), pk=number)
+        row = one_of(Authorization, actor_in(call), Act.MANAGE_KEYS, "user", "application", pk=number)
         if revocation.authorization_revoke(row):
-            _log(call, row, CHANGE, "Revoked.")
+            note(call, row, CHANGE, "Revoked.")
         return Response(AuthorizationJson(row).data)
 
 
-def _applications() -> Any:
-    return OAuthApplication.objects.select_related("project", "policy", "rate_limit")
+def _application(call: Request, number: int, act: Act = Act.MANAGE_TEST_KEYS) -> OAuthApplication:
+    return one_of(OAuthApplication, actor_in(call), act, *_RELATED, pk=number)
 
 
 def _columns(body: dict[str, Any]) -> dict[str, Any]:
@@ -227,13 +253,3 @@ def _page(form: type[CamelCaseSerializer], rows: Any, wanted: dict[str, Any]) ->
 def _shown_once(made: services.MadeApplication, status: int) -> Response:
     said = {**ApplicationJson(made.application).data, "clientSecret": made.secret or None}
     return Response(said, status=status, headers=_NO_STORE)
-
-
-def _caller(call: Request) -> User:
-    assert isinstance(call.user, User)
-    return call.user
-
-
-def _log(call: Request, row: Any, action: int, said: str) -> None:
-    """The same history as the admin's."""
-    LogEntry.objects.log_actions(_caller(call).pk, [row], action, change_message=said, single_object=True)

@@ -141,7 +141,7 @@ class RelayKeysView(APIView):
                 _refuse_more_than_models(body)
         elif not _manages(actor, body["project"], body["mode"]):
             raise PermissionDenied(refusal(Act.MANAGE_KEYS if body["mode"] == KeyMode.LIVE else Act.MANAGE_TEST_KEYS))
-        _refuse_unoffered(actor, body["project"], body)
+        refuse_unoffered(actor, body["project"], body)
         _refuse_to_a_key(actor, body["scopes"])
         endless = may_make_endless(actor, body["project"])
         minted = services.relay_key_mint(**body, may_be_endless=endless, created_by=user)
@@ -169,7 +169,7 @@ class RelayKeyView(APIView):
             _refuse_to_a_key(actor, [*key.scopes, *body.get("scopes", ())])
             if not _manages(actor, key.project, key.mode):
                 _refuse_more_than_models(body)
-            _refuse_unoffered(actor, key.project, body)
+            refuse_unoffered(actor, key.project, body)
             endless = may_make_endless(actor, key.project)
             key = services.relay_key_change(relay_key=key, changes=body, may_be_endless=endless)
             note(call, key, CHANGE, f"Changed {', '.join(sorted(body)) or 'nothing'}.")
@@ -282,9 +282,9 @@ def _refuse_to_a_key(actor: Actor, scopes: Iterable[str]) -> None:
         raise PermissionDenied("Keys with the scope `control` are made and changed by people: sign in, or use a token.")
 
 
-def _refuse_unoffered(actor: Actor, project: Project, body: dict[str, Any]) -> None:
+def refuse_unoffered(actor: Actor, project: Project, body: dict[str, Any]) -> None:
     """Policies and limits are the operators', who decide which models a project reaches: a member chooses of those that
-    a key of the project has. Raises ValidationError, as for one that does not exist."""
+    a key of the project has, for keys and for applications. Raises ValidationError, as for one that does not exist."""
     if actor.is_operator:
         return
     for name, on_wire in (("policy", "policy"), ("rate_limit", "rateLimit")):

@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from relay_admin.access.oauth.cors import readable
 from relay_admin.control_api import (
     alerts,
     applications,
@@ -29,6 +30,7 @@ from relay_admin.control_api import (
     targets,
     terms,
     top_ups,
+    transfers,
     usage,
     wallets,
 )
@@ -56,8 +58,8 @@ urlpatterns = [
     path("api/v1/replays", replays.ReplaysView.as_view()),
     path("api/v1/replays/<int:batch_id>", replays.ReplayView.as_view()),
     path("api/v1/replays/<int:batch_id>/<slug:word>", replays.ReplayTurnView.as_view()),
-    path("api/v1/calls", calls.CallsView.as_view()),
-    path("api/v1/calls/<uuid:call_id>", calls.CallView.as_view()),
+    path("api/v1/calls", readable(calls.CallsView.as_view())),
+    path("api/v1/calls/<uuid:call_id>", readable(calls.CallView.as_view())),
     path("api/v1/catalog", catalog.CatalogView.as_view()),
     path("api/v1/shadows/<int:target_id>/report", shadows.ShadowReportView.as_view()),
     path(
@@ -89,13 +91,16 @@ urlpatterns = [
     path("api/v1/applications", applications.ApplicationsView.as_view()),
     path("api/v1/applications/<int:number>", applications.ApplicationView.as_view()),
     path("api/v1/applications/<int:number>/secret", applications.SecretView.as_view()),
-    path("api/v1/authorizations", applications.AuthorizationsView.as_view()),
+    path("api/v1/authorizations", readable(applications.AuthorizationsView.as_view())),
     path("api/v1/authorizations/<int:number>/revoke", applications.AuthorizationRevokeView.as_view()),
-    path("api/v1/wallets", wallets.WalletsView.as_view()),
-    path("api/v1/wallets/<int:wallet_id>", wallets.WalletView.as_view()),
-    path("api/v1/wallets/<int:wallet_id>/entries", wallets.WalletEntriesView.as_view()),
+    path("api/v1/wallets", readable(wallets.WalletsView.as_view())),
+    path("api/v1/wallets/<int:wallet_id>", readable(wallets.WalletView.as_view())),
+    path("api/v1/wallets/<int:wallet_id>/entries", readable(wallets.WalletEntriesView.as_view())),
     path("api/v1/wallets/<int:wallet_id>/grants", wallets.GrantsView.as_view()),
     path("api/v1/wallets/<int:wallet_id>/adjustments", wallets.AdjustmentsView.as_view()),
+    path("api/v1/accounts", readable(transfers.AccountsView.as_view())),
+    path("api/v1/transfers", transfers.TransfersView.as_view()),
+    path("api/v1/payouts", transfers.PayoutsView.as_view()),
     path("api/v1/credit-packs", top_ups.PacksView.as_view()),
     path("api/v1/top-ups", top_ups.TopUpsView.as_view()),
     path("api/v1/top-ups/outside", top_ups.OutsideView.as_view()),
@@ -108,7 +113,7 @@ urlpatterns = [
     path("api/v1/invoices/<int:invoice_id>", invoices.InvoiceView.as_view()),
     path("api/v1/exports/<slug:kind>.csv", exports.ExportView.as_view()),
     path("api/v1/projects/<str:project>/terms", terms.TermsView.as_view()),
-    path("api/v1/usage/summary", usage.SummaryView.as_view()),
-    path("api/v1/usage/series", usage.SeriesView.as_view()),
+    path("api/v1/usage/summary", readable(usage.SummaryView.as_view())),
+    path("api/v1/usage/series", readable(usage.SeriesView.as_view())),
     path("api/v1/resolve", resolve.ResolveView.as_view()),
 ]

@@ -65,6 +65,7 @@ def entry_json(line: accounts.Line) -> dict[str, Any]:
         "termsId": line.terms_id,
         "pricingId": line.pricing_id,
         "pricingVersion": line.pricing_version,
+        "applicationId": line.application_id,
     }
 
 

@@ -55,7 +55,8 @@ ORDER BY account.mode, min(account.id)
 
 # Each side walks its own index from the place on, so a page costs what it shows.
 _ENTRIES = """
-SELECT source, kind, other_id, moved, at, by_id, note, project_id, terms_id, pricing_id, pricing_version FROM (
+SELECT source, kind, other_id, moved, at, by_id, note, project_id, terms_id, pricing_id, pricing_version,
+    application_id FROM (
     (SELECT *, credit_id AS other_id, -amount AS moved FROM ledger_entry
     WHERE debit_id = %(id)s AND (source, kind) < (%(source)s, %(kind)s)
     ORDER BY source DESC, kind DESC LIMIT %(limit)s)
@@ -143,6 +144,7 @@ class Line:
     terms_id: int | None = None
     pricing_id: int | None = None
     pricing_version: int | None = None
+    application_id: int | None = None  # of a call with an access token
 
     @property
     def call_id(self) -> UUID | None:

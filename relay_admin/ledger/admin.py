@@ -23,13 +23,15 @@ from relay_admin import pages
 from relay_admin.access.models import User
 from relay_admin.catalog.models import Project
 from relay_admin.deliveries.admin.base import as_row_id
-from relay_admin.ledger import accounts, corrections
+from relay_admin.ledger import accounts, corrections, transfers
 from relay_admin.ledger.amounts import credits_text
 from relay_admin.ledger.code_admin import CreditCodeAdmin
 from relay_admin.ledger.invoice_admin import InvoiceAdmin
-from relay_admin.ledger.models import Account, CreditCode, Invoice, Terms, TopUp
+from relay_admin.ledger.models import Account, CreditCode, Entry, Invoice, Terms, TopUp
+from relay_admin.ledger.purses import MoneyClosedError
 from relay_admin.ledger.terms import terms_set
 from relay_admin.ledger.topup_admin import TopUpAdmin, topup_urls
+from relay_admin.redis_link import RedisAwayError
 from relay_contract.credits import MICRO
 from relay_contract.ids import uuid7
 from relay_contract.ledger import MAX_AMOUNT, MAX_MARKUP_PPM, AccountKind, EntryKind
@@ -48,10 +50,16 @@ admin.site.register(Invoice, InvoiceAdmin)
 
 
 class PostForm(forms.Form):
-    """A grant or an adjustment. `source` was made with the page, so that a form sent twice is posted once."""
+    """A grant, an adjustment, a payout or a transfer. `source` was made with the page: a form sent twice is posted
+    once."""
 
     kind = forms.TypedChoiceField(
-        choices=[(EntryKind.GRANT, "Grant"), (EntryKind.ADJUSTMENT, "Adjustment")],
+        choices=[
+            (EntryKind.GRANT, "Grant"),
+            (EntryKind.ADJUSTMENT, "Adjustment"),
+            (EntryKind.PAYOUT, "Payout of earnings"),
+            (EntryKind.TRANSFER, "Transfer: earnings or pool to the wallet, a wallet to the pool"),
+        ],
         coerce=lambda text: EntryKind(int(text)),
         widget=UnfoldAdminSelectWidget,
     )
@@ -293,12 +301,15 @@ class AccountAdmin(pages.ReadOnlyAdmin):
             "source": UUID(str(asked["source"])),
         }
         try:
-            if asked["kind"] is EntryKind.GRANT:
-                _, is_new = corrections.credits_grant(**given)
-            else:
-                _, is_new = corrections.account_adjust(**given, against=AccountKind(asked["against"]))
+            _, is_new = _posted(asked["kind"], AccountKind(asked["against"]), given)
         except ValidationError as refused:
             form.add_error(None, refused)
+            return False
+        except transfers.TooLittleError as refused:
+            form.add_error("amount", str(refused))
+            return False
+        except (MoneyClosedError, RedisAwayError):
+            form.add_error(None, "What its purse holds cannot be looked up now. Send it again in a moment.")
             return False
         except corrections.PostedOtherwiseError:
             form.add_error(None, "This page was sent before with something else. Open it anew.")
@@ -341,6 +352,18 @@ class AccountAdmin(pages.ReadOnlyAdmin):
     def available(self, account: Any) -> str:
         """What is left."""
         return credits_text(account.balance.available)
+
+
+def _posted(kind: EntryKind, against: AccountKind, given: dict[str, Any]) -> tuple[Entry, bool]:
+    match kind:
+        case EntryKind.GRANT:
+            return corrections.credits_grant(**given)
+        case EntryKind.PAYOUT:
+            return transfers.earnings_pay_out(**given)
+        case EntryKind.TRANSFER:
+            return transfers.transfer(**{name: value for name, value in given.items() if name != "note"})
+        case _:
+            return corrections.account_adjust(**given, against=against)
 
 
 def _has_terms(account: Account) -> bool:

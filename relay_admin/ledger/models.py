@@ -121,6 +121,7 @@ class Entry(models.Model):
     terms_id = models.BigIntegerField(null=True)
     pricing_id = models.BigIntegerField(null=True)
     pricing_version = models.IntegerField(null=True)
+    application_id = models.BigIntegerField(null=True, help_text="Of a call with an access token.")
 
     class Meta:
         db_table = "ledger_entry"

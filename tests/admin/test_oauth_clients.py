@@ -1,5 +1,7 @@
 """Around the flows: metadata, keys, CORS, the device flow, and the page on which users take things back."""
 
+import base64
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +13,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 from oauth2_provider.models import get_device_grant_model
 
-from relay_admin.access.models import LoginAttempts, User
+from relay_admin.access.models import LoginAttempts, Membership, User
 from relay_admin.access.oauth import issuing, keys, revocation, services
 from relay_admin.access.oauth.models import AccessToken, Authorization, Grant, OAuthApplication, Revocation, SigningKey
 from relay_contract import token_keys
@@ -278,3 +280,79 @@ def test_origins_that_are_not_taken(catalog: rows.Catalog, origin: str) -> None:
 def _waited() -> None:
     device_model = get_device_grant_model()
     device_model.objects.update(last_checked=timezone.now() - timedelta(seconds=5))
+
+
+# --- what an application reads of its user's account
+
+
+def test_an_application_reads_the_account_and_changes_nothing(
+    catalog: rows.Catalog, user: User, browser: Client
+) -> None:
+    Membership.objects.create(project=catalog.project, user=user, role="admin")
+    app = oauth_client.application(catalog.project)
+    found = Flow(app, browser).tokens(scope="inference account")["access_token"]
+    header = {"Authorization": f"Bearer {found}", "Origin": ORIGIN}
+    said = Client().get("/auth/whoami", headers=header).json()
+    assert (said["username"], said["application"], said["via"]) == ("ada", app.client_id, "application")
+    listed = Client().get("/api/v1/accounts", headers=header)
+    assert {each["user"]["id"] for each in listed.json()["results"]} == {user.pk}
+    assert listed["Access-Control-Allow-Origin"] == ORIGIN
+    [allowed] = Client().get("/api/v1/authorizations", headers=header).json()["results"]
+    assert allowed["application"] == app.client_id
+    assert Client().get("/api/v1/projects", headers=header).json()["results"] == []
+    for path in ("members", "terms", "invitations"):
+        assert Client().get(f"/api/v1/projects/shop/{path}", headers=header).status_code in {403, 404}
+    assert Client().get("/api/v1/relay-keys", headers=header).status_code == 403
+    assert Client().get("/api/v1/accounts?project=shop", headers=header).status_code == 400
+    revoke = f"/api/v1/authorizations/{allowed['id']}/revoke"
+    for path, body in ((revoke, {}), ("/api/v1/transfers", {"from": "earnings", "microcredits": 1})):
+        assert Client().post(path, body, content_type="application/json", headers=header).status_code == 403
+    assert Client().get("/api/v1/sessions", headers=header).status_code == 403
+
+
+def test_a_superusers_token_is_no_operators(catalog: rows.Catalog, browser: Client, user: User) -> None:
+    User.objects.filter(pk=user.pk).update(is_superuser=True, is_staff=True)
+    token = Flow(oauth_client.application(catalog.project), browser).tokens(scope="account")["access_token"]
+    header = {"Authorization": f"Bearer {token}"}
+    assert Client().get("/api/v1/catalog", headers=header).status_code == 403
+    assert Client().get("/api/v1/applications", headers=header).status_code == 403
+
+
+def test_which_plane_a_token_is_for(catalog: rows.Catalog, browser: Client) -> None:
+    app, edge, control = oauth_client.application(catalog.project), "http://127.0.0.1:8080", "http://127.0.0.1:8081"
+    for scope, audience, status in (
+        ("inference", edge, 401),
+        ("inference account", [edge, control], 200),
+        ("account", control, 200),
+    ):
+        text = Flow(app, browser).tokens(scope=scope)["access_token"]
+        claims = json.loads(base64.urlsafe_b64decode(text.split(".")[1] + "=="))
+        assert claims["aud"] == audience
+        answer = Client().get("/api/v1/accounts", headers={"Authorization": f"Bearer {text}"})
+        assert answer.status_code == status
+        if status == 401:
+            assert f"{control}/.well-known/oauth-protected-resource" in answer["WWW-Authenticate"]
+
+
+@pytest.mark.parametrize("how", ["revoked", "disabled", "changed", "inactive"])
+def test_a_token_that_ended_reads_nothing(catalog: rows.Catalog, browser: Client, user: User, how: str) -> None:
+    app = oauth_client.application(catalog.project)
+    text = Flow(app, browser).tokens(scope="account")["access_token"]
+    match how:
+        case "revoked":
+            revocation.authorization_revoke(Authorization.objects.get())
+        case "disabled":
+            OAuthApplication.objects.update(is_enabled=False)
+        case "inactive":
+            User.objects.update(is_active=False)
+        case "changed":
+            text = text[:-8] + "AAAAAAAA"
+    assert Client().get("/api/v1/accounts", headers={"Authorization": f"Bearer {text}"}).status_code == 401
+
+
+def test_preflights_of_the_api(catalog: rows.Catalog) -> None:
+    oauth_client.application(catalog.project)
+    for origin, allowed in ((ORIGIN, ORIGIN), ("https://evil.example", None)):
+        asked = Client().options("/api/v1/wallets", headers={"Origin": origin, "Access-Control-Request-Method": "GET"})
+        assert (asked.status_code, asked.get("Access-Control-Allow-Origin")) == (204, allowed)
+        assert asked.get("Access-Control-Allow-Credentials") is None

@@ -16,6 +16,7 @@ TABLE = {
     Act.MANAGE_MEMBERS: "xx----",
     Act.SEE_AUDIT: "xx----",
     Act.SEE_MONEY: "xx-x--",
+    Act.MANAGE_MONEY: "xx----",
 }
 
 

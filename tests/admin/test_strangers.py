@@ -24,6 +24,7 @@ from relay_admin import control_api
 from relay_admin.access import services
 from relay_admin.access.invitations import invitation_create
 from relay_admin.access.models import Membership, Session
+from relay_admin.access.oauth import authorizations
 from relay_admin.access.roles import ACTS, Act, Role
 from relay_admin.access.scoping import PATHS
 from relay_admin.catalog import services as catalog_services
@@ -32,7 +33,8 @@ from relay_admin.catalog.models import Endpoint, Line, Project
 from relay_admin.deliveries.models import AlertRule, ReplayBatch
 from relay_admin.ledger.models import Account
 from relay_contract.intake import DeliveryState
-from tests.admin import rows
+from tests.admin import oauth_client, rows
+from tests.admin.oauth_client import REDIRECT
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 NO_ID = 2_000_000_000
@@ -54,6 +56,8 @@ class Ids:
     shadow: int
     secret: int
     relay_key: int
+    application: int
+    authorization: int
     batch: int
     wallet: int
     member: int
@@ -62,7 +66,7 @@ class Ids:
     rule: int
 
 
-NOBODYS = Ids("nope", "nobody", "v9", "nothing", UUID(int=7), UUID(int=8), UUID(int=9), *[NO_ID] * 10)
+NOBODYS = Ids("nope", "nobody", "v9", "nothing", UUID(int=7), UUID(int=8), UUID(int=9), *[NO_ID] * 12)
 
 P = "/api/v1/projects/{project}"
 L = "/api/v1/lines/{project}/{line}"
@@ -97,6 +101,9 @@ ROUTES = {
     "api/v1/relay-keys/<int:key_number>/rotate": "/api/v1/relay-keys/{relay_key}/rotate",
     "api/v1/relay-keys/<int:key_number>/successor": "/api/v1/relay-keys/{relay_key}/successor",
     "api/v1/relay-keys/<int:key_number>/revoke": "/api/v1/relay-keys/{relay_key}/revoke",
+    "api/v1/applications/<int:number>": "/api/v1/applications/{application}",
+    "api/v1/applications/<int:number>/secret": "/api/v1/applications/{application}/secret",
+    "api/v1/authorizations/<int:number>/revoke": "/api/v1/authorizations/{authorization}/revoke",
     "api/v1/top-ups/<int:top_up_id>": "/api/v1/top-ups/{wallet}",
     "api/v1/top-ups/<int:top_up_id>/refund": "/api/v1/top-ups/{wallet}/refund",
     "api/v1/credit-codes/<int:code_id>/disable": "/api/v1/credit-codes/{wallet}/disable",
@@ -124,6 +131,8 @@ QUERIES = (
     "/api/v1/calls?key={relay_key}",
     "/api/v1/calls?after={call}",
     "/api/v1/relay-keys?project={project}",
+    "/api/v1/applications?project={project}",
+    "/api/v1/authorizations?project={project}",
     "/api/v1/wallets?project={project}",
     "/api/v1/usage/summary?by=model&project={project}",
     "/api/v1/usage/series?project={project}",
@@ -141,6 +150,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/members": {"username": "stranger", "role": "viewer"},
     "/members/{member}": {"role": "viewer"},
     "/relay-keys/{relay_key}": {"name": "renamed"},
+    "/applications/{application}": {"name": "renamed"},
     "/draft": {"document": {}, "draftRevision": 0},
     "/publish": {"draftRevision": 1},
     "/rollback": {"revision": 1},
@@ -156,6 +166,8 @@ NAMING: tuple[tuple[str, dict[str, Any]], ...] = (
     ("/api/v1/replays", {"filter": {"target": "{target}"}, "dryRun": True}),
     ("/api/v1/relay-keys", {"project": "{project}", "name": "n", "scopes": ["relay"], "mode": "test"}),
     ("/api/v1/relay-keys", {"project": "{project}", "name": "n", "scopes": ["relay"]}),
+    ("/api/v1/applications", {"project": "{project}", "name": "n", "redirectUris": [REDIRECT], "mode": "test"}),
+    ("/api/v1/applications", {"project": "{project}", "name": "n", "redirectUris": [REDIRECT]}),
     ("/api/v1/resolve", {"relayKey": "{relay_key}", "model": "gpt-demo"}),
 )
 """Bodies that name rows."""
@@ -214,6 +226,10 @@ def project_rows(catalog: rows.Catalog, owner: Any) -> Ids:
         key_hash=f"{owner.username:>32}".encode(), data="", user=owner, agent="", created_at=now, seen_at=now,
         expires_at=now + timedelta(days=1),
     )  # fmt: skip
+    application = oauth_client.application(project, client_type="confidential")
+    allowed = authorizations.authorization_give(
+        user=owner, application=application, scopes=["inference"], cap_microcredits=None
+    )
     rule = AlertRule.objects.create(kind="failure_queue_size", project=project, endpoint=catalog.endpoint, threshold=1)
     return Ids(
         project=project.slug,
@@ -227,6 +243,8 @@ def project_rows(catalog: rows.Catalog, owner: Any) -> Ids:
         shadow=shadow.pk,
         secret=target.secrets.get().pk,
         relay_key=catalog.relay_key.pk,
+        application=application.pk,
+        authorization=allowed.pk,
         batch=batch.pk,
         wallet=Account.objects.get(project_id=project.pk, kind="wallet", mode="live").pk,
         member=Membership.objects.create(project=project, user=owner, role="owner").pk,
@@ -345,6 +363,7 @@ SEES = {
     "/api/v1/targets/{target}/secrets": Act.MANAGE_ENDPOINTS,
     "/api/v1/lines/{project}/{line}/draft": Act.MANAGE_ENDPOINTS,
     "/api/v1/relay-keys/{relay_key}": Act.SEE_KEYS,
+    "/api/v1/applications/{application}": Act.SEE_KEYS,
     "/api/v1/wallets/{wallet}": Act.SEE_MONEY,
     "/api/v1/audit": Act.SEE_AUDIT,
 }

@@ -31,6 +31,8 @@ def due(**columns: object) -> DueCall:
         "markup_ppm": 111_111,
         "owner_ppm": 900_000,
         "referral_ppm": 0,
+        "referrer_id": None,
+        "application_id": None,
     }
     return DueCall(**values | columns)  # type: ignore[arg-type]  # columns are of their types
 

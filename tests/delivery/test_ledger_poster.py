@@ -48,12 +48,13 @@ async def account(queue: Queue, kind: str = "wallet", mode: str = "live") -> int
     return int(row["id"])
 
 
-async def terms(queue: Queue, owner_ppm: int = 900_000) -> int:
+async def terms(queue: Queue, owner_ppm: int = 900_000, referral_ppm: int = 0) -> int:
     [row] = await queue.sql(
-        "INSERT INTO ledger_terms (project_id, markup_ppm, owner_ppm, referral_ppm) VALUES (%s, 100000, %s, 0)"
+        "INSERT INTO ledger_terms (project_id, markup_ppm, owner_ppm, referral_ppm) VALUES (%s, 100000, %s, %s)"
         " RETURNING id",
         PROJECT_ID,
         owner_ppm,
+        referral_ppm,
     )
     return int(row["id"])
 
@@ -111,6 +112,41 @@ async def test_a_charge_becomes_entries_under_its_terms(queue: Queue, poster: Po
     assert (line.terms_id, line.pricing_id, line.pricing_version) == (call.terms_id, 3, 2)
     assert await queue.sql("SELECT DISTINCT generation FROM ledger_entry") == [{"generation": 9}]
     assert await due(queue) == []
+    assert await drifts() == []
+
+
+async def test_who_brought_the_user_has_a_share(queue: Queue, poster: Post) -> None:
+    ids = [
+        (await queue.sql(
+            "INSERT INTO access_user (username, email, password, first_name, last_name, is_superuser, is_staff,"
+            " is_active, date_joined) VALUES (%s, %s, '', '', '', false, false, true, now()) RETURNING id",
+            name, f"{name}@example.test",
+        ))[0]["id"] for name in ("ada", "bob")
+    ]  # fmt: skip
+    await queue.sql(
+        "INSERT INTO access_membership (project_id, user_id, role, referrer_id, created_at)"
+        " VALUES (%s, %s, 'customer', %s, now())",
+        PROJECT_ID, *ids,
+    )  # fmt: skip
+    [row] = await queue.sql(
+        "SELECT id FROM ledger_account WHERE kind = 'earnings' AND mode = 'live' AND user_id = %s", ids[1]
+    )
+    under = await terms(queue, referral_ppm=500_000)
+    [call] = await charged(queue, terms_id=under, user_id=ids[0], application_id=77)
+    await charged(queue, terms_id=under, user_id=ids[1])
+    await poster().step()
+    wallet, earnings = await account(queue), await account(queue, "earnings")
+    assert await entries(queue) == [
+        (EntryKind.USAGE, wallet, REVENUE[KeyMode.LIVE], 1000),
+        (EntryKind.MARKUP_OWNER, wallet, earnings, 45),
+        (EntryKind.MARKUP_REFERRAL, wallet, row["id"], 45),
+        (EntryKind.MARKUP_FEE, wallet, REVENUE[KeyMode.LIVE], 10),
+        (EntryKind.USAGE, wallet, REVENUE[KeyMode.LIVE], 1000),
+        (EntryKind.MARKUP_OWNER, wallet, earnings, 90),
+        (EntryKind.MARKUP_FEE, wallet, REVENUE[KeyMode.LIVE], 10),
+    ]
+    lines = await sync_to_async(accounts.entries_page)(wallet)
+    assert {each.application_id for each in lines if each.call_id == call.id} == {77}
     assert await drifts() == []
 
 

@@ -21,6 +21,7 @@ from relay_contract.errors import (
     TokenRevoked,
 )
 from relay_contract.nouns import ApplicationId, Noun, RevocationKind, Scope
+from relay_contract.periods import Period
 from relay_edge import token_callers
 from relay_edge.auth import Authenticator
 from relay_edge.catalog.snapshot import Snapshot
@@ -66,6 +67,22 @@ def test_a_token_stands_for_a_user_of_an_application() -> None:
     assert (caller.relay_key, caller.application_id, caller.owner) == (None, APPLICATION.id, ("user", USER_ID))
     assert caller.scopes == (Scope.INFERENCE,)
     assert caller.ends_at == int(NOW) + LIFE_SECONDS
+
+
+@pytest.mark.parametrize("mode", list(nouns.KeyMode))
+def test_a_users_calls_are_paid_by_the_pool_then_the_user_within_the_users_cap(mode: nouns.KeyMode) -> None:
+    project = replace(PROJECT, pool_cap_microcredits=70, markup_ppm=100_000, terms_id=nouns.TermsId(6), budget=None)
+    app = replace(APPLICATION, mode=mode)
+    purses = recognised(project, app, mode=mode, wallet_id=300, cap_microcredits=9, authorization_id=41).purses
+    pool, own = purses.payers
+    assert pool.account == (project.live_pool_id if mode is nouns.KeyMode.LIVE else project.test_pool_id)
+    assert (pool.markup_ppm, pool.terms_id, pool.cap.scope, pool.cap.limit) == (0, None, "pool", 70)
+    assert (own.account, own.markup_ppm, own.terms_id, own.cap) == (300, 100_000, 6, None)
+    [cap] = purses.budgets
+    assert (cap.scope, cap.limit, cap.period) == ("grant", 9, Period.MONTH)
+    assert b"grant:41" in cap.packed_key
+    assert purses.is_prepaid, "also where the project pays afterwards"
+    assert recognised(project, app, mode=mode, cap_microcredits=None).purses.budgets == ()
 
 
 def test_an_applications_own_words_count() -> None:

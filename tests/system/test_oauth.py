@@ -1,7 +1,9 @@
 """The running product's authorization server, as Authlib sees it: found by its metadata, asked by its flows."""
 
 import html
+import os
 import re
+import subprocess
 from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
@@ -11,10 +13,12 @@ from authlib.common.security import generate_token
 from authlib.integrations.requests_client import OAuth2Session
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 
+from tests.clients.environments import NODE_HOME, node_clients
 from tests.system.product import Product
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("system")]
 
+PROGRAMS = NODE_HOME / "programs"
 REDIRECT = "http://127.0.0.1:8/cb"
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 
@@ -48,13 +52,13 @@ def field(page: str, name: str) -> str:
     return html.unescape(found[1])
 
 
-def allow(browser: requests.Session, address: str) -> requests.Response:
-    """Presses the button of a consent page."""
+def allow(browser: requests.Session, address: str, cap: str = "") -> requests.Response:
+    """Presses the button of a consent page. `cap`: credits a month."""
     page = browser.get(address, timeout=20)
     assert page.status_code == 200, page.text
     action = re.search(r'<form method="post" action="([^"]*)"', page.text)
     assert action
-    form = {"csrfmiddlewaretoken": field(page.text, "csrfmiddlewaretoken"), "decision": "allow", "cap_credits": ""}
+    form = {"csrfmiddlewaretoken": field(page.text, "csrfmiddlewaretoken"), "decision": "allow", "cap_credits": cap}
     if 'name="user_code"' in page.text:
         form["user_code"] = field(page.text, "user_code")
     target = urljoin(address, html.unescape(action[1]))
@@ -101,3 +105,31 @@ def test_authlib_runs_the_device_flow(product: Product, metadata: dict[str, Any]
     client = OAuth2Session(made["clientId"], token_endpoint_auth_method="none")
     token = client.fetch_token(metadata["token_endpoint"], grant_type=DEVICE, device_code=begun["device_code"])
     assert (token["scope"], token["token_type"]) == ("inference", "Bearer")
+
+
+@pytest.mark.timeout(700)  # the first test builds an environment
+@pytest.mark.parametrize("kind", ["public", "confidential"])
+def test_oauth4webapi_runs_the_code_flow(product: Product, browser: requests.Session, kind: str) -> None:
+    made = make(product, f"oauth4webapi-{kind}", redirectUris=[REDIRECT], clientType=kind)
+    environ = {
+        "PATH": os.environ["PATH"],
+        "ISSUER": product.control_url,
+        "RESOURCE": product.edge_url,
+        "CLIENT_ID": made["clientId"],
+        "CLIENT_SECRET": made["clientSecret"] or "",
+        "REDIRECT": REDIRECT,
+    }
+    command = [str(node_clients()), str(PROGRAMS / "oauth4webapi.mjs")]
+    running = subprocess.Popen(
+        command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    with running:
+        try:
+            assert running.stdin
+            assert running.stdout
+            address = running.stdout.readline().strip()
+            assert address.startswith(product.control_url), address + running.stdout.read()
+            said, _ = running.communicate(allow(browser, address).headers["Location"] + "\n", timeout=60)
+        finally:
+            running.kill()
+    assert running.returncode == 0, said

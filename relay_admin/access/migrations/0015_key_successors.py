@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
     """Successors that are made by themselves wait, sealed, until their token was read; mails may be about an account."""
 
     dependencies = [
-        ("access", "0014_oauth"),
+        ("access", "0015_customers"),
         ("ledger", "0007_purses"),
     ]
 

@@ -98,6 +98,7 @@ def _decided(asking: _Asking) -> HttpResponse:
             application=asking.application,
             scopes=asking.scopes,
             cap_microcredits=form.microcredits(),
+            referral=asking.request.GET.get("referral", ""),
         )
         return _with_code(asking, given)
 

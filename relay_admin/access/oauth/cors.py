@@ -5,8 +5,10 @@ By name, never `*`, and never with cookies: none of these endpoints looks at one
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.utils.cache import patch_vary_headers
 from django.views.decorators.csrf import csrf_exempt
 
 from relay_admin.access.oauth.models import OAuthApplication
@@ -37,9 +39,22 @@ def shared(method: str) -> Callable[[View], View]:
     return decorated
 
 
+def readable(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """A view of the control API, of which declared pages may read what a GET with an access token answers."""
+
+    @wraps(view)
+    def wrapper(request: HttpRequest, *args: Any, **named: Any) -> HttpResponse:
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            return _allowed(request, HttpResponse(status=204), "GET")
+        response = view(request, *args, **named)
+        return _allowed(request, response, "GET") if request.method == "GET" else response
+
+    return wrapper
+
+
 def _allowed(request: HttpRequest, response: HttpResponse, method: str) -> HttpResponse:
     origin = request.headers.get("Origin")
-    response.headers["Vary"] = "Origin"
+    patch_vary_headers(response, ["Origin"])
     if origin is None or not is_declared(origin):
         return response
     response.headers["Access-Control-Allow-Origin"] = origin

@@ -8,15 +8,11 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from oauthlib.common import Request
 
 from relay_admin.access.models import User
-from relay_admin.access.oauth import issuing
 from relay_admin.access.oauth.cors import shared
-from relay_admin.access.oauth.models import AccessToken, Revocation
+from relay_admin.access.oauth.live_tokens import claims_of
 from relay_admin.access.oauth.scopes import ACCOUNT
 from relay_admin.access.oauth.server import core
 from relay_admin.ledger.accounts import balance_of
-from relay_contract.access_tokens import Claims
-from relay_contract.errors import InvalidKey
-from relay_contract.nouns import RevocationKind
 
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _BASIC = {"WWW-Authenticate": 'Basic realm="oauth"'}
@@ -58,7 +54,7 @@ def introspect(request: HttpRequest) -> HttpResponse:
     text = request.POST.get("token", "")
     if not text:
         return _error("invalid_request", "Send `token`.")
-    claims = _alive(text)
+    claims = claims_of(text)
     if claims is None or claims.project_id != asking.project_id:
         return JsonResponse({"active": False}, headers=_NO_STORE)
     said = {
@@ -78,7 +74,7 @@ def introspect(request: HttpRequest) -> HttpResponse:
 def userinfo(request: HttpRequest) -> HttpResponse:
     """Who the token's user is, for tokens with the scope `account`."""
     kind, _, text = request.headers.get("Authorization", "").partition(" ")
-    claims = _alive(text) if kind.lower() == "bearer" else None
+    claims = claims_of(text) if kind.lower() == "bearer" else None
     if claims is None:
         challenge = 'Bearer realm="relay"' + (', error="invalid_token"' if text else "")
         return JsonResponse({"error": "invalid_token"}, status=401, headers={"WWW-Authenticate": challenge})
@@ -92,34 +88,6 @@ def userinfo(request: HttpRequest) -> HttpResponse:
         "balance": {"mode": claims.mode, "microcredits": balance_of(claims.wallet_id).available},
     }
     return JsonResponse(said, headers=_NO_STORE)
-
-
-def _alive(text: str) -> Claims | None:
-    """What a token says that is signed, young, not revoked, and of an application and user that still may."""
-    try:
-        claims = issuing.read(text)
-    except InvalidKey:
-        return None
-    row = AccessToken.objects.select_related("application__project", "user", "authorization").filter(jti=claims.jti)
-    found = row.first()
-    if found is None or found.application is None or found.user is None:
-        return None
-    if not (found.user.is_active and found.application.is_usable() and found.authorization.revoked_at is None):
-        return None
-    return None if _is_revoked(claims) else claims
-
-
-def _is_revoked(claims: Claims) -> bool:
-    about = {
-        (RevocationKind.JTI.value, claims.jti),
-        (RevocationKind.GRANT.value, str(claims.authorization_id)),
-        (RevocationKind.USER.value, str(claims.subject)),
-        (RevocationKind.APPLICATION.value, str(claims.application_id)),
-    }
-    rows = Revocation.objects.filter(value__in=[value for _, value in about]).values_list(
-        "kind", "value", "issued_before"
-    )
-    return any((kind, value) in about and claims.issued_at < before.timestamp() for kind, value, before in rows)
 
 
 def _authenticated(request: HttpRequest) -> Any:

@@ -2,6 +2,8 @@
 
 import secrets
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
@@ -10,8 +12,10 @@ from relay_admin.access.models import User
 from relay_admin.access.oauth.keys import public_keys, signing_key
 from relay_admin.access.oauth.models import Authorization, OAuthApplication
 from relay_admin.access.oauth.revocation import issued_from
+from relay_admin.access.oauth.scopes import ACCOUNT, INFERENCE
 from relay_contract import access_tokens
 from relay_contract.access_tokens import LIFE_SECONDS, Claims
+from relay_contract.errors import TokenInvalid
 from relay_contract.nouns import KeyMode
 
 REFRESH_PREFIX = "rr_"
@@ -40,8 +44,15 @@ def access_token(request: Any) -> str:
     )
     kid, private = signing_key()
     return access_tokens.write(
-        claims, issuer=settings.CONTROL_URL, audience=settings.EDGE_URL, kid=kid, private_key=private
+        claims, issuer=settings.CONTROL_URL, audience=_audiences(claims.scopes), kid=kid, private_key=private
     )
+
+
+def _audiences(scopes: Sequence[str]) -> list[str]:
+    """Where these scopes mean something (RFC 8707 section 2 has clients say so; here each scope is one place's): the
+    edges take `inference`, the control plane `account`, and neither takes a token that is for the other alone."""
+    found = [settings.EDGE_URL] if INFERENCE in scopes or ACCOUNT not in scopes else []
+    return list(dict.fromkeys([*found, settings.CONTROL_URL] if ACCOUNT in scopes else found))
 
 
 def refresh_token(_request: Any) -> str:
@@ -54,7 +65,12 @@ def wallet_of(user: User, mode: KeyMode) -> int:
     return int(user.live_wallet_id if mode is KeyMode.LIVE else user.test_wallet_id)
 
 
-def read(token: str) -> Claims:
-    """What a token of ours says; whether it was revoked is another question. Raises TokenInvalid or TokenExpired."""
-    reader = access_tokens.Reader(public_keys(), settings.CONTROL_URL, settings.EDGE_URL)
-    return reader.read(token.encode(errors="replace"), time.time())
+def read(token: str, *audiences: str) -> Claims:
+    """What a token of ours for one of these audiences says, of any where none is named; whether it was revoked is
+    another question. Raises TokenInvalid or TokenExpired."""
+    keys, octets = public_keys(), token.encode(errors="replace")
+    *others, last = audiences or (settings.EDGE_URL, settings.CONTROL_URL)
+    for audience in others:
+        with suppress(TokenInvalid):
+            return access_tokens.Reader(keys, settings.CONTROL_URL, audience).read(octets, time.time())
+    return access_tokens.Reader(keys, settings.CONTROL_URL, last).read(octets, time.time())

@@ -51,7 +51,8 @@ def server(_request: HttpRequest) -> JsonResponse:
 
 @shared("GET")
 def resource(_request: HttpRequest) -> JsonResponse:
-    """`/.well-known/oauth-protected-resource` of this plane, where `account` is good for /oauth/userinfo."""
+    """`/.well-known/oauth-protected-resource` of this plane, where `account` is good for /oauth/userinfo and
+    for what is the user's own at /api/v1."""
     return _public(
         {
             "resource": settings.CONTROL_URL,

@@ -2,9 +2,10 @@
 
 SCOPES = {
     "inference": "Call models, at your expense",
-    "account": "See your name and your balance",
+    "account": "See your name, your balance, and what you used and paid for",
     "offline_access": "Go on doing so while you are away, until you revoke it",
 }
-DEFAULT_SCOPES = ("inference",)
+INFERENCE = "inference"
+DEFAULT_SCOPES = (INFERENCE,)
 OFFLINE = "offline_access"
 ACCOUNT = "account"

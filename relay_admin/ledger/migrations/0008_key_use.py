@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
     """The day on which each relay key was used last, and which wallets are known to be low."""
 
     dependencies = [
-        ("ledger", "0007_purses"),
+        ("ledger", "0008_application_of_entries"),
         ("access", "0015_key_successors"),
     ]
 

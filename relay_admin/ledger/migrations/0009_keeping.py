@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     """The keeper of the purses says how they are kept."""
 
-    dependencies = [("ledger", "0008_usage_payers")]
+    dependencies = [("ledger", "0008_key_use")]
 
     operations = [
         migrations.CreateModel(
