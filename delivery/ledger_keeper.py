@@ -23,6 +23,7 @@ from delivery.database import Connection, DatabaseAway, Outage
 from delivery.generations import MOST_OPEN, Beat, Marker, Part, Parts, Times, Watch
 from delivery.purse_writes import Overtaken, PurseWrites
 from relay_admin.ledger import budget_sql, folding, purse_sql
+from relay_admin.ledger.locks import Lock
 from relay_contract import periods
 from relay_contract.logs import log_fields
 from relay_contract.redis import keys
@@ -36,7 +37,8 @@ HURRY_SECONDS = 0.25
 """Between rounds while no purse pays."""
 MOST_PAGES = 40
 """Of purses told in one round."""
-_LOCK = 0x1ED6E4  # of the session that keeps: any number that nobody else locks
+MOST_BEHIND_SECONDS = 10
+"""That money stays closed at most for calls which are not posted yet, and whose cost purses would not know of."""
 
 
 @dataclass(slots=True)
@@ -147,7 +149,7 @@ class Keeper:
 
     async def _has_turn(self) -> bool:
         if not self.figures.is_keeper:
-            [(is_ours,)] = await self._connection.rows("SELECT pg_try_advisory_lock(%b::bigint)", (_LOCK,))
+            [(is_ours,)] = await self._connection.rows("SELECT pg_try_advisory_lock(%b::bigint)", (int(Lock.KEEPER),))
             if is_ours:
                 self._begin_anew()
                 self.figures.is_keeper = True

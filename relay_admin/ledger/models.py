@@ -555,3 +555,33 @@ class UsageDelta(Usage):
 
     def __str__(self) -> str:
         return f"project {self.project_id} at {self.hour}"
+
+
+class KeyUse(models.Model):
+    """When a relay key was used last, to the day in UTC: of the hours that were folded. It outlives its key."""
+
+    relay_key = models.OneToOneField(
+        "access.RelayKey", models.DO_NOTHING, primary_key=True, db_constraint=False, related_name="use"
+    )
+    last_on = models.DateField()
+
+    class Meta:
+        db_table = "ledger_keyuse"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"key {self.relay_key_id} on {self.last_on}"
+
+
+class LowBalanceTold(models.Model):
+    """A wallet that is low, of which its people were told by mail. The row goes when it is low no more."""
+
+    account = models.OneToOneField(Account, models.DO_NOTHING, primary_key=True, related_name="+")
+    told_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "ledger_lowtold"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"account {self.account_id}"

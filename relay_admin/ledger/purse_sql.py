@@ -7,13 +7,13 @@ changes nothing in Redis, and a generation that is closed is replaced by what Po
 Whoever changes a version first takes the lock of `TURN`, in its transaction.
 """
 
-from relay_admin.ledger.folding import TURN
+from relay_admin.ledger.folding import IS_DURABLE, TURN
 
 MOST_GRANTED = 8 * 10**15
 """Lua counts exactly up to 2^53."""
 PAGE = 500
 
-TAKE_TURN = f"SELECT pg_advisory_xact_lock({TURN})"
+TAKE_TURN = f"SELECT pg_advisory_xact_lock({TURN}) WHERE {IS_DURABLE}"
 
 _FUNDS = f"""
 SELECT balance.account_id, balance.version, balance.closed_generation, least({MOST_GRANTED},

@@ -1,10 +1,11 @@
 """What Redis believes of money: told, closed, lost and made anew, whoever dies between two steps."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 
 import pytest
 import pytest_asyncio
 
+from delivery import ledger_fold
 from delivery.database import Connection
 from delivery.generations import Marker, Times
 from delivery.purse_writes import PurseWrites
@@ -52,6 +53,23 @@ async def test_what_changes_is_told(money: Money) -> None:
     await money.fold()
     await money.keeper.step()
     assert await money.available() == 1570
+
+
+async def test_what_purses_are_told_outlives_a_crash_of_postgres(money: Money) -> None:
+    """Else a generation might be closed in Redis alone, and its calls granted a second time."""
+    await money.open_money()
+
+    async def is_flushed_by(step: Awaitable[object]) -> bool:
+        [before] = await money.queue.sql("SELECT pg_current_wal_insert_lsn() AS place")
+        await step
+        [after] = await money.queue.sql("SELECT pg_current_wal_flush_lsn() > %s AS is_so", before["place"])
+        return bool(after["is_so"])
+
+    for _ in range(5):
+        await money.post(1, (await marker(money)).generation)
+        assert await is_flushed_by(ledger_fold.fold(money.connection))
+        money.clock.now += TIMES.close
+        assert await is_flushed_by(money.keeper._close({money.wallet: 1}))
 
 
 async def test_a_project_that_becomes_prepaid_has_a_purse(money: Money) -> None:
