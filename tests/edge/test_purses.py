@@ -324,7 +324,7 @@ async def test_while_money_opens_what_is_held_is_declared_and_nothing_is_paid(re
             open_money(connection, {WALLET: 1_000})
             flying = await take(admission, prepaid(), 400)
             assert flying.held is not None
-            alive = keys.alive(flying.held.process.decode())
+            alive = keys.alive(flying.held.stamp.process.decode())
             connection.flushall()
             open_money(connection, {WALLET: 1_000}, generation=2)
             connection.set(keys.MONEY, connection.get(keys.MONEY) + b":opening")
