@@ -27,4 +27,9 @@ class Section:
         return self.act in ACTS[role]
 
 
-SECTIONS = (Section("project", "Overview", Act.SEE_PROJECT),)
+SECTIONS = (
+    Section("project", "Overview", Act.SEE_PROJECT),
+    Section("keys", "Keys", Act.SEE_KEYS, also=("key",)),
+    Section("members", "Members", Act.MANAGE_MEMBERS, also=("member", "invitation")),
+    Section("settings", "Settings", Act.SEE_PROJECT),
+)

@@ -8,12 +8,13 @@ from tests.system.product import Product
 
 def make_member(product: Product, name: str, role: str = "") -> None:
     """Somebody without rights in the admin; without a role a member of nothing."""
+    address = f"{name}@example.test"
     product.manage(
         "shell", "-v0", "-c",
-        "import os; from relay_admin.access.people import person_make; from relay_admin.access.models import Membership;"
-        "from relay_admin.catalog.models import Project;"
-        f"user = person_make(address={name + '@example.test'!r}, password=os.environ['PERSON_PASSWORD'], is_verified=True);"
-        f"role = {role!r};"
+        "import os; from relay_admin.access.people import person_make;"
+        "from relay_admin.access.models import Membership;"
+        "from relay_admin.catalog.models import Project; password = os.environ['PERSON_PASSWORD'];"
+        f"user = person_make(address={address!r}, password=password, is_verified=True); role = {role!r};"
         "role and Membership.objects.create(project=Project.objects.get(slug='demo'), user=user, role=role)",
         PERSON_PASSWORD=PASSWORD,
     )  # fmt: skip
