@@ -115,6 +115,9 @@ class NewKeyForm(KeyForm):
 
     def __init__(self, place: Place, data: Any = None) -> None:
         super().__init__(place, data)
+        offered = list(policies_of(place.project)[:2])
+        if len(offered) == 1:
+            self.initial["policy"] = offered[0]  # what nearly every key wants
         if not place.may(Act.MANAGE_KEYS):
             mode = self.fields["mode"]
             assert isinstance(mode, forms.ChoiceField)

@@ -330,7 +330,7 @@ def test_somebody_new_accepts_an_invitation(shop: Project, settings, signup: str
     assert (user.email, user.is_staff, user.email_verified_at) == (ADA, False, None)
     member = Membership.objects.get()
     assert (member.user, member.project, member.role) == (user, shop, "viewer")
-    assert "Shop &lt;b&gt;, as viewer" in client.get("/account/").content.decode()
+    assert "Shop &lt;b&gt;</a>, as viewer" in client.get("/account/").content.decode()
     assert Client().get(path).status_code == 404
     assert Client().post(path, {"new_password": NEW}).status_code == 404
 
