@@ -164,7 +164,7 @@ def test_no_page_breaks_a_rule(
         broken = violations(page)
         for menu in page.locator("details.menu summary").all():
             menu.click()
-            broken += violations(page)
+            broken += violations(page, "details.menu[open]")  # what an open menu covers is not to be hit
         if size is PHONE:
             page.set_viewport_size(NARROW)
         width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
