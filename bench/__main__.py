@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import measure, product, relay_parts, report
+from bench import measure, prepaid, product, relay_parts, report
 from bench.measure import QUICK, Contender, Placement, Sizes
 from bench.parts import ROOT, BenchError, say, server
 from bench.processes import NotLinuxError, require_linux
@@ -100,6 +100,7 @@ def run(options: argparse.Namespace, sizes: Sizes | None = None) -> Report:
                 _memory(found, contenders, sizes)
             if "requests" in wanted:
                 _requests(found, contenders, sizes, rounds)
+                _prepaid(found, ours, sizes, rounds)
             if "streams" in wanted:
                 _streams(found, contenders, sizes, rounds)
             if "first_byte" in wanted:
@@ -138,6 +139,16 @@ def _requests(found: Report, contenders: Sequence[Contender], sizes: Sizes, roun
     found.figures += report.latency_figures(single, "one call at a time")
     found.raw |= {"requests": many, "requests_many_in_flight": more}
     found.raw |= {"requests_paced": paced, "requests_one_at_a_time": single}
+
+
+def _prepaid(found: Report, ours: Product | None, sizes: Sizes, rounds: int) -> None:
+    if ours is None:
+        return
+    say(f"the same paid beforehand, by one wallet and by {prepaid.WALLETS:,}, {rounds} rounds")
+    contenders = [measure.product_contender(ours), *prepaid.contenders(ours)]
+    samples = measure.requests(contenders, sizes, rounds)
+    found.figures += prepaid.figures(samples)
+    found.raw["requests_prepaid"] = samples
 
 
 def _streams(found: Report, contenders: Sequence[Contender], sizes: Sizes, rounds: int) -> None:

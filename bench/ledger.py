@@ -55,8 +55,25 @@ ENTRIES_SQL = """
 INSERT INTO ledger_entry (source, kind, debit_id, credit_id, amount, at, note)
 SELECT (lpad(to_hex(1700000000000 + n), 12, '0') || '7' || substr(md5(n::text), 1, 3) || '8'
         || substr(md5(n::text), 4, 15))::uuid,
-    1, %(wallet)s, 2, 1 + n %% 1000, now() - interval '60 days' + n * interval '0.5 s', ''
+    1, %(wallet)s, 2, 1 + n %% 1000, now() - interval '60 days' + n * interval '0.5 s', 'bench'
 FROM generate_series(%(since)s::bigint, %(until)s::bigint) AS n
+"""
+# Rows first, and then what each statement of the product would have kept up to date: the same tables, minutes sooner.
+BARE_SQL = """
+ALTER TABLE ledger_entry DISABLE TRIGGER ledger_count_entries;
+DROP INDEX ledger_entry_debits, ledger_entry_credits;
+"""
+WHOLE_SQL = """
+SET maintenance_work_mem = '512MB';
+CREATE INDEX ledger_entry_debits ON ledger_entry (debit_id, source, kind);
+CREATE INDEX ledger_entry_credits ON ledger_entry (credit_id, source, kind);
+ALTER TABLE ledger_entry ENABLE TRIGGER ledger_count_entries;
+"""
+COUNTED_SQL = """
+INSERT INTO ledger_delta (account_id, day, kind, debit, credit, entries)
+SELECT account_id, (at AT TIME ZONE 'UTC')::date, kind, sum(debit), sum(credit), count(*)
+FROM ledger_entry, LATERAL (VALUES (debit_id, amount, 0), (credit_id, 0, amount)) AS side(account_id, debit, credit)
+WHERE note = 'bench' GROUP BY 1, 2, 3
 """
 DELTAS_SQL = "SELECT (SELECT count(*) FROM ledger_delta) + (SELECT count(*) FROM ledger_usagedelta)"
 
@@ -124,9 +141,12 @@ async def post_and_fold(url: str, database: psycopg.Connection[tuple[Any, ...]])
 def entries_fill(database: psycopg.Connection[tuple[Any, ...]], entries: int) -> int:
     """The first wallet's; its id."""
     [(wallet,)] = database.execute("SELECT live_wallet_id FROM catalog_project ORDER BY id LIMIT 1").fetchall()
+    database.execute(BARE_SQL)
     for since in range(1, entries + 1, CHUNK):
         until = min(since + CHUNK - 1, entries)
         database.execute(ENTRIES_SQL, {"wallet": wallet, "since": since, "until": until})
+    database.execute(WHOLE_SQL)
+    database.execute(COUNTED_SQL)
     database.execute("VACUUM (ANALYZE) ledger_entry")
     database.execute("CHECKPOINT")
     return int(wallet)

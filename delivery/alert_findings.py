@@ -18,6 +18,8 @@ MOST_MODELS = 10
 """Named in one alert."""
 MOST_REASON = 500
 """Characters of why a draft could not be published."""
+CLOSED_SECONDS = 30
+"""That money is closed, or nobody keeps the purses, before anybody is told."""
 
 _RULES = "deliveries_alertrule r"
 _WINDOW = "make_interval(secs => least(greatest(r.window_seconds, 1), 86400))"
@@ -200,6 +202,16 @@ FROM {_RULES} CROSS JOIN (
 WHERE r.is_enabled AND r.kind = 'ledger_drift' AND found.drifts > 0
 """  # noqa: S608 (constants)
 
+# The keeper's row is as old as its last word; where there is none nobody ever kept the purses.
+_MONEY = f"""
+SELECT r.id, r.endpoint_id, 'money', jsonb_build_object(
+    'keeperSeconds', extract(epoch FROM now() - kept.at)::int, 'closedSince', kept.closed_since)
+FROM {_RULES} CROSS JOIN make_interval(secs => greatest(r.threshold, {CLOSED_SECONDS})) AS patience
+    LEFT JOIN ledger_keeping AS kept ON kept.id = 1
+WHERE r.is_enabled AND r.kind = 'money_closed'
+    AND (kept.id IS NULL OR kept.at < now() - patience OR kept.closed_since < now() - patience)
+"""  # noqa: S608 (constants)
+
 STATEMENTS = {
     "target_failing": _FAILING,
     "target_disabled": _DISABLED,
@@ -214,6 +226,7 @@ STATEMENTS = {
     "unpostable": _UNPOSTABLE,
     "low_balance": _LOW_BALANCE,
     "wallet_empty": _WALLET_EMPTY,
+    "money_closed": _MONEY,
     "ledger_drift": _DRIFT,
 }
 """By kind. `signature_misconfigured` takes the least id of the last day."""

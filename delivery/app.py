@@ -96,6 +96,11 @@ app.conf.update(
             "schedule": crontab(hour="2", minute=27),
             "options": {"expires": 3000},
         },
+        "ledger.low_balances": {
+            "task": "ledger.low_balances",
+            "schedule": 60.0,
+            "options": {"expires": 60},
+        },
         "ledger.reconcile": {
             "task": "ledger.reconcile",
             "schedule": crontab(hour=3, minute=23),
@@ -110,6 +115,11 @@ app.conf.update(
             "task": "access.mails",
             "schedule": 5.0,
             "options": {"expires": 5},
+        },
+        "access.keys": {
+            "task": "access.keys",
+            "schedule": crontab(minute="12"),
+            "options": {"expires": 3000},
         },
         "access.tokens": {
             "task": "access.tokens",

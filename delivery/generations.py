@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 _FIELD = re.compile(rb"(?:spent|h:([0-9a-f]+)):(\d+)", re.ASCII)
-_MARKER = re.compile(rb"(\d{1,9}):(\d{1,9}):([0-9a-f]{1,64})", re.ASCII)
+_MARKER = re.compile(rb"(\d{1,9}):(\d{1,9}):([0-9a-f]{1,64})(:opening)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class Times:
     close: float = 120  # that nothing of a generation changed; settlement and posting take less
     look: float = 60  # between two looks at all purses
     open: float = 300  # that a generation lasts
-    flush_wait: float = 3  # for rows that are on their way when the purses are gone
+    flush_wait: float = 2  # for edges to say that they live, when everything is gone
+    patience: float = 15  # with edges that do not say that they declared what they hold, and with calls not posted
     most_unwritten: float = 60  # an edge that keeps rows to itself for longer keeps generations open
 
 
@@ -30,20 +31,36 @@ MOST_OPEN = 8
 
 
 class Marker(NamedTuple):
-    """Of the money: `seed` is the generation in which everything was made anew, on the Redis with this `run_id`."""
+    """Of the money: `seed` is the generation in which everything was made anew, on the Redis with this `run_id`.
+    `is_opening`: edges are to declare what they hold, and no purse pays yet."""
 
     generation: int
     seed: int
     run_id: str
+    is_opening: bool = False
 
     @classmethod
     def read(cls, text: bytes | None) -> Self | None:
         """None for none, and for what is no marker."""
         found = _MARKER.fullmatch(text or b"")
-        return found and cls(int(found[1]), int(found[2]), found[3].decode())
+        return found and cls(int(found[1]), int(found[2]), found[3].decode(), found[4] is not None)
 
     def __str__(self) -> str:
-        return f"{self.generation}:{self.seed}:{self.run_id}"
+        return f"{self.generation}:{self.seed}:{self.run_id}{':opening' if self.is_opening else ''}"
+
+
+class Beat(NamedTuple):
+    """An edge process' word: for how many seconds it has kept rows to itself, and the seed under which it has declared
+    what it holds, with every row of before written."""
+
+    unwritten: float
+    seed: int
+
+    @classmethod
+    def read(cls, text: bytes) -> Self:
+        """One that says nothing of a seed has declared nothing."""
+        unwritten, _, seed = text.partition(b":")
+        return cls(float(unwritten), int(seed or 0))
 
 
 @dataclass(slots=True)

@@ -2,7 +2,8 @@
 
 One worker at a time, by an advisory lock of its session. Each second it tells purses what changed; now and then it
 opens a generation, and closes those that are over (`generations.py`). When the marker of money is gone, or was set on
-another Redis, it makes all purses anew and sets the marker last.
+another Redis, it makes all purses anew. Then the marker says that money is opening: edges declare what they hold, and
+when all of them have, and what ended before is posted, purses pay.
 
 Whatever it writes may be written twice, late, or by two who both believe that it is their turn: balances carry
 versions, the marker is changed only from what it was, and purses are made under one token while there is no marker.
@@ -12,16 +13,17 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
 from delivery import ledger_fold
 from delivery.database import Connection, DatabaseAway, Outage
-from delivery.generations import MOST_OPEN, Marker, Part, Parts, Times, Watch
+from delivery.generations import MOST_OPEN, Beat, Marker, Part, Parts, Times, Watch
 from delivery.purse_writes import Overtaken, PurseWrites
 from relay_admin.ledger import budget_sql, folding, purse_sql
+from relay_admin.ledger.locks import Lock
 from relay_contract import periods
 from relay_contract.logs import log_fields
 from relay_contract.redis import keys
@@ -29,11 +31,14 @@ from relay_contract.redis import keys
 logger = logging.getLogger(__name__)
 
 ROUND_SECONDS = 1.0
+SAY_SECONDS = 5.0
+"""Between two words to operators, unless there is something new."""
+HURRY_SECONDS = 0.25
+"""Between rounds while no purse pays."""
 MOST_PAGES = 40
 """Of purses told in one round."""
 MOST_BEHIND_SECONDS = 10
 """That money stays closed at most for calls which are not posted yet, and whose cost purses would not know of."""
-_LOCK = 0x1ED6E4  # of the session that keeps: any number that nobody else locks
 
 
 @dataclass(slots=True)
@@ -42,6 +47,8 @@ class Figures:
 
     is_keeper: bool = False
     generation: int = 0  # 0: money is closed
+    open_generations: int = 0
+    edges: int = 0  # processes that live
     told: int = 0  # purses
     closed: int = 0  # generations of purses
     seedings: int = 0
@@ -61,6 +68,9 @@ class Keeper:
         self._writes = writes
         self._times = times
         self._clock = clock
+        self._said: tuple[bool, int, int] | None = None
+        self._said_at = 0.0
+        self._most_edges = 0  # that lived at once, when purses last paid
         self.figures = Figures()
         self._begin_anew()
 
@@ -73,6 +83,7 @@ class Keeper:
         self._open = 1  # generations, when it last looked
         self._token = ""  # under which it makes purses anew
         self._seed_at = 0.0
+        self._declared_at: float | None = None  # when every edge had declared what it holds
 
     async def run(self) -> None:
         """For the life of the process; ends by cancellation."""
@@ -90,7 +101,12 @@ class Keeper:
                 if not is_redis_away:
                     logger.warning("keeper_redis_away", extra=log_fields(reason=type(error).__name__))
                 is_redis_away = True
-            await asyncio.sleep(ROUND_SECONDS)
+            try:
+                await self._say()
+            except DatabaseAway:
+                self._lose_turn()
+            is_closed = self.figures.is_keeper and not self.figures.generation and not is_redis_away
+            await asyncio.sleep(HURRY_SECONDS if is_closed else ROUND_SECONDS)
 
     async def step(self) -> None:
         """One round. Raises DatabaseAway, RedisError, OSError."""
@@ -105,9 +121,15 @@ class Keeper:
             await self._seed(run_id)
             return
         self._token = ""
-        self.figures.generation = marker.generation
         if marker != self._marker:
             self._marker, self._turned_at = marker, self._clock()
+        beats = await self._writes.beats()
+        self.figures.edges, self.figures.open_generations = len(beats), self._open
+        if marker.is_opening:
+            self.figures.generation = 0
+            await self._open_money(marker, beats)
+            return
+        self.figures.generation, self._most_edges = marker.generation, len(beats)
         await self._tell()
         if self._clock() - self._looked_at >= self._times.look:
             await self._look(marker)
@@ -116,9 +138,18 @@ class Keeper:
         if self._clock() - self._turned_at >= self._times.open and self._open < MOST_OPEN:
             await self._open_next(marker)
 
+    async def _say(self) -> None:
+        """For the page of money, and for alerts. Raises DatabaseAway."""
+        figures, now = self.figures, self._clock()
+        news = (figures.generation > 0, figures.open_generations, figures.edges)
+        if figures.is_keeper and (news != self._said or now - self._said_at >= SAY_SECONDS):
+            is_open, open_generations, edges = news
+            await self._connection.rows(purse_sql.SAY, (is_open, figures.generation, open_generations, edges))
+            self._said, self._said_at = news, now
+
     async def _has_turn(self) -> bool:
         if not self.figures.is_keeper:
-            [(is_ours,)] = await self._connection.rows("SELECT pg_try_advisory_lock(%b::bigint)", (_LOCK,))
+            [(is_ours,)] = await self._connection.rows("SELECT pg_try_advisory_lock(%b::bigint)", (int(Lock.KEEPER),))
             if is_ours:
                 self._begin_anew()
                 self.figures.is_keeper = True
@@ -135,6 +166,26 @@ class Keeper:
             await self._writes.fund(page)
             self._version = page[-1][1]
             self.figures.told += len(page)
+
+    async def _open_money(self, marker: Marker, beats: Sequence[Beat]) -> None:
+        """Once nobody holds anything that purses do not know, and nothing is under way that would lower them."""
+        now = self._clock()
+        undeclared = max(self._most_edges, len(beats)) - sum(beat.seed == marker.seed for beat in beats)
+        if now < self._turned_at + self._times.patience:
+            if undeclared:
+                self._declared_at = None
+                return
+            if self._declared_at is None:
+                self._declared_at = now
+            if await self._is_behind(now - self._declared_at):
+                return
+        elif undeclared:
+            logger.warning("purses_opened_without", extra=log_fields(edges=undeclared))
+        while await ledger_fold.fold(self._connection):
+            pass
+        await self._tell()
+        await self._writes.turn(str(marker).encode(), str(marker._replace(is_opening=False)).encode())
+        self._declared_at = None
 
     async def _open_next(self, marker: Marker) -> None:
         [(generation,)] = await self._connection.rows(purse_sql.NEXT_GENERATION, ())
@@ -181,7 +232,7 @@ class Keeper:
             return
         if self._clock() < self._seed_at:
             return
-        if self._clock() < self._seed_at + MOST_BEHIND_SECONDS and await self._is_behind(self._times.flush_wait):
+        if self._clock() < self._seed_at + self._times.patience and await self._is_behind(self._times.flush_wait):
             return
         generation, version = await self._close_all()
         try:
@@ -191,7 +242,7 @@ class Keeper:
                 await self._writes.seed_wallets(self._token, page)
                 account = page[-1][0]
             await self._seed_budgets()
-            await self._writes.open_money(self._token, Marker(generation, generation, run_id))
+            await self._writes.open_money(self._token, Marker(generation, generation, run_id, is_opening=True))
         except Overtaken:
             self._token = ""
             return
@@ -201,13 +252,11 @@ class Keeper:
         self.figures.seedings += 1
 
     async def _seed_budgets(self) -> None:
-        for kind, statement in (("b", budget_sql.BUDGETS), ("c", budget_sql.CAPS)):
-            rows = await self._connection.rows(statement, ())
-            used = {
-                keys.purse(kind, owner): (periods.index(periods.Period(period), start_ms), spent)
-                for owner, period, start_ms, spent in rows
-            }
-            await self._writes.seed_budgets(self._token, used)
+        used = {
+            keys.purse(kind, owner): (periods.index(periods.Period(period), start_ms), spent)
+            for kind, owner, period, start_ms, spent in await self._connection.rows(budget_sql.USED, ())
+        }
+        await self._writes.seed_budgets(self._token, used)
 
     async def _is_behind(self, seconds: float) -> bool:
         [(is_behind,)] = await self._connection.rows(purse_sql.IS_BEHIND, (seconds,))

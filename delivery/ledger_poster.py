@@ -31,7 +31,7 @@ _REFUSALS = (psycopg.IntegrityError, psycopg.DataError)
 TAKE = f"""
 WITH taken AS MATERIALIZED (
     DELETE FROM ledger_due WHERE id = ANY(ARRAY(
-        SELECT id FROM ledger_due WHERE not_before <= now() ORDER BY id LIMIT %b FOR UPDATE SKIP LOCKED
+        SELECT id FROM ledger_due WHERE tries = 0 OR not_before <= now() ORDER BY id LIMIT %b FOR UPDATE SKIP LOCKED
     )) RETURNING id, tries
 )
 SELECT taken.id, taken.tries, call.mode, call.project_id, call.payer_id, call.charge_microcredits,
@@ -55,21 +55,23 @@ ON CONFLICT DO NOTHING
 
 COUNT = """
 INSERT INTO ledger_usagedelta (hour, project_id, mode, what, relay_key_id, user_id, application_id, model, target_id,
-    calls, charge, cost, markup, input_tokens, output_tokens, cache_read_tokens)
+    payer_id, calls, charge, cost, markup, input_tokens, output_tokens, cache_read_tokens)
 SELECT date_trunc('hour', received_at, 'UTC'), project_id, mode, 'call', coalesce(relay_key_id, 0),
     coalesce(user_id, 0), coalesce(application_id, 0), coalesce(nullif(model, ''), left(requested_model, 128)), 0,
-    count(*), sum(charge_microcredits), sum(coalesce(cost_nanousd, 0)), sum(markup_microcredits), sum(input_tokens),
-    sum(output_tokens), sum(cache_read_tokens)
-FROM traffic_call WHERE id = ANY(%b::uuid[]) GROUP BY 1, 2, 3, 5, 6, 7, 8
+    coalesce(payer_id, 0), count(*), sum(charge_microcredits), sum(coalesce(cost_nanousd, 0)),
+    sum(markup_microcredits), sum(input_tokens), sum(output_tokens), sum(cache_read_tokens)
+FROM traffic_call WHERE id = ANY(%b::uuid[]) GROUP BY 1, 2, 3, 5, 6, 7, 8, 10
 """
 
-PUT_BACK = """
-INSERT INTO ledger_due (id, tries, error, not_before)
-SELECT id, tries + 1, error, now() + make_interval(secs => least(2 ^ tries, 3600))
-FROM unnest(%b::uuid[], %b::smallint[], %b::text[]) AS late(id, tries, error)
-ON CONFLICT (id) DO UPDATE SET tries = excluded.tries, error = excluded.error, not_before = excluded.not_before
-"""
+_LATER = "least(tries + 1, 32767), %s, now() + make_interval(secs => least(2 ^ least(tries, 12), 3600))"
 """A second after the first try, twice as long after each, an hour in the end."""
+PUT_BACK = f"""
+INSERT INTO ledger_due (id, tries, error, not_before)
+SELECT id, {_LATER % "error"} FROM unnest(%b::uuid[], %b::smallint[], %b::text[]) AS late(id, tries, error)
+"""  # noqa: S608 (constants)
+"""In the transaction that took them."""
+DELAY = f"UPDATE ledger_due SET (tries, error, not_before) = ({_LATER % '%b::text'}) WHERE id = %b::uuid"  # noqa: S608
+"""After that was refused: unless another has posted it since."""
 
 Posted: TypeAlias = tuple[DueCall, Posting]
 Late: TypeAlias = tuple[DueCall, str]
@@ -141,17 +143,25 @@ class Poster:
             self._most = len(self._taken) // 2
             return
         self._most = 1
-        await self._put_back([(call, str(refusal).partition("\n")[0]) for call in self._taken])
+        for call in self._taken:
+            error = _error_text(str(refusal).partition("\n")[0])
+            await self._connection.rows(DELAY, (error, call.id))
+            self._tell_late([call.id], error)
 
     async def _put_back(self, late: Sequence[Late]) -> None:
-        if not late:
-            return
-        ids = [call.id for call, _ in late]
-        errors = [error.replace("\0", "")[:MAX_ERROR] for _, error in late]
-        await self._connection.rows(PUT_BACK, (ids, [call.tries for call, _ in late], errors))
-        self.figures.put_back += len(late)
-        fields = logs.log_fields(calls=len(late), call_id=str(ids[0]), reason=errors[0])
+        if late:
+            ids, errors = [call.id for call, _ in late], [_error_text(error) for _, error in late]
+            await self._connection.rows(PUT_BACK, (ids, [call.tries for call, _ in late], errors))
+            self._tell_late(ids, errors[0])
+
+    def _tell_late(self, ids: Sequence[UUID], error: str) -> None:
+        self.figures.put_back += len(ids)
+        fields = logs.log_fields(calls=len(ids), call_id=str(ids[0]), reason=error)
         logger.warning("calls_unpostable", extra=fields)
+
+
+def _error_text(error: str) -> str:
+    return error.replace("\0", "")[:MAX_ERROR]
 
 
 def entry_columns(posted: Sequence[Posted]) -> list[list[UUID | int | str | None]]:

@@ -1,4 +1,4 @@
-"""The purses in Redis as the keeper reads and writes them (`keys.purse`). All methods raise RedisError and OSError."""
+"""The purses in Redis as workers read and write them (`keys.purse`). All methods raise RedisError and OSError."""
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
@@ -8,7 +8,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from delivery.generations import Marker, Parts, parts_of
+from delivery.generations import Beat, Marker, Parts, parts_of
 from relay_contract.redis import keys, scripts
 
 TIMEOUT_SECONDS = 5.0
@@ -22,6 +22,10 @@ class Overtaken(Exception):
     """Another makes the purses anew, or money is open already."""
 
 
+class MoneyClosed(Exception):
+    """No purse pays now: nobody knows what they have."""
+
+
 class PurseWrites:
     """Call from the event loop it was made on."""
 
@@ -32,9 +36,16 @@ class PurseWrites:
             socket_connect_timeout=TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
-        self._fund, self._free, self._seed, self._turn = (
+        self._fund, self._free, self._seed, self._turn, self._take, self._take_some = (
             self._redis.register_script(script.text)
-            for script in (scripts.FUND, scripts.FREE, scripts.SEED, scripts.TURN)
+            for script in (
+                scripts.FUND,
+                scripts.FREE,
+                scripts.SEED,
+                scripts.TURN,
+                scripts.TAKE,
+                scripts.TAKE_SOME,
+            )
         )
 
     async def close(self) -> None:
@@ -68,6 +79,18 @@ class PurseWrites:
                     await self._free(keys=[key], args=[generation], client=pipe)
                 await pipe.execute()
 
+    async def take_some(self, account: int, prices: Sequence[int]) -> tuple[int, int]:
+        """Spend the sum of as many of these as a purse has enough for: the generation and that sum. Raises
+        MoneyClosed."""
+        generation, amount = await self._take_some(keys=[keys.MONEY, keys.purse("w", str(account))], args=prices)
+        if generation < 0:
+            raise MoneyClosed
+        return generation, amount
+
+    async def give_back(self, account: int, amount: int, generation: int) -> None:
+        """What was taken and came to nothing."""
+        await self._take(keys=[keys.MONEY, keys.purse("w", str(account))], args=[-amount, generation])
+
     async def purses(self) -> dict[str, Parts]:
         """What all purses hold and spent, by key; without those that have no part of any generation."""
         found: dict[str, Parts] = {}
@@ -86,12 +109,20 @@ class PurseWrites:
         that do not live and are not asked for are forgotten."""
         members: set[bytes] = await self._redis.smembers(keys.EDGES)  # type: ignore[assignment]
         known = {name.decode() for name in members}
-        names = sorted(known | set(processes))
-        beats = await self._redis.mget([keys.alive(name) for name in names]) if names else []
-        living = {name: float(beat) for name, beat in zip(names, beats, strict=True) if beat is not None}
+        living = await self._beats(known | set(processes))
         if gone := known - living.keys() - set(processes):
             await self._redis.srem(keys.EDGES, *gone)
-        return set(living), max(living.values(), default=0.0)
+        return set(living), max((beat.unwritten for beat in living.values()), default=0.0)
+
+    async def beats(self) -> list[Beat]:
+        """Of all edge processes that live."""
+        members: set[bytes] = await self._redis.smembers(keys.EDGES)  # type: ignore[assignment]
+        return list((await self._beats({name.decode() for name in members})).values())
+
+    async def _beats(self, names: Collection[str]) -> dict[str, Beat]:
+        asked = sorted(names)
+        beats: list[Any] = await self._redis.mget([keys.alive(name) for name in asked]) if asked else []
+        return {name: Beat.read(beat) for name, beat in zip(asked, beats, strict=True) if beat is not None}
 
     async def begin_seeding(self, token: str) -> None:
         """From now on purses are made anew under this token."""
@@ -124,7 +155,7 @@ class PurseWrites:
         await self._make(token, [(key, ("bucket", bucket, "used", spent)) for key, (bucket, spent) in used.items()])
 
     async def open_money(self, token: str, marker: Marker) -> None:
-        """Purses pay from now on."""
+        """The purses are made."""
         await self._make(token, [], str(marker))
 
     async def _make(self, token: str, purses: Sequence[tuple[Any, Sequence[Any]]], marker: str = "") -> None:

@@ -218,7 +218,7 @@ async def open_beside(
             (
                 partial(make_rounds, round_, (stream_ends.fold, compare.compare_due, ledger_fold.fold)),
                 Alerts(alerts).run,
-                ReplayRunner(replay, drainer.activate).run,
+                ReplayRunner(replay, writes, drainer.activate).run,
                 poster.run,
                 keeper.run,
             ),

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from delivery.app import app, resident, settings
 from relay_admin.access.acting import Via, acting_as
 from relay_admin.access.audit import audit_forget
+from relay_admin.access.key_successors import relay_keys_rotate_due
 from relay_admin.access.mails import mails_send
 from relay_admin.access.oauth.keys import signing_keys_turn
 from relay_admin.access.oauth.revocation import tokens_forget
@@ -13,6 +14,7 @@ from relay_admin.access.tickets import tickets_forget
 from relay_admin.catalog.lines import drafts
 from relay_admin.deliveries import retention, storage
 from relay_admin.ledger.invoices import invoices_issue, month_before
+from relay_admin.ledger.low_balances import low_balances_tell
 from relay_admin.ledger.runs import reconcile_run
 from relay_admin.traffic.retention import traffic_forget
 from relay_contract.intake import MAX_SHARDS
@@ -83,12 +85,26 @@ def send_mails() -> None:
         mails_send()
 
 
+@app.task(name="access.keys")  # type: ignore[untyped-decorator]  # as above
+def rotate_keys() -> None:
+    """Make the successors of relay keys that are rotated by themselves."""
+    with acting_as(Via.WORKER, "access.keys"):
+        relay_keys_rotate_due()
+
+
 @app.task(name="access.tokens")  # type: ignore[untyped-decorator]  # as above
 def turn_signing_keys() -> None:
     """Make the next signing key where it is time; delete codes and tokens that can mean nothing any more."""
     with acting_as(Via.WORKER, "access.tokens"):
         signing_keys_turn()
         tokens_forget()
+
+
+@app.task(name="ledger.low_balances")  # type: ignore[untyped-decorator]  # as above
+def tell_low_balances() -> None:
+    """Queue the mails about wallets that run low."""
+    with acting_as(Via.WORKER, "ledger.low_balances"):
+        low_balances_tell()
 
 
 @app.task(name="ledger.invoices")  # type: ignore[untyped-decorator]  # as above

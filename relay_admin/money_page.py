@@ -12,6 +12,7 @@ from django.views.decorators.cache import never_cache
 from relay_admin.access.models import User
 from relay_admin.ledger import corrections, runs
 from relay_admin.ledger.admin import credits_text
+from relay_admin.ledger.keeping import keeping
 from relay_admin.ledger.models import FoundDrift, ReconcileRun
 
 SHOWN_RUNS = 30
@@ -36,6 +37,7 @@ def page(request: HttpRequest) -> HttpResponse:
         "runs": [_run_row(run) for run in found],
         "shown": shown and _run_row(shown),
         "drifts": [_drift_row(drift) for drift in shown.drifts.all()[:SHOWN_DRIFTS]] if shown else [],
+        "keeping": keeping(),
         "may_run": user.has_perm(corrections.PERMISSION),
     }
     return TemplateResponse(request, "relay/money.html", context)

@@ -33,6 +33,7 @@ STRIPE_SECRET_KEY = _env.secret("RELAY_STRIPE_SECRET_KEY", "")
 STRIPE_WEBHOOK_SECRET = _env.secret("RELAY_STRIPE_WEBHOOK_SECRET", None if STRIPE_SECRET_KEY else "")
 _no_packs: tuple[packs.Pack, ...] = ()
 CREDIT_PACKS = _env.parsed("RELAY_CREDIT_PACKS", _no_packs, packs.EXPECTED, packs.read_packs)
+SIGNUP_GIFT_CREDITS = _env.integer("RELAY_SIGNUP_GIFT_CREDITS", 0, 0, 1_000_000)
 LOG_LEVEL = _env.text("RELAY_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
 MAIL_URL = _env.url("RELAY_MAIL_URL", ("smtp", "smtps"), "")
 MAIL_FROM = _env.mailbox("RELAY_MAIL_FROM", None if MAIL_URL else "")
@@ -110,6 +111,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "relay_admin.content_policy.content_policy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "relay_admin.cache_policy.cache_policy",
     "relay_admin.access.session_middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

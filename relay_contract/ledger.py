@@ -54,6 +54,7 @@ class EntryKind(IntEnum):
     TOPUP = 10  # what was paid for; its source is the top-up's
     GRANT = 11
     CODE = 12
+    GIFT = 13  # to a new user; once, its source is made of the user
     ADJUSTMENT = 20
     DELIVERIES = 40  # in totals by day alone: the rows themselves are those of `ledger_charge`
     REFUND_TOPUP = 110  # taken back with the money, or given again when a dispute is won

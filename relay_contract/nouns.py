@@ -491,6 +491,7 @@ class RelayKey:
     captures_payloads: bool  # keep what this key sends and receives, redacted, for a while
     allowed_networks: tuple[str, ...]  # CIDR, v4 or v6; () takes any address
     has_successor: bool  # it was rotated: it ends at `expires_at`, without the grace
+    successor_waits: bool  # whose token was not read yet: its holder may, once
     pays: Payer
     wallet_id: AccountId | None  # the user's, of the key's mode; there where the user pays
     budget: Budget | None
@@ -828,6 +829,11 @@ def endpoint_signature_binding(endpoint_id: int) -> str:
 def endpoint_previous_signature_binding(endpoint_id: int) -> str:
     """What the one before it is bound to."""
     return f"endpoint_previous:{endpoint_id}"
+
+
+def relay_key_successor_binding(relay_key_id: int) -> str:
+    """What the sealed token of a relay key's successor is bound to: the key that it succeeds."""
+    return f"relay_key_successor:{relay_key_id}"
 
 
 def signing_key_binding(signing_key_id: int) -> str:

@@ -33,7 +33,7 @@ from relay_edge.local_share import LocalShare
 from relay_edge.metrics import Metrics
 from relay_edge.offers import MAX_OFFERS, OFFER_ARGUMENTS, KeyOffer
 from relay_edge.purse_holds import PurseHolds, closed
-from relay_edge.purses import PursePart, PurseSet
+from relay_edge.purses import PurseHold, PursePart, PurseSet
 from relay_edge.redis_link import Reply
 from relay_edge.redis_queue import RedisQueue
 from relay_edge.reservation import LIMITS, MOST_NANOUSD, MOST_TOKENS, NOTHING, Hold, Need, Reservation
@@ -88,7 +88,6 @@ class Admission:
         self._id_number = 0
         self._opening = packed([b"EVALSHA", scripts.ADMIT.sha1])
         self._breakers_key = packed([keys.BREAKERS.encode()])
-        self._money_key = packed([keys.MONEY.encode()])
 
     async def start(self) -> None:
         """Connects. A Redis that is away is no error: calls are admitted locally until it is back."""
@@ -131,7 +130,7 @@ class Admission:
         stake and Redis away.
         """
         rules = charges.plus(extra).set
-        asked = purses if purses is not None and purses.is_asked else None
+        asked = self._purses.asked(purses, need.price) if purses is not None and purses.is_asked else None
         if not rules.rules and not offers and asked is None:
             return Reservation(need, Hold(b"", NO_RULES, True, 0, 0.0), None, None, False, None, [])
         return await self._decide(rules, need, offers[:MAX_OFFERS], asked)
@@ -170,18 +169,18 @@ class Admission:
     # --- deciding ---
 
     async def _decide(
-        self, rules: RuleSet, need: Need, offers: Sequence[KeyOffer], purses: PurseSet | None = None
+        self, rules: RuleSet, need: Need, offers: Sequence[KeyOffer], asked: PurseHold | None = None
     ) -> Reservation:
         self._id_number += 1
         reservation_id = b"%b%016x\r\n" % (self._id_start, self._id_number)
         if not self.queue.is_in_charge:
-            return self._decide_locally(rules, need, offers, reservation_id, purses)
+            return self._decide_locally(rules, need, offers, reservation_id, asked)
 
         def give_back(reply: Reply) -> None:
             if isinstance(reply, list) and reply[0] == _ADMITTED:
-                self.settle(self._reserved(reply, rules, need, offers, reservation_id, purses))
+                self.settle(self._reserved(reply, rules, need, offers, reservation_id, asked))
 
-        waiting = self.queue.ask(self._command(rules, need, offers, reservation_id, purses), give_back)
+        waiting = self.queue.ask(self._command(rules, need, offers, reservation_id, asked), give_back)
         try:
             reply = await waiting.answered
         except asyncio.CancelledError:
@@ -193,11 +192,11 @@ class Admission:
             if self.queue.problem is not None:
                 self.queue.problem = None
             if reply[0] == _ADMITTED:
-                return self._reserved(reply, rules, need, offers, reservation_id, purses)
-            raise self._refusal(reply, rules, need, purses)
+                return self._reserved(reply, rules, need, offers, reservation_id, asked)
+            raise self._refusal(reply, rules, need, asked)
         if isinstance(reply, hiredis.ReplyError):
             self.queue.problem = "redis_answers_with_errors"
-        return self._decide_locally(rules, need, offers, reservation_id, purses)
+        return self._decide_locally(rules, need, offers, reservation_id, asked)
 
     def _command(
         self,
@@ -205,7 +204,7 @@ class Admission:
         need: Need,
         offers: Sequence[KeyOffer],
         reservation_id: bytes,
-        purses: PurseSet | None,
+        asked: PurseHold | None,
     ) -> bytes:
         if len(offers) == 1:  # the usual call
             [offer] = offers
@@ -217,13 +216,12 @@ class Admission:
         tokens, cost = need.tokens, need.cost_nanousd
         if not (0 <= tokens <= MOST_TOKENS and 0 <= cost <= MOST_NANOUSD):
             tokens, cost = max(0, min(tokens, MOST_TOKENS)), max(0, min(cost, MOST_NANOUSD))
-        if purses is not None:  # behind the rest, which stays as it is for everybody else
-            asked, asked_count = self._purses.arguments(purses, need.price)
-            offered_keys += self._money_key + purses.packed_keys
-            offered_arguments += asked
-            purse_keys = 1 + purses.key_count
-        else:
-            asked_count = purse_keys = 0
+        purse_keys = asked_count = 0
+        if asked is not None:  # behind the rest, which stays as it is for everybody else
+            purses = asked.purses
+            offered_keys += purses.packed_keys
+            offered_arguments += asked.asked()
+            purse_keys, asked_count = purses.key_count, purses.argument_count
         count = len(rules.rules)
         # Redis takes no leading zeros in the number of keys; numbers that only our script reads have a fixed width.
         return b"*%d\r\n%b%b%b%b%b%b$16\r\n%016d\r\n$16\r\n%016d\r\n$3\r\n%03d\r\n%b$1\r\n%d\r\n%b" % (
@@ -249,32 +247,33 @@ class Admission:
         need: Need,
         offers: Sequence[KeyOffer],
         reservation_id: bytes,
-        purses: PurseSet | None,
+        asked: PurseHold | None,
     ) -> Reservation:
         at_ms, number, changes, now = reply[1], reply[2], reply[3], self._loop.time()
         caller = Hold(reservation_id, rules, False, at_ms, now)
         if rules.lease_ms:
             self._live.add(caller)
-        paying = held = None
-        if purses is not None and (number or not offers):
-            paying, held = self._purses.admitted(purses, need.price, reply)
+        if asked is not None:
+            if number or not offers:
+                self._purses.admitted(asked, reply)
+            else:
+                asked = None
         if not number:
             soonest = reply[4] / 1000 if offers else None
-            return Reservation(need, caller, None, None, False, soonest, reply, paying=paying, held=held)
+            return Reservation(need, caller, None, None, False, soonest, reply, False, asked)
         offer = offers[number - 1]
         host = Hold(reservation_id, offer.limits, False, at_ms, now)
         if changes:
             host.probes = self.breakers.changed_by_admission(offer, changes)
         if offer.limits.lease_ms:
             self._live.add(host)
-        is_probe = bool(host.probes)
-        return Reservation(need, caller, host, number - 1, is_probe, None, reply, paying=paying, held=held)
+        return Reservation(need, caller, host, number - 1, bool(host.probes), None, reply, False, asked)
 
-    def _refusal(self, reply: list[int], rules: RuleSet, need: Need, purses: PurseSet | None) -> RelayError:
+    def _refusal(self, reply: list[int], rules: RuleSet, need: Need, asked: PurseHold | None) -> RelayError:
         if reply[0] == _LIMITED:
             return self._limited(rules, need, reply[2], reply[4], reply)
-        assert purses is not None
-        return self._purses.refusal(purses, need.price, reply)
+        assert asked is not None
+        return self._purses.refusal(asked, reply)
 
     def _limited(self, rules: RuleSet, need: Need, number: int, wait_ms: int, reply: list[int]) -> RateLimited:
         self._refused.value += 1
@@ -292,11 +291,11 @@ class Admission:
         need: Need,
         offers: Sequence[KeyOffer],
         reservation_id: bytes,
-        purses: PurseSet | None,
+        asked: PurseHold | None,
     ) -> Reservation:
         self._fallbacks.value += 1
         now = self._loop.time()
-        if purses is not None:
+        if asked is not None:
             raise closed()
         if need.cost_nanousd and rules.counts_cost:
             raise Unavailable(_MONEY_TEXT, retry_after_seconds=1)
@@ -336,7 +335,7 @@ class Admission:
         if hold.is_local:
             self._local.settle(hold, tokens, cost_nanousd, self._loop.time())
             self.breakers.release_locally(hold.probes)
-        elif hold.rules.settled_count or hold.probes or purses.key_count:
+        elif hold.rules.settled_count or hold.probes or purses is not NO_PURSES:
             self.queue.settlements.add(hold, tokens, cost_nanousd, purses)
             self.queue.flush_soon()
 

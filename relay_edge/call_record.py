@@ -106,6 +106,7 @@ class CallRecord:
     notes: Notes | None = None  # what the last try could not carry
     capture: Capture | None = None
     traceparent: str = ""  # as the caller sent it, where spans are exported
+    told: Bill | None = field(default=None, init=False, repr=False)  # what the head of a whole answer said
     bill: Bill | None = field(default=None, init=False, repr=False)  # see `call_rows.bill_of`
 
     @property

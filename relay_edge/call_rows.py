@@ -111,11 +111,20 @@ def bill_of(record: CallRecord) -> Bill:
     bill = record.bill
     if bill is None:
         usage, source = used(record)
-        pricing = None if record.candidate is None else record.candidate.pricing
-        cost = None if pricing is None else 0 if source is UsageSource.NONE else cost_nanousd(pricing.rates, usage)
-        charge, markup = _charged(record.paying, cost or 0)
-        bill = record.bill = Bill(usage, source, cost, charge, markup)
+        told = record.told
+        bill = told if told is not None and told.usage is usage and told.source is source else None
+        record.bill = bill = priced(record, usage, source) if bill is None else bill
     return bill
+
+
+def priced(record: CallRecord, usage: Usage, source: UsageSource) -> Bill:
+    """What this usage costs at the host that was tried last, and whoever pays."""
+    if record.is_free:
+        usage, source = _NOTHING, UsageSource.NONE
+    pricing = None if record.candidate is None else record.candidate.pricing
+    cost = None if pricing is None else 0 if source is UsageSource.NONE else cost_nanousd(pricing.rates, usage)
+    charge, markup = _charged(record.paying, cost or 0)
+    return Bill(usage, source, cost, charge, markup)
 
 
 def _charged(paying: Paying | None, cost: int) -> tuple[int, int]:

@@ -100,6 +100,7 @@ def _replay(request: web.BaseRequest, record: CallRecord, answer: KeptAnswer) ->
             *((name, value) for name, value in answer.lines if name != _TYPE),
             (headers.IDEMPOTENT_REPLAYED, "true"),
             (headers.ORIGINAL_REQUEST_ID, answer.request_id),
+            (headers.CHARGE, "0"),
             (headers.REQUEST_ID, record.request_id),
             (headers.SERVER_TIMING, server_timing.value(record, time.monotonic())),
         ),

@@ -334,8 +334,9 @@ class Inference:
         reservation = await self.admission.admit(charges, need=need, offers=offers, purses=purses)
         record.admitted = time.monotonic()
         record.reservation = reservation
-        if reservation.paying is not None:
-            record.paying = reservation.paying
+        held = reservation.held
+        if held is not None and held.paying is not None:
+            record.paying = held.paying
         return reservation
 
     def send(

@@ -4,20 +4,21 @@ Each second it says so under a name of its own (`keys.alive`) and reads the mark
 as a connection: an admission whose reply was lost with one may hold something that nobody will ever settle, and the
 keeper takes that back once the name is silent. What calls in flight hold moves to the new name, and so it does when
 everything was seeded anew, since a Redis that lost everything has not heard of it. Both go through `settle.lua`,
-numbered, so each exactly once.
+numbered, so each exactly once. When that is done, and each row of a call that ended before is written, the process says
+so: the keeper lets purses pay when all have.
 """
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 
 from relay_contract.errors import BudgetExceeded, InsufficientCredits, RelayError, Unavailable
-from relay_contract.ledger import charge_of
 from relay_contract.periods import end_ms
 from relay_contract.redis import keys
-from relay_edge.charges import command, packed
+from relay_edge.charges import command
 from relay_edge.metrics import Metrics
-from relay_edge.purses import Paying, PurseHold, PurseSet
+from relay_edge.purses import PurseHold, PurseSet, Stamp
 from relay_edge.redis_link import Reply
 from relay_edge.redis_queue import RedisQueue
 
@@ -68,8 +69,8 @@ class PurseHolds:
         )
         self._live: set[PurseHold] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._generation = self._seed = 0
-        self._process = b""
+        self._declared = 0
+        self._moved_at = 0.0
         self._rename()
 
     def start(self) -> None:
@@ -85,40 +86,40 @@ class PurseHolds:
 
     # --- one call ---
 
-    def arguments(self, purses: PurseSet, price: int) -> tuple[bytes, int]:
-        """admit.lua's arguments about purses, and how many they are."""
-        needs, count = purses.needs(min(price, _MOST_PRICE))
-        return self._opening + packed([self._queue.run_id]) + needs, 2 + count
-
-    def admitted(self, purses: PurseSet, price: int, reply: list[int]) -> tuple[Paying | None, PurseHold]:
-        """Who pays for a call that was admitted, and what it holds."""
+    def asked(self, purses: PurseSet, price: int) -> PurseHold:
+        """What a call of at most this price asks of its purses."""
         price = min(price, _MOST_PRICE)
-        paying = purses.payers[reply[5] - 1] if reply[5] else None
-        need = 0 if paying is None else charge_of(price, paying.markup_ppm)[0]
-        hold = PurseHold(paying, need, purses.budgets, purses.most(price), reply[1], self._process, reply[6])
+        return PurseHold(purses, price, purses.most(price), self._stamp)
+
+    def admitted(self, hold: PurseHold, reply: list[int]) -> None:
+        """The call holds it from now on."""
+        payer = reply[-3]
+        if payer:
+            hold.paying = hold.purses.payers[payer - 1]
+        hold.at_ms = reply[1]
         self._live.add(hold)
-        self._seen(reply[6], reply[7])
-        return paying, hold
+        if reply[-2]:  # money has another marker than this process knew
+            hold.stamp = hold.stamp.at(reply[-2], reply[-1])
+            self._seen(reply[-2], reply[-1])
 
     def settled(self, hold: PurseHold) -> None:
         """The call is over."""
         self._live.discard(hold)
 
-    def refusal(self, purses: PurseSet, price: int, reply: list[int]) -> RelayError:
+    def refusal(self, hold: PurseHold, reply: list[int]) -> RelayError:
         """What to raise for a call that a purse refused."""
         code, now_ms = reply[0], reply[1]
         self._refused[code].value += 1
-        price = min(price, _MOST_PRICE)
         if code == BUDGET:
-            return self._budget_exceeded(purses, price, reply)
+            return self._budget_exceeded(hold, reply)
         if code == CREDITS:
-            return self._too_few_credits(purses.payers[-1], price, *reply[2:5])
+            return self._too_few_credits(hold, *reply[2:5])
         assert code == CLOSED and now_ms  # noqa: PT018
         return closed()
 
-    def _budget_exceeded(self, purses: PurseSet, price: int, reply: list[int]) -> BudgetExceeded:
+    def _budget_exceeded(self, hold: PurseHold, reply: list[int]) -> BudgetExceeded:
         _code, now_ms, number, used = reply
-        budget = purses.budgets[number - 1]
+        budget = hold.purses.budgets[number - 1]
         reset_ms = end_ms(budget.period, now_ms)
         text = (
             f"The {budget.period} budget of this {_OWNERS[budget.scope]} has too little left for what this call may "
@@ -129,17 +130,18 @@ class PurseHolds:
             "period": budget.period.value,
             "limit_microcredits": budget.limit,
             "used_microcredits": used,
-            "needed_microcredits": purses.most(price),
+            "needed_microcredits": hold.most,
             "reset_at": reset_ms // 1000,
         }
         return BudgetExceeded(text, retry_after_seconds=(reset_ms - now_ms) / 1000, details=details)
 
-    def _too_few_credits(self, paying: Paying, price: int, granted: int, used: int, held: int) -> InsufficientCredits:
+    def _too_few_credits(self, hold: PurseHold, granted: int, used: int, held: int) -> InsufficientCredits:
+        paying = hold.purses.payers[-1]
         details: dict[str, int | str] = {
             "wallet": paying.account,
             "held_microcredits": held,
             "available_microcredits": granted - used,
-            "needed_microcredits": charge_of(price, paying.markup_ppm)[0],
+            "needed_microcredits": paying.need(hold.price, hold.most),
         }
         if self._top_up_url:
             details["top_up_url"] = self._top_up_url
@@ -149,43 +151,46 @@ class PurseHolds:
 
     def _rename(self) -> None:
         name = os.urandom(8).hex().encode()
-        self._process = name
-        self._opening = packed([name])
+        self._stamp = Stamp(name, 0, 0, self._queue.run_id)  # so that the next marker moves what is held
         self._key = keys.alive(name.decode()).encode()
-        self._seed = 0  # so that the next marker moves what is held
+        self._declared = 0
 
     def _beat(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat)
         if not self._queue.is_in_charge:
             return
-        age, lasts = b"%d" % self._unwritten_seconds(), b"%d" % keys.ALIVE_MS
-        self._queue.tell(command(b"SET", self._key, age, b"PX", lasts), _heard)
-        self._queue.tell(command(b"SADD", keys.EDGES.encode(), self._process), _heard)
+        age = self._unwritten_seconds()
+        if not self._queue.settlements.is_due and age < time.monotonic() - self._moved_at:
+            self._declared = self._stamp.seed
+        said, lasts = b"%d:%d" % (age, self._declared), b"%d" % keys.ALIVE_MS
+        self._queue.tell(command(b"SET", self._key, said, b"PX", lasts), _heard)
+        self._queue.tell(command(b"SADD", keys.EDGES.encode(), self._stamp.process), _heard)
         self._queue.tell(command(b"GET", keys.MONEY.encode()), self._marker)
 
     def _marker(self, reply: Reply) -> None:
-        """The marker's word; none of another server's, or while there is none."""
+        """The marker's word; none of another server's, or while there is none. Also while money is opening."""
         if not isinstance(reply, bytes):
             return
-        parts = reply.split(b":")
+        parts = reply.removesuffix(b":opening").split(b":")
         if len(parts) == _PARTS and parts[2] == self._queue.run_id and parts[0].isdigit() and parts[1].isdigit():
             self._seen(int(parts[0]), int(parts[1]))
 
     def _seen(self, generation: int, seed: int) -> None:
-        if generation < self._generation and seed == self._seed:
-            return  # of a reply that was on its way
-        self._generation = generation
-        if seed == self._seed:
+        known = self._stamp
+        if seed == known.seed and generation <= known.generation:
+            return  # nothing new, or of a reply that was on its way
+        stamp = self._stamp = known.at(generation, seed)
+        if seed == known.seed:
             return
-        self._seed = seed
+        self._moved_at = time.monotonic()
         for hold in self._live:
-            if hold.process != self._process or hold.generation < seed:
+            if hold.stamp.process != stamp.process or hold.generation < seed:
                 self._move(hold)
 
     def _move(self, hold: PurseHold) -> None:
         """Where Redis still knows the old hold it is taken back first."""
         self._queue.settlements.add_purses(hold.settled(0))
-        hold.process, hold.generation = self._process, self._generation
+        hold.stamp = self._stamp
         self._queue.settlements.add_purses(hold.declared())
         self._queue.flush_soon()
 

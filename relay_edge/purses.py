@@ -22,6 +22,10 @@ _BUDGET = "b"
 _CAP = "c"
 
 
+PursePart = tuple[bytes, int, bytes, int]
+"""Rules of settle.lua about purses: their keys and how many they are, their arguments and how many."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Capped:
     """What may be spent in a calendar period, and where it is counted. `scope`: key, project, grant or pool."""
@@ -40,90 +44,114 @@ class Paying:
     account: AccountId
     markup_ppm: int
     terms_id: TermsId | None  # that the mark-up is shared by; None where there is none
-    cap: Capped | None  # a user's share of a pool
-    packed_key: bytes
+    caps: tuple[Capped, ...]  # none, or a user's share of a pool
+    packed_keys: bytes  # its own, its cap's
+    packed: bytes  # arguments of admit.lua
+
+    def need(self, price: int, most: int) -> int:
+        """What it is asked for: mark-up is either the caller's only one or none."""
+        return most if self.markup_ppm else price
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PurseSet:
-    """Who pays for a caller, in order of preference, and what caps it."""
+    """Who pays for a caller, in order of preference, and what caps it. Whatever is packed is so once for all calls."""
 
     payers: tuple[Paying, ...]
     budgets: tuple[Capped, ...]
     is_prepaid: bool  # whether a payer has to have the money before the call
+    is_asked: bool  # whether admission has a purse to ask; else calls are charged and nothing more
     markup_ppm: int  # the highest of the payers'
-    packed_keys: bytes  # of every purse, in the order of admit.lua
+    packed_keys: bytes  # of money and every purse, in the order of admit.lua
     key_count: int
-
-    @property
-    def is_asked(self) -> bool:
-        """Whether admission has a purse to ask; else calls are charged and nothing more."""
-        return self.key_count > 0
-
-    def needs(self, price: int) -> tuple[bytes, int]:
-        """admit.lua's arguments for a call of at most this price, and how many they are."""
-        most = b"%d" % self.most(price)
-        parts = [packed_number(len(self.budgets))]
-        parts += [packed([most]) + budget.packed_limit for budget in self.budgets]
-        payers = self.payers if self.is_prepaid else ()
-        parts.append(packed_number(len(payers)))
-        count = 2 + 3 * len(self.budgets)
-        for payer in payers:
-            parts.append(packed([b"%d" % charge_of(price, payer.markup_ppm)[0]]))
-            parts.append(_NO_CAP if payer.cap is None else _HAS_CAP + payer.cap.packed_limit)
-            count += 2 if payer.cap is None else 4
-        return b"".join(parts), count
+    packed: bytes  # arguments of admit.lua about all of them
+    argument_count: int
+    budget_keys: bytes
 
     def most(self, price: int) -> int:
         """What such a call is charged at the most, whoever pays."""
-        return charge_of(price, self.markup_ppm)[0]
+        return charge_of(price, self.markup_ppm)[0] if self.markup_ppm else price
+
+
+class Stamp:
+    """Under which an edge process holds, and how that is written; made once for each generation that it sees."""
+
+    __slots__ = ("asking", "generation", "holding", "process", "run_id", "seed", "spending")
+
+    def __init__(self, process: bytes, generation: int, seed: int, run_id: bytes) -> None:
+        """`generation` and `seed` 0: they are not known yet."""
+        self.process = process
+        self.generation = generation
+        self.seed = seed
+        self.run_id = run_id
+        field = b"h:%b:%d" % (process, generation)
+        self.asking = packed([b"%d:%d:%b" % (generation, seed, run_id), field])
+        self.holding = packed([field])
+        self.spending = packed([field, b"spent:%d" % generation])
+
+    def at(self, generation: int, seed: int) -> "Stamp":
+        """The same process under another marker."""
+        return Stamp(self.process, generation, seed, self.run_id)
 
 
 @dataclass(slots=True, eq=False)
 class PurseHold:
-    """What a call holds of purses until it is settled. `process` and `generation` change where it is held anew."""
+    """What a call asks of purses, and then holds until it is settled. `stamp` changes where it is held anew."""
 
-    paying: Paying | None  # None: budgets alone were asked
-    held: int  # of the payer, and of its cap
-    budgets: tuple[Capped, ...]
-    budget_held: int  # of each
-    at_ms: int  # Redis time of the reservation
-    process: bytes
-    generation: int
+    purses: PurseSet
+    price: int
+    most: int
+    stamp: Stamp
+    paying: Paying | None = None  # None: budgets alone were asked
+    at_ms: int = 0  # Redis time of the reservation
 
-    def settled(self, charge: int) -> "PursePart":
+    @property
+    def generation(self) -> int:
+        """Of purses, under which it is held."""
+        return self.stamp.generation
+
+    @property
+    def held(self) -> int:
+        """Of the payer, and of its cap; each budget holds `most`."""
+        return 0 if self.paying is None else self.paying.need(self.price, self.most)
+
+    def asked(self) -> bytes:
+        """admit.lua's arguments."""
+        return b"%b$16\r\n%016d\r\n$16\r\n%016d\r\n%b" % (self.stamp.asking, self.price, self.most, self.purses.packed)
+
+    def settled(self, charge: int) -> PursePart:
         """Of a settlement: what was held is given back, the charge is spent."""
-        return self._part(b"w", b"b", charge)
+        return self._part(b"w", b"b", min(charge, _MOST))
 
-    def declared(self) -> "PursePart":
+    def declared(self) -> PursePart:
         """Of a settlement: a Redis that has not heard of it holds it from now on."""
         return self._part(b"W", b"B", 0)
 
-    def _part(self, account: bytes, capped: bytes, charge: int) -> "PursePart":
-        names: list[bytes] = []
-        arguments: list[bytes] = []
-        spent, under = b"%d" % charge, (self.process, b"%d" % self.generation)
-        paying = self.paying
-        caps = [(budget, self.budget_held) for budget in self.budgets]
-        if paying is not None:
-            names.append(paying.packed_key)
-            arguments += [account, b"%d" % self.held, spent, *under]
-            if paying.cap is not None:
-                caps.append((paying.cap, self.held))
-        for each, held in caps:
-            names.append(each.packed_key)
-            arguments += [capped, b"%d" % held, spent, *under, b"%d" % index(each.period, self.at_ms)]
-        return PursePart(b"".join(names), len(names), packed(arguments), len(arguments))
+    def _part(self, account: bytes, capped: bytes, charge: int) -> PursePart:
+        purses, paying, stamp = self.purses, self.paying, self.stamp
+        budgets, most = purses.budgets, self.most
+        if paying is None:
+            names, arguments, count = purses.budget_keys, b"", len(budgets)
+        else:
+            held = most if paying.markup_ppm else self.price
+            arguments = _SETTLED % (account, held, charge, stamp.spending)
+            if not budgets and not paying.caps:  # the usual call
+                return paying.packed_keys, 1, arguments, _SETTLED_ARGUMENTS
+            names, count = paying.packed_keys + purses.budget_keys, 1 + len(paying.caps) + len(budgets)
+            for cap in paying.caps:
+                arguments += _SETTLED % (capped, held, charge, self._bucket(cap))
+        for budget in budgets:
+            arguments += _SETTLED % (capped, most, charge, self._bucket(budget))
+        return names, count, arguments, _SETTLED_ARGUMENTS * count
+
+    def _bucket(self, cap: Capped) -> bytes:
+        return self.stamp.holding + packed_number(index(cap.period, self.at_ms))
 
 
-@dataclass(frozen=True, slots=True)
-class PursePart:
-    """Rules of settle.lua about purses: their keys, their arguments, and how many there are of each."""
-
-    packed_keys: bytes
-    key_count: int
-    packed_arguments: bytes
-    argument_count: int
+_SETTLED = b"$1\r\n%b\r\n$16\r\n%016d\r\n$16\r\n%016d\r\n%b"
+_SETTLED_ARGUMENTS = 5
+_MOST = 10**16 - 1
+"""Sixteen digits, far above MAX_AMOUNT."""
 
 
 def key_purses(project: Project, key: RelayKey) -> PurseSet:
@@ -159,25 +187,44 @@ def purse_set(
         if budget is not None
     )
     is_prepaid = wallet is not None or project.billing is Billing.PREPAID
-    names = [budget.packed_key for budget in capped]
-    for payer in payers if is_prepaid else ():
-        names += [payer.packed_key] if payer.cap is None else [payer.packed_key, payer.cap.packed_key]
-    markup_ppm = max(payer.markup_ppm for payer in payers)
-    return PurseSet(payers, capped, is_prepaid, markup_ppm, b"".join(names), len(names))
+    asked = payers if is_prepaid else ()
+    budget_keys = b"".join([budget.packed_key for budget in capped])
+    key_count = 1 + len(capped) + sum(1 + len(payer.caps) for payer in asked)
+    return PurseSet(
+        payers=payers,
+        budgets=capped,
+        is_prepaid=is_prepaid,
+        is_asked=is_prepaid or bool(capped),
+        markup_ppm=max(payer.markup_ppm for payer in payers),
+        packed_keys=b"".join([_MONEY_KEY, budget_keys, *[payer.packed_keys for payer in asked]]),
+        key_count=key_count,
+        packed=b"".join(
+            [
+                packed_number(len(capped)),
+                *[budget.packed_limit for budget in capped],
+                packed_number(len(asked)),
+                *[payer.packed for payer in asked],
+            ]
+        ),
+        argument_count=6 + 2 * (key_count - 1),
+        budget_keys=budget_keys,
+    )
 
 
 def _pool(project: Project, account: AccountId, user_id: int | None) -> Paying | None:
     if user_id is None or not project.pool_cap_microcredits:
         return None
     share = Budget(project.pool_cap_microcredits, Period.MONTH)
-    return _paying(account, cap=_capped(_CAP, "pool", f"{account}:{user_id}", share))
+    return _paying(account, caps=(_capped(_CAP, "pool", f"{account}:{user_id}", share),))
 
 
 def _paying(
-    account: AccountId, markup_ppm: int = 0, terms_id: TermsId | None = None, cap: Capped | None = None
+    account: AccountId, markup_ppm: int = 0, terms_id: TermsId | None = None, caps: tuple[Capped, ...] = ()
 ) -> Paying:
-    key = packed([keys.purse("w", str(account)).encode()])
-    return Paying(account, markup_ppm, terms_id if markup_ppm else None, cap, key)
+    names = packed([keys.purse("w", str(account)).encode()]) + b"".join([cap.packed_key for cap in caps])
+    arguments = packed([b"1" if markup_ppm else b"0", b"1" if caps else b"0"])
+    arguments += b"".join([cap.packed_limit for cap in caps])
+    return Paying(account, markup_ppm, terms_id if markup_ppm else None, caps, names, arguments)
 
 
 def _capped(kind: str, scope: str, owner: str, budget: Budget) -> Capped:
@@ -186,4 +233,4 @@ def _capped(kind: str, scope: str, owner: str, budget: Budget) -> Capped:
     return Capped(scope, budget.microcredits, budget.period, key, limit)
 
 
-_NO_CAP, _HAS_CAP = packed([b"0"]), packed([b"1"])
+_MONEY_KEY = packed([keys.MONEY.encode()])

@@ -25,7 +25,7 @@ class Need:
 
 NOTHING = Need(0, 0)
 
-LIMITS = 8
+LIMITS = 5
 """Where in admit.lua's reply the figures of the limits begin."""
 
 
@@ -53,8 +53,12 @@ class Reservation:
     retry_after_seconds: float | None  # when no offer is available: when the soonest may be
     figures: list[int]  # admit.lua's reply
     is_settled: bool = False
-    paying: Paying | None = None  # who was asked to pay, and can
     held: PurseHold | None = None  # what it holds of purses; None: it asked none
+
+    @property
+    def paying(self) -> Paying | None:
+        """Who was asked to pay, and can."""
+        return None if self.held is None else self.held.paying
 
     @property
     def generation(self) -> int | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import hiredis
 
 from relay_contract.redis import keys, scripts
-from relay_edge.charges import packed
+from relay_edge.charges import packed, packed_number
 from relay_edge.metrics import Counter
 from relay_edge.purses import PursePart
 from relay_edge.redis_link import RedisLost, Reply
@@ -23,7 +23,7 @@ MAX_KEPT = 20_000
 MAX_CALLS = 64
 """Calls in one command."""
 
-NO_PURSES = PursePart(b"", 0, b"", 0)
+NO_PURSES: PursePart = (b"", 0, b"", 0)
 
 _NO_CALL = packed([b"-", b"0", b"0", b"0"])
 
@@ -73,7 +73,8 @@ class Settlements:
         rules, probes = hold.rules, hold.probes
         if not (-_LONGEST <= tokens <= _LONGEST and -_LONGEST <= cost_nanousd <= _LONGEST):
             tokens, cost_nanousd = _within(tokens), _within(cost_nanousd)
-        count = rules.settled_count + len(probes) + purses.key_count
+        purse_keys, purse_count, purse_arguments, purse_width = purses
+        count = rules.settled_count + len(probes) + purse_count
         arguments = b"%b$13\r\n%013d\r\n$17\r\n%+017d\r\n$17\r\n%+017d\r\n$4\r\n%04d\r\n%b" % (
             hold.id,
             hold.at_ms,
@@ -86,10 +87,10 @@ class Settlements:
             arguments += packed([part for breaker in probes for part in (b"p", breaker.encode(), b"0")])
         self._due.append(
             (
-                rules.settled_keys + purses.packed_keys,
-                rules.settled_count + purses.key_count,
-                arguments + purses.packed_arguments,
-                5 + (rules.settled_count + len(probes)) * 3 + purses.argument_count,
+                rules.settled_keys + purse_keys,
+                rules.settled_count + purse_count,
+                arguments + purse_arguments,
+                5 + (rules.settled_count + len(probes)) * 3 + purse_width,
             )
         )
         if len(self._due) > MAX_KEPT:
@@ -98,8 +99,8 @@ class Settlements:
 
     def add_purses(self, part: PursePart) -> None:
         """Says something of purses that belongs to no call."""
-        arguments = _NO_CALL + packed([b"%d" % part.key_count]) + part.packed_arguments
-        self._due.append((part.packed_keys, part.key_count, arguments, 5 + part.argument_count))
+        names, count, arguments, width = part
+        self._due.append((names, count, _NO_CALL + packed_number(count) + arguments, 5 + width))
 
     def command(self) -> tuple[bytes, Callable[[Reply], None]]:
         """The next command, and who takes its reply. Only where `is_due`."""

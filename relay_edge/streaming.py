@@ -176,6 +176,11 @@ class CallerStream:
         )
         self._head = head
 
+    def add_line(self, line: bytes) -> None:
+        """One more header line of ours, where the head has not left."""
+        if self._pending and not self.is_open:
+            self._pending += line
+
     def write(self, body: bytes, is_end: bool) -> None:
         """Writes content, and the end of the answer where it ends here."""
         transport = self._transport

@@ -11,13 +11,14 @@ from django.utils import timezone
 from relay_admin.access.mail_texts import PATHS
 from relay_admin.access.mails import mail_queue
 from relay_admin.access.models import Invitation, MailKind, Membership, User
-from relay_admin.access.roles import GIVEN, Role
+from relay_admin.access.roles import ACTS, GIVEN, Act, Role
 from relay_admin.catalog.models import Project
 from relay_contract import tokens
 
 LIFE = timedelta(days=7)
 MOST_OPEN = 100
 """Of a project at once."""
+_OPERATORS = "access.add_invitation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,8 @@ def invitation_check(email: str, project: Project | None, role: Role | str) -> N
 def invitation_of(token: str) -> Invitation | None:
     """The one that this token opens. None: there is none, it was accepted or taken back, or its time is over."""
     found = Invitation.objects.select_related("project").filter(token_hash=tokens.hash_token(token)).first()
-    return found if found is not None and found.is_open(timezone.now()) else None
+    is_open = found is not None and found.is_open(timezone.now()) and _may_still_invite(found)
+    return found if is_open else None
 
 
 @transaction.atomic
@@ -78,9 +80,11 @@ def invitation_accept(*, invitation: Invitation, user: User) -> Membership | Non
 
     Raises ValidationError for one that is over, and for a user with another e-mail address than was invited.
     """
+    if invitation.project_id is not None:  # so that a change of the inviter's role waits, or is seen
+        Project.objects.select_for_update(no_key=True).get(pk=invitation.project_id)
     row = Invitation.objects.select_for_update(of=("self",)).filter(pk=invitation.pk).first()
     now = timezone.now()
-    if row is None or not row.is_open(now):
+    if row is None or not row.is_open(now) or not _may_still_invite(row):
         raise ValidationError("This invitation is not open any more. Ask for another.")
     if row.email.lower() != user.email.lower():
         raise ValidationError("This invitation is for another e-mail address. Sign in as who was invited.")
@@ -89,3 +93,16 @@ def invitation_accept(*, invitation: Invitation, user: User) -> Membership | Non
     if row.project_id is None:
         return None
     return Membership.objects.get_or_create(project_id=row.project_id, user=user, defaults={"role": row.role})[0]
+
+
+def _may_still_invite(row: Invitation) -> bool:
+    """Whether whoever invited would be let to now. One that was made while its maker lost the role is void too."""
+    inviter = row.invited_by
+    if inviter is None:
+        return True
+    if not inviter.is_active:
+        return False
+    if row.project_id is None or inviter.has_perm(_OPERATORS):
+        return True
+    role = inviter.memberships.filter(project=row.project_id).values_list("role", flat=True).first()
+    return role is not None and Act.MANAGE_MEMBERS in ACTS[Role(role)]

@@ -26,6 +26,10 @@ If that was not you, ask whoever runs this relay.""",
 }
 _HAS_ACCOUNT = """Somebody, perhaps you, wanted to use {address} for an account at this relay.
 It is the address of one already. Sign in with it, or set a new password:\n\n{link}"""
+_LOW_BALANCE = """The {whose} has {left} credits left. You wanted to be told below {limit}.
+The next mail of this kind comes after it was filled and fell again.
+
+What your account has, and when to be told: {link}"""
 PATHS = {
     MailKind.SIGN_UP: "/account/sign-up/{token}",
     MailKind.RESET: "/account/reset/{token}",
@@ -44,6 +48,12 @@ def text_of(kind: MailKind, *, control: str, address: str, token: str = "") -> t
 def has_account_text(*, control: str, address: str) -> tuple[str, str]:
     """For the owner of an address that somebody wanted to sign up with, or to change theirs to."""
     return "You have an account already", _filled(_HAS_ACCOUNT, control, address, _RESET_PATH)
+
+
+def low_balance_text(*, control: str, whose: str, left: str, limit: str) -> tuple[str, str]:
+    """`whose`: the wallet; amounts in credits."""
+    told = _LOW_BALANCE.format(whose=whose, left=left, limit=limit, link=f"{control}/account/")
+    return "Credits are running low", told + _END.format(control=control)
 
 
 def _filled(text: str, control: str, address: str, path: str) -> str:

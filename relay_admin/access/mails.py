@@ -14,10 +14,12 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from relay_admin.access.mail_server import MailRefused, MailServer
-from relay_admin.access.mail_texts import has_account_text, text_of
+from relay_admin.access.mail_texts import has_account_text, low_balance_text, text_of
 from relay_admin.access.models import Mail, MailKind, Purpose, User
 from relay_admin.access.tickets import ticket_issue
 from relay_admin.catalog.services import sealer
+from relay_admin.ledger.amounts import credits_text
+from relay_admin.ledger.low_wallets import low_of
 from relay_contract.logs import log_fields
 from relay_contract.sealing import SealingError
 
@@ -44,11 +46,14 @@ def sends_mail() -> bool:
     return bool(settings.MAIL_URL)
 
 
-def mail_queue(*, kind: MailKind, address: str, user: User | None = None, token: str = "") -> None:
-    """Have it sent. `token`: an invitation's. Nothing without a mail server."""
+def mail_queue(
+    *, kind: MailKind, address: str, user: User | None = None, token: str = "", account_id: int | None = None
+) -> None:
+    """Have it sent, where there is a mail server. `token`: an invitation's. `account_id`: the wallet it is about."""
     if sends_mail():
         sealed = sealer().seal(token, _binding(address)) if token else None
-        Mail.objects.create(kind=kind, address=address, user=user, sealed_token=sealed, next_attempt_at=timezone.now())
+        about = {"kind": kind, "address": address, "user": user, "account_id": account_id}
+        Mail.objects.create(**about, sealed_token=sealed, next_attempt_at=timezone.now())
 
 
 def mails_send() -> int:
@@ -98,10 +103,7 @@ def _written(mail: Mail) -> tuple[str, tuple[str, str]] | None:
     told = {"control": settings.CONTROL_URL}
     match kind:
         case MailKind.RESET:
-            if owner is None or not owner.is_active:
-                return None
-            token = ticket_issue(purpose=Purpose.RESET, address=owner.email, user=owner)
-            return owner.email, text_of(kind, address=owner.email, token=token, **told)
+            return _reset(owner)
         case MailKind.SIGN_UP | MailKind.VERIFY if owner is not None and owner != mail.user:
             return owner.email, has_account_text(address=owner.email, **told)
         case MailKind.SIGN_UP | MailKind.VERIFY:
@@ -110,8 +112,26 @@ def _written(mail: Mail) -> tuple[str, tuple[str, str]] | None:
         case MailKind.INVITATION:
             token = sealer().unseal(mail.sealed_token or b"", _binding(mail.address))
             return mail.address, text_of(kind, address=mail.address, token=token, **told)
+        case MailKind.LOW_BALANCE:
+            return _low_balance(mail)
         case _:
             return mail.address, text_of(kind, address=mail.address, **told)
+
+
+def _reset(owner: User | None) -> tuple[str, tuple[str, str]] | None:
+    if owner is None or not owner.is_active:
+        return None
+    token = ticket_issue(purpose=Purpose.RESET, address=owner.email, user=owner)
+    return owner.email, text_of(MailKind.RESET, address=owner.email, token=token, control=settings.CONTROL_URL)
+
+
+def _low_balance(mail: Mail) -> tuple[str, tuple[str, str]] | None:
+    """None where it is low no more by now."""
+    low = low_of(mail.account_id) if mail.account_id else None
+    if mail.user is None or not mail.user.is_active or low is None:
+        return None
+    left, limit = credits_text(low.left), credits_text(low.limit)
+    return mail.user.email, low_balance_text(control=settings.CONTROL_URL, whose=low.whose, left=left, limit=limit)
 
 
 def _owner(address: str) -> User | None:

@@ -2,10 +2,12 @@
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils import timezone
 
-from relay_admin.access.models import Invitation, Membership, User
+from relay_admin.access.models import Invitation, Membership, RelayKey, User
 from relay_admin.access.roles import ACTS, GIVEN, Act, Role
 from relay_admin.catalog.models import Project
+from relay_contract.nouns import Payer
 
 OWNER_STAYS = "A project keeps its owner. Make another member the owner first, in the portal; operators can too."
 
@@ -49,11 +51,13 @@ def ownership_transfer(*, owner: Membership, to: Membership) -> None:
 
 @transaction.atomic
 def membership_remove(*, membership: Membership) -> None:
-    """Somebody leaves, or is made to; what they invited others to is void. Raises ValidationError for the owner."""
+    """Somebody leaves, or is made to; what they invited others to is void, and keys that they pay for end. Raises
+    ValidationError for the owner."""
     row = _locked(membership)
     if row.role == Role.OWNER:
         raise ValidationError(OWNER_STAYS)
     _take_invitations_back(row)
+    _end_own_keys(row)
     row.delete()
 
 
@@ -64,6 +68,12 @@ def _locked(membership: Membership) -> Membership:
     if found is None:
         raise ValidationError("They are no member any more.")
     return found
+
+
+def _end_own_keys(membership: Membership) -> None:
+    """Nobody would be left who may end them and whose money they spend."""
+    own = RelayKey.objects.filter(project=membership.project_id, user=membership.user_id, pays=Payer.USER)
+    own.filter(revoked_at=None).update(revoked_at=timezone.now())
 
 
 def _take_invitations_back(membership: Membership) -> None:

@@ -1,12 +1,14 @@
 """People and the bearers they mint: users, relay keys for apps, admin tokens for the control API."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Lower
+from django.utils import timezone
 
 from relay_admin.access.acting import Via
 from relay_admin.access.people_models import Invitation, Membership
@@ -25,6 +27,8 @@ __all__ = [
     "Session",
     "User",
 ]
+
+MAX_ROTATES_DAYS = 90
 
 
 class User(AbstractUser):
@@ -87,6 +91,16 @@ class RelayKey(models.Model):
     successor = models.OneToOneField(
         "self", models.SET_NULL, null=True, blank=True, editable=False, related_name="predecessor"
     )
+    successor_waits = models.BooleanField(default=False, db_default=False, editable=False)
+    sealed_successor_token = models.BinaryField(
+        default=b"", db_default=b"", editable=False, help_text="Until it was read, once."
+    )
+    rotates_days_before = models.SmallIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_ROTATES_DAYS)],
+        help_text="A successor is made by itself so many days before it expires. Its holder reads it with the key.",
+    )
     pays = models.CharField(
         max_length=8,
         choices=choices(nouns.Payer),
@@ -114,6 +128,17 @@ class RelayKey(models.Model):
                 condition=~models.Q(pays=nouns.Payer.USER.value) | models.Q(wallet_id__isnull=False),
                 violation_error_message="A key that its user pays for has a user.",
             ),
+            models.CheckConstraint(
+                name="access_relaykey_waits",
+                condition=models.Q(successor_waits=False, sealed_successor_token=b"")
+                | models.Q(successor_waits=True, has_successor=True) & ~models.Q(sealed_successor_token=b""),
+            ),
+            models.CheckConstraint(
+                name="access_relaykey_rotates",
+                condition=models.Q(rotates_days_before=None)
+                | models.Q(rotates_days_before__range=(1, MAX_ROTATES_DAYS), expires_at__isnull=False),
+                violation_error_message="A key that is rotated by itself expires.",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -123,7 +148,17 @@ class RelayKey(models.Model):
         """Where its user pays, the wallet is the user's own, of the key's mode."""
         super().clean()
         validators.budget(self.budget)
+        self._check_rotation()
         self.wallet_id = self._users_wallet() if self.pays == nouns.Payer.USER else None
+
+    def _check_rotation(self) -> None:
+        if self.rotates_days_before is None:
+            return
+        if self.expires_at is None:
+            raise ValidationError({"rotates_days_before": "A key that is rotated by itself expires."})
+        made = self.created_at or timezone.now()
+        if self.expires_at - made <= timedelta(days=self.rotates_days_before):
+            raise ValidationError({"rotates_days_before": "It has to live for longer than that."})
 
     def _users_wallet(self) -> int:
         column = "live_wallet_id" if self.mode == nouns.KeyMode.LIVE else "test_wallet_id"
@@ -132,6 +167,12 @@ class RelayKey(models.Model):
         # Asked anew: the wallets of a user who was just made are given by the database.
         wallet: int = User.objects.values_list(column, flat=True).get(pk=self.user_id)
         return wallet
+
+    @property
+    def last_used_on(self) -> date | None:
+        """The day, UTC, of its last call in the usage hours. With `select_related("use")` no query of its own."""
+        use = getattr(self, "use", None)
+        return use.last_on if use else None
 
     @property
     def ends_at(self) -> datetime | None:
@@ -250,6 +291,7 @@ class MailKind(models.TextChoices):
     INVITATION = "invitation"
     CHANGED_PASSWORD = "changed_password"  # noqa: S105 (what a mail is about)
     CHANGED_ADDRESS = "changed_address"
+    LOW_BALANCE = "low_balance"
 
 
 class Mail(models.Model):
@@ -259,6 +301,7 @@ class Mail(models.Model):
     address = models.EmailField(help_text="As typed: a mail to somebody known goes to the address that is theirs.")
     user = models.ForeignKey(User, models.CASCADE, null=True, related_name="+")
     sealed_token = models.BinaryField(null=True, help_text="Of an invitation: its token, which is kept nowhere else.")
+    account_id = models.BigIntegerField(null=True, help_text="The wallet that it is about.")
     created_at = models.DateTimeField(auto_now_add=True)
     next_attempt_at = models.DateTimeField(db_index=True)
     tries = models.IntegerField(default=0)

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from relay_admin.access.mails import mail_queue
 from relay_admin.access.models import MailKind, User
+from relay_admin.ledger.gifts import gift_give
 
 _TAKEN = "Somebody has this e-mail address already."
 
@@ -28,7 +29,9 @@ def person_make(*, address: str, password: str | None, is_verified: bool) -> Use
         _check_password(password, user)
     user.set_password(password)
     user.full_clean()
-    _saved(user)
+    with transaction.atomic():
+        _saved(user)
+        gift_give(user)
     return user
 
 
@@ -44,11 +47,13 @@ def password_set(*, user: User, password: str) -> None:
 @transaction.atomic
 def address_confirm(*, user: User, address: str) -> None:
     """The address that they followed a link to is theirs. Raises ValidationError with `email` in it."""
-    before = user.email
+    before, is_first = user.email, user.email_verified_at is None
     if user.username == before:
         user.username = _free_name(address) if address != before else before
     user.email, user.email_verified_at = address, timezone.now()
     _saved(user, update_fields=["username", "email", "email_verified_at"])
+    if is_first:
+        gift_give(user)
     if before.lower() != address.lower():
         mail_queue(kind=MailKind.CHANGED_ADDRESS, address=before)
 

@@ -28,6 +28,7 @@ class Act(StrEnum):
     SEE_KEYS = "keys.see"
     MANAGE_TEST_KEYS = "keys.manage_test"
     MANAGE_KEYS = "keys.manage"  # live ones
+    OWN_KEYS = "keys.own"  # that oneself pays for, for models
     MANAGE_ENDPOINTS = "endpoints.manage"  # drafts, dry runs, targets, and their secrets
     MANAGE_MEMBERS = "members.manage"
     SEE_AUDIT = "audit.see"
@@ -37,7 +38,7 @@ class Act(StrEnum):
 
 _VIEWER = frozenset({Act.SEE_PROJECT, Act.SEE_TRAFFIC})
 _WITH_CONTENT = _VIEWER | {Act.SEE_PAYLOAD, Act.REPLAY}
-_DEVELOPER = _WITH_CONTENT | {Act.SEE_KEYS, Act.MANAGE_TEST_KEYS, Act.MANAGE_ENDPOINTS}
+_DEVELOPER = _WITH_CONTENT | {Act.SEE_KEYS, Act.MANAGE_TEST_KEYS, Act.OWN_KEYS, Act.MANAGE_ENDPOINTS}
 _ADMIN = _DEVELOPER | {Act.MANAGE_KEYS, Act.MANAGE_MEMBERS, Act.SEE_AUDIT, Act.SEE_MONEY}
 
 ACTS: dict[Role, frozenset[Act]] = {
@@ -46,7 +47,7 @@ ACTS: dict[Role, frozenset[Act]] = {
     Role.DEVELOPER: _DEVELOPER,
     Role.SUPPORT: _WITH_CONTENT | {Act.SEE_MONEY},
     Role.VIEWER: _VIEWER,
-    Role.CUSTOMER: frozenset({Act.SEE_PROJECT}),
+    Role.CUSTOMER: frozenset({Act.SEE_PROJECT, Act.OWN_KEYS}),
 }
 
 

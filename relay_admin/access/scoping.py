@@ -15,7 +15,7 @@ from django.http import Http404, HttpRequest
 
 from relay_admin.access.models import Membership, RelayKey, User
 from relay_admin.access.roles import ACTS, Act, Role, refusal
-from relay_contract.nouns import KeyMode
+from relay_contract.nouns import KeyMode, Payer
 
 Row = TypeVar("Row", bound=Model)
 
@@ -78,6 +78,8 @@ def rows_of(model: type[Row], actor: Actor, act: Act) -> QuerySet[Row]:
     reach = Q(**{f"{path}__in": actor.projects(act)})
     if act is Act.MANAGE_TEST_KEYS and issubclass(model, RelayKey):
         reach &= Q(mode=KeyMode.TEST) | Q(project__in=actor.projects(Act.MANAGE_KEYS))
+    if act in (Act.SEE_KEYS, Act.MANAGE_TEST_KEYS) and issubclass(model, RelayKey) and actor.user is not None:
+        reach |= Q(user=actor.user, pays=Payer.USER, project__in=actor.projects(Act.OWN_KEYS))
     return rows.filter(reach)
 
 

@@ -18,13 +18,14 @@ LIFE = {
     Purpose.RESET: timedelta(hours=1),
     Purpose.VERIFY: timedelta(days=1),
 }
+_PREFIX = "rt_"  # by which logs know it: Django logs the address of what it refuses
 _TOKEN_BYTES = 32
 
 
 @transaction.atomic
 def ticket_issue(*, purpose: Purpose, address: str, user: User | None = None) -> str:
     """A new one's token; the last of the same purpose, address and user ends."""
-    token = secrets.token_urlsafe(_TOKEN_BYTES)
+    token = _PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
     Ticket.objects.filter(purpose=purpose, address=address, user=user).delete()
     Ticket.objects.create(
         purpose=purpose,

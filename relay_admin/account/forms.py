@@ -10,6 +10,8 @@ from django.http import HttpRequest
 from relay_admin.access.login_form import MAX_SIGN_IN_NAME
 from relay_admin.access.models import User
 from relay_admin.access.throttle import LoginThrottled
+from relay_contract.credits import MICRO
+from relay_contract.ledger import MAX_AMOUNT
 
 MAX_PASSWORD = 4_096
 _WRONG = "That is not the right name or e-mail address and password."
@@ -61,6 +63,20 @@ class NewPasswordForm(forms.Form):
     """A password for somebody who proved otherwise who they are."""
 
     new_password = _password("New password", "new-password", _LENGTH)
+
+
+class LowBalanceForm(forms.Form):
+    """In credits."""
+
+    low_balance = forms.DecimalField(
+        label="Send me a mail when it falls below, in credits",
+        required=False,
+        min_value=0,
+        max_value=MAX_AMOUNT // MICRO,
+        max_digits=16,
+        decimal_places=6,
+        help_text="One mail for each fall. Empty: none.",
+    )
 
 
 class ConfirmForm(forms.Form):

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.encoding import iri_to_uri
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 
@@ -18,6 +19,7 @@ from relay_admin.access.models import User
 from relay_admin.access.throttle import Throttled, link_begin
 
 P = ParamSpec("P")
+_ASKED_BY_OTHERS = "/oauth/"
 View = Callable[Concatenate[HttpRequest, P], HttpResponse]
 
 
@@ -97,6 +99,14 @@ def own_path(text: str, user: User) -> str:
     """Where `next` leads: a path of ours, else where they begin."""
     is_ours = text.startswith("/") and url_has_allowed_host_and_scheme(text, allowed_hosts=None)
     return text if is_ours else landing(user)
+
+
+def led_on(path: str) -> HttpResponse:
+    """On to a path of ours, in answer to a form. What an application asks for may lead on to its own site, and browsers
+    hold all redirects of a form to the content policy of its page: so that is begun anew."""
+    if not path.startswith(_ASKED_BY_OTHERS):
+        return redirect(path)
+    return HttpResponse(headers={"Refresh": f"0; url={iri_to_uri(path)}"})
 
 
 def add_errors(form: Form, error: ValidationError) -> None:

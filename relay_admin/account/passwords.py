@@ -65,7 +65,10 @@ def reset(request: HttpRequest, token: str) -> HttpResponse:
         else:
             if not is_done:
                 return link_is_over(request)
-            return said(request, "Your password is changed", "Sign in with it. Every session of yours has ended.")
+            text = (
+                "Sign in with it. Every session of yours has ended, and no other sign-in opens your account any more."
+            )
+            return said(request, "Your password is changed", text)
     return shown(request, "new_password", form=form, title="New password", address=ticket.address, button="Set it")
 
 
@@ -96,4 +99,6 @@ def _reset(ticket: Ticket, password: str) -> bool:
     assert ticket.user is not None
     password_set(user=ticket.user, password=password)
     address_confirm(user=ticket.user, address=ticket.user.email)  # they have just read their mail
+    # Whoever had the account before, or made it in the owner's name, may have connected a sign-in of their own.
+    ticket.user.external_identities.all().delete()
     return True

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from relay_admin.access.mails import sends_mail
 from relay_admin.access.oidc import offers_oidc
 from relay_admin.account.forms import SignInForm
-from relay_admin.account.page import landing, own_path, public, shown, signed_in, user_of
+from relay_admin.account.page import landing, led_on, own_path, public, shown, signed_in, user_of
 
 FORM_METHODS = require_http_methods(["GET", "HEAD", "POST"])
 
@@ -44,7 +44,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     form = SignInForm(request, request.POST if request.method == "POST" else None)
     if form.is_valid():
         login(request, form.user)
-        return redirect(own_path(onward, user_of(request)))
+        return led_on(own_path(onward, user_of(request)))
     context = {"form": form, "next": onward, "is_open": settings.SIGNUP == "open"}
     context |= {"provider": urlsplit(settings.OIDC_ISSUER).hostname}
     return shown(request, "sign_in", status=429 if _has_to_wait(form) else 200, **context)

@@ -2,7 +2,7 @@
 
 from django.urls import path, register_converter
 
-from relay_admin.account import addresses, invitations, oidc, passwords, sessions, sign_in, sign_up
+from relay_admin.account import addresses, balance, invitations, oidc, passwords, sessions, sign_in, sign_up
 
 app_name = "account"
 
@@ -38,5 +38,6 @@ urlpatterns = [
     path("oidc", oidc.connect, name="oidc"),
     path("oidc/begin", oidc.begin, name="oidc-begin"),
     path("oidc/callback", oidc.callback, name="oidc-callback"),
+    path("balance", balance.balance, name="balance"),
     path("sessions", sessions.sessions, name="sessions"),
 ]

@@ -3,6 +3,7 @@
 Columns that are not fields of a noun are private to the control plane. Writes go through `services.py`.
 """
 
+from enum import StrEnum
 from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
@@ -229,6 +230,17 @@ class Policy(CatalogRow):
         return self.slug
 
 
+class EndlessKeys(StrEnum):
+    """Who may make relay keys of a project that never expire, beside who is mightier."""
+
+    ANYONE = "anyone"  # who may make keys
+    ADMINS = "admins"
+    OPERATORS = "operators"
+
+
+KEY_LIFE = [MinValueValidator(1), MaxValueValidator(3650)]
+
+
 class Project(CatalogRow):
     """A tenant, and the app that its keys speak for."""
 
@@ -267,6 +279,18 @@ class Project(CatalogRow):
     markup_ppm = models.IntegerField(editable=False, help_text="A copy of its terms'.", **_given(0))
     terms_id = models.BigIntegerField(null=True, editable=False)
     budget = models.JSONField(null=True, blank=True, help_text="What it may spend in a day, week or month, UTC.")
+    key_life_days = models.IntegerField(
+        null=True, blank=True, validators=KEY_LIFE, help_text="Of new keys that nobody says a date for. Empty: no end."
+    )
+    longest_key_life_days = models.IntegerField(
+        null=True, blank=True, validators=KEY_LIFE, help_text="Of keys that expire. Empty: any."
+    )
+    endless_keys = models.CharField(
+        max_length=16,
+        choices=choices(EndlessKeys),
+        help_text="Who may make keys that never expire: anyone who may make keys, admins of the project, or operators.",
+        **_given(EndlessKeys.ANYONE.value),
+    )
 
     class Meta:
         db_table = nouns.Project.table
@@ -279,6 +303,9 @@ class Project(CatalogRow):
         """What it may spend has to be a budget."""
         super().clean()
         validators.budget(self.budget)
+        default, longest = self.key_life_days, self.longest_key_life_days
+        if default is not None and longest is not None and default > longest:
+            raise ValidationError({"key_life_days": "It is more than the longest life."})
 
 
 class Line(CatalogRow):

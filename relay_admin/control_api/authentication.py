@@ -38,7 +38,7 @@ class BearerAuthentication(BaseAuthentication):
         token = token.strip()[:MAX_HEADER_BYTES]
         if token.startswith(tokens.RELAY_PREFIX.encode()):
             key = _relay_key(token, request.META.get("REMOTE_ADDR", ""))
-            if key is None:
+            if key is None or Scope.CONTROL not in key.scopes:
                 raise AuthenticationFailed("The relay key is unknown, has ended, or is not for this.")
             return KeyHolder(), key
         is_current = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
@@ -53,10 +53,27 @@ class BearerAuthentication(BaseAuthentication):
         return "Bearer"
 
 
+class HolderAuthentication(BaseAuthentication):
+    """`Authorization: Bearer rk_...` of any scope: for what is about the key itself."""
+
+    def authenticate(self, request: Request) -> tuple[KeyHolder, RelayKey]:
+        """Raises AuthenticationFailed, also where no bearer was sent."""
+        scheme, _, token = get_authorization_header(request).partition(b" ")
+        address = request.META.get("REMOTE_ADDR", "")
+        key = _relay_key(token.strip()[:MAX_HEADER_BYTES], address) if scheme.lower() == b"bearer" else None
+        if key is None:
+            raise AuthenticationFailed("The relay key is unknown or has ended, or this is no place to use it from.")
+        return KeyHolder(), key
+
+    def authenticate_header(self, _request: Request) -> str:
+        """As above."""
+        return "Bearer"
+
+
 def _relay_key(token: bytes, address: str) -> RelayKey | None:
-    """The key, where the edges would take it too, and it has the scope."""
+    """The key, where the edges would take it too."""
     key = RelayKey.objects.select_related("project").filter(token_hash=tokens.hash_token(token)).first()
-    if key is None or Scope.CONTROL not in key.scopes or key.project.is_archived:
+    if key is None or key.project.is_archived:
         return None
     if key.state(timezone.now()) in ("expired", "revoked"):
         return None

@@ -6,7 +6,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from relay_admin.access.models import User
+from relay_admin.access.models import RelayKey, User
 from relay_admin.access.roles import Act, refusal
 from relay_admin.access.scoping import Actor, actor_of
 
@@ -40,6 +40,13 @@ class IsPerson(BasePermission):
 
     def has_permission(self, request: Request, _view: APIView) -> bool:
         return isinstance(request.user, User)
+
+
+class IsHolder(BasePermission):
+    """For whoever holds a relay key."""
+
+    def has_permission(self, request: Request, _view: APIView) -> bool:
+        return isinstance(request.auth, RelayKey)
 
 
 def actor_in(call: Request) -> Actor:

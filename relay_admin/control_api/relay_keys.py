@@ -1,11 +1,11 @@
 """`/api/v1/relay-keys`: minting, changing, rotating and revoking the bearers of apps. A token is told once."""
 
+from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.contrib.admin.models import ADDITION, CHANGE
 from django.db import transaction
-from django.shortcuts import get_object_or_404
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
@@ -14,27 +14,31 @@ from rest_framework.views import APIView
 
 from relay_admin.access import services
 from relay_admin.access.key_choices import policies_of, rate_limits_of
-from relay_admin.access.models import RelayKey
+from relay_admin.access.key_life import may_make_endless
+from relay_admin.access.key_successors import SuccessorGoneError, relay_key_successor_reveal
+from relay_admin.access.models import MAX_ROTATES_DAYS, RelayKey, User
 from relay_admin.access.roles import Act, refusal
 from relay_admin.access.scoping import Actor, one_of, rows_of
 from relay_admin.catalog.models import Policy, Project, RateLimit
+from relay_admin.control_api.authentication import HolderAuthentication
+from relay_admin.control_api.errors import shape
 from relay_admin.control_api.history import note
 from relay_admin.control_api.paging import Query, page_of
-from relay_admin.control_api.permissions import actor_in, requires, user_of
+from relay_admin.control_api.permissions import IsHolder, IsPerson, actor_in, requires, user_of
 from relay_admin.control_api.project_field import ProjectField
 from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
 from relay_contract.ledger import MAX_AMOUNT
-from relay_contract.nouns import KeyMode, Scope
+from relay_contract.nouns import KeyMode, Payer, Scope
 from relay_contract.periods import Period
 
 MAX_PAGE = 200
 _SECONDS = 86_400
 _NO_STORE = {"Cache-Control": "no-store"}
-_RELATED = ("project", "policy", "rate_limit")
-SEES = requires("access.view_relaykey", act=Act.SEE_KEYS)
-ADDS = requires("access.add_relaykey", act=Act.MANAGE_TEST_KEYS)
-CHANGES = requires("access.change_relaykey", act=Act.MANAGE_TEST_KEYS)
-ROTATES = requires("access.add_relaykey", "access.change_relaykey", act=Act.MANAGE_TEST_KEYS)
+_RELATED = ("project", "policy", "rate_limit", "use")
+SEES = requires("access.view_relaykey", act=Act.OWN_KEYS)
+ADDS = requires("access.add_relaykey", act=Act.OWN_KEYS)
+CHANGES = requires("access.change_relaykey", act=Act.OWN_KEYS)
+ROTATES = requires("access.add_relaykey", "access.change_relaykey", act=Act.OWN_KEYS)
 
 
 class RelayKeyJson(CamelCaseSerializer):
@@ -44,6 +48,7 @@ class RelayKeyJson(CamelCaseSerializer):
     policy = serializers.SlugRelatedField("slug", read_only=True)
     rate_limit = serializers.SlugRelatedField("slug", read_only=True)
     ends_at = serializers.DateTimeField()
+    last_used_on = serializers.DateField()
 
     class Meta:
         model = RelayKey
@@ -51,7 +56,7 @@ class RelayKeyJson(CamelCaseSerializer):
             *("id", "project", "name", "mode", "key_id", "scopes", "policy", "rate_limit", "user_id"),
             *("pays", "budget"),
             *("captures_payloads", "allowed_networks", "expires_at", "ends_at", "successor_id", "revoked_at"),
-            "created_at",
+            *("rotates_days_before", "successor_waits", "last_used_on", "created_at"),
         ]
 
 
@@ -77,12 +82,16 @@ class KeyBody(Strict):
     )
     budget = BudgetBody(allow_null=True, required=False)
     expiresAt = serializers.DateTimeField(allow_null=True, required=False, source="expires_at")  # noqa: N815
+    rotatesDaysBefore = serializers.IntegerField(  # noqa: N815
+        min_value=1, max_value=MAX_ROTATES_DAYS, allow_null=True, required=False, source="rotates_days_before"
+    )
 
 
 class NewKeyBody(KeyBody):
-    """Body of a POST."""
+    """Body of a POST. `pays`: `user` for a key that whoever makes it pays for."""
 
-    project = ProjectField(Act.MANAGE_TEST_KEYS)
+    project = ProjectField(Act.OWN_KEYS)
+    pays = serializers.ChoiceField([str(payer) for payer in Payer], default=str(Payer.PROJECT))
     mode = serializers.ChoiceField([str(mode) for mode in KeyMode], default=str(KeyMode.LIVE))
 
 
@@ -126,10 +135,17 @@ class RelayKeysView(APIView):
         """201 with the token, this once."""
         actor = actor_in(call)
         body = read(NewKeyBody, call.data, actor=actor)
-        if not actor.is_operator and body["mode"] == KeyMode.LIVE:
-            _refuse_live(actor, body["project"])
+        user = user_of(call)
+        if body["pays"] == Payer.USER:
+            body["user"] = _payer(user)
+            if not _manages(actor, body["project"], body["mode"]):
+                _refuse_more_than_models(body)
+        elif not _manages(actor, body["project"], body["mode"]):
+            raise PermissionDenied(refusal(Act.MANAGE_KEYS if body["mode"] == KeyMode.LIVE else Act.MANAGE_TEST_KEYS))
         _refuse_unoffered(actor, body["project"], body)
-        minted = services.relay_key_mint(**body, created_by=user_of(call))
+        _refuse_to_a_key(actor, body["scopes"])
+        endless = may_make_endless(actor, body["project"])
+        minted = services.relay_key_mint(**body, may_be_endless=endless, created_by=user)
         note(call, minted.relay_key, ADDITION, "Minted.")
         return _shown_once(minted)
 
@@ -149,14 +165,14 @@ class RelayKeyView(APIView):
         """The fields that were sent."""
         body = read(KeyBody, call.data, partial=True)
         with transaction.atomic():
-            _key(call, key_number)
-            rows = rows_of(RelayKey, actor_in(call), Act.MANAGE_TEST_KEYS).select_related(*_RELATED)
-            key = get_object_or_404(rows.select_for_update(of=("self",)), pk=key_number)
-            _refuse_unoffered(actor_in(call), key.project, body)
-            for name, value in body.items():
-                setattr(key, name, value)
-            key.full_clean()
-            key.save(update_fields=list(body))
+            actor, key = actor_in(call), _key(call, key_number)
+            _refuse_anothers(actor, key)
+            _refuse_to_a_key(actor, [*key.scopes, *body.get("scopes", ())])
+            if not _manages(actor, key.project, key.mode):
+                _refuse_more_than_models(body)
+            _refuse_unoffered(actor, key.project, body)
+            endless = may_make_endless(actor, key.project)
+            key = services.relay_key_change(relay_key=key, changes=body, may_be_endless=endless)
             note(call, key, CHANGE, f"Changed {', '.join(sorted(body)) or 'nothing'}.")
         return Response(RelayKeyJson(key).data)
 
@@ -170,10 +186,37 @@ class RotateView(APIView):
         """201 with the successor and its token, this once. 400 for a key that has ended or has a successor."""
         body = read(RotateBody, call.data)
         key, overlap = _key(call, key_number), timedelta(seconds=body["overlapSeconds"])
+        _refuse_anothers(actor_in(call), key)
+        _refuse_to_a_key(actor_in(call), key.scopes)
         minted = services.relay_key_rotate(relay_key=key, overlap=overlap, created_by=user_of(call))
         note(call, key, CHANGE, f"Rotated: {minted.relay_key} takes its place.")
         note(call, minted.relay_key, ADDITION, f"Takes the place of {key}.")
         return _shown_once(minted)
+
+
+class SuccessorView(APIView):
+    """POST tells the token of a successor that was made by itself, to who manages the key."""
+
+    permission_classes = [ROTATES]
+
+    def post(self, call: Request, key_number: int) -> Response:
+        """200 with the successor and its `token`, this once; then 410."""
+        read(Strict, call.data)
+        key = _key(call, key_number)
+        _refuse_anothers(actor_in(call), key)
+        return _successor_of(call, key)
+
+
+class OwnSuccessorView(APIView):
+    """The same for whoever holds the key, also in its last days."""
+
+    authentication_classes = [HolderAuthentication]
+    permission_classes = [IsHolder]
+
+    def post(self, call: Request) -> Response:
+        """As above."""
+        read(Strict, call.data)
+        return _successor_of(call, cast("RelayKey", call.auth))
 
 
 class RevokeView(APIView):
@@ -193,10 +236,51 @@ def _key(call: Request, key_number: int, act: Act = Act.MANAGE_TEST_KEYS) -> Rel
     return one_of(RelayKey, actor_in(call), act, *_RELATED, pk=key_number)
 
 
-def _refuse_live(actor: Actor, project: Project) -> None:
-    """Raises PermissionDenied for who may mint test keys alone."""
-    if not rows_of(Project, actor, Act.MANAGE_KEYS).filter(pk=project.pk).exists():
-        raise PermissionDenied(refusal(Act.MANAGE_KEYS))
+def _manages(actor: Actor, project: Project, mode: str) -> bool:
+    """Whether the project's keys of this mode are the actor's to make and change."""
+    act = Act.MANAGE_KEYS if mode == KeyMode.LIVE else Act.MANAGE_TEST_KEYS
+    return rows_of(Project, actor, act).filter(pk=project.pk).exists()
+
+
+def _payer(user: User | None) -> User:
+    """Raises PermissionDenied for a relay key, which has no wallet."""
+    if user is None:
+        raise PermissionDenied(IsPerson.message)
+    return user
+
+
+def _refuse_anothers(actor: Actor, key: RelayKey) -> None:
+    """Whoever changes a key, or is told a token, decides what is spent: of somebody's own wallet nobody else in the
+    project does. They may see and revoke it. Raises PermissionDenied."""
+    is_anothers = key.pays == Payer.USER and (actor.user is None or key.user_id != actor.user.pk)
+    if is_anothers and not actor.is_operator:
+        raise PermissionDenied("Its user pays for this key, so it is theirs to change and rotate. You may revoke it.")
+
+
+def _refuse_more_than_models(body: dict[str, Any]) -> None:
+    """Of a key that is one's own and not the project's. Raises ValidationError."""
+    if body.get("scopes", [Scope.INFERENCE]) != [Scope.INFERENCE]:
+        raise serializers.ValidationError({"scopes": ["A key of your own is for models: inference."]})
+    for name, on_wire in (("rate_limit", "rateLimit"), ("captures_payloads", "capturesPayloads")):
+        if name in body:
+            raise serializers.ValidationError({on_wire: ["The project's to say."]})
+
+
+def _successor_of(call: Request, key: RelayKey) -> Response:
+    try:
+        minted = relay_key_successor_reveal(relay_key=key)
+    except SuccessorGoneError as gone:
+        said = shape("successor_gone", str(gone), "Ask whoever manages the keys of the project for another.")
+        return Response(said, status=410, headers=_NO_STORE)
+    note(call, key, CHANGE, f"Told the token of {minted.relay_key}.")
+    return _shown_once(minted, 200)
+
+
+def _refuse_to_a_key(actor: Actor, scopes: Iterable[str]) -> None:
+    """A key that may control makes no other, and lifts none of its own bounds: revoked, it leaves nothing behind that
+    controls. Raises PermissionDenied."""
+    if actor.relay_key is not None and Scope.CONTROL in scopes:
+        raise PermissionDenied("Keys with the scope `control` are made and changed by people: sign in, or use a token.")
 
 
 def _refuse_unoffered(actor: Actor, project: Project, body: dict[str, Any]) -> None:
@@ -211,5 +295,5 @@ def _refuse_unoffered(actor: Actor, project: Project, body: dict[str, Any]) -> N
             raise serializers.ValidationError({on_wire: [missing.format(slug_name="slug", value=wanted.slug)]})
 
 
-def _shown_once(minted: services.MintedRelayKey) -> Response:
-    return Response({**RelayKeyJson(minted.relay_key).data, "token": minted.token}, status=201, headers=_NO_STORE)
+def _shown_once(minted: services.MintedRelayKey, status: int = 201) -> Response:
+    return Response({**RelayKeyJson(minted.relay_key).data, "token": minted.token}, status=status, headers=_NO_STORE)

@@ -83,6 +83,8 @@ urlpatterns = [
     path("api/v1/relay-keys", relay_keys.RelayKeysView.as_view()),
     path("api/v1/relay-keys/<int:key_number>", relay_keys.RelayKeyView.as_view()),
     path("api/v1/relay-keys/<int:key_number>/rotate", relay_keys.RotateView.as_view()),
+    path("api/v1/relay-keys/self/successor", relay_keys.OwnSuccessorView.as_view()),
+    path("api/v1/relay-keys/<int:key_number>/successor", relay_keys.SuccessorView.as_view()),
     path("api/v1/relay-keys/<int:key_number>/revoke", relay_keys.RevokeView.as_view()),
     path("api/v1/applications", applications.ApplicationsView.as_view()),
     path("api/v1/applications/<int:number>", applications.ApplicationView.as_view()),

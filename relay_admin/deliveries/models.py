@@ -475,6 +475,7 @@ class AlertKind(models.TextChoices):
     UNPOSTABLE = "unpostable"
     LOW_BALANCE = "low_balance"
     WALLET_EMPTY = "wallet_empty"
+    MONEY_CLOSED = "money_closed"
     LEDGER_DRIFT = "ledger_drift"
 
 

@@ -18,7 +18,10 @@ from django.db.models.functions import Now
 from relay_admin.access.models import User
 from relay_admin.deliveries import replays
 from relay_admin.deliveries.models import ReplayBatch
+from relay_admin.deliveries.replay_purses import replay_steps
 from relay_admin.deliveries.replays import FILTERS, REFUSALS, Preview, ReplayState
+from relay_admin.ledger.purses import MoneyClosedError
+from relay_admin.redis_link import RedisAwayError
 from relay_contract.credits import MICRO
 
 __all__ = [
@@ -99,13 +102,19 @@ def delivery_replay(
     """Make dead deliveries due now, with a fresh budget of attempts. Others are refused, each with a reason, unchanged.
 
     Returns the batch, done; `refused` maps delivery ids to keys of REFUSALS. ValidationError for none or above
-    MAX_REPLAY.
+    MAX_REPLAY, and while nobody knows what a prepaid project that is to pay has.
     """
-    with transaction.atomic():
-        batch = replay_start({"ids": delivery_ids}, pace=None, by=by, note=note, project_id=project_id)
-        while replays.step(batch.pk) == replays.MAX_STEP:
-            pass
-        batch.refresh_from_db()
+    try:
+        with replay_steps() as steps, transaction.atomic():
+            batch = replay_start({"ids": delivery_ids}, pace=None, by=by, note=note, project_id=project_id)
+            while steps.step(batch.pk) == replays.MAX_STEP:
+                pass
+            batch.refresh_from_db()
+    except (MoneyClosedError, RedisAwayError) as error:
+        raise ValidationError(
+            "What a prepaid project has cannot be looked up at the moment. Nothing was replayed; try again in some"
+            " seconds."
+        ) from error
     return batch
 
 

@@ -12,7 +12,7 @@ from relay_admin.ledger import accounts
 from relay_admin.ledger.models import Invoice, TopUp
 
 PAGE = 1_000
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 ENTRIES = ("id", "kind", "microcredits", "other_account", "at", "by_user", "note")
 TOP_UPS = (

@@ -5,15 +5,16 @@ and a fold changes neither sum. Rows are written in one order, and only one fold
 taken and folds nothing.
 """
 
+from relay_admin.ledger.locks import Lock
 from relay_admin.ledger.movements import MOVEMENTS
 from relay_admin.ledger.usage import DIMENSIONS, SUMS
 
 MOST = 20_000
 """Deltas of each book in one statement."""
-TURN = 0x1ED6E2
-"""The advisory lock, held to the end of its transaction, of whoever changes a balance's version: any number that nobody
-else locks."""
-_USAGE_LOCK = 0x1ED6E3
+TURN = int(Lock.BALANCES)
+IS_DURABLE = "set_config('synchronous_commit', 'on', true) = 'on'"
+"""Makes its transaction wait for the disk, always true. What purses in Redis are told of must outlive a crash of
+Postgres: else a generation would be closed there and open here, and its calls be granted a second time."""
 
 OPEN_ACCOUNTS = """
 SELECT ledger_open_accounts(project_id) FROM (
@@ -26,7 +27,7 @@ SELECT ledger_open_accounts(project_id) FROM (
 """Makes the accounts of projects that were gone before there were accounts, and whose deliveries were not."""
 
 FOLD = f"""
-WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock({TURN}) AS is_ours),
+WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock({TURN}) AS is_ours WHERE {IS_DURABLE}),
 charge AS (
     DELETE FROM ledger_chargedelta WHERE id = ANY(ARRAY(
         SELECT delta.id FROM ledger_chargedelta AS delta
@@ -67,7 +68,7 @@ SELECT (SELECT count(*) FROM charge), (SELECT count(*) FROM entry)
 """Returns how many deltas of each book it folded: MOST of one says that there may be more."""
 
 FOLD_USAGE = f"""
-WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock({_USAGE_LOCK}) AS is_ours),
+WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock({Lock.USAGE:d}) AS is_ours),
 delta AS (
     DELETE FROM ledger_usagedelta WHERE id = ANY(ARRAY(
         SELECT id FROM ledger_usagedelta WHERE (SELECT is_ours FROM turn) ORDER BY id LIMIT {MOST}
@@ -79,6 +80,12 @@ hours AS (
     GROUP BY {", ".join(DIMENSIONS)} ORDER BY {", ".join(DIMENSIONS)}
     ON CONFLICT ({", ".join(DIMENSIONS)})
     DO UPDATE SET {", ".join(f"{name} = stored.{name} + excluded.{name}" for name in SUMS)}
+),
+uses AS (
+    INSERT INTO ledger_keyuse AS stored (relay_key_id, last_on)
+    SELECT relay_key_id, max((hour AT TIME ZONE 'UTC')::date) FROM delta WHERE relay_key_id > 0
+    GROUP BY relay_key_id ORDER BY relay_key_id
+    ON CONFLICT (relay_key_id) DO UPDATE SET last_on = excluded.last_on WHERE stored.last_on < excluded.last_on
 )
 SELECT count(*) FROM delta
 """  # noqa: S608 (constants)

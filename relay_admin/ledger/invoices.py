@@ -14,13 +14,13 @@ from django.db import connection, transaction
 from django.db.models import Max
 
 from relay_admin.ledger import accounts
+from relay_admin.ledger.locks import Lock
 from relay_admin.ledger.models import Invoice, Refund, TopUp
 from relay_admin.ledger.movements import UNFOLDED
 from relay_contract.ledger import AccountKind, EntryKind
 
 SETTLED_AFTER = timedelta(hours=1)
 """After a month: a transaction that began in it is over by then, and posts nothing into it any more."""
-_NUMBER_LOCK = 0x1ED6E4  # any number that nobody else locks
 
 _SIDES = f"""
     SELECT account_id, day, kind, debit, credit, entries FROM ledger_day
@@ -98,7 +98,7 @@ def _issue(account_id: int, start: date, end: date) -> Invoice | None:
     """None where somebody else was faster."""
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_NUMBER_LOCK])
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [Lock.INVOICES])
             if Invoice.objects.filter(account_id=account_id, period_start=start).exists():
                 return None
             place: dict[str, int | date] = {"id": account_id, "start": start, "end": end}

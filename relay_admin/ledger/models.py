@@ -232,6 +232,25 @@ class Day(models.Model):
         return f"account {self.account_id} on {self.day}"
 
 
+class Keeping(models.Model):
+    """What the keeper of the purses last said of them; one row."""
+
+    id = models.SmallIntegerField(primary_key=True)
+    at = models.DateTimeField()
+    closed_since = models.DateTimeField(null=True, help_text="Null: purses pay.")
+    generation = models.IntegerField(help_text="That is given, or was before money was closed.")
+    open_generations = models.IntegerField()
+    edges = models.IntegerField(help_text="Edge processes that live.")
+
+    class Meta:
+        db_table = "ledger_keeping"
+        default_permissions = ()
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="ledger_keeping_once")]
+
+    def __str__(self) -> str:
+        return f"keeper at {self.at}"
+
+
 class ReconcileRun(models.Model):
     """One comparison of what is kept twice."""
 
@@ -496,6 +515,7 @@ class Usage(models.Model):
     application_id = models.BigIntegerField()
     model = models.CharField(max_length=128)
     target_id = models.BigIntegerField()
+    payer_id = models.BigIntegerField(db_default=0, help_text="The account that a call was charged to.")
     calls = models.BigIntegerField()
     charge = models.BigIntegerField()
     cost = models.BigIntegerField()
@@ -512,7 +532,8 @@ class UsageHour(Usage):
     """What was folded."""
 
     pk = models.CompositePrimaryKey(
-        *("project_id", "hour", "mode", "what", "relay_key_id", "user_id", "application_id", "model", "target_id")
+        *("project_id", "hour", "mode", "what", "relay_key_id", "user_id", "application_id", "model", "target_id"),
+        "payer_id",
     )
 
     class Meta:
@@ -534,3 +555,33 @@ class UsageDelta(Usage):
 
     def __str__(self) -> str:
         return f"project {self.project_id} at {self.hour}"
+
+
+class KeyUse(models.Model):
+    """When a relay key was used last, to the day in UTC: of the hours that were folded. It outlives its key."""
+
+    relay_key = models.OneToOneField(
+        "access.RelayKey", models.DO_NOTHING, primary_key=True, db_constraint=False, related_name="use"
+    )
+    last_on = models.DateField()
+
+    class Meta:
+        db_table = "ledger_keyuse"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"key {self.relay_key_id} on {self.last_on}"
+
+
+class LowBalanceTold(models.Model):
+    """A wallet that is low, of which its people were told by mail. The row goes when it is low no more."""
+
+    account = models.OneToOneField(Account, models.DO_NOTHING, primary_key=True, related_name="+")
+    told_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "ledger_lowtold"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"account {self.account_id}"

@@ -7,13 +7,13 @@ changes nothing in Redis, and a generation that is closed is replaced by what Po
 Whoever changes a version first takes the lock of `TURN`, in its transaction.
 """
 
-from relay_admin.ledger.folding import TURN
+from relay_admin.ledger.folding import IS_DURABLE, TURN
 
 MOST_GRANTED = 8 * 10**15
 """Lua counts exactly up to 2^53."""
 PAGE = 500
 
-TAKE_TURN = f"SELECT pg_advisory_xact_lock({TURN})"
+TAKE_TURN = f"SELECT pg_advisory_xact_lock({TURN}) WHERE {IS_DURABLE}"
 
 _FUNDS = f"""
 SELECT balance.account_id, balance.version, balance.closed_generation, least({MOST_GRANTED},
@@ -31,9 +31,10 @@ ALL = f"{_FUNDS} AND balance.account_id > %b ORDER BY balance.account_id LIMIT {
 
 NEXT_GENERATION = "SELECT nextval('ledger_generation')::integer"
 CLOSE_ALL = """
-UPDATE ledger_balance SET closed_generation = %b::integer, version = nextval('ledger_version') WHERE is_purse
+UPDATE ledger_balance SET closed_generation = %b::integer, version = nextval('ledger_version')
 """
-"""Whatever was taken up to a generation is in balances alone from now on."""
+"""Whatever was taken up to a generation is in balances alone from now on; also of accounts that have no purse now
+and may have one again."""
 LATEST_VERSION = "SELECT coalesce(max(version), 0) FROM ledger_balance WHERE is_purse"
 
 TAKEN = "SELECT account_id, generation, taken FROM ledger_taken WHERE generation < %b::integer"
@@ -53,6 +54,16 @@ DELETE FROM ledger_taken AS taken USING ledger_balance AS balance
 WHERE balance.account_id = taken.account_id AND taken.generation <= balance.closed_generation
 """
 """Rows that count for nothing any more."""
+
+SAY = """
+INSERT INTO ledger_keeping AS kept (id, at, closed_since, generation, open_generations, edges)
+VALUES (1, now(), CASE WHEN %b::boolean THEN NULL ELSE now() END, %b::integer, %b::integer, %b::integer)
+ON CONFLICT (id) DO UPDATE SET at = excluded.at, open_generations = excluded.open_generations, edges = excluded.edges,
+    closed_since = CASE WHEN excluded.closed_since IS NOT NULL
+        THEN coalesce(kept.closed_since, excluded.closed_since) END,
+    generation = CASE WHEN excluded.closed_since IS NULL THEN excluded.generation ELSE kept.generation END
+"""
+"""How the purses are kept: whether they pay, the generation, how many are open, and how many edge processes live."""
 
 IS_BEHIND = """
 SELECT EXISTS (SELECT 1 FROM ledger_due WHERE tries < 5 AND not_before < now() - make_interval(secs => %b::float8))

@@ -3,11 +3,15 @@ it cannot be spent twice. The row that follows names the generation it was taken
 dies between the two, the close of that generation gives it back.
 """
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from relay_admin.ledger.models import Balance
-from relay_admin.redis_link import open_redis
+from relay_admin.redis_link import RedisAwayError, open_redis
 from relay_contract.redis import keys, scripts
+
+_MARKER_COLONS = 2
 
 
 class CannotPayError(Exception):
@@ -45,6 +49,39 @@ def take(account_id: int, amount: int) -> int:
     return figure
 
 
+def take_some(account_id: int, prices: Sequence[int]) -> tuple[int, int]:
+    """Spend at once the sum of as many of these as it has enough for, from the first on; the generation and that sum.
+    Raises MoneyClosedError, and RedisAwayError as `take`."""
+    with open_redis() as client:
+        run = client.register_script(scripts.TAKE_SOME.text)
+        generation, amount = run(keys=[keys.MONEY, keys.purse("w", str(account_id))], args=prices)
+    if generation < 0:
+        raise MoneyClosedError
+    return int(generation), int(amount)
+
+
+def available(account_ids: Sequence[int]) -> dict[int, int]:
+    """What purses may spend at the moment, as far as anybody knows: of none while money is closed or Redis is away."""
+    if not account_ids:
+        return {}
+    with suppress(RedisAwayError), open_redis() as client, client.pipeline(transaction=False) as pipe:
+        pipe.get(keys.MONEY)
+        for account_id in account_ids:
+            pipe.hmget(keys.purse("w", str(account_id)), "granted", "used")
+        marker, *figures = pipe.execute()
+        if is_open(marker):
+            return {
+                account_id: int(granted or 0) - int(used or 0)
+                for account_id, (granted, used) in zip(account_ids, figures, strict=True)
+            }
+    return {}
+
+
+def is_open(marker: bytes | None) -> bool:
+    """Whether purses pay while the marker of money says this."""
+    return marker is not None and marker.count(b":") == _MARKER_COLONS
+
+
 def give_back(account_id: int, amount: int, generation: int) -> None:
     """What was taken and came to nothing. Raises RedisAwayError: then it comes back when its generation is closed."""
     _take(account_id, -amount, str(generation))
@@ -66,7 +103,7 @@ def purses() -> tuple[int | None, list[Purse]]:
                 pipe.hgetall(name)
             hashes = pipe.execute()
     assert marker is None or isinstance(marker, bytes)
-    generation = int(marker.split(b":")[0]) if marker else None
+    generation = int(marker.split(b":")[0]) if marker is not None and is_open(marker) else None
     return generation, [_purse(name.decode(), fields) for name, fields in zip(names, hashes, strict=True) if fields]
 
 

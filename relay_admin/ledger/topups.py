@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from relay_admin.access.models import User
+from relay_admin.ledger.locks import Lock
 from relay_admin.ledger.models import Account, PaymentEvent, Refund, RefundReason, TopUp, TopUpState
 from relay_admin.ledger.packs import Pack
 from relay_admin.ledger.posting import post
@@ -31,7 +32,6 @@ OUTSIDE = "outside"
 MAX_PRICE_MINOR = 10**12
 MAX_NOTE = 200
 _TIME_ORDERED = 7
-_PAYMENT_LOCKS = 0x1ED6E3  # any number that nobody else locks with
 
 SEEN, CREDITED, COUNTED, EARLY, UNKNOWN, IGNORED = "seen", "credited", "counted", "early", "unknown", "ignored"
 """What became of an event."""
@@ -203,7 +203,7 @@ def _log(by: User, account: Account, said: str) -> None:
 def _lock(provider: str, payment: str) -> None:
     """Until the transaction ends: what is told of one payment is acted on one after the other."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_PAYMENT_LOCKS, f"{provider}\n{payment}"])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [Lock.PAYMENTS, f"{provider}\n{payment}"])
 
 
 def _top_up_of(event: Event) -> TopUp | None:

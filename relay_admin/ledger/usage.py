@@ -10,7 +10,10 @@ from typing import Any
 
 from django.db import connection
 
-DIMENSIONS = ("project_id", "hour", "mode", "what", "relay_key_id", "user_id", "application_id", "model", "target_id")
+DIMENSIONS = (
+    *("project_id", "hour", "mode", "what", "relay_key_id", "user_id", "application_id", "model", "target_id"),
+    "payer_id",
+)
 """The key of an hour's row. 0 and "" stand for none."""
 SUMS = ("calls", "charge", "cost", "markup", "input_tokens", "output_tokens", "cache_read_tokens")
 """Micro-credits and tokens."""

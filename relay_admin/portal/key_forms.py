@@ -71,7 +71,7 @@ class KeyForm(forms.Form):
         required=False,
         input_formats=[_LOCAL, "%Y-%m-%dT%H:%M:%S"],
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format=_LOCAL),
-        help_text="It works for 24 hours more, and answers say so. Empty: never.",
+        help_text="It works for 24 hours more, and answers say so. Empty: as the project's keys do.",
     )
 
     def __init__(self, place: Place, data: Any = None, key: RelayKey | None = None) -> None:
@@ -98,7 +98,7 @@ class KeyForm(forms.Form):
         credit, period = found.pop("budget_credits"), found.pop("budget_period")
         found["budget"] = None if credit is None else {"microcredits": int(credit * MICRO), "period": period}
         if "expires_at" not in self.changed_data:
-            found.pop("expires_at")  # the field has minutes, the column more
+            found.pop("expires_at")  # of a new key: the project's default; the field has minutes, the column more
         return found
 
 

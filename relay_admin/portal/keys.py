@@ -2,13 +2,13 @@
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from relay_admin.access import services
+from relay_admin.access.key_life import may_make_endless
 from relay_admin.access.models import RelayKey
 from relay_admin.access.roles import Act, refusal
 from relay_admin.access.scoping import one_of, rows_of
@@ -17,7 +17,7 @@ from relay_admin.account.forms import ConfirmForm
 from relay_admin.account.page import add_errors, user_of
 from relay_admin.portal.key_forms import KeyForm, NewKeyForm, RotateForm
 from relay_admin.portal.page import FORM_METHODS, Place, portal_page, project_of, shown
-from relay_contract.nouns import KeyMode
+from relay_contract.nouns import KeyMode, Payer
 
 MOST_LISTED = 200
 _RELATED = ("project", "policy", "rate_limit", "successor")
@@ -45,7 +45,10 @@ def new(request: HttpRequest, project: str) -> HttpResponse:
         if columns["mode"] == KeyMode.LIVE and not place.may(Act.MANAGE_KEYS):
             raise PermissionDenied(refusal(Act.MANAGE_KEYS))
         try:
-            minted = services.relay_key_mint(project=place.project, created_by=user_of(request), **columns)
+            endless = may_make_endless(place.actor, place.project)
+            minted = services.relay_key_mint(
+                project=place.project, created_by=user_of(request), may_be_endless=endless, **columns
+            )
         except ValidationError as refused:
             add_errors(form, refused)
         else:
@@ -59,10 +62,13 @@ def one(request: HttpRequest, project: str, key_number: int) -> HttpResponse:
     """What it is, and a form that changes it."""
     place = project_of(request, project, Act.SEE_KEYS)
     key = _key(place, key_number)
+    if request.method == "POST":
+        _refuse_anothers(request, key)
     form = KeyForm(place, request.POST if request.method == "POST" else None, key)
     if form.is_valid():
         try:
-            _change(place, key_number, form)
+            endless = may_make_endless(place.actor, place.project)
+            services.relay_key_change(relay_key=key, changes=form.columns(), may_be_endless=endless)
         except ValidationError as refused:
             add_errors(form, refused)
         else:
@@ -77,6 +83,7 @@ def rotate(request: HttpRequest, project: str, key_number: int) -> HttpResponse:
     """Asks how long both are to work; a POST shows the successor's token."""
     place = project_of(request, project, Act.MANAGE_TEST_KEYS)
     key = _key(place, key_number)
+    _refuse_anothers(request, key)
     form = RotateForm(request.POST if request.method == "POST" else None)
     if form.is_valid():
         try:
@@ -109,15 +116,10 @@ def _key(place: Place, key_number: int) -> RelayKey:
     return one_of(RelayKey, place.actor, Act.MANAGE_TEST_KEYS, *_RELATED, **named)
 
 
-@transaction.atomic
-def _change(place: Place, key_number: int, form: KeyForm) -> None:
-    rows = rows_of(RelayKey, place.actor, Act.MANAGE_TEST_KEYS).filter(project=place.project)
-    key = get_object_or_404(rows.select_for_update(of=("self",)), pk=key_number)
-    columns = form.columns()
-    for name, value in columns.items():
-        setattr(key, name, value)
-    key.full_clean()
-    key.save(update_fields=list(columns))
+def _refuse_anothers(request: HttpRequest, key: RelayKey) -> None:
+    """A key that a user pays for is theirs: others may revoke it, and no more. Raises PermissionDenied."""
+    if key.pays == Payer.USER and key.user_id != user_of(request).pk:
+        raise PermissionDenied("Who pays for this key changes it. You may revoke it.")
 
 
 def _shown_once(

@@ -10,12 +10,14 @@
 --        key's for this model, how many rules its host key has, and these rules as above
 --        A meter is r(equests), t(okens) or m(oney) in a sliding window, R, T or M the same by GCRA (with a burst), and
 --        c(oncurrency), where the window is the lease: a call neither settled nor renewed frees its place after it.
---        Where purses are asked: the edge process, the run id of its server, how many budgets, and each as three: need,
---        limit, period (d, w, m); how many payers, in order of preference, and each as two: need, whether it has a cap,
---        and then as two more: the cap's limit and period
--- reply  {0, now in ms, offer, changes, wait, payer, generation, seed, ...} admitted: the offer counts from 1; 0: none
---        can be had before `wait` ms, and no purse holds anything; the payer counts from 1; 0: nobody was asked to pay
---        {1, now in ms, rule, 0, wait, 0, 0, 0, ...} refused: the caller's rule, from 1, and the wait in ms
+--        Where purses are asked: `MONEY` as the edge knows it (0:0:<run id of its server> where it does not), the field
+--        in which it holds under that, the price and what is asked with the mark-up; how many budgets, and each as two:
+--        limit, period (d, w, m); how many payers, in order of preference, and each as two: whether it pays the
+--        mark-up, whether it has a cap, and then as two more: the cap's limit and period. Budgets count the mark-up
+-- reply  {0, now in ms, offer, changes, wait, ...} admitted: the offer counts from 1; 0: none can be had before `wait`
+--        ms, and no purse holds anything. Where purses were asked three stand behind the rest: the payer, from 1 (0:
+--        nobody was asked to pay), generation and seed of `MONEY`, 0 where they are as the edge knows them
+--        {1, now in ms, rule, 0, wait, ...} refused: the caller's rule, from 1, and the wait in ms
 --        {2, now in ms, budget, used} refused: a budget, from 1, and what of it is spent and held
 --        {3, now in ms, granted, used, held} refused: no payer has enough; the figures of the last one
 --        {4, now in ms} refused: there is no money in this Redis, or it is another's (keys.MONEY)
@@ -33,6 +35,7 @@
 
 local SIDES = 3 -- breakers before an offer
 local PROBE_MS = 60000 -- a probe that nobody reports on may be repeated after it
+local BUDGET_KEPT_MS = 40 * 86400000 -- a budget's count is of no use after its period
 local LEASE_WAIT_MS = 1000 -- nobody knows when a call in flight ends; a second is a civil wait
 
 local time = redis.call('TIME')
@@ -153,7 +156,7 @@ end
 -- The caller's own rules.
 local rules = tonumber(ARGV[4])
 local refused, refused_wait
-local plans, answer = {}, {0, now, 0, 0, 0, 0, 0, 0}
+local plans, answer = {}, {0, now, 0, 0, 0}
 for rule = 1, rules do
   local at = rule * 4 + 1
   local wait, plan, left, reset = look(KEYS[rule + 1], at)
@@ -184,109 +187,90 @@ for offer = 1, tonumber(ARGV[at]) do
   key = key + offers[offer].rules
   at = at + SIDES + 1 + offers[offer].rules * 4
 end
--- The purses: all of the budgets have room, and one of the payers.
-local DAY_MS, KEPT_MS = 86400000, 40 * 86400000 -- a budget's count is of no use after its period
 
--- The number of the calendar period that a moment is in, UTC; the same sums as periods.py.
-local function period(letter, ms)
-  local days = math.floor(ms / DAY_MS)
-  if letter == 'd' then
-    return days
-  elseif letter == 'w' then
-    return math.floor((days + 3) / 7)
-  end
-  local since = days + 719468 -- days since 0000-03-01; years from March, so that a leap day is a year's last
-  local era = math.floor(since / 146097)
-  local of_era = since - era * 146097
-  local year = math.floor(
-    (of_era - math.floor(of_era / 1460) + math.floor(of_era / 36524) - math.floor(of_era / 146096)) / 365
-  )
-  local of_year = of_era - (365 * year + math.floor(year / 4) - math.floor(year / 100))
-  local from_march = math.floor((5 * of_year + 2) / 153)
-  return (era * 400 + year) * 12 + from_march + 2
-end
+-- The purses: all of the budgets have room, and one of the payers. A call that asks none makes none of these functions.
+local held, holding -- what the purses hold once the call is admitted: key, used, held by this process, new bucket
+local paid_by, generation, seed = 0, 0, 0
+local at_purses, money_key = at + 1, key
+if ARGV[at_purses] then
+  local price, most = tonumber(ARGV[at_purses + 2]), tonumber(ARGV[at_purses + 3])
+  held, holding = {}, ARGV[at_purses + 1]
 
-local held = {} -- what the purses hold once the call is admitted
-
-local function in_budget(key, need, limit, letter)
-  local stored = redis.call('HMGET', key, 'bucket', 'used')
-  local bucket = period(letter, now)
-  local is_new = tonumber(stored[1]) ~= bucket
-  local used = is_new and 0 or tonumber(stored[2]) or 0
-  local is_enough = need == 0 or used + need <= limit
-  return is_enough and {key = key, need = need, bucket = is_new and bucket or nil}, used
-end
-
-local function in_account(key, need)
-  local stored = redis.call('HMGET', key, 'granted', 'used')
-  local granted, used = tonumber(stored[1]) or 0, tonumber(stored[2]) or 0
-  return (need == 0 or need <= granted - used) and {key = key, need = need}, granted, used
-end
-
-local function held_of(key)
-  local sum, fields = 0, redis.call('HGETALL', key)
-  for place = 1, #fields, 2 do
-    if string.sub(fields[place], 1, 2) == 'h:' then
-      sum = sum + tonumber(fields[place + 1])
+  -- nil and what is used where it has too little room, else what it is to hold.
+  local function in_budget(key, need, limit, letter)
+    local DAY_MS = 86400000
+    -- The number of the calendar period that a moment is in, UTC; the same sums as periods.py.
+    local function period(letter, ms)
+      local days = math.floor(ms / DAY_MS)
+      if letter == 'd' then
+        return days
+      elseif letter == 'w' then
+        return math.floor((days + 3) / 7)
+      end
+      local since = days + 719468 -- days since 0000-03-01; years from March, so that a leap day is a year's last
+      local era = math.floor(since / 146097)
+      local of_era = since - era * 146097
+      local year = math.floor(
+        (of_era - math.floor(of_era / 1460) + math.floor(of_era / 36524) - math.floor(of_era / 146096)) / 365
+      )
+      local of_year = of_era - (365 * year + math.floor(year / 4) - math.floor(year / 100))
+      local from_march = math.floor((5 * of_year + 2) / 153)
+      return (era * 400 + year) * 12 + from_march + 2
     end
-  end
-  return sum
-end
 
--- nil, or the reply that refuses.
-local function ask_purses(at, key)
-  local generation, seed, run_id = string.match(redis.call('GET', KEYS[key]) or '', '^(%d+):(%d+):(%w+)$')
-  if run_id ~= ARGV[at + 1] then
-    return {4, now}
+    local stored = redis.call('HMGET', key, 'bucket', 'used', holding)
+    local bucket, used, mine = period(letter, now), tonumber(stored[2]) or 0, tonumber(stored[3]) or 0
+    local is_new = tonumber(stored[1]) ~= bucket
+    if is_new then
+      used, mine = 0, 0
+    end
+    if need > 0 and used + need > limit then
+      return nil, used
+    end
+    return {key, used + need, mine + need, is_new and bucket}
   end
-  answer[7], answer[8] = tonumber(generation), tonumber(seed)
-  local budgets = tonumber(ARGV[at + 2])
-  at = at + 3
-  for budget = 1, budgets do
-    local plan, used = in_budget(KEYS[key + budget], tonumber(ARGV[at]), tonumber(ARGV[at + 1]), ARGV[at + 2])
+
+  local marker = redis.call('GET', KEYS[money_key])
+  if marker ~= ARGV[at_purses] then
+    local found, found_seed, run_id = string.match(marker or '', '^(%d+):(%d+):(%w+)$')
+    if not found or run_id ~= string.match(ARGV[at_purses], '%w+$') then
+      return {4, now}
+    end
+    generation, seed = tonumber(found), tonumber(found_seed)
+    holding = string.match(holding, '^h:%x+:') .. found
+  end
+  local at, key = at_purses + 5, money_key + 1
+  for budget = 1, tonumber(ARGV[at - 1]) do
+    local plan, used = in_budget(KEYS[key], most, tonumber(ARGV[at]), ARGV[at + 1])
     if not plan then
       return {2, now, budget, used}
     end
     held[budget] = plan
-    at = at + 3
+    at, key = at + 2, key + 1
   end
-  key = key + budgets + 1
-  local payers, refusal = tonumber(ARGV[at]), nil
+  local payers = tonumber(ARGV[at])
   at = at + 1
   for payer = 1, payers do
-    local need, has_cap = tonumber(ARGV[at]), ARGV[at + 1] == '1'
-    local paid, granted, used = in_account(KEYS[key], need)
-    local capped = has_cap and in_budget(KEYS[key + 1], need, tonumber(ARGV[at + 2]), ARGV[at + 3])
-    if paid and (capped or not has_cap) then
-      held[#held + 1] = paid
+    local need, has_cap = ARGV[at] == '1' and most or price, ARGV[at + 1] == '1'
+    local stored = redis.call('HMGET', KEYS[key], 'granted', 'used', holding)
+    local granted, used = tonumber(stored[1]) or 0, tonumber(stored[2]) or 0
+    local can_pay = need == 0 or need <= granted - used
+    local capped = can_pay and has_cap and in_budget(KEYS[key + 1], need, tonumber(ARGV[at + 2]), ARGV[at + 3])
+    if can_pay and (capped or not has_cap) then
+      held[#held + 1] = {KEYS[key], used + need, (tonumber(stored[3]) or 0) + need}
       held[#held + 1] = capped or nil
-      answer[6] = payer
-      return nil
+      paid_by = payer
+      break
+    elseif payer == payers then
+      local sum, fields = 0, redis.call('HGETALL', KEYS[key])
+      for place = 1, #fields, 2 do
+        if string.sub(fields[place], 1, 2) == 'h:' then
+          sum = sum + tonumber(fields[place + 1])
+        end
+      end
+      return {3, now, granted, used, sum}
     end
-    refusal = payer == payers and {3, now, granted, used, held_of(KEYS[key])}
     at, key = at + (has_cap and 4 or 2), key + (has_cap and 2 or 1)
-  end
-  return refusal
-end
-
-local function hold(process)
-  local field = 'h:' .. process .. ':' .. answer[7]
-  for _, plan in ipairs(held) do
-    if plan.bucket then
-      redis.call('DEL', plan.key)
-      redis.call('HSET', plan.key, 'bucket', plan.bucket)
-      redis.call('PEXPIRE', plan.key, KEPT_MS)
-    end
-    redis.call('HINCRBY', plan.key, 'used', plan.need)
-    redis.call('HINCRBY', plan.key, field, plan.need)
-  end
-end
-
-local purses_at = ARGV[at + 1] and at + 1
-if purses_at then
-  local refusal = ask_purses(purses_at, key)
-  if refusal then
-    return refusal
   end
 end
 
@@ -354,7 +338,21 @@ if answer[3] == 0 then
   answer[5] = soonest or 0
 end
 count(plans)
-if purses_at and (answer[3] > 0 or #offers == 0) then
-  hold(ARGV[purses_at])
+if held then
+  local places = #answer
+  answer[places + 1], answer[places + 2], answer[places + 3] = paid_by, generation, seed
+  if answer[3] > 0 or #offers == 0 then
+    for _, plan in ipairs(held) do
+      -- Digits alone: some servers write a number of ours as 1e+12, which no other reader takes for one.
+      local used, mine = string.format('%.0f', plan[2]), string.format('%.0f', plan[3])
+      if plan[4] then -- a new period: nothing of the one before counts
+        redis.call('DEL', plan[1])
+        redis.call('HSET', plan[1], 'bucket', plan[4], 'used', used, holding, mine)
+        redis.call('PEXPIRE', plan[1], BUDGET_KEPT_MS)
+      else
+        redis.call('HSET', plan[1], 'used', used, holding, mine)
+      end
+    end
+  end
 end
 return answer

@@ -31,7 +31,8 @@ BREAKERS = f"{TAG}:breakers"
 
 
 MONEY = f"{TAG}:money"
-"""`<generation>:<seed>:<run id of the server>`. Without it no purse pays: nobody knows what they hold."""
+"""`<generation>:<seed>:<run id of the server>`. Without it no purse pays: nobody knows what they hold. With `:opening`
+behind it none does either, and edges declare what they hold."""
 SEEDING = f"{TAG}:money:seeding"
 """Who makes the purses anew: what they write counts as long as this is theirs."""
 
@@ -53,8 +54,9 @@ ALIVE_MS = 15_000
 
 
 def alive(process: str) -> str:
-    """There while an edge process lives: for how many seconds the oldest of its rows has not been written. `process`:
-    what it calls itself on its connection, 16 hex digits; a new connection is a new process to the keeper."""
+    """There while an edge process lives: `<seconds that the oldest of its rows has not been written for>:<seed>`, the
+    seed under which it has declared what it holds, with every row of before written. `process`: what it calls itself on
+    its connection, 16 hex digits; a new connection is a new process to the keeper."""
     return f"{TAG}:edge:{process}"
 
 

@@ -16,6 +16,9 @@ for key = 3, #KEYS do
   redis.call('DEL', KEYS[key])
   if ARGV[at] ~= '' then
     redis.call('HSET', KEYS[key], ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+    if ARGV[at] == 'bucket' then
+      redis.call('PEXPIRE', KEYS[key], 40 * 86400000) -- as in admit.lua
+    end
   end
 end
 if ARGV[2] ~= '' then

@@ -16,7 +16,7 @@ if amount < 0 then
   end
   return {1, tonumber(ARGV[2])}
 end
-local generation = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+):')
+local generation = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+):%d+:%w+$')
 if not generation then
   return {-1, 0}
 end

@@ -34,6 +34,7 @@ from relay_admin.access.models import (
 from relay_admin.access.people import address_confirm, password_set, person_make
 from relay_admin.catalog.models import Project
 from relay_admin.content_policy import STRICT_POLICY
+from relay_contract.logs import JsonFormatter
 from tests.admin import rows
 from tests.admin.test_login import CountingHasher
 from tests.mailbox import Mailbox, open_mailbox
@@ -175,6 +176,13 @@ def test_a_sign_in_leads_back_to_the_page_that_asked_for_it(ada: User) -> None:
     assert '<input type="hidden" name="next" value="/account/sessions">' in form.content.decode()
     answer = Client().post(SIGN_IN, {"username": ADA, "password": rows.PASSWORD, "next": "/account/sessions"})
     assert answer["Location"] == "/account/sessions"
+
+
+def test_a_sign_in_that_an_application_asked_for_ends_the_form_first(ada: User) -> None:
+    """Chromium holds every redirect of a form to its page's `form-action`; the last one leads to the application."""
+    asked = "/oauth/authorize?client_id=app_1&state=a%20b"
+    answer = Client().post(SIGN_IN, {"username": ADA, "password": rows.PASSWORD, "next": asked})
+    assert (answer.status_code, answer["Refresh"]) == (200, f"0; url={asked}")
 
 
 def test_the_admin_refuses_a_customer_and_says_where_to_go(ada: User) -> None:
@@ -617,6 +625,21 @@ def test_no_link_is_stored_or_logged(ada: User, mailbox: Mailbox, caplog) -> Non
     assert token not in stored
     assert "ri_canary" not in stored
     assert path_in(mailbox) == "/account/invitation/ri_canary_of_an_invitation"
+
+
+def test_a_link_that_is_refused_is_in_no_log(ada: User, shop: Project, caplog) -> None:
+    """Django logs the address of what it answers with an error, and a link works on after most of them."""
+    reset = tickets.ticket_issue(purpose=Purpose.RESET, address=ADA, user=ada)
+    invited = invitation_create(email="other@example.test", project=shop, role="viewer").token
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(ada)
+    for path in (f"{RESET}/{reset}", f"/account/invitation/{invited}"):
+        assert browser.post(path).status_code == 403
+    formatter = JsonFormatter("control")
+    lines = [formatter.format(record) for record in caplog.records]
+    assert len(lines) == 2
+    assert not [line for line in lines if reset in line or invited in line]
+    assert tickets.ticket_of(Purpose.RESET, reset) is not None
 
 
 def test_a_mail_waits_while_the_server_is_away_and_is_given_up_in_the_end(ada: User, mailbox: Mailbox) -> None:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from asgiref.sync import async_to_sync
 from django.core.exceptions import ValidationError
@@ -17,6 +18,7 @@ from delivery import tasks
 from relay_admin.catalog.models import Project
 from relay_admin.ledger import accounts, corrections, exports, topups
 from relay_admin.ledger.invoices import invoice_csv, invoices_issue, month_before
+from relay_admin.ledger.locks import Lock
 from relay_admin.ledger.models import Account, Day, Entry, Invoice, TopUp
 from relay_contract.ledger import AccountKind, EntryKind
 from tests.admin import rows
@@ -47,6 +49,16 @@ def move_to(day: date) -> None:
     """All that is folded of this month, as if it had been that day's."""
     fold()
     Day.objects.filter(day__gte=datetime.now(UTC).date().replace(day=1)).update(day=day)
+
+
+def test_the_keeper_of_the_purses_holds_up_no_invoice(catalog: rows.Catalog, wallet: Account) -> None:
+    """It has its lock as long as it lives."""
+    grant(wallet, 5)
+    move_to(LAST_MONTH)
+    with psycopg.connect(**connection.get_connection_params()) as keeper, connection.cursor() as cursor:
+        keeper.execute("SELECT pg_advisory_lock(%s)", [int(Lock.KEEPER)])
+        cursor.execute("SET LOCAL lock_timeout = '2s'")
+        assert len(invoices_issue(LAST_MONTH)) == 1
 
 
 def test_what_moved_in_a_month(catalog: rows.Catalog, wallet: Account) -> None:
@@ -201,8 +213,8 @@ def test_exports_that_are_none(wallet: Account, token_of) -> None:
 
 
 def test_a_cell() -> None:
-    assert [exports.cell(value) for value in ("=1", "1=", -5, None, "", "'", EntryKind.GRANT)] == [
-        "'=1", "1=", -5, "", "", "'", 11,
+    assert [exports.cell(value) for value in ("=1", "\n=1", "1=", -5, None, "", "'", EntryKind.GRANT)] == [
+        "'=1", "'\n=1", "1=", -5, "", "", "'", 11,
     ]  # fmt: skip
 
 

@@ -115,6 +115,26 @@ def test_losing_the_role_ends_what_one_invited_to(catalog: rows.Catalog) -> None
     assert invitations.invitation_of(minted.token) is None
 
 
+@pytest.mark.parametrize("change", ["deactivated", "demoted", "gone"])
+def test_who_may_not_invite_any_more_has_invited_nobody(catalog: rows.Catalog, change: str) -> None:
+    """Also where the invitation was being made meanwhile, so that nobody took it back."""
+    admin = member(catalog.project, "admin")
+    minted = invitations.invitation_create(email="a@example.test", project=catalog.project, role="admin", by=admin.user)
+    assert invitations.invitation_of(minted.token) == minted.invitation
+    match change:
+        case "deactivated":
+            User.objects.filter(pk=admin.user_id).update(is_active=False)
+        case "demoted":
+            Membership.objects.filter(pk=admin.pk).update(role="developer")
+        case _:
+            Membership.objects.filter(pk=admin.pk).delete()
+    assert invitations.invitation_of(minted.token) is None
+    with pytest.raises(ValidationError, match="not open any more"):
+        invitations.invitation_accept(
+            invitation=minted.invitation, user=User.objects.create_user("a", "a@example.test")
+        )
+
+
 def test_what_a_person_sees_of_projects(catalog: rows.Catalog) -> None:
     viewer = bearer(member(catalog.project, "viewer"))
     Project.objects.create(slug="bank", name="Bank")
@@ -292,6 +312,40 @@ def test_a_developer_has_the_test_keys(catalog: rows.Catalog) -> None:
     assert client.patch(live, {"name": "ours"}, JSON).status_code == 403
     assert [client.post(f"{live}/{word}", {}, JSON).status_code for word in ("rotate", "revoke")] == [403, 403]
     assert bearer(member(catalog.project, "admin")).post(f"{live}/revoke").status_code == 200
+
+
+def test_a_key_that_its_user_pays_for_is_the_users(catalog: rows.Catalog) -> None:
+    """Whoever rotates it holds a token for their wallet."""
+    payer, boss = member(catalog.project, "developer", "payer"), member(catalog.project, "owner")
+    new = {"project": catalog.project, "name": "theirs", "scopes": ["inference"], "mode": "test", "pays": "user"}
+    key = services.relay_key_mint(**new, user=payer.user, budget={"microcredits": 5, "period": "day"}).relay_key
+    address = f"/api/v1/relay-keys/{key.pk}"
+    for other in (bearer(boss), control_key(catalog.project)):
+        assert other.patch(address, {"budget": None}, JSON).status_code == 403
+        answer = other.post(f"{address}/rotate", {}, JSON)
+        assert (answer.status_code, "You may revoke it" in answer.json()["message"]) == (403, True)
+    key.refresh_from_db()
+    assert (key.has_successor, key.budget) == (False, {"microcredits": 5, "period": "day"})
+    assert bearer(payer).post(f"{address}/rotate", {}, JSON).status_code == 201
+    assert bearer(boss).post(f"{address}/revoke").status_code == 200
+
+
+def test_a_control_key_makes_and_widens_no_control_key(catalog: rows.Catalog) -> None:
+    """Else whoever stole one has others when it is revoked, from everywhere and for ever."""
+    client = control_key(catalog.project, mode="test", allowed_networks=["127.0.0.1"])
+    own = RelayKey.objects.get(name="control")
+    plain = services.relay_key_mint(project=catalog.project, name="plain", scopes=["relay"], mode="test").relay_key
+    body = {"project": "shop", "name": "more", "scopes": ["relay", "control"], "mode": "test"}
+    refusals = [
+        client.post("/api/v1/relay-keys", body, JSON),
+        client.patch(f"/api/v1/relay-keys/{own.pk}", {"allowedNetworks": []}, JSON),
+        client.patch(f"/api/v1/relay-keys/{plain.pk}", {"scopes": ["control"]}, JSON),
+        client.post(f"/api/v1/relay-keys/{own.pk}/rotate", {}, JSON),
+    ]
+    assert [answer.status_code for answer in refusals] == [403] * 4
+    assert RelayKey.objects.filter(scopes__contains=["control"]).get() == own
+    assert client.patch(f"/api/v1/relay-keys/{plain.pk}", {"name": "plainer"}, JSON).status_code == 200
+    assert client.post(f"/api/v1/relay-keys/{own.pk}/revoke").status_code == 200
 
 
 def test_policies_are_the_operators(catalog: rows.Catalog) -> None:

@@ -1,6 +1,7 @@
 """The authorization server, flow by flow: what is issued, what is refused, what ends when something is used twice."""
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from relay_admin.access.models import User
-from relay_admin.access.oauth import issuing, services
+from relay_admin.access.oauth import issuing, revocation, server, services
 from relay_admin.access.oauth.models import (
     AccessToken,
     Authorization,
@@ -19,6 +20,7 @@ from relay_admin.access.oauth.models import (
     RefreshToken,
     Revocation,
 )
+from relay_admin.access.services import admin_token_mint, relay_key_mint
 from relay_contract.credits import MICRO
 from tests.admin import oauth_client, rows
 from tests.admin.oauth_client import REDIRECT, Flow, post, told
@@ -241,6 +243,21 @@ def test_what_has_ended_gets_nothing_more(flow: Flow, what: str) -> None:
     assert kinds == {"inactive": {"user"}, "password": {"user"}, "revoked": {"grant"}}.get(what, set())
 
 
+def test_what_calls_at_a_users_expense_ends_with_the_user(flow: Flow, catalog: rows.Catalog) -> None:
+    """Edges know tokens by their signature, and keys by a wallet that stays."""
+    refresh_token, user = flow.tokens()["refresh_token"], User.objects.get(username="ada")
+    new = {"project": catalog.project, "scopes": ["inference"], "user": user}
+    theirs = relay_key_mint(**new, name="theirs", pays="user").relay_key
+    ours = relay_key_mint(**new, name="ours").relay_key
+    number = str(user.pk)
+    user.delete()
+    assert Revocation.objects.filter(kind="user", value=number, issued_before__lte=timezone.now()).exists()
+    assert flow.refresh(refresh_token)[0] == 400
+    for key, is_over in ((theirs, True), (ours, False)):
+        key.refresh_from_db()
+        assert (key.revoked_at is not None) is is_over
+
+
 def test_the_same_scopes_are_asked_for_once(flow: Flow) -> None:
     flow.code()
     assert "code" in told(flow.ask())
@@ -332,6 +349,22 @@ def test_user_info_wants_a_token(flow: Flow, header: str) -> None:
     assert response["WWW-Authenticate"].startswith("Bearer ")
 
 
+@pytest.mark.parametrize("kind", ["access", "refresh", "relay", "admin"])
+def test_no_bearer_is_taken_for_another(flow: Flow, catalog: rows.Catalog, kind: str) -> None:
+    found = flow.tokens(scope="inference account offline_access")
+    token = {
+        "access": found["access_token"],
+        "refresh": found["refresh_token"],
+        "relay": catalog.token,
+        "admin": admin_token_mint(user=rows.user("operators"), name="t").token,
+    }[kind]
+    header = {"Authorization": f"Bearer {token}"}
+    assert (Client().get("/oauth/userinfo", headers=header).status_code == 200) is (kind == "access")
+    assert (Client().get("/api/v1/projects", headers=header).status_code == 200) is (kind == "admin")
+    assert (flow.refresh(token)[0] == 200) is (kind == "refresh")
+    assert flow.exchange(token)[0] == 400
+
+
 def test_user_info_wants_its_scope(flow: Flow) -> None:
     header = {"Authorization": f"Bearer {flow.tokens()['access_token']}"}
     assert Client().get("/oauth/userinfo", headers=header).status_code == 403
@@ -393,3 +426,73 @@ def test_of_two_refreshes_at_once_one_is_the_reuse(catalog: rows.Catalog) -> Non
         thread.join()
     assert sorted(statuses) == [200, 400]
     assert not RefreshToken.objects.filter(revoked=None).exists(), "the family ended"
+
+
+def _new_password(_flow: Flow, _token: str) -> None:
+    user = User.objects.get(username="ada")
+    user.set_password("another long password")
+    user.save()
+
+
+def _taken_back(_flow: Flow, _token: str) -> None:
+    revocation.authorization_revoke(Authorization.objects.get())
+
+
+def _all_of_the_application(flow: Flow, _token: str) -> None:
+    revocation.revoke_application(flow.app)
+
+
+def _signed_out(flow: Flow, token: str) -> None:
+    assert post("/oauth/revoke", {"client_id": flow.app.client_id, "token": token})[0] == 200
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@pytest.mark.parametrize("end", [_new_password, _taken_back, _all_of_the_application, _signed_out])
+def test_a_refresh_that_is_under_way_outlives_no_revocation(
+    catalog: rows.Catalog, monkeypatch: pytest.MonkeyPatch, end: Callable[[Flow, str], None]
+) -> None:
+    """Else whoever stole a token, and refreshes it without a pause, keeps it."""
+    browser = Client()
+    browser.force_login(User.objects.create_user("ada", "ada@example.test"))
+    flow = Flow(oauth_client.application(catalog.project), browser)
+    stolen = flow.tokens()["refresh_token"]
+    is_issuing, may_go_on, make = threading.Event(), threading.Event(), issuing.access_token
+
+    def slowly(request: Any) -> str:
+        is_issuing.set()
+        assert may_go_on.wait(10)
+        return make(request)
+
+    monkeypatch.setattr(server.issuing, "access_token", slowly)
+    server.core.cache_clear()
+    refreshing = _thread(lambda: flow.refresh(stolen))
+    try:
+        assert is_issuing.wait(10)
+        ending = _thread(lambda: end(flow, stolen))
+        while ending.is_alive() and not _somebody_waits():
+            ending.join(0.01)
+    finally:
+        may_go_on.set()
+        refreshing.join()
+        server.core.cache_clear()
+    ending.join()
+    assert RefreshToken.objects.count() == 2
+    assert not RefreshToken.objects.filter(revoked=None).exists()
+
+
+def _thread(work: Callable[[], object]) -> threading.Thread:
+    def run() -> None:
+        try:
+            work()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def _somebody_waits() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        return bool(cursor.fetchone()[0])

@@ -53,6 +53,8 @@ def test_an_application_by_the_api(catalog: rows.Catalog, token_of: Any) -> None
         {"clientSecret": "mine"},
         {"user": 1},
         {"name": "x" * 101},
+        {"name": "Bank\u202eyaler"},
+        {"name": "Bank\u200b"},
         {"grantType": "client-credentials"},
         {"mode": "free"},
     ],

@@ -156,6 +156,16 @@ def test_a_device_gets_a_token_after_its_user_said_so(device_app: OAuthApplicati
     assert post("/oauth/token", form)[0] == 200
 
 
+def test_what_a_device_was_allowed_ends_with_the_password(
+    device_app: OAuthApplication, browser: Client, user: User
+) -> None:
+    said = _begin(device_app)
+    browser.post("/oauth/device/code", {"user_code": said["user_code"], "decision": "allow"})
+    user.set_password("another long password")
+    user.save()
+    assert _poll(device_app, said) == (400, {"error": "invalid_grant"})
+
+
 def test_a_user_may_say_no_to_a_device(device_app: OAuthApplication, browser: Client) -> None:
     said = _begin(device_app)
     browser.post("/oauth/device/code", {"user_code": said["user_code"], "decision": "deny"})

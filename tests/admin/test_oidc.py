@@ -11,8 +11,9 @@ from django.http import HttpResponse
 from django.test import Client
 from joserfc.jwk import OctKey, RSAKey
 
-from relay_admin.access.models import AuditEvent, ExternalIdentity, User
+from relay_admin.access.models import AuditEvent, ExternalIdentity, Purpose, User
 from relay_admin.access.people import person_make
+from relay_admin.access.tickets import ticket_issue
 from tests.admin import rows
 from tests.oidc_provider import CLIENT_ID, CLIENT_SECRET, OidcProvider, open_provider
 
@@ -224,6 +225,22 @@ def test_its_owner_connects_it_with_the_password_and_takes_it_back(provider: Oid
     provider.claims = {"email": "private@example.test"}
     enter(Client())
     assert ExternalIdentity.objects.get().user != ada
+
+
+def test_a_reset_takes_the_account_back_from_who_connected_a_sign_in_of_their_own(
+    provider: OidcProvider, ada: User
+) -> None:
+    """Whoever was shown an invitation's link may have made the account, with a password of theirs, before its owner."""
+    thief = Client()
+    thief.force_login(ada)
+    provider.claims = {"email": "thief@example.test"}
+    connect(thief)
+    token = ticket_issue(purpose=Purpose.RESET, address=ADA, user=ada)
+    done = Client().post(f"/account/reset/{token}", {"new_password": "another long sentence"})
+    assert "no other sign-in opens your account" in done.content.decode()
+    again = Client()
+    enter(again)
+    assert not is_signed_in(again) or again.get("/account/").context["user"] != ada
 
 
 def test_nobody_connects_what_is_somebody_elses(provider: OidcProvider, ada: User) -> None:

@@ -11,6 +11,7 @@ TABLE = {
     Act.SEE_KEYS: "xxx---",
     Act.MANAGE_TEST_KEYS: "xxx---",
     Act.MANAGE_KEYS: "xx----",
+    Act.OWN_KEYS: "xxx--x",
     Act.MANAGE_ENDPOINTS: "xxx---",
     Act.MANAGE_MEMBERS: "xx----",
     Act.SEE_AUDIT: "xx----",

@@ -96,6 +96,7 @@ ROUTES = {
     "api/v1/endpoints/<str:project>/<str:line>/<str:endpoint>/signature-secret": f"{E}/signature-secret",
     "api/v1/relay-keys/<int:key_number>": "/api/v1/relay-keys/{relay_key}",
     "api/v1/relay-keys/<int:key_number>/rotate": "/api/v1/relay-keys/{relay_key}/rotate",
+    "api/v1/relay-keys/<int:key_number>/successor": "/api/v1/relay-keys/{relay_key}/successor",
     "api/v1/relay-keys/<int:key_number>/revoke": "/api/v1/relay-keys/{relay_key}/revoke",
     "api/v1/top-ups/<int:top_up_id>": "/api/v1/top-ups/{wallet}",
     "api/v1/top-ups/<int:top_up_id>/refund": "/api/v1/top-ups/{wallet}/refund",

@@ -63,9 +63,7 @@ def test_a_page_of_another_origin_gets_a_token(product: Product, page: Page, spa
         "code_challenge_method": "S256",
     }
     page.goto(f"{product.control_url}/oauth/authorize?{urlencode(query)}")
-    page.get_by_label("Username").fill("olga")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    _sign_in(page, "olga")
     expect(page.get_by_role("heading", name="Allow Spa to use your account?")).to_be_visible()
     expect(page.get_by_text("Call models, at your expense")).to_be_visible()
     page.get_by_label("At most, in credits a month").fill("2")
@@ -87,3 +85,34 @@ def test_a_page_of_another_origin_gets_a_token(product: Product, page: Page, spa
     expect(page.get_by_text("At most 2 credits a month")).to_be_visible()
     page.get_by_role("button", name="Revoke Spa").click()
     expect(page.get_by_text("Spa may not use your account any more.")).to_be_visible()
+
+
+def test_who_allowed_it_before_signs_in_and_is_back(product: Product, page: Page, spa: str) -> None:
+    """The way to the application follows on the sign-in's form, and browsers hold that to the page's `form-action`."""
+    make_support_user(product, "petra")
+    made = product.api(
+        "/api/v1/applications",
+        {"project": "demo", "name": "Server", "redirectUris": [f"{spa}/cb"], "clientType": "confidential"},
+    )
+    query = {
+        "response_type": "code",
+        "client_id": made["clientId"],
+        "redirect_uri": f"{spa}/cb",
+        "code_challenge": CHALLENGE,
+        "code_challenge_method": "S256",
+    }
+    address = f"{product.control_url}/oauth/authorize?{urlencode(query)}"
+    page.goto(address)
+    _sign_in(page, "petra")
+    page.get_by_role("button", name="Allow", exact=True).click()
+    expect(page.get_by_role("heading", name="Back at the application")).to_be_visible()
+    page.context.clear_cookies()
+    page.goto(address)
+    _sign_in(page, "petra")
+    expect(page.get_by_role("heading", name="Back at the application")).to_be_visible()
+
+
+def _sign_in(page: Page, name: str) -> None:
+    page.get_by_label("E-mail address or username").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()

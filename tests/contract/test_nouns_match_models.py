@@ -33,7 +33,13 @@ SEEDED = {**ROW, "template": "for re-seeding"}
 PRIVATE: dict[type[nouns.Noun], dict[str, str]] = {
     nouns.RateLimit: ROW,
     nouns.Policy: ROW,
-    nouns.Project: {**ROW, "name": "for people"},
+    nouns.Project: {
+        **ROW,
+        "name": "for people",
+        "key_life_days": "who mints keys asks",
+        "longest_key_life_days": "who mints keys asks",
+        "endless_keys": "who mints keys asks",
+    },
     nouns.Line: ROW,
     nouns.Endpoint: {
         **ROW,
@@ -61,6 +67,8 @@ PRIVATE: dict[type[nouns.Noun], dict[str, str]] = {
         "name": "for people",
         "key_id": "for people",
         "successor_id": "for people; the edges know whether there is one",
+        "sealed_successor_token": "the control plane tells it, once",
+        "rotates_days_before": "the schedule rotates",
         "created_by_id": "for people",
         "created_at": "for people",
     },
@@ -190,6 +198,7 @@ OTHER_TRIGGERS: dict[type[nouns.Noun], set[str]] = {
         "ledger_keep_accounts",
         "ledger_project_purses",
     },
+    nouns.RelayKey: {"access_relaykey_payer"},
     nouns.Target: {TARGET_VERSION_TRIGGER},
     nouns.TargetSecret: {TARGET_SECRET_TRIGGER},
 }

@@ -10,7 +10,7 @@ import redis.asyncio
 
 from delivery import ledger_fold
 from delivery.database import Connection
-from delivery.generations import Times
+from delivery.generations import Marker, Times
 from delivery.ledger_keeper import Keeper
 from delivery.purse_writes import PurseWrites
 from relay_contract.ids import uuid7
@@ -40,20 +40,30 @@ class Held:
 
 
 class Edge:
-    """One edge process, with a connection of its own: `beat` says that it lives."""
+    """One edge process, with a connection of its own: `beat` says that it lives, and hears of a new seed."""
 
     _numbers = itertools.count(1)
 
-    def __init__(self, client: "redis.asyncio.Redis") -> None:
+    def __init__(self, client: "redis.asyncio.Redis", clock: Clock, account: int) -> None:
         self._redis = client
+        self._clock = clock
+        self._account = account
+        self._moved_at = clock.now
+        self.unwritten: list[float] = []  # when calls ended whose rows Postgres does not have
         self._settlements = 0
         self.process = f"{next(self._numbers):016x}"
         self.seed = 0
         self.calls: list[Held] = []
 
     async def beat(self) -> None:
-        await self._redis.set(keys.alive(self.process), "0", px=keys.ALIVE_MS)
+        oldest = min(self.unwritten, default=self._clock.now)
+        declared = self.seed if oldest >= self._moved_at else 0
+        said = f"{int(self._clock.now - oldest)}:{declared}"
+        await self._redis.set(keys.alive(self.process), said, px=keys.ALIVE_MS)
         await self._redis.sadd(keys.EDGES, self.process)
+        marker = Marker.read(await self._redis.get(keys.MONEY))
+        if marker is not None and marker.seed != self.seed:
+            await self._hear(marker.generation, marker.seed)
 
     async def die(self) -> None:
         """As if the time of its last word were over."""
@@ -71,19 +81,20 @@ class Edge:
         if reply[0] != 0:
             return None
         if reply[7] != self.seed:
-            await self.declare(account, reply[6])
-            self.seed = reply[7]
+            await self._hear(reply[6], reply[7])
         call = Held(need, self.process, reply[6])
         self.calls.append(call)
         return call
 
-    async def declare(self, account: int, generation: int) -> None:
-        """What it holds, to a Redis that has not heard of it."""
+    async def _hear(self, generation: int, seed: int) -> None:
+        """It declares what it holds, to a Redis that has not heard of it."""
+        self.seed, self._moved_at = seed, self._clock.now
         for call in self.calls:
             call.generation = generation
-            await self._settle(account, "W", call, 0)
+            await self._settle(self._account, "W", call, 0)
 
     async def settle(self, account: int, call: Held, charge: int) -> None:
+        self.calls = [each for each in self.calls if each is not call]
         await self._settle(account, "w", call, charge)
 
     async def _settle(self, account: int, kind: str, call: Held, charge: int) -> None:
@@ -132,7 +143,7 @@ class Money:
         await self.client.aclose()
 
     async def edge(self) -> Edge:
-        made = Edge(self.client)
+        made = Edge(self.client, self.clock, self.wallet)
         await made.beat()
         self.edges.append(made)
         return made
@@ -159,8 +170,10 @@ class Money:
             pass
 
     async def open_money(self) -> None:
-        """Rounds of the keeper until there is a marker."""
-        while await self.client.get(keys.MONEY) is None:
+        """Rounds of the keeper, with all edges alive, until purses pay."""
+        while (marker := Marker.read(await self.client.get(keys.MONEY))) is None or marker.is_opening:
+            for edge in self.edges:
+                await edge.beat()
             await self.keeper.step()
             self.clock.now += 1
 

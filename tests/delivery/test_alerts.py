@@ -410,6 +410,25 @@ async def test_a_ledger_that_does_not_add_up(queue: Queue, alerts: Alerts) -> No
     assert over[0] == "relay.ledger.drift.recovered"
 
 
+@pytest.mark.parametrize(
+    ("kept", "is_told"),
+    [
+        ("now() - interval '40 seconds', NULL", True),
+        ("now(), now() - interval '40 seconds'", True),
+        ("now(), now() - interval '9 seconds'", False),
+        ("now(), NULL", False),
+        ("", True),
+    ],
+)
+async def test_purses_that_nobody_keeps(queue: Queue, alerts: Alerts, kept: str, *, is_told: bool) -> None:
+    await watched(queue)
+    await rule(queue, "money_closed")
+    if kept:
+        await queue.sql(f"INSERT INTO ledger_keeping VALUES (1, {kept}, 41, 1, 2)")  # type: ignore[arg-type]
+    await alerts.look()
+    assert [event[0] for event in await told(queue)] == ["relay.money.closed"] * is_told
+
+
 async def call_rows(queue: Queue, *calls: CallRow) -> None:
     await queue.sql(insert_statement(CallRow), msgspec.json.encode(calls).decode())
 

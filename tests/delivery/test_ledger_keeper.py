@@ -1,13 +1,15 @@
 """What Redis believes of money: told, closed, lost and made anew, whoever dies between two steps."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 
 import pytest
 import pytest_asyncio
 
+from delivery import ledger_fold
 from delivery.database import Connection
 from delivery.generations import Marker, Times
 from delivery.purse_writes import PurseWrites
+from relay_contract.ids import uuid7
 from relay_contract.redis import keys
 from tests.delivery.money import Money
 from tests.delivery.queue import Queue, until
@@ -35,7 +37,10 @@ async def test_the_marker_comes_last_and_after_a_wait(money: Money) -> None:
     assert await money.purse() == {}
     money.clock.now += TIMES.flush_wait
     await money.keeper.step()
+    assert (await marker(money)).is_opening
+    await money.keeper.step()  # no edge lives, so none has anything to declare
     found = await marker(money)
+    assert not found.is_opening
     assert found.generation == found.seed
     assert (await money.client.info("server"))["run_id"] == found.run_id
     assert await money.available() == 1000
@@ -48,6 +53,23 @@ async def test_what_changes_is_told(money: Money) -> None:
     await money.fold()
     await money.keeper.step()
     assert await money.available() == 1570
+
+
+async def test_what_purses_are_told_outlives_a_crash_of_postgres(money: Money) -> None:
+    """Else a generation might be closed in Redis alone, and its calls granted a second time."""
+    await money.open_money()
+
+    async def is_flushed_by(step: Awaitable[object]) -> bool:
+        [before] = await money.queue.sql("SELECT pg_current_wal_insert_lsn() AS place")
+        await step
+        [after] = await money.queue.sql("SELECT pg_current_wal_flush_lsn() > %s AS is_so", before["place"])
+        return bool(after["is_so"])
+
+    for _ in range(5):
+        await money.post(1, (await marker(money)).generation)
+        assert await is_flushed_by(ledger_fold.fold(money.connection))
+        money.clock.now += TIMES.close
+        assert await is_flushed_by(money.keeper._close({money.wallet: 1}))
 
 
 async def test_a_project_that_becomes_prepaid_has_a_purse(money: Money) -> None:
@@ -185,12 +207,78 @@ async def test_without_its_marker_money_is_closed_and_made_anew(money: Money, ho
     assert await edge.admit(money.wallet, 1) is None
     await money.open_money()
     assert (await marker(money)).seed > before.generation
-    assert await money.available() == 1000
-    assert await edge.admit(money.wallet, 1) is not None  # and so it hears of the new seed
     assert call.generation == (await marker(money)).generation
-    assert await money.available() == 699
+    assert await money.available() == 700
+    assert await edge.admit(money.wallet, 1) is not None
     await edge.settle(money.wallet, call, 200)
     assert await money.available() == 799
+
+
+async def rounds(money: Money, count: int) -> None:
+    for _ in range(count):
+        await money.keeper.step()
+        money.clock.now += 1
+
+
+async def test_purses_pay_when_every_edge_has_declared_what_it_holds(money: Money) -> None:
+    await money.open_money()
+    first, second = await money.edge(), await money.edge()
+    assert await second.admit(money.wallet, 600) is not None
+    await money.keeper.step()
+    await money.client.flushall()
+    await rounds(money, 6)
+    await first.beat()  # hears of it
+    await first.beat()  # and says so
+    await rounds(money, 3)
+    assert (await marker(money)).is_opening  # there were two, and the other holds something
+    assert await first.admit(money.wallet, 500) is None
+    await second.beat()
+    await second.beat()
+    await rounds(money, 1)
+    assert not (await marker(money)).is_opening
+    assert await first.admit(money.wallet, 500) is None
+    assert await first.admit(money.wallet, 400) is not None
+
+
+async def test_a_dead_edge_is_not_waited_for_for_ever(money: Money) -> None:
+    await money.open_money()
+    living, dead = await money.edge(), await money.edge()
+    assert await dead.admit(money.wallet, 600) is not None
+    await money.keeper.step()
+    await money.client.flushall()
+    await rounds(money, 6)
+    since = money.clock.now
+    while (await marker(money)).is_opening:
+        await living.beat()
+        await rounds(money, 1)
+    assert TIMES.patience - 5 <= money.clock.now - since <= TIMES.patience
+    assert await money.available() == 1000
+
+
+async def test_rows_of_before_the_flush_are_posted_before_purses_pay(money: Money) -> None:
+    await money.open_money()
+    edge = await money.edge()
+    call = await edge.admit(money.wallet, 300)
+    assert call is not None
+    await money.keeper.step()
+    await money.client.flushall()
+    edge.calls.clear()
+    edge.unwritten.append(money.clock.now)  # it ended, and its row is still in the edge
+    for _ in range(7):
+        await edge.beat()
+        await rounds(money, 1)
+    assert (await marker(money)).is_opening
+    due = uuid7()
+    await money.queue.sql("INSERT INTO ledger_due (id, not_before) VALUES (%s, now() - interval '1 day')", due)
+    edge.unwritten.clear()
+    await edge.beat()
+    await rounds(money, 3)
+    assert (await marker(money)).is_opening
+    await money.queue.sql("DELETE FROM ledger_due")
+    await money.post(250, call.generation)
+    await rounds(money, 1)
+    assert not (await marker(money)).is_opening
+    assert await money.available() == 750
 
 
 async def test_a_row_of_before_the_flush_counts_once(money: Money) -> None:

@@ -1,7 +1,7 @@
 """Calls become entries: once, killed anywhere, by any number of posters, whatever is among them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -272,6 +272,53 @@ async def test_what_cannot_be_posted_waits_longer_each_time(queue: Queue, poster
     assert await entries(queue) == []
     await poster().step()
     assert [tries for _, tries, _ in await due(queue)] == [14]
+
+
+async def test_a_call_that_was_tried_for_months_holds_up_no_other(queue: Queue, poster: Post) -> None:
+    [bad] = await charged(queue, terms_id=99)
+    for tries in (1100, 2**15 - 1):
+        await queue.sql("UPDATE ledger_due SET tries = %s, not_before = now()", tries)
+        await charged(queue)
+        await poster().step()
+        [(id_, now, _)] = await due(queue)
+        assert (id_, now) == (bad.id, min(tries + 1, 2**15 - 1))
+    assert len(await entries(queue)) == 4
+
+
+async def test_a_clock_that_went_back_holds_up_no_call(queue: Queue, poster: Post) -> None:
+    await charged(queue)
+    await queue.sql("UPDATE ledger_due SET not_before = now() + interval '1 day'")
+    await poster().step()
+    assert await due(queue) == []
+
+
+class Meddled(Connection):
+    """Somebody does something when a transaction was refused, before anything else is said."""
+
+    def __init__(self, url: str, meddle: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(url, "meddled", PLANNED_ONCE)
+        self._meddle = meddle
+
+    async def close(self) -> None:
+        await super().close()
+        await self._meddle()
+
+
+async def test_what_another_posted_after_a_refusal_is_not_due_again(
+    queue: Queue, poster: Callable[..., Poster], database_url: str
+) -> None:
+    [call] = await charged(queue, payer_id=REVENUE[KeyMode.LIVE])
+    wallet = await account(queue)
+
+    async def repair_and_post() -> None:
+        await queue.sql("UPDATE traffic_call SET payer_id = %s WHERE id = %s", wallet, call.id)
+        await poster().step()
+
+    await poster(Meddled(database_url, repair_and_post)).step()
+    assert len(await entries(queue)) == 2
+    assert await due(queue) == []
+    await folded(database_url)
+    assert await used(queue) == [(1, 1100, 7)]
 
 
 async def test_a_payer_that_nobody_knows(queue: Queue, poster: Post) -> None:

@@ -1,22 +1,24 @@
-"""Random calls, kills, lost rows, late settlements and flushes against the real scripts and the real ledger: a wallet
-is never below its overdraft, and when all is over Redis believes exactly what Postgres has."""
+"""Random calls of several edges, kills, lost rows, late settlements and flushes against the real scripts and the real
+ledger: a wallet is never below its overdraft, and when all is over Redis believes exactly what Postgres has. Edges hear
+of a flush one after the other, write rows late, and rows are posted later still."""
 
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
 
 from delivery.generations import Times
-from relay_contract.redis import keys
+from relay_contract.ids import uuid7
 from tests.delivery.money import Edge, Held, Money
 from tests.delivery.queue import Queue
 
 STEPS = 500
-LONGEST_POSTING = 40
-"""Seconds from a call's end to its row."""
-TIMES = Times(close=120, look=20, open=100, flush_wait=LONGEST_POSTING + 1)
+LONGEST_WRITING, LONGEST_POSTING = 10, 30
+"""Seconds from a call's end to its row, and from there to the ledger."""
+TIMES = Times(close=120, look=20, open=100, flush_wait=2, patience=10_000)
 
 
 @pytest_asyncio.fixture
@@ -31,9 +33,13 @@ async def money(queue: Queue, database_url: str, redis_url: str) -> AsyncIterato
 class Row:
     """A call that is over, on its way to the ledger."""
 
-    at: float
+    edge: Edge
+    ended_at: float
+    written_at: float
+    posted_at: float
     charge: int
     generation: int
+    due: UUID | None = None  # once it is written
 
 
 @dataclass
@@ -56,16 +62,16 @@ class Model:
     has_flushes: bool
     rows: list[Row] = field(default_factory=list)
     late: list[Late] = field(default_factory=list)
-    seed: bytes | None = None
     refused: int = 0
     flushes: int = 0
 
     async def step(self) -> None:
         money, chance = self.money, self.chance
         money.clock.now += 1
-        for edge in money.edges:
+        for edge in chance.sample(money.edges, chance.randrange(len(money.edges) + 1)):
             await edge.beat()
         await self.arrive()
+        await self.write()
         what = chance.random()
         if what < 0.45:
             edge = chance.choice(money.edges)
@@ -98,37 +104,47 @@ class Model:
             edge, call = self.chance.choice(open_calls)
             charge, now = self.chance.randrange(call.need + 1), self.money.clock.now
             self.late.append(Late(now + self.chance.randrange(5), edge, call, charge))
-            self.rows.append(Row(now + self.chance.randrange(LONGEST_POSTING), charge, call.generation))
+            self.end(edge, charge, call.generation, now + self.chance.randrange(LONGEST_WRITING))
+
+    def end(self, edge: Edge, charge: int, generation: int, written_at: float) -> None:
+        now = self.money.clock.now
+        posted_at = written_at + self.chance.randrange(LONGEST_POSTING)
+        self.rows.append(Row(edge, now, written_at, posted_at, charge, generation))
+        edge.unwritten.append(now)
+
+    async def write(self) -> None:
+        for row in self.rows:
+            if row.due is None and row.written_at <= self.money.clock.now:
+                row.due = uuid7()
+                row.edge.unwritten.remove(row.ended_at)
+                await self.money.queue.sql(
+                    "INSERT INTO ledger_due (id, not_before) VALUES (%s, now() - interval '1 day')", row.due
+                )
 
     async def post(self) -> None:
-        for row in [row for row in self.rows if row.at <= self.money.clock.now]:
+        for row in [row for row in self.rows if row.due is not None and row.posted_at <= self.money.clock.now]:
             self.rows.remove(row)
+            await self.money.queue.sql("DELETE FROM ledger_due WHERE id = %s", row.due)
             await self.money.post(row.charge, row.generation)
         if self.chance.random() < 0.7:
             await self.money.fold()
 
     async def keep(self) -> None:
-        """And edges hear of a new seed before anybody asks."""
         await self.money.keeper.step()
-        found = await self.money.client.get(keys.MONEY)
-        if found is not None and found.split(b":")[1] != self.seed:
-            generation, self.seed = int(found.split(b":")[0]), found.split(b":")[1]
-            for edge in self.money.edges:
-                edge.seed = int(self.seed)
-                await edge.declare(self.money.wallet, generation)
 
     async def kill(self) -> None:
-        """Of what it held some was written, and none is settled."""
+        """Of what it held some was written, and none is settled; what was not written is lost."""
         edge = self.money.edges.pop(self.chance.randrange(len(self.money.edges)))
         await edge.die()
+        self.rows = [row for row in self.rows if row.edge is not edge or row.due is not None]
+        edge.unwritten.clear()
         ending = {id(late.call) for late in self.late}
         for call in edge.calls:
             if id(call) not in ending and self.chance.random() < 0.5:
-                at = self.money.clock.now + self.chance.randrange(LONGEST_POSTING)
-                self.rows.append(Row(at, self.chance.randrange(call.need + 1), call.generation))
+                self.end(edge, self.chance.randrange(call.need + 1), call.generation, self.money.clock.now)
+        await self.write()
         self.late = [late for late in self.late if late.edge is not edge]
         await self.money.edge()
-        self.money.edges[-1].seed = int(self.seed or 0)
 
     async def balance(self) -> int:
         """With every row that is written, posted or not."""
@@ -145,9 +161,7 @@ async def test_never_below_the_overdraft_and_exact_at_the_end(money: Money, seed
     model = Model(money, random.Random(seed), overdraft, has_flushes)
     for _ in range(4):
         await money.edge()
-    for _ in range(TIMES.flush_wait.__ceil__() + 2):
-        money.clock.now += 1
-        await model.keep()
+    await money.open_money()
     for _ in range(STEPS):
         await model.step()
         assert await model.balance() >= -overdraft
@@ -157,7 +171,8 @@ async def test_never_below_the_overdraft_and_exact_at_the_end(money: Money, seed
         for call in list(edge.calls):
             edge.calls.remove(call)
             await edge.settle(money.wallet, call, 0)
-    money.clock.now += LONGEST_POSTING
+    money.clock.now += LONGEST_WRITING + LONGEST_POSTING
+    await model.write()
     await model.post()
     await money.fold()
     for _ in range(60):

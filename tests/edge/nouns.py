@@ -117,6 +117,7 @@ RELAY_KEY = nouns.RelayKey(
     captures_payloads=False,
     allowed_networks=(),
     has_successor=False,
+    successor_waits=False,
     pays=nouns.Payer.PROJECT,
     wallet_id=None,
     budget=None,

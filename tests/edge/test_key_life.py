@@ -31,8 +31,12 @@ LAST_DAYS = pytest.mark.parametrize(
         ({"expires_at": AFTER}, (None, None)),
         ({"expires_at": BEFORE}, ("expired_grace", None)),
         ({"expires_at": AFTER, "has_successor": True}, (None, "true")),
+        (
+            {"expires_at": AFTER, "has_successor": True, "successor_waits": True},
+            (None, 'true; reveal="/api/v1/relay-keys/self/successor"'),
+        ),
     ],
-    ids=["endless", "later", "grace", "rotated"],
+    ids=["endless", "later", "grace", "rotated", "waits"],
 )
 
 

@@ -47,8 +47,8 @@ def test_the_pool_is_asked_before_the_user_and_takes_no_mark_up() -> None:
     pool, wallet = key_purses(project, USERS_KEY).payers
     assert (pool.account, pool.markup_ppm, pool.terms_id) == (PROJECT.live_pool_id, 0, None)
     assert (wallet.account, wallet.markup_ppm, wallet.terms_id) == (300, 500_000, 9)
-    assert pool.cap is not None
-    assert pool.cap.limit == 100
+    assert pool.caps
+    assert pool.caps[0].limit == 100
     [alone] = key_purses(replace(project, pool_cap_microcredits=0), USERS_KEY).payers
     assert alone.account == 300
 
@@ -202,12 +202,15 @@ async def test_a_call_that_no_host_key_can_take_holds_nothing(redis_url: str) ->
             assert purse(connection, "w", WALLET)["used"] == 100
 
 
-@pytest.mark.parametrize("marker", [None, "", "1:1:another", "garbage", "1:1"])
+@pytest.mark.parametrize("marker", [None, "", "1:1:another", "garbage", "1:1", "opening"])
 async def test_without_the_marker_there_is_no_money(redis_url: str, marker: str | None) -> None:
     async with running(redis_url) as admission:
         with client(redis_url) as connection:
             open_money(connection, {WALLET: 1_000})
             connection.delete(keys.MONEY)
+            if marker == "opening":
+                open_money(connection, {WALLET: 1_000})
+                marker = connection.get(keys.MONEY).decode() + ":opening"
             if marker is not None:
                 connection.set(keys.MONEY, marker)
             with pytest.raises(Unavailable) as raised:
@@ -313,6 +316,31 @@ async def test_a_heartbeat_finds_a_new_seeding_without_any_call(redis_url: str) 
             assert flying.generation == 2
 
 
+async def test_while_money_opens_what_is_held_is_declared_and_nothing_is_paid(redis_url: str) -> None:
+    """And it says so when rows of calls that ended before are written."""
+    unwritten = 100.0
+    async with running(redis_url, unwritten_seconds=lambda: unwritten) as admission:
+        with client(redis_url) as connection:
+            open_money(connection, {WALLET: 1_000})
+            flying = await take(admission, prepaid(), 400)
+            assert flying.held is not None
+            alive = keys.alive(flying.held.process.decode())
+            connection.flushall()
+            open_money(connection, {WALLET: 1_000}, generation=2)
+            connection.set(keys.MONEY, connection.get(keys.MONEY) + b":opening")
+            await until(lambda: purse(connection, "w", WALLET).get("used") == 400, "the declaration")
+            assert flying.generation == 2
+            with pytest.raises(Unavailable):
+                await take(admission, prepaid(), 1)
+            await until(lambda: connection.get(alive) == b"100:0", "its word")
+            unwritten = 0.0
+            await until(lambda: connection.get(alive) == b"0:2", "its word that all is written")
+            connection.set(keys.MONEY, connection.get(keys.MONEY).removesuffix(b":opening"))
+            with pytest.raises(InsufficientCredits):
+                await take(admission, prepaid(), 601)
+            assert (await take(admission, prepaid(), 600)).generation == 2
+
+
 async def test_an_ordinary_new_generation_moves_nothing(redis_url: str) -> None:
     async with running(redis_url) as admission:
         with client(redis_url) as connection:
@@ -345,14 +373,14 @@ async def test_a_new_connection_is_a_new_name_and_holds_what_the_old_one_held(re
             open_money(connection, {WALLET: 1_000})
             flying = await take(admission, prepaid(), 400)
             assert flying.held is not None
-            old = flying.held.process
+            old = flying.held.stamp.process
             assert connection.exists(keys.alive(old.decode())) == 1
             connection.hincrby(keys.purse("w", str(WALLET)), f"h:{old.decode()}:1", 25)  # of a reply that was lost
             connection.hincrby(keys.purse("w", str(WALLET)), "used", 25)
             connection.client_kill_filter(_type="normal", skipme=True)
-            await until(lambda: flying.held is not None and flying.held.process != old, "the move")
+            await until(lambda: flying.held is not None and flying.held.stamp.process != old, "the move")
             await until(lambda: purse(connection, "w", WALLET).get(f"h:{old.decode()}:1") == 25, "what is nobody's")
-            new = flying.held.process.decode()
+            new = flying.held.stamp.process.decode()
             assert purse(connection, "w", WALLET)[f"h:{new}:1"] == 400
             assert {old, new.encode()} <= connection.smembers(keys.EDGES)
             admission.settle(flying, charge=1)
@@ -364,7 +392,7 @@ async def test_a_new_connection_is_a_new_name_and_holds_what_the_old_one_held(re
 
 def test_the_script_reckons_periods_as_python_does(redis_url: str) -> None:
     text = scripts.ADMIT.text.decode()
-    function = re.search(r"local function period\(.*?\nend\n", text, re.DOTALL)
+    function = re.search(r"    local function period\(.*?\n    end\n", text, re.DOTALL)
     assert function is not None
     program = f"""local DAY_MS = 86400000
 {function[0]}
@@ -374,12 +402,11 @@ for place = 2, #ARGV do
 end
 return found"""
     chance = random.Random(3)
-    moments = [chance.randrange(0, 4_102_444_800_000) for _ in range(9_000)]  # to the year 2100
-    for year in range(1970, 2095):
-        for month in (1, 2, 3, 12):
+    moments = [chance.randrange(0, 4_102_444_800_000) for _ in range(10_500)]  # to the year 2100
+    for year in range(1970, 2100):
+        for month in range(1, 13):
             midnight = timegm((year, month, 1, 0, 0, 0)) * 1000
-            moments += [midnight, max(midnight - 1, 0)]
-    assert len(moments) >= 10_000
+            moments += [midnight, max(midnight - 1, 0), midnight + chance.randrange(1, 86_400_000)]
     with client(redis_url) as connection:
         for letter, period in (("d", Period.DAY), ("w", Period.WEEK), ("m", Period.MONTH)):
             for start in range(0, len(moments), 1_000):

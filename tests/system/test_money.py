@@ -17,7 +17,7 @@ from tests.system.product import Product, wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("kills"), pytest.mark.timeout(240)]
 
-CALLERS, CALLS = 64, 1200
+CALLERS, CALLS, EDGES = 64, 1200, 2
 BODY = {"model": "demo-gpt", "max_tokens": 16, "messages": [{"role": "user", "content": "hello"}]}
 _BALANCE = """
 SELECT coalesce(sum(CASE WHEN credit_id = %s THEN amount ELSE -amount END), 0)::bigint
@@ -51,6 +51,12 @@ class Wallet:
         [(amount,)] = self._product.sql(_BALANCE, self.id, self.id)
         return int(amount)
 
+    def holders(self) -> set[str]:
+        """The edge processes that hold something of it, or did."""
+        with redis.Redis.from_url(self._product.redis_url, decode_responses=True) as client:
+            fields = client.hkeys(keys.purse("w", str(self.id)))
+        return {name.split(":")[1] for name in fields if name.startswith("h:")}
+
     def believed(self) -> int | None:
         """Micro-credits left as Redis has it; None while money is closed."""
         with redis.Redis.from_url(self._product.redis_url) as client:
@@ -68,7 +74,8 @@ def wallet(product: Product) -> Iterator[Wallet]:
 
 
 async def call_all(product: Product, disturbances: dict[int, Callable[[], None]]) -> Counter[int]:
-    """Statuses; a disturbance comes before the call of its number."""
+    """Statuses of whole answers and of streams by turns, on both edge processes; a disturbance comes before the call of
+    its number. 0: cut off."""
     statuses: Counter[int] = Counter()
     numbers = iter(range(CALLS))
 
@@ -77,9 +84,11 @@ async def call_all(product: Product, disturbances: dict[int, Callable[[], None]]
             if number in disturbances:
                 disturbances.pop(number)()
             try:
-                async with session.post(f"{product.edge_url}/v1/chat/completions", json=BODY) as answer:
-                    await answer.read()
-                    statuses[answer.status] += 1
+                body = BODY | {"stream": number % 2 == 1}
+                async with session.post(f"{product.edge_url}/v1/chat/completions", json=body) as answer:
+                    said = await answer.read()
+                    is_cut = answer.status == 200 and body["stream"] and not said.endswith(b"data: [DONE]\n\n")
+                    statuses[0 if is_cut else answer.status] += 1
                     if answer.status == 503:
                         await asyncio.sleep(0.2)
             except aiohttp.ClientError:
@@ -103,6 +112,7 @@ def test_a_prepaid_wallet_under_kills(product: Product, wallet: Wallet) -> None:
     before = wallet.posted()
 
     def kill_edge() -> None:
+        assert len(wallet.holders()) == EDGES
         os.kill(product.processes("relay_edge")[-1].pid, signal.SIGKILL)
 
     def flush() -> None:

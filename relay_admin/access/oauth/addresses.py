@@ -1,4 +1,4 @@
-"""Which addresses an application may name: where its users go back to, and which pages may call. Pure."""
+"""What an application may call itself, where its users go back to, and which pages may call. Pure."""
 
 import ipaddress
 from typing import TYPE_CHECKING
@@ -17,6 +17,8 @@ MAX_LENGTH = 300
 def application_check(application: "OAuthApplication") -> None:
     """Raises ValidationError by field."""
     wrong: dict[str, str] = {}
+    if not application.name.isprintable():
+        wrong["name"] = "Users read it where they are asked: letters, signs and spaces, none of them invisible."
     redirects = application.redirect_uris.split()
     if not redirects and application.authorization_grant_type == application.GRANT_AUTHORIZATION_CODE:
         wrong["redirect_uris"] = "Name one at least: the authorization code flow ends there."

@@ -26,10 +26,10 @@ from relay_admin.access.oauth.metadata import url_of
 from relay_admin.access.oauth.models import OAuthApplication
 from relay_admin.access.oauth.pages import CapForm, page
 from relay_admin.access.oauth.server import core
-from relay_admin.access.oauth.validator import hashed
+from relay_admin.access.oauth.validator import DEVICE_LIFE, hashed
 from relay_admin.access.throttle import LoginThrottled, code_begin, code_found
 
-LIFE_SECONDS = 600
+LIFE_SECONDS = int(DEVICE_LIFE.total_seconds())
 INTERVAL_SECONDS = 5
 MOST_PENDING = 1_000
 """Of one application: anybody may ask for codes, and each is a row."""

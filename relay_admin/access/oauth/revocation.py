@@ -1,13 +1,16 @@
 """The end of tokens. Refresh tokens and codes end here; access tokens, which nobody looks up, by a row that edges hear.
 
 A user's end with their password or account by a trigger of the database (migration 0014), whoever changes it.
+
+Who ends tokens and who issues them hold the same rows (`hold`): else a refresh that is under way would leave a token
+that whoever ends them does not see yet, and a stolen one that is refreshed without a pause would outlive them all.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 
@@ -27,6 +30,19 @@ BATCH = 2_000
 REMEMBERED = timedelta(seconds=LIFE_SECONDS + SKEW_SECONDS)
 
 
+def hold(*, authorization_id: int, user_id: int, application_id: int) -> None:
+    """For who issues tokens, before the code or token is looked at: until the transaction ends, whoever ends tokens of
+    these waits, and then sees what was issued. Of one authorization only one request issues at a time."""
+    _hold_authorization(authorization_id)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM access_user WHERE id = %s FOR SHARE", [user_id])
+        cursor.execute("SELECT FROM access_oauthapplication WHERE id = %s FOR SHARE", [application_id])
+
+
+def _hold_authorization(authorization_id: int) -> None:
+    Authorization.objects.select_for_update(no_key=True).filter(pk=authorization_id).first()
+
+
 def revoke_jti(jti: str) -> None:
     """One access token."""
     _remember(RevocationKind.JTI, jti)
@@ -35,6 +51,7 @@ def revoke_jti(jti: str) -> None:
 @transaction.atomic
 def revoke_grant(authorization_id: int) -> None:
     """Everything that came of what a user allowed an application. What they allow stays."""
+    _hold_authorization(authorization_id)
     _end(RefreshToken.objects.filter(authorization_id=authorization_id))
     Grant.objects.filter(authorization_id=authorization_id).delete()
     _remember(RevocationKind.GRANT, str(authorization_id))
@@ -46,16 +63,9 @@ def revoke_access(authorization_id: int) -> None:
 
 
 @transaction.atomic
-def revoke_user(user_id: int) -> None:
-    """Every token of a user, at every application."""
-    _end(RefreshToken.objects.filter(user_id=user_id))
-    Grant.objects.filter(user_id=user_id).delete()
-    _remember(RevocationKind.USER, str(user_id))
-
-
-@transaction.atomic
 def revoke_application(application: OAuthApplication) -> None:
     """Every token of an application, of all its users."""
+    OAuthApplication.objects.select_for_update(no_key=True).get(pk=application.pk)
     _end(RefreshToken.objects.filter(application=application))
     Grant.objects.filter(application=application).delete()
     _remember(RevocationKind.APPLICATION, str(application.pk))
@@ -68,6 +78,7 @@ def revoke_family(family: UUID, authorization_id: int) -> bool:
     Which access tokens that were is not known for sure. So those of the user at this application end, and other
     sessions of the two get new ones by their refresh tokens. False: no refresh token was alive, nothing was done.
     """
+    _hold_authorization(authorization_id)
     if not _end(RefreshToken.objects.filter(token_family=family)):
         return False
     revoke_access(authorization_id)
@@ -118,6 +129,12 @@ def issued_from(authorization: Authorization) -> int:
     )
     last = Revocation.objects.filter(about).aggregate(last=Max("issued_before"))["last"]
     return 0 if last is None else int(last.timestamp()) + 1
+
+
+def is_user_revoked_since(user_id: int, since: datetime) -> bool:
+    """Whether all of a user's tokens ended since then, which is at most REMEMBERED ago."""
+    about = Revocation.objects.filter(kind=RevocationKind.USER, value=str(user_id))
+    return about.filter(issued_before__gte=since).exists()
 
 
 def _end(tokens: QuerySet[RefreshToken]) -> int:

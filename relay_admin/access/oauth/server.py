@@ -3,6 +3,7 @@
 Implicit, password and client credentials are not refused one by one: they are not built in.
 """
 
+import logging
 import re
 from functools import cache
 from typing import Any
@@ -17,6 +18,9 @@ from oauthlib.oauth2.rfc8628.grant_types import DeviceCodeGrant
 from relay_admin.access.oauth import issuing
 from relay_admin.access.oauth.validator import DEVICE_GRANT, Validator
 from relay_contract.access_tokens import LIFE_SECONDS
+
+for _talkative in ("oauthlib", "oauth2_provider"):
+    logging.getLogger(_talkative).setLevel(logging.INFO)  # below it they write codes and tokens down, as they are
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # RFC 7636 section 4.2: a SHA-256 in base64url
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # section 4.1

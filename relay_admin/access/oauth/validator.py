@@ -1,7 +1,8 @@
 """What oauthlib asks while it runs a flow. Overrides what django-oauth-toolkit leaves looser than RFC 9700 wants.
 
-Every token request runs in one transaction (`endpoints.py`), and the row of the code or refresh token is locked before
-it is looked at: of two requests with one of them, the second sees what the first did, and is the reuse it looks like.
+Every token request runs in one transaction (`endpoints.py`), and what the code or refresh token is of is locked before
+it is looked at (`revocation.hold`): of two requests with one of them, the second sees what the first did, and is the
+reuse it looks like; and whoever ends tokens in that moment ends the new ones too.
 """
 # ruff: noqa: ARG002  # arguments are oauthlib's
 
@@ -10,7 +11,7 @@ import uuid
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from oauth2_provider.models import get_device_grant_model
@@ -23,6 +24,7 @@ from relay_admin.access.oauth.scopes import DEFAULT_SCOPES, OFFLINE, SCOPES
 from relay_contract.access_tokens import LIFE_SECONDS
 
 CODE_LIFE = timedelta(seconds=60)
+DEVICE_LIFE = timedelta(seconds=600)
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _FLOWS = {
     "authorization_code": (OAuthApplication.GRANT_AUTHORIZATION_CODE,),
@@ -96,12 +98,7 @@ class Validator(OAuth2Validator):
         self, client_id: str, code: str, client: OAuthApplication, request: Any, *_: Any, **__: Any
     ) -> bool:
         """A second use ends what the first one gave."""
-        grant = (
-            Grant.objects.select_for_update(of=("self",))
-            .select_related("user", "authorization")
-            .filter(code=hashed(code), application=client)
-            .first()
-        )
+        grant = _held(Grant.objects.filter(code=hashed(code), application=client))
         if grant is None:
             return False
         if grant.used_at is not None:
@@ -141,13 +138,8 @@ class Validator(OAuth2Validator):
         self, refresh_token: str, client: OAuthApplication, request: Any, *_: Any, **__: Any
     ) -> bool:
         """A second use ends what came of the first, and whatever else came of the same code."""
-        found = (
-            RefreshToken.objects.select_for_update(of=("self",))
-            .select_related("user", "authorization")
-            .filter(token_checksum=hashed(refresh_token), application=client)
-            .order_by(F("revoked").desc(nulls_first=True))
-            .first()
-        )
+        rows = RefreshToken.objects.filter(token_checksum=hashed(refresh_token), application=client)
+        found = _held(rows.order_by(F("revoked").desc(nulls_first=True)))
         if found is None:
             return False
         if found.revoked is not None:
@@ -187,12 +179,14 @@ class Validator(OAuth2Validator):
             is_hasty = device.last_checked > now - timedelta(seconds=device.interval - 1)
             device.save(update_fields=["last_checked"])
             return DeviceCodeGrant.DEVICE_CODE_SLOW_DOWN if is_hasty else DeviceCodeGrant.DEVICE_CODE_PENDING
-        authorization = Authorization.objects.filter(user=device.user, application=request.client).first()
+        # What was allowed ends with the password, also where it was not fetched yet.
+        is_over = revocation.is_user_revoked_since(device.user_id, device.expires - DEVICE_LIFE)
+        authorization = _held_authorization(device.user_id, request.client)
         device.delete()
-        if authorization is None or not _may_go_on(authorization, device.user):
+        if is_over or authorization is None or not _may_go_on(authorization, authorization.user):
             return None
         request.family = uuid.uuid4()
-        request.user, request.authorization = device.user, authorization
+        request.user, request.authorization = authorization.user, authorization
         request.scopes = device.scope.split()
         return DeviceCodeGrant.DEVICE_CODE_AUTHORIZED
 
@@ -242,6 +236,24 @@ class Validator(OAuth2Validator):
         refresh = RefreshToken.objects.filter(token_checksum=checksum, application=request.client).first()
         if refresh is not None:
             revocation.revoke_family(refresh.token_family, refresh.authorization_id)
+
+
+def _held(rows: "QuerySet[Any]") -> Any:
+    """The first of these codes or refresh tokens, as it is once nobody ends or uses it any more."""
+    row = rows.first()
+    if row is None:
+        return None
+    revocation.hold(authorization_id=row.authorization_id, user_id=row.user_id, application_id=row.application_id)
+    found = rows.select_for_update(of=("self",)).select_related("user", "authorization").filter(pk=row.pk)
+    return found.first()
+
+
+def _held_authorization(user_id: int, application: OAuthApplication) -> Authorization | None:
+    row = Authorization.objects.filter(user_id=user_id, application=application).first()
+    if row is None:
+        return None
+    revocation.hold(authorization_id=row.pk, user_id=user_id, application_id=application.pk)
+    return Authorization.objects.select_related("user").filter(pk=row.pk).first()
 
 
 def _may_go_on(authorization: Authorization, user: Any) -> bool:

@@ -44,6 +44,7 @@ class ProjectAdmin(CatalogAdmin):
         Project,
         (
             (None, ("slug", "name", "is_archived", "rate_limit", "test_rate_limit")),
+            ("Relay keys", ("key_life_days", "longest_key_life_days", "endless_keys")),
             ("Money", ("billing", "budget", "pool_cap_microcredits")),
         ),
     )
