@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from relay_admin.access import services
+from relay_admin.access.key_choices import policies_of, rate_limits_of
 from relay_admin.access.key_life import may_make_endless
 from relay_admin.access.key_successors import SuccessorGoneError, relay_key_successor_reveal
 from relay_admin.access.models import MAX_ROTATES_DAYS, RelayKey, User
@@ -283,13 +284,13 @@ def _refuse_to_a_key(actor: Actor, scopes: Iterable[str]) -> None:
 
 
 def refuse_unoffered(actor: Actor, project: Project, body: dict[str, Any]) -> None:
-    """Policies and limits are the operators', who decide which models a project reaches: a member chooses of those that
-    a key of the project has, for keys and for applications. Raises ValidationError, as for one that does not exist."""
+    """Of a key or an application: as `key_choices` has it. Raises ValidationError, as for one that does not exist."""
     if actor.is_operator:
         return
-    for name, on_wire in (("policy", "policy"), ("rate_limit", "rateLimit")):
+    offered = {"policy": ("policy", policies_of(project)), "rate_limit": ("rateLimit", rate_limits_of(project))}
+    for name, (on_wire, choices) in offered.items():
         wanted = body.get(name)
-        if wanted is not None and not project.relay_keys.filter(revoked_at=None, **{name: wanted}).exists():
+        if wanted is not None and not choices.filter(pk=wanted.pk).exists():
             missing = serializers.SlugRelatedField.default_error_messages["does_not_exist"]
             raise serializers.ValidationError({on_wire: [missing.format(slug_name="slug", value=wanted.slug)]})
 

@@ -17,6 +17,7 @@ TABLE = {
     Act.SEE_AUDIT: "xx----",
     Act.SEE_MONEY: "xx-x--",
     Act.MANAGE_MONEY: "xx----",
+    Act.TRANSFER: "x-----",
 }
 
 

@@ -35,6 +35,7 @@ from relay_admin.ledger.models import Account
 from relay_contract.intake import DeliveryState
 from tests.admin import oauth_client, rows
 from tests.admin.oauth_client import REDIRECT
+from tests.admin.portal_routes import PORTAL_ROUTES
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 NO_ID = 2_000_000_000
@@ -321,7 +322,7 @@ def calls(ids: Ids) -> Iterator[tuple[str, str, Any]]:
 def test_every_address_with_an_id_is_listed() -> None:
     """But for links that came by mail: their token is a secret, and no id."""
     found = {route for route in routes(get_resolver().url_patterns) if "<" in route and "<token:" not in route}
-    assert found == set(ROUTES)
+    assert found == {*ROUTES, *PORTAL_ROUTES}
 
 
 @pytest.mark.parametrize("who", WHO)
