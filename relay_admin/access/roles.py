@@ -32,12 +32,13 @@ class Act(StrEnum):
     MANAGE_MEMBERS = "members.manage"
     SEE_AUDIT = "audit.see"
     SEE_MONEY = "money.see"
+    MANAGE_MONEY = "money.manage"  # top up, redeem codes
 
 
 _VIEWER = frozenset({Act.SEE_PROJECT, Act.SEE_TRAFFIC})
 _WITH_CONTENT = _VIEWER | {Act.SEE_PAYLOAD, Act.REPLAY}
 _DEVELOPER = _WITH_CONTENT | {Act.SEE_KEYS, Act.MANAGE_TEST_KEYS, Act.MANAGE_ENDPOINTS}
-_ADMIN = _DEVELOPER | {Act.MANAGE_KEYS, Act.MANAGE_MEMBERS, Act.SEE_AUDIT, Act.SEE_MONEY}
+_ADMIN = _DEVELOPER | {Act.MANAGE_KEYS, Act.MANAGE_MEMBERS, Act.SEE_AUDIT, Act.SEE_MONEY, Act.MANAGE_MONEY}
 
 ACTS: dict[Role, frozenset[Act]] = {
     Role.OWNER: _ADMIN,

@@ -32,9 +32,19 @@ PATHS = {
     "deliveries.replaybatch": "project",
     "deliveries.request": "project",
     "ledger.account": "project_id",
+    "ledger.invoice": "account__project_id",
+    "ledger.topup": "account__project_id",
     "traffic.call": "project",
 }
 """Label of a model -> what leads from a row to its project. A model that is not here is operators' alone."""
+
+OWNERS = {
+    "ledger.account": "user_id",
+    "ledger.invoice": "account__user_id",
+    "ledger.topup": "account__user_id",
+    "traffic.call": "user_id",
+}
+"""Label of a model -> what leads from a row to the person whose own it is: theirs for every act, without any role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +88,9 @@ def rows_of(model: type[Row], actor: Actor, act: Act) -> QuerySet[Row]:
     reach = Q(**{f"{path}__in": actor.projects(act)})
     if act is Act.MANAGE_TEST_KEYS and issubclass(model, RelayKey):
         reach &= Q(mode=KeyMode.TEST) | Q(project__in=actor.projects(Act.MANAGE_KEYS))
+    owner = OWNERS.get(model._meta.label_lower)
+    if owner is not None and actor.user is not None:
+        reach |= Q(**{owner: actor.user.pk})
     return rows.filter(reach)
 
 

@@ -11,10 +11,10 @@ from relay_admin.access.roles import Act, refusal
 from relay_admin.access.scoping import Actor, actor_of
 
 
-def requires(*permissions: str, act: Act | None = None) -> type[BasePermission]:
+def requires(*permissions: str, act: Act | None = None, own: bool = False) -> type[BasePermission]:
     """A permission class for operators, who hold all of these, each `app.codename`, and for those who may do the act
     in some project: `scoping` says in which. Everybody may see their projects, if only that they have none. Without an
-    act it is operators' alone. A view has one of them."""
+    act it is operators' alone. With `own` every person may ask, for rows that are their own. A view has one of them."""
 
     class HasPermissions(BasePermission):
         message = f"This needs the permission {', '.join(permissions)}."
@@ -24,6 +24,8 @@ def requires(*permissions: str, act: Act | None = None) -> type[BasePermission]:
             request.actor = actor  # type: ignore[attr-defined]  # read by `actor_in`
             if act is Act.SEE_PROJECT:
                 return bool(request.user.is_authenticated)
+            if own and actor.user is not None:
+                return True
             if actor.is_operator or (act is not None and actor.may(act)):
                 return True
             if act is not None and actor.roles:
