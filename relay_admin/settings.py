@@ -96,6 +96,7 @@ INSTALLED_APPS = [
     "relay_admin.ledger",
     "relay_admin.deliveries",
     "relay_admin.traffic",
+    "relay_admin.portal",
 ]
 AUTH_USER_MODEL = "access.User"
 AUTHENTICATION_BACKENDS = ["relay_admin.access.throttle.ThrottledBackend"]

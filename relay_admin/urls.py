@@ -11,7 +11,7 @@ from relay_admin.health import healthz
 from relay_admin.ledger import hooks
 
 API_PREFIXES = ("/api/", "/auth/")
-PORTAL_PREFIXES = ("/account/",)
+PORTAL_PREFIXES = ("/account/", "/portal/")
 
 
 def server_error(request: HttpRequest) -> HttpResponseBase:
@@ -40,6 +40,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("relay_admin.access.oauth.urls")),
     path("account/", include("relay_admin.account.urls")),
+    path("portal/", include("relay_admin.portal.urls")),
     path("hooks/stripe", hooks.stripe),
     path("", include("relay_admin.control_api.urls")),
     re_path(r"^(?:api|auth)/(.*)$", api_not_found),

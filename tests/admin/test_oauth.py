@@ -281,7 +281,7 @@ def test_somebody_who_is_not_signed_in_is_asked_to_first(flow: Flow) -> None:
     flow.browser.logout()
     response = flow.ask()
     assert response.status_code == 302
-    assert response["Location"].startswith("/admin/login/?next=/oauth/authorize%3F")
+    assert response["Location"].startswith("/account/sign-in?next=/oauth/authorize%3F")
     assert flow.decide().status_code == 302
     assert not Grant.objects.exists()
 
