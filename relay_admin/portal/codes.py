@@ -38,5 +38,5 @@ def redeem(request: HttpRequest, wallet_id: int) -> HttpResponse:
             return waits(request, throttled)
         else:
             messages.success(request, f"The code gave {credits_text(redemption.code.microcredits)} credits.")
-            return redirect("portal:wallet", account.pk)
+            return redirect("portal:wallet-one", account.pk)
     return wallet_page(request, account, place, code_form=form, status=400)

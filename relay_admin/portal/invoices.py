@@ -19,7 +19,7 @@ from relay_admin.portal.wallets import wallet_of
 def page(request: HttpRequest, wallet_id: int, invoice_id: int) -> HttpResponse:
     """As the admin prints it."""
     invoice = _invoice(request, wallet_id, invoice_id)
-    back = reverse("portal:wallet", args=[wallet_id])
+    back = reverse("portal:wallet-one", args=[wallet_id])
     csv = reverse("portal:wallet-invoice-csv", args=[wallet_id, invoice_id])
     return TemplateResponse(request, "relay/invoice.html", {**invoice_context(invoice), "back": back, "csv": csv})
 

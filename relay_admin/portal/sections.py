@@ -27,4 +27,11 @@ class Section:
         return self.act in ACTS[role]
 
 
-SECTIONS = (Section("project", "Overview", Act.SEE_PROJECT),)
+SECTIONS = (
+    Section("project", "Overview", Act.SEE_PROJECT),
+    Section("usage", "Usage", Act.SEE_TRAFFIC),
+    Section("calls", "Calls", Act.SEE_TRAFFIC),
+    Section("requests", "Requests", Act.SEE_TRAFFIC),
+    Section("failures", "Failure queue", Act.SEE_TRAFFIC),
+    Section("wallet", "Wallet", Act.SEE_MONEY),
+)

@@ -58,7 +58,7 @@ def begin(request: HttpRequest, wallet_id: int) -> HttpResponse:
         return wallet_page(request, account, place, pack_form=form, status=400)
     except topups.BegunOtherwiseError:
         messages.error(request, "This form was used before, for another top-up. Choose again.")
-        return redirect("portal:wallet", account.pk)
+        return redirect("portal:wallet-one", account.pk)
     except ProviderError:
         form.add_error(None, "The payment provider cannot be reached. Nothing was charged: try again in a minute.")
         return wallet_page(request, account, place, pack_form=form, status=502)

@@ -67,6 +67,14 @@ def own_wallet(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 @portal_page
+def one_wallet(request: HttpRequest, wallet_id: int) -> HttpResponse:
+    """By its id."""
+    account, place = wallet_of(request, wallet_id, Act.SEE_MONEY)
+    return wallet_page(request, account, place)
+
+
+@require_safe
+@portal_page
 def entries_csv(request: HttpRequest, wallet_id: int) -> StreamingHttpResponse:
     """All of a wallet's entries."""
     account, _ = wallet_of(request, wallet_id, Act.SEE_MONEY)
