@@ -20,6 +20,7 @@ from relay_admin.ledger import topups
 from relay_admin.ledger.models import TopUp, TopUpState
 from relay_admin.ledger.providers.base import ProviderError
 from relay_admin.ledger.providers.stripe import packs, provider
+from relay_contract.ids import uuid7
 from relay_contract.ledger import MAX_AMOUNT
 
 VIEW, ADD, REFUND = "ledger.view_topup", "ledger.add_topup", "ledger.refund_topup"
@@ -135,14 +136,16 @@ class TopUpsView(APIView):
             raise serializers.ValidationError({"pack": ["There is no such pack: GET /api/v1/credit-packs."]})
         account = wallet_of(call, body["wallet"], Act.MANAGE_MONEY)
         assert isinstance(call.user, User)
+        source = body.get("id") or uuid7()
+        is_operator = actor_in(call).is_operator
         try:
             top_up, url = topups.topup_begin(
                 account=account,
                 pack=pack,
                 by=call.user,
                 provider=stripe,
-                return_url=topups.return_url(account),
-                source=body.get("id"),
+                return_url=topups.return_url(account) if is_operator else topups.portal_url(account, source),
+                source=source,
             )
         except topups.BegunOtherwiseError:
             return _conflict()

@@ -6,12 +6,10 @@ What is paid is what the provider's webhook told, never that somebody came back.
 from datetime import timedelta
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
@@ -19,7 +17,7 @@ from relay_admin.access.roles import Act
 from relay_admin.access.scoping import actor_of, one_of
 from relay_admin.account.page import add_errors, user_of
 from relay_admin.ledger import topups
-from relay_admin.ledger.models import Account, TopUp, TopUpState
+from relay_admin.ledger.models import TopUp, TopUpState
 from relay_admin.ledger.packs import Pack
 from relay_admin.ledger.providers.base import ProviderError
 from relay_admin.ledger.providers.stripe import packs, provider
@@ -50,7 +48,7 @@ def begin(request: HttpRequest, wallet_id: int) -> HttpResponse:
             pack=form.chosen,
             by=user_of(request),
             provider=stripe,
-            return_url=return_url(account, source),
+            return_url=topups.portal_url(account, source),
             source=source,
         )
     except ValidationError as error:
@@ -79,11 +77,6 @@ def top_up(request: HttpRequest, wallet_id: int, source: UUID) -> HttpResponse:
     if is_pending and timezone.now() - found.created_at < WATCHED:
         response["Refresh"] = str(REFRESH_SECONDS)
     return response
-
-
-def return_url(account: Account, source: UUID) -> str:
-    """Of the page to which the provider leads back."""
-    return f"{settings.CONTROL_URL}{reverse('portal:wallet-top-up', args=[account.pk, source])}"
 
 
 def _pack_of(top_up: TopUp) -> Pack | None:

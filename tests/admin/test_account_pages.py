@@ -204,7 +204,12 @@ def test_no_page_has_a_script_inside(ada: User, mailbox: Mailbox, path: str) -> 
     assert page["Referrer-Policy"] == "same-origin"
     assert "no-store" in page["Cache-Control"]
     html = page.content.decode()
-    assert re.findall(r"<script(?! src=./static/relay/portal[.\w]*js. defer></script>)|\sstyle=|\son\w+=|javascript:", html) == []
+    assert (
+        re.findall(
+            r"<script(?! src=./static/relay/portal[.\w]*js. defer></script>)|\sstyle=|\son\w+=|javascript:", html
+        )
+        == []
+    )
     assert html.count("<h1>") == 1
     assert html.count("</h1>") == 1
     fields = set(re.findall(r'<(?:input|select)[^>]* id="(\w+)"', html))
