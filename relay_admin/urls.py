@@ -3,9 +3,9 @@
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseServerError, JsonResponse
 from django.urls import include, path, re_path
-from django.views.generic import RedirectView
 
 from relay_admin import money_page, resolve_page, sessions_page, shadow_page
+from relay_admin.account import sign_in
 from relay_admin.control_api import errors
 from relay_admin.health import healthz
 from relay_admin.ledger import hooks
@@ -31,7 +31,7 @@ def api_not_found(_request: HttpRequest, _path: str) -> HttpResponse:
 handler500 = "relay_admin.urls.server_error"
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("", sign_in.begin),
     path("healthz", healthz),
     path("admin/money/", admin.site.admin_view(money_page.page), name="money"),
     path("admin/resolve/", admin.site.admin_view(resolve_page.page), name="resolve"),

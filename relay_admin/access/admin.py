@@ -26,6 +26,7 @@ from relay_admin.access.audit_admin import AuditEventAdmin
 from relay_admin.access.models import AdminToken, AuditEvent, Invitation, RelayKey, Session, User
 from relay_admin.access.oauth import admin as _oauth  # noqa: F401  # registers its pages
 from relay_admin.access.people_admin import InvitationAdmin
+from relay_admin.catalog.credit_fields import BudgetField
 from relay_admin.deliveries.admin.base import TimeRangeFilter
 from relay_admin.guard import GuardedAdmin
 from relay_contract import nouns, tokens
@@ -100,6 +101,7 @@ class RelayKeyForm(forms.ModelForm):
         widget=UnfoldAdminCheckboxSelectMultipleWidget(),
         help_text="relay: POST /r/{project}/...; inference: /v1/...; control: the control API, of its project.",
     )
+    budget = BudgetField(help_text="What its calls may spend in a calendar period, UTC. Empty: no budget.")
 
 
 @admin.register(RelayKey)

@@ -7,7 +7,7 @@ from relay_admin.access.models import Invitation, Membership, User
 from relay_admin.access.roles import ACTS, GIVEN, Act, Role
 from relay_admin.catalog.models import Project
 
-OWNER_STAYS = "A project keeps its owner. An operator can make somebody else the owner."
+OWNER_STAYS = "A project keeps its owner. Make another member the owner first, in the portal; operators can too."
 
 
 @transaction.atomic
@@ -36,6 +36,15 @@ def membership_change(*, membership: Membership, role: Role | str, may_make_owne
     if Act.MANAGE_MEMBERS not in ACTS[wanted]:
         _take_invitations_back(row)
     return row
+
+
+@transaction.atomic
+def ownership_transfer(*, owner: Membership, to: Membership) -> None:
+    """Make another member the owner; the one before becomes an admin. Raises ValidationError where either is not what
+    they were any more."""
+    if _locked(owner).role != Role.OWNER or to.project_id != owner.project_id:
+        raise ValidationError("Only the owner of a project can hand it over, to a member of it.")
+    membership_change(membership=to, role=Role.OWNER, may_make_owner=True)
 
 
 @transaction.atomic

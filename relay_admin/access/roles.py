@@ -33,6 +33,7 @@ class Act(StrEnum):
     SEE_AUDIT = "audit.see"
     SEE_MONEY = "money.see"
     MANAGE_MONEY = "money.manage"  # top up, redeem codes
+    TRANSFER = "project.transfer"  # to another member
 
 
 _VIEWER = frozenset({Act.SEE_PROJECT, Act.SEE_TRAFFIC})
@@ -41,7 +42,7 @@ _DEVELOPER = _WITH_CONTENT | {Act.SEE_KEYS, Act.MANAGE_TEST_KEYS, Act.MANAGE_END
 _ADMIN = _DEVELOPER | {Act.MANAGE_KEYS, Act.MANAGE_MEMBERS, Act.SEE_AUDIT, Act.SEE_MONEY, Act.MANAGE_MONEY}
 
 ACTS: dict[Role, frozenset[Act]] = {
-    Role.OWNER: _ADMIN,
+    Role.OWNER: _ADMIN | {Act.TRANSFER},
     Role.ADMIN: _ADMIN,
     Role.DEVELOPER: _DEVELOPER,
     Role.SUPPORT: _WITH_CONTENT | {Act.SEE_MONEY},

@@ -49,7 +49,7 @@ def _as_oneself(request: HttpRequest, invitation: Invitation) -> HttpResponse:
             add_errors(form, refused)
         else:
             messages.success(request, "The invitation is accepted.")
-            return redirect("account:home")
+            return _onward(invitation)
     return shown(request, "invitation", form=form, **_place(invitation))
 
 
@@ -64,8 +64,8 @@ def _as_somebody_new(request: HttpRequest, invitation: Invitation) -> HttpRespon
             add_errors(form, refused)
         else:
             login(request, user)
-            messages.success(request, "Welcome. This is your account.")
-            return redirect("account:home")
+            messages.success(request, "Welcome. Your account is made.")
+            return _onward(invitation)
     return shown(request, "invitation_new", form=form, address=invitation.email, **_place(invitation))
 
 
@@ -75,6 +75,12 @@ def _made(invitation: Invitation, password: str) -> User:
     invitation_accept(invitation=invitation, user=user)
     mail_queue(kind=MailKind.VERIFY, address=user.email, user=user)
     return user
+
+
+def _onward(invitation: Invitation) -> HttpResponse:
+    if invitation.project is None or invitation.project.is_archived:
+        return redirect("portal:projects")
+    return redirect("portal:project", invitation.project.slug)
 
 
 def _place(invitation: Invitation) -> dict[str, str]:

@@ -40,7 +40,7 @@ def provider_name() -> str:
 def begin(request: HttpRequest) -> HttpResponse:
     """On to the provider."""
     try:
-        return redirect(_address(request, onward=own_path(request.GET.get("next", ""))))
+        return redirect(_address(request, onward=request.GET.get("next", "")))
     except ProviderFailed as failed:
         return _failed(request, failed)
 
@@ -91,7 +91,7 @@ def callback(request: HttpRequest) -> HttpResponse:
             return said(request, "This sign-in is over", "You are not signed in as who began it.", status=400)
     except NotLetIn as refused:
         return said(request, "Not signed in", str(refused), status=403)
-    return redirect(own_path(kept["onward"]))
+    return redirect(own_path(kept["onward"], user_of(request)))
 
 
 def _disconnect(request: HttpRequest) -> HttpResponse:

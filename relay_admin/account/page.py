@@ -88,10 +88,15 @@ def user_of(request: HttpRequest) -> User:
     return cast("User", request.user)
 
 
-def own_path(text: str) -> str:
-    """Where `next` leads: a path of ours, else the account."""
+def landing(user: User) -> str:
+    """Where somebody begins: operators in the admin, everybody else in the portal."""
+    return reverse("admin:index") if user.is_staff else reverse("portal:projects")
+
+
+def own_path(text: str, user: User) -> str:
+    """Where `next` leads: a path of ours, else where they begin."""
     is_ours = text.startswith("/") and url_has_allowed_host_and_scheme(text, allowed_hosts=None)
-    return text if is_ours else reverse("account:home")
+    return text if is_ours else landing(user)
 
 
 def add_errors(form: Form, error: ValidationError) -> None:

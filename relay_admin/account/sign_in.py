@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from relay_admin.access.mails import sends_mail
 from relay_admin.access.oidc import offers_oidc
 from relay_admin.account.forms import SignInForm
-from relay_admin.account.page import own_path, public, shown, signed_in, user_of
+from relay_admin.account.page import landing, own_path, public, shown, signed_in, user_of
 
 FORM_METHODS = require_http_methods(["GET", "HEAD", "POST"])
 
@@ -26,6 +26,13 @@ def home(request: HttpRequest) -> HttpResponse:
     return shown(request, "home", sends_mail=sends_mail(), projects=projects, has_oidc=offers_oidc())
 
 
+@require_safe
+@public
+def begin(request: HttpRequest) -> HttpResponse:
+    """`/`: to where who is signed in begins, else to the sign-in."""
+    return redirect(landing(user_of(request)) if request.user.is_authenticated else "account:sign-in")
+
+
 @sensitive_post_parameters()
 @FORM_METHODS
 @public
@@ -33,11 +40,11 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     """The session's key is a new one afterwards (`session_middleware.py`)."""
     onward = request.POST.get("next", request.GET.get("next", ""))
     if request.method != "POST" and request.user.is_authenticated:
-        return redirect(own_path(onward))
+        return redirect(own_path(onward, user_of(request)))
     form = SignInForm(request, request.POST if request.method == "POST" else None)
     if form.is_valid():
         login(request, form.user)
-        return redirect(own_path(onward))
+        return redirect(own_path(onward, user_of(request)))
     context = {"form": form, "next": onward, "is_open": settings.SIGNUP == "open"}
     context |= {"provider": urlsplit(settings.OIDC_ISSUER).hostname}
     return shown(request, "sign_in", status=429 if _has_to_wait(form) else 200, **context)

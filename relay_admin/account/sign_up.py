@@ -57,8 +57,8 @@ def finish(request: HttpRequest, token: str) -> HttpResponse:
             if user is None:
                 return link_is_over(request)
             login(request, user)
-            messages.success(request, "Welcome. This is your account.")
-            return redirect("account:home")
+            messages.success(request, "Welcome. Your account is made.")
+            return redirect("portal:projects")
     return shown(
         request, "new_password", form=form, title="Choose a password", address=ticket.address, button="Sign up"
     )

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from relay_admin.access import services
+from relay_admin.access.key_choices import policies_of, rate_limits_of
 from relay_admin.access.models import RelayKey
 from relay_admin.access.roles import Act, refusal
 from relay_admin.access.scoping import Actor, one_of, rows_of
@@ -199,13 +200,13 @@ def _refuse_live(actor: Actor, project: Project) -> None:
 
 
 def _refuse_unoffered(actor: Actor, project: Project, body: dict[str, Any]) -> None:
-    """Policies and limits are the operators', who decide which models a project reaches: a member chooses of those that
-    a key of the project has. Raises ValidationError, as for one that does not exist."""
+    """As `key_choices` has it. Raises ValidationError, as for one that does not exist."""
     if actor.is_operator:
         return
-    for name, on_wire in (("policy", "policy"), ("rate_limit", "rateLimit")):
+    offered = {"policy": ("policy", policies_of(project)), "rate_limit": ("rateLimit", rate_limits_of(project))}
+    for name, (on_wire, choices) in offered.items():
         wanted = body.get(name)
-        if wanted is not None and not project.relay_keys.filter(revoked_at=None, **{name: wanted}).exists():
+        if wanted is not None and not choices.filter(pk=wanted.pk).exists():
             missing = serializers.SlugRelatedField.default_error_messages["does_not_exist"]
             raise serializers.ValidationError({on_wire: [missing.format(slug_name="slug", value=wanted.slug)]})
 

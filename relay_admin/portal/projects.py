@@ -1,5 +1,6 @@
 """My projects, and a project's first page."""
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
@@ -7,6 +8,7 @@ from relay_admin.access.models import Membership
 from relay_admin.access.roles import Act
 from relay_admin.account.page import user_of
 from relay_admin.portal.page import portal_page, project_of, shown
+from relay_admin.portal.quick_start import snippets_of
 
 
 @require_safe
@@ -21,6 +23,6 @@ def listed(request: HttpRequest) -> HttpResponse:
 @require_safe
 @portal_page
 def home(request: HttpRequest, project: str) -> HttpResponse:
-    """What one may do here."""
+    """What one may do here, and first calls to paste."""
     place = project_of(request, project, Act.SEE_PROJECT)
-    return shown(request, "project", place)
+    return shown(request, "project", place, snippets=snippets_of(place.project), edge_url=settings.EDGE_URL)

@@ -66,7 +66,7 @@ def ada(db: None) -> User:
 def signed_in(user: User, **options: Any) -> Client:
     client = Client(**options)
     answer = client.post(SIGN_IN, {"username": user.email, "password": rows.PASSWORD})
-    assert (answer.status_code, answer["Location"]) == (302, "/account/")
+    assert (answer.status_code, answer["Location"]) == (302, "/portal/")
     return client
 
 
@@ -96,7 +96,7 @@ def tables() -> list[str]:
 def test_a_customer_signs_in_by_address_in_any_case_and_out(ada: User) -> None:
     client = Client()
     answer = client.post(SIGN_IN, {"username": "ADA@Example.test", "password": rows.PASSWORD})
-    assert (answer.status_code, answer["Location"]) == (302, "/account/")
+    assert (answer.status_code, answer["Location"]) == (302, "/portal/")
     home = client.get("/account/")
     assert home.status_code == 200
     assert ADA in home.content.decode()
@@ -163,9 +163,9 @@ def test_a_sign_in_changes_the_session(ada: User) -> None:
 )
 def test_a_sign_in_leads_to_no_other_site(ada: User, onward: str) -> None:
     answer = Client().post(SIGN_IN, {"username": ADA, "password": rows.PASSWORD, "next": onward})
-    assert (answer.status_code, answer["Location"]) == (302, "/account/")
+    assert (answer.status_code, answer["Location"]) == (302, "/portal/")
     client = signed_in(ada)
-    assert client.get(SIGN_IN, {"next": onward})["Location"] == "/account/"
+    assert client.get(SIGN_IN, {"next": onward})["Location"] == "/portal/"
 
 
 def test_a_sign_in_leads_back_to_the_page_that_asked_for_it(ada: User) -> None:
@@ -204,12 +204,8 @@ def test_no_page_has_a_script_inside(ada: User, mailbox: Mailbox, path: str) -> 
     assert page["Referrer-Policy"] == "same-origin"
     assert "no-store" in page["Cache-Control"]
     html = page.content.decode()
-    assert (
-        re.findall(
-            r"<script(?! src=./static/relay/portal[.\w]*js. defer></script>)|\sstyle=|\son\w+=|javascript:", html
-        )
-        == []
-    )
+    inline = r"<script(?! src=./static/relay/portal[.\w]*js. defer></script>)|\sstyle=|\son\w+=|javascript:"
+    assert re.findall(inline, html) == []
     assert html.count("<h1>") == 1
     assert html.count("</h1>") == 1
     fields = set(re.findall(r'<(?:input|select)[^>]* id="(\w+)"', html))
@@ -251,7 +247,7 @@ def test_somebody_signs_up(db: None, mailbox: Mailbox) -> None:
     assert "at least 12 characters" in weak.content.decode()
     assert (User.objects.count(), Ticket.objects.count()) == (0, 1)
     done = client.post(path, {"new_password": NEW, "is_staff": "on", "is_superuser": "on", "username": "root"})
-    assert (done.status_code, done["Location"]) == (302, "/account/")
+    assert (done.status_code, done["Location"]) == (302, "/portal/")
     user = User.objects.get()
     assert (user.email, user.username) == ("New@example.test", "New@example.test")
     assert (user.is_staff, user.is_superuser, user.groups.count()) == (False, False, 0)
@@ -329,7 +325,7 @@ def test_somebody_new_accepts_an_invitation(shop: Project, settings, signup: str
     assert client.post(path, {"new_password": "short"}).status_code == 200
     assert (User.objects.count(), Membership.objects.count()) == (0, 0)
     done = client.post(path, {"new_password": NEW, "role": "owner", "email": "eve@example.test", "is_staff": "on"})
-    assert (done.status_code, done["Location"]) == (302, "/account/")
+    assert (done.status_code, done["Location"]) == (302, "/portal/projects/shop/")
     user = User.objects.get()
     assert (user.email, user.is_staff, user.email_verified_at) == (ADA, False, None)
     member = Membership.objects.get()
@@ -357,7 +353,7 @@ def test_who_has_the_address_accepts_with_one_click(ada: User, shop: Project) ->
     client = signed_in(ada)
     assert "To the project Shop &lt;b&gt;, as viewer." in client.get(path).content.decode()
     assert Membership.objects.count() == 0
-    assert client.post(path)["Location"] == "/account/"
+    assert client.post(path)["Location"] == "/portal/projects/shop/"
     assert Membership.objects.get().user == ada
     assert client.post(path).status_code == 404
 

@@ -160,7 +160,7 @@ def test_every_page_forbids_what_comes_from_elsewhere(db: None) -> None:
 
 
 def test_the_root_leads_to_the_admin(db: None) -> None:
-    assert Client().get("/")["Location"] == "/admin/"
+    assert Client().get("/")["Location"] == "/account/sign-in"
     style = Client().get("/static/relay/admin.css")
     assert b".relay-secret" in style.getvalue()
     style.close()

@@ -90,7 +90,7 @@ def test_the_session_is_a_new_one(provider: OidcProvider) -> None:
 
 @pytest.mark.parametrize("onward", ["https://evil.test/", "//evil.test", "/\\evil.test"])
 def test_it_leads_to_no_other_site(provider: OidcProvider, onward: str) -> None:
-    assert enter(Client(), onward)["Location"] == "/account/"
+    assert enter(Client(), onward)["Location"] == "/portal/"
 
 
 LIES: dict[str, dict[str, Any]] = {

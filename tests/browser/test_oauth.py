@@ -65,7 +65,7 @@ def test_a_page_of_another_origin_gets_a_token(product: Product, page: Page, spa
     page.goto(f"{product.control_url}/oauth/authorize?{urlencode(query)}")
     page.get_by_label("Username").fill("olga")
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Allow Spa to use your account?")).to_be_visible()
     expect(page.get_by_text("Call models, at your expense")).to_be_visible()
     page.get_by_label("At most, in credits a month").fill("2")

@@ -185,7 +185,7 @@ APPLICATION = nouns.Application(
     allowed_origins=("https://app.example",),
     captures_payloads=False,
 )
-SIGNING_KEY = nouns.SigningKey(id=nouns.SigningKeyId(1), kid="demo", public_der=b"public", retires_at=None)
+SIGNING_KEY = nouns.SigningKey(id=nouns.SigningKeyId(1), kid="demo", public_der=b"", retires_at=MOMENT)  # retired
 REVOCATION = nouns.Revocation(
     id=nouns.RevocationId(1), kind=nouns.RevocationKind.USER, value="1", issued_before=MOMENT, expires_at=MOMENT
 )

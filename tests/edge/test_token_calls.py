@@ -16,8 +16,10 @@ from relay_contract.access_tokens import LIFE_SECONDS
 from relay_contract.nouns import RevocationKind
 from relay_edge.resource_metadata import PATH, metadata_url
 from tests.edge import nouns
+from tests.edge.admitting import client
 from tests.edge.conftest import until
 from tests.edge.inside import InsideEdge, inside_edge
+from tests.edge.money import open_money
 from tests.edge.test_observed_calls import CALL, insert_catalog
 from tests.edge.tokens import AUDIENCE, ISSUER, PAGE, USER_ID, bearer, claims, signing_key, written
 from tests.edge.vendor import Vendor
@@ -48,6 +50,8 @@ async def edge(
     urls: tuple[str, str], vendor: Vendor, owner: AsyncConnection[Any], tmp_path: Path, free_port: int
 ) -> AsyncIterator[InsideEdge]:
     """Knows two applications, each with a page of its own; a third is disabled."""
+    with client(urls[1]) as connection:
+        open_money(connection, {claims().wallet_id: 10**12})
     await insert_catalog(owner, vendor, key=signing_key())
     second = nouns.numbered(nouns.APPLICATION, 2, client_id="app_other", allowed_origins=(OTHER_PAGE,))
     third = nouns.numbered(second, 3, client_id="app_third", is_enabled=False, allowed_origins=("https://off.example",))
