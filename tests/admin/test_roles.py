@@ -15,6 +15,7 @@ TABLE = {
     Act.MANAGE_MEMBERS: "xx----",
     Act.SEE_AUDIT: "xx----",
     Act.SEE_MONEY: "xx-x--",
+    Act.MANAGE_MONEY: "xx----",
     Act.TRANSFER: "x-----",
 }
 
