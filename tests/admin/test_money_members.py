@@ -4,8 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync
-from django.test import AsyncClient, Client
+from django.test import Client
 from django.utils import timezone
 
 from relay_admin.access import services
@@ -17,6 +16,7 @@ from relay_admin.ledger.models import Account, TopUp
 from relay_contract.nouns import KeyMode
 from tests.admin import rows
 from tests.admin.stripe_server import StripeServer
+from tests.admin.test_invoices import exported
 from tests.admin.test_top_ups import CREDIT, stripe  # noqa: F401 (a fixture)
 from tests.admin.test_usage import posted
 
@@ -39,13 +39,6 @@ def get(headers: dict[str, str], path: str) -> Any:
 
 def post(headers: dict[str, str], path: str, body: Any) -> Any:
     return Client().post(f"/api/v1/{path}", body, content_type="application/json", headers=headers)
-
-
-@async_to_sync
-async def exported(headers: dict[str, str], address: str) -> str:
-    """A file, read as under ASGI."""
-    answer: Any = await AsyncClient().get(address, headers=headers)
-    return b"".join([chunk async for chunk in answer.streaming_content]).decode()
 
 
 @pytest.mark.parametrize("role", list(Role))
@@ -79,9 +72,9 @@ def test_ones_own_wallet_needs_no_role(catalog: rows.Catalog) -> None:
     for account, note in ((mine, "hers"), (theirs, "his")):
         corrections.credits_grant(account=account, microcredits=CREDIT, note=note, by=rows.user(f"root-{note}"))
     assert [each["note"] for each in get(headers, f"wallets/{mine.pk}/entries").json()["results"]] == ["hers"]
-    export = exported(headers, f"/api/v1/exports/entries.csv?wallet={mine.pk}")
-    assert ("hers" in export, "his" in export) == (True, False)
-    assert get(headers, f"exports/entries.csv?wallet={theirs.pk}").status_code == 404
+    status, export = exported(f"entries.csv?wallet={mine.pk}", headers)
+    assert (status, [each["note"] for each in export]) == (200, ["hers"])
+    assert exported(f"entries.csv?wallet={theirs.pk}", headers)[0] == 404
     assert {get(headers, f"wallets/{theirs.pk}{more}").status_code for more in ("", "/entries")} == {404}
     assert get(headers, "wallets?user=ada").json()["results"][0]["balance"] == CREDIT
     assert get(headers, "wallets?user=bob").status_code == 400

@@ -89,7 +89,7 @@ def test_a_member_replays_redeems_and_reads(product: Product, page: Page, phone:
     wait_for(lambda: flaky_state(product, request_id) == "delivered", "the replayed delivery")
 
     page.get_by_role("navigation", name="Main").get_by_role("link", name="Wallet").click()
-    page.get_by_label("Code").fill(code.lower())
+    page.get_by_role("textbox", name="Code").fill(code.lower())
     page.get_by_role("button", name="Redeem").click()
     expect(page.get_by_role("status")).to_have_text("The code gave 7 credits.")
     expect(page.get_by_role("table", name="What moved")).to_contain_text("Credit code")
