@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from relay_admin.access.roles import Act
-from relay_admin.access.scoping import rows_of
+from relay_admin.access.scoping import one_of, rows_of
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.wire import CamelCaseSerializer, camel_case, read
@@ -27,7 +27,8 @@ MAX_PAGE = 200
 class CallJson(CamelCaseSerializer):
     """A call. Names are null when what they name was deleted; `cost` is null when nobody knew a price. Its `rates` are
     those of the version that it was priced by, null for a call of a time before versions. A call came with a relay key
-    or with an application's access token: the other is null."""
+    or with an application's access token: the other is null. Whoever sees it only because they made it is told what
+    they are charged, and not how the relay came to serve it or at what cost (`_OF_THE_PROJECT`)."""
 
     project = serializers.CharField(source="project_slug")
     relay_key = serializers.SerializerMethodField()
@@ -62,12 +63,21 @@ class CallJson(CamelCaseSerializer):
             "usage_source",
             "usage",
             "cost",
+            "charge_microcredits",
             "total_us",
             "upstream_us",
             "first_token_us",
             "bytes_in",
             "bytes_out",
         ]
+
+    def to_representation(self, instance: Call) -> dict[str, Any]:
+        """With the context's `actor`: who asks."""
+        shown = super().to_representation(instance)
+        actor = self.context["actor"]
+        if actor.is_operator or instance.project_id in actor.projects(Act.SEE_TRAFFIC):
+            return shown
+        return {name: value for name, value in shown.items() if name not in _OF_THE_PROJECT}
 
     def get_relay_key(self, call: Call) -> dict[str, Any] | None:
         """Named by the queryset, see `selectors`. None of a call with an access token."""
@@ -98,6 +108,9 @@ class CallJson(CamelCaseSerializer):
             "estimatedPrice": call.estimated_price,
             "rates": None if rates is None else [{camel_case(name): of for name, of in one.items()} for one in rates],
         }
+
+
+_OF_THE_PROJECT = frozenset({"relayKey", "tags", "host", "hostKeyId", "bindingId", "attempts", "cost", "upstreamUs"})
 
 
 class Page(Query):
@@ -133,24 +146,31 @@ _LOOKUPS = {
 class CallsView(APIView):
     """GET calls, newest first."""
 
-    permission_classes = [requires("traffic.view_call", act=Act.SEE_TRAFFIC)]
+    permission_classes = [requires("traffic.view_call", act=Act.SEE_TRAFFIC, own=True)]
 
     def get(self, request: Request) -> Response:
         """`{"results": [...], "next": id or null}`."""
         wanted = read(Page, request.query_params)
         rows = _narrowed(name_calls(_seen(request)).order_by("-received_at", "-id"), wanted)
         page, more = page_of(rows, wanted["limit"])
-        return Response({"results": CallJson(page, many=True).data, "next": str(page[-1].id) if more else None})
+        return Response(
+            {
+                "results": CallJson(page, many=True, context={"actor": actor_in(request)}).data,
+                "next": str(page[-1].id) if more else None,
+            }
+        )
 
 
 class CallView(APIView):
     """GET one call."""
 
-    permission_classes = [requires("traffic.view_call", act=Act.SEE_TRAFFIC)]
+    permission_classes = [requires("traffic.view_call", act=Act.SEE_TRAFFIC, own=True)]
 
     def get(self, request: Request, call_id: UUID) -> Response:
         """404 for an id that is not known, or whose retention is over."""
-        return Response(CallJson(get_object_or_404(name_calls(_seen(request)), pk=call_id)).data)
+        one_of(Call, actor_in(request), Act.SEE_TRAFFIC, pk=call_id)
+        call = get_object_or_404(name_calls(_seen(request)), pk=call_id)
+        return Response(CallJson(call, context={"actor": actor_in(request)}).data)
 
 
 def _seen(request: Request) -> QuerySet[Call]:

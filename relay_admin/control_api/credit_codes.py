@@ -9,10 +9,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from relay_admin.access.models import User
+from relay_admin.access.roles import Act
 from relay_admin.control_api.errors import shape
 from relay_admin.control_api.paging import MAX_ID, MAX_PAGE, Query, page_of
 from relay_admin.control_api.permissions import requires
-from relay_admin.control_api.wallets import wallets
+from relay_admin.control_api.wallets import wallet_of
 from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
 from relay_admin.ledger import codes
 from relay_admin.ledger.models import CreditCode
@@ -99,12 +100,12 @@ class DisableView(APIView):
 class RedeemView(APIView):
     """POST redeems a code for a wallet, once a user."""
 
-    permission_classes = [requires("ledger.view_account", REDEEM)]
+    permission_classes = [requires("ledger.view_account", REDEEM, act=Act.MANAGE_MONEY, own=True)]
 
     def post(self, call: Request) -> Response:
         """201 with the credits; 409 with why not; 429 for who tried too often."""
         body = read(RedeemBody, call.data)
-        wallet = get_object_or_404(wallets(call), pk=body["wallet"])
+        wallet = wallet_of(call, body["wallet"], Act.MANAGE_MONEY)
         assert isinstance(call.user, User)
         try:
             redemption = codes.code_redeem(

@@ -4,15 +4,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.http import Http404, StreamingHttpResponse
-from django.shortcuts import get_object_or_404
 from rest_framework import serializers
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from relay_admin.access.roles import Act
+from relay_admin.access.scoping import Actor, rows_of
 from relay_admin.control_api.paging import MAX_ID, Query
-from relay_admin.control_api.permissions import requires
-from relay_admin.control_api.wallets import wallets
+from relay_admin.control_api.permissions import actor_in, requires
+from relay_admin.control_api.wallets import wallet_of
 from relay_admin.control_api.wire import read
 from relay_admin.ledger import exports
 from relay_admin.ledger.models import Invoice, TopUp
@@ -52,22 +53,22 @@ class ExportView(APIView):
         needs = _NEEDS.get(self.kwargs["kind"])
         if needs is None:
             raise Http404
-        return [requires(*needs)()]
+        return [requires(*needs, act=Act.SEE_MONEY, own=True)()]
 
     def get(self, call: Request, kind: str) -> StreamingHttpResponse:
         """404 for a wallet that is none."""
         wallet = read(ExportQuery, call.query_params).get("wallet")
         if wallet is not None:
-            get_object_or_404(wallets(call), pk=wallet)
+            wallet_of(call, wallet)
         response = StreamingHttpResponse(
-            exports.streamed(_chunks(kind, wallet)), content_type="text/csv; charset=utf-8"
+            exports.streamed(_chunks(actor_in(call), kind, wallet)), content_type="text/csv; charset=utf-8"
         )
         response["Content-Disposition"] = f'attachment; filename="{kind}{f"-{wallet}" if wallet else ""}.csv"'
         response["Cache-Control"] = "no-store"
         return response
 
 
-def _chunks(kind: str, wallet: int | None) -> Iterator[str]:
+def _chunks(actor: Actor, kind: str, wallet: int | None) -> Iterator[str]:
     of_wallet = {} if wallet is None else {"account_id": wallet}
     match kind:
         case "entries":
@@ -75,6 +76,6 @@ def _chunks(kind: str, wallet: int | None) -> Iterator[str]:
                 raise serializers.ValidationError({"wallet": ["Entries are exported of one wallet."]})
             return exports.entries_csv(wallet)
         case "top-ups":
-            return exports.top_ups_csv(TopUp.objects.filter(**of_wallet))
+            return exports.top_ups_csv(rows_of(TopUp, actor, Act.SEE_MONEY).filter(**of_wallet))
         case _:
-            return exports.invoices_csv(Invoice.objects.filter(**of_wallet))
+            return exports.invoices_csv(rows_of(Invoice, actor, Act.SEE_MONEY).filter(**of_wallet))

@@ -1,17 +1,18 @@
 """`/api/v1/invoices`: what moved on a wallet in a month. Read only: they are issued by the schedule."""
 
-from django.shortcuts import get_object_or_404
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from relay_admin.access.roles import Act
+from relay_admin.access.scoping import one_of, rows_of
 from relay_admin.control_api.paging import MAX_ID, WalletRows, wallet_page
-from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.wire import CamelCaseSerializer, read
 from relay_admin.ledger.models import Invoice
 
-VIEW = "ledger.view_invoice"
+SEE = requires("ledger.view_invoice", act=Act.SEE_MONEY, own=True)
 
 
 class InvoiceJson(CamelCaseSerializer):
@@ -31,19 +32,20 @@ class InvoiceJson(CamelCaseSerializer):
 class InvoicesView(APIView):
     """GET invoices, newest first."""
 
-    permission_classes = [requires(VIEW)]
+    permission_classes = [SEE]
 
     def get(self, call: Request) -> Response:
         """`{"results": [...], "next": id or null}`."""
         wanted = read(WalletRows, call.query_params)
-        return Response(wallet_page(Invoice.objects.all(), wanted, lambda row: dict(InvoiceJson(row).data)))
+        rows = rows_of(Invoice, actor_in(call), Act.SEE_MONEY)
+        return Response(wallet_page(rows, wanted, lambda row: dict(InvoiceJson(row).data)))
 
 
 class InvoiceView(APIView):
     """GET one."""
 
-    permission_classes = [requires(VIEW)]
+    permission_classes = [SEE]
 
-    def get(self, _call: Request, invoice_id: int) -> Response:
+    def get(self, call: Request, invoice_id: int) -> Response:
         """404 for an id that is not known."""
-        return Response(InvoiceJson(get_object_or_404(Invoice, pk=min(invoice_id, MAX_ID))).data)
+        return Response(InvoiceJson(one_of(Invoice, actor_in(call), Act.SEE_MONEY, pk=min(invoice_id, MAX_ID))).data)

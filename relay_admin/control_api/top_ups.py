@@ -2,28 +2,29 @@
 
 from typing import Any
 
-from django.conf import settings
 from django.http import Http404
-from django.shortcuts import get_object_or_404
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from relay_admin.access.models import User
+from relay_admin.access.roles import Act
+from relay_admin.access.scoping import one_of, rows_of
 from relay_admin.control_api.errors import shape
 from relay_admin.control_api.paging import MAX_ID, WalletRows, wallet_page
-from relay_admin.control_api.permissions import requires
-from relay_admin.control_api.wallets import wallets
+from relay_admin.control_api.permissions import actor_in, requires
+from relay_admin.control_api.wallets import wallet_of
 from relay_admin.control_api.wire import Strict, read
 from relay_admin.ledger import topups
 from relay_admin.ledger.models import TopUp, TopUpState
-from relay_admin.ledger.packs import Pack
 from relay_admin.ledger.providers.base import ProviderError
-from relay_admin.ledger.providers.stripe import provider
+from relay_admin.ledger.providers.stripe import packs, provider
+from relay_contract.ids import uuid7
 from relay_contract.ledger import MAX_AMOUNT
 
 VIEW, ADD, REFUND = "ledger.view_topup", "ledger.add_topup", "ledger.refund_topup"
+SEE = requires(VIEW, act=Act.SEE_MONEY, own=True)
 
 
 def top_up_json(top_up: TopUp) -> dict[str, Any]:
@@ -52,12 +53,6 @@ def top_up_json(top_up: TopUp) -> dict[str, Any]:
             for refund in top_up.refunds.all()
         ],
     }
-
-
-def packs() -> tuple[Pack, ...]:
-    """What is sold: nothing where payments are off."""
-    found: tuple[Pack, ...] = settings.CREDIT_PACKS if provider() else ()
-    return found
 
 
 class TopUpsQuery(WalletRows):
@@ -98,7 +93,7 @@ class RefundBody(Strict):
 class PacksView(APIView):
     """GET what credits are sold in; none where payments are off."""
 
-    permission_classes = [requires(VIEW)]
+    permission_classes = [SEE]
 
     def get(self, _call: Request) -> Response:
         """`pack` is what a top-up names."""
@@ -119,12 +114,13 @@ class TopUpsView(APIView):
 
     def get_permissions(self) -> list[Any]:
         """Seeing is one right, paying another."""
-        return [requires(VIEW, ADD)() if self.request.method == "POST" else requires(VIEW)()]
+        pays = self.request.method == "POST"
+        return [(requires(VIEW, ADD, act=Act.MANAGE_MONEY, own=True) if pays else SEE)()]
 
     def get(self, call: Request) -> Response:
         """`{"results": [...], "next": id or null}`."""
         wanted = read(TopUpsQuery, call.query_params)
-        rows = TopUp.objects.prefetch_related("refunds")
+        rows = rows_of(TopUp, actor_in(call), Act.SEE_MONEY).prefetch_related("refunds")
         if "state" in wanted:
             rows = rows.filter(state=wanted["state"])
         return Response(wallet_page(rows, wanted, top_up_json))
@@ -138,16 +134,18 @@ class TopUpsView(APIView):
         pack = next((pack for pack in packs() if str(pack) == body["pack"]), None)
         if pack is None:
             raise serializers.ValidationError({"pack": ["There is no such pack: GET /api/v1/credit-packs."]})
-        account = get_object_or_404(wallets(call), pk=body["wallet"])
+        account = wallet_of(call, body["wallet"], Act.MANAGE_MONEY)
         assert isinstance(call.user, User)
+        source = body.get("id") or uuid7()
+        is_operator = actor_in(call).is_operator
         try:
             top_up, url = topups.topup_begin(
                 account=account,
                 pack=pack,
                 by=call.user,
                 provider=stripe,
-                return_url=topups.return_url(account),
-                source=body.get("id"),
+                return_url=topups.return_url(account) if is_operator else topups.portal_url(account, source),
+                source=source,
             )
         except topups.BegunOtherwiseError:
             return _conflict()
@@ -164,7 +162,7 @@ class OutsideView(APIView):
     def post(self, call: Request) -> Response:
         """201; 200 where this payment was credited before; 409 where it was with something else."""
         asked = read(OutsideBody, call.data)
-        account = get_object_or_404(wallets(call), pk=asked.pop("wallet"))
+        account = wallet_of(call, asked.pop("wallet"))
         source = asked.pop("id", None)
         try:
             top_up, is_new = topups.topup_record_outside(account=account, by=call.user, source=source, **asked)
@@ -176,11 +174,11 @@ class OutsideView(APIView):
 class TopUpView(APIView):
     """GET one."""
 
-    permission_classes = [requires(VIEW)]
+    permission_classes = [SEE]
 
-    def get(self, _call: Request, top_up_id: int) -> Response:
+    def get(self, call: Request, top_up_id: int) -> Response:
         """With its refunds."""
-        return Response(top_up_json(_top_up(top_up_id)))
+        return Response(top_up_json(_top_up(call, top_up_id)))
 
 
 class RefundView(APIView):
@@ -192,12 +190,12 @@ class RefundView(APIView):
         """201 with the top-up."""
         body = read(RefundBody, call.data)
         assert isinstance(call.user, User)
-        topups.topup_refund(top_up=_top_up(top_up_id), price_minor=body.get("price_minor"), by=call.user)
-        return Response(top_up_json(_top_up(top_up_id)), status=201)
+        topups.topup_refund(top_up=_top_up(call, top_up_id), price_minor=body.get("price_minor"), by=call.user)
+        return Response(top_up_json(_top_up(call, top_up_id)), status=201)
 
 
-def _top_up(top_up_id: int) -> TopUp:
-    return get_object_or_404(TopUp, pk=min(top_up_id, MAX_ID))
+def _top_up(call: Request, top_up_id: int) -> TopUp:
+    return one_of(TopUp, actor_in(call), Act.SEE_MONEY, pk=min(top_up_id, MAX_ID))
 
 
 def _conflict() -> Response:

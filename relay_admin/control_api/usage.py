@@ -21,14 +21,16 @@ MAX_PAGE = 200
 MAX_DAYS = 400
 DEFAULT_DAYS = 30
 
-VIEW_USAGE = requires("ledger.view_account", "traffic.view_call")
+VIEW_USAGE = requires("ledger.view_account", "traffic.view_call", act=Act.SEE_TRAFFIC, own=True)
 
 
 class _Moments(Query):
-    """`from` and `to` begin hours, UTC: others are cut to theirs. `to` is not in it, and now where it is left out."""
+    """`from` and `to` begin hours, UTC: others are cut to theirs. `to` is not in it, and now where it is left out.
+    Operators may ask for all, others for a project of theirs or, with `mine`, for the calls that they made."""
 
     to = serializers.DateTimeField(required=False)
-    project = ProjectField(Act.SEE_MONEY, required=False)
+    project = ProjectField(Act.SEE_TRAFFIC, required=False)
+    mine = serializers.BooleanField(default=False)
     mode = serializers.ChoiceField([str(mode) for mode in KeyMode], required=False)
     limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
 
@@ -42,8 +44,12 @@ class _Moments(Query):
         since = _hour(asked["since"]) if "since" in asked else until - timedelta(days=DEFAULT_DAYS)
         if not timedelta(0) < until - since <= timedelta(days=MAX_DAYS):
             raise serializers.ValidationError({"from": [f"It is before `to`, at most {MAX_DAYS} days."]})
-        project = asked.get("project")
-        return {**asked, "range": usage.Range(since, until, project.pk if project else None, asked.get("mode"))}
+        actor, project = self.context["actor"], asked.get("project")
+        if not (actor.is_operator or project or (asked["mine"] and actor.user)):
+            raise serializers.ValidationError({"project": ["Say which, or send mine=true for your own calls."]})
+        user_id = actor.user.pk if asked["mine"] and actor.user else None
+        wanted = usage.Range(since, until, project.pk if project else None, asked.get("mode"), user_id)
+        return {**asked, "range": wanted, "hides": not (actor.is_operator or project)}
 
 
 class SummaryQuery(_Moments):
@@ -80,7 +86,7 @@ class SummaryView(APIView):
         by, limit = wanted["by"], wanted["limit"]
         found = usage.summary(wanted["range"], by, wanted["after"], limit + 1)
         page = found[:limit]
-        results = [{str(by): value or None, **_json(total)} for value, total in page]
+        results = [{str(by): value or None, **_json(total, wanted["hides"])} for value, total in page]
         return Response({"results": results, "next": str(page[-1][0]) if len(found) > limit else None})
 
 
@@ -97,7 +103,7 @@ class SeriesView(APIView):
         moments = sorted({moment for moment, _, _ in found})
         last = moments[limit - 1] if len(moments) > limit else None
         results = [
-            {"at": moment, "what": what, **_json(total)}
+            {"at": moment, "what": what, **_json(total, wanted["hides"])}
             for moment, what, total in found
             if last is None or moment <= last
         ]
@@ -108,5 +114,7 @@ def _hour(moment: datetime) -> datetime:
     return moment.replace(minute=0, second=0, microsecond=0)
 
 
-def _json(total: usage.Total) -> dict[str, int]:
-    return {camel_case(name): value for name, value in total.as_dict().items()}
+def _json(total: usage.Total, hides: bool) -> dict[str, int]:
+    """`hides`: what a charge is made of, which is the project's affair."""
+    shown = {name: value for name, value in total.as_dict().items() if not (hides and name in ("cost", "markup"))}
+    return {camel_case(name): value for name, value in shown.items()}

@@ -25,14 +25,14 @@ from relay_contract.nouns import KeyMode
 MAX_PAGE = 200
 _MAX_ID = 2**63 - 1
 
-VIEW_ACCOUNT = requires("ledger.view_account", act=Act.SEE_MONEY)
-VIEW_ENTRIES = requires("ledger.view_account", "ledger.view_entry", act=Act.SEE_MONEY)
+VIEW_ACCOUNT = requires("ledger.view_account", act=Act.SEE_MONEY, own=True)
+VIEW_ENTRIES = requires("ledger.view_account", "ledger.view_entry", act=Act.SEE_MONEY, own=True)
 POST_ENTRY = requires("ledger.view_account", corrections.PERMISSION)
 
 
-def wallets(call: Call) -> Any:
-    """The caller's accounts that have an address here."""
-    return rows_of(Account, actor_in(call), Act.SEE_MONEY).filter(kind=AccountKind.WALLET)
+def wallet_of(call: Call, wallet_id: int, act: Act = Act.SEE_MONEY) -> Account:
+    """One of the caller's. Raises Http404, and PermissionDenied for a member whose role does not allow it."""
+    return one_of(Account, actor_in(call), act, pk=wallet_id, kind=AccountKind.WALLET)
 
 
 def wallet_json(balance: accounts.Balance) -> dict[str, Any]:
@@ -71,8 +71,9 @@ def entry_json(line: accounts.Line) -> dict[str, Any]:
 
 class _UserField(serializers.SlugRelatedField):
     def get_queryset(self) -> QuerySet[User]:
-        """Operators' to ask for: to others nobody has that name."""
-        return User.objects.all() if self.context["actor"].is_operator else User.objects.none()
+        """Operators may name anybody. To others nobody has a name but they."""
+        actor = self.context["actor"]
+        return User.objects.all() if actor.is_operator else User.objects.filter(pk=actor.user and actor.user.pk)
 
 
 class WalletsQuery(Query):
@@ -135,7 +136,7 @@ class WalletsView(APIView):
     def get(self, call: Call) -> Response:
         """`{"results": [...], "next": id or null}`."""
         wanted = read(WalletsQuery, call.query_params, actor=actor_in(call))
-        rows = wallets(call).order_by("id")
+        rows = rows_of(Account, actor_in(call), Act.SEE_MONEY).filter(kind=AccountKind.WALLET).order_by("id")
         if "project" in wanted:
             rows = rows.filter(project_id=wanted["project"].pk)
         if "user" in wanted:
@@ -159,7 +160,7 @@ class WalletView(APIView):
     def patch(self, call: Call, wallet_id: int) -> Response:
         """200 with the wallet."""
         asked = read(LimitsBody, call.data)
-        wallet = _wallet(call, wallet_id)
+        wallet = wallet_of(call, wallet_id)
         corrections.account_limits_set(
             account=wallet,
             overdraft=asked.get("overdraft", wallet.overdraft_microcredits),
@@ -207,18 +208,14 @@ class AdjustmentsView(APIView):
         return _posted(corrections.account_adjust, wallet_id, AdjustmentBody, call)
 
 
-def _wallet(call: Call, wallet_id: int) -> Account:
-    return one_of(Account, actor_in(call), Act.SEE_MONEY, pk=wallet_id, kind=AccountKind.WALLET)
-
-
 def _balance(call: Call, wallet_id: int) -> accounts.Balance:
-    return accounts.balance_of(_wallet(call, wallet_id).pk)
+    return accounts.balance_of(wallet_of(call, wallet_id).pk)
 
 
 def _posted(post: Callable[..., tuple[Entry, bool]], wallet_id: int, form: type[GrantBody], call: Call) -> Response:
     asked = read(form, call.data)
     source = asked.pop("id", None)
-    wallet = _wallet(call, wallet_id)
+    wallet = wallet_of(call, wallet_id)
     try:
         entry, is_new = post(account=wallet, by=call.user, source=source, **asked)
     except corrections.PostedOtherwiseError:

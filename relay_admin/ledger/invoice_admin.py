@@ -1,18 +1,18 @@
 """Admin pages of invoices: a list, one as it is printed, and its CSV."""
 
-from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from unfold.decorators import display
 
 from relay_admin import pages
 from relay_admin.deliveries.admin.base import as_row_id
-from relay_admin.ledger.amounts import credits_text, price_text
+from relay_admin.ledger.amounts import credits_text
+from relay_admin.ledger.invoice_view import invoice_context
 from relay_admin.ledger.invoices import invoice_csv
 from relay_admin.ledger.models import Invoice
 
@@ -41,7 +41,8 @@ class InvoiceAdmin(pages.ReadOnlyAdmin):
     ) -> HttpResponse:
         """As it is printed."""
         invoice = self._invoice(request, as_row_id(object_id) or 0)
-        return TemplateResponse(request, "relay/invoice.html", _context(invoice))
+        back, csv = reverse("admin:ledger_invoice_changelist"), reverse("admin:ledger_invoice_csv", args=[invoice.pk])
+        return TemplateResponse(request, "relay/invoice.html", {**invoice_context(invoice), "back": back, "csv": csv})
 
     def csv_view(self, request: HttpRequest, invoice_id: int) -> HttpResponse:
         """A file."""
@@ -64,27 +65,3 @@ class InvoiceAdmin(pages.ReadOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         return get_object_or_404(Invoice.objects.select_related("account"), pk=min(invoice_id, 2**63 - 1))
-
-
-def _context(invoice: Invoice) -> dict[str, Any]:
-    lines = [
-        {**line, "debit": credits_text(line["debit"]), "credit": credits_text(line["credit"])} for line in invoice.lines
-    ]
-    payments = [
-        {
-            "at": datetime.fromisoformat(paid["at"]).date(),
-            "kind": paid["kind"],
-            "reference": paid["reference"],
-            "credits": credits_text(paid["microcredits"]),
-            "price": price_text(paid["price_minor"], paid["currency"]),
-        }
-        for paid in invoice.payments
-    ]
-    return {
-        "invoice": invoice,
-        "last_day": invoice.period_end - timedelta(days=1),
-        "opening": credits_text(invoice.opening_microcredits),
-        "closing": credits_text(invoice.closing_microcredits),
-        "lines": lines,
-        "payments": payments,
-    }

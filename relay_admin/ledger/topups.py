@@ -176,8 +176,13 @@ def event_apply(event: Event) -> str:
     return row.outcome
 
 
+def portal_url(account: Account, source: UUID) -> str:
+    """Where a member who paid is led back to: a page that waits for what the provider tells."""
+    return f"{settings.CONTROL_URL}{reverse('portal:wallet-top-up', args=[account.pk, source])}"
+
+
 def return_url(account: Account) -> str:
-    """Where whoever paid is led back to: the account's page."""
+    """Where an operator who paid is led back to: the account's page."""
     return f"{settings.CONTROL_URL}{reverse('admin:ledger_account_change', args=[account.pk])}"
 
 

@@ -54,12 +54,13 @@ _OF_DELIVERIES = (By.ENDPOINT, By.TARGET)
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Hours from `since` to the one before `until`, of a project and mode or of all."""
+    """Hours from `since` to the one before `until`, of a project, mode and person or of all."""
 
     since: datetime
     until: datetime
     project_id: int | None = None
     mode: str | None = None
+    user_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,18 @@ def summary(of: Range, by: By, after: str | int | None = None, limit: int = 50) 
         WHERE {_in_range(of)} AND what = %(what)s AND (%(after)s IS NULL OR {group} > %(after)s)
         GROUP BY 1 ORDER BY 1 LIMIT %(limit)s
     """  # noqa: S608 (constants)
-    what = "delivery" if by in _OF_DELIVERIES else "call"
-    rows = _rows(statement, {**_parameters(of), "what": what, "after": after, "limit": limit})
+    rows = _rows(statement, {**_parameters(of), "what": _what(by), "after": after, "limit": limit})
+    return [(value, Total(*sums)) for value, *sums in rows]
+
+
+def largest(of: Range, by: By, limit: int) -> list[tuple[str | int, Total]]:
+    """As `summary`, but those that are charged most, and of these that have most."""
+    statement = f"""
+        SELECT {_GROUPS[by]}, {_TOTALS} FROM {_ALL} LEFT JOIN catalog_target AS target ON target.id = used.target_id
+        WHERE {_in_range(of)} AND what = %(what)s
+        GROUP BY 1 ORDER BY sum(used.charge) DESC, sum(used.calls) DESC, 1 LIMIT %(limit)s
+    """  # noqa: S608 (constants)
+    rows = _rows(statement, {**_parameters(of), "what": _what(by), "limit": limit})
     return [(value, Total(*sums)) for value, *sums in rows]
 
 
@@ -109,17 +120,23 @@ def series(of: Range, step: Step, after: datetime | None = None, limit: int = 50
     return [(moment, what, Total(*sums)) for moment, what, *sums in rows]
 
 
+def _what(by: By) -> str:
+    return "delivery" if by in _OF_DELIVERIES else "call"
+
+
 def _in_range(of: Range) -> str:
     conditions = ["used.hour >= %(since)s", "used.hour < %(until)s"]
     if of.project_id is not None:
         conditions.append("used.project_id = %(project_id)s")
     if of.mode is not None:
         conditions.append("used.mode = %(mode)s")
+    if of.user_id is not None:
+        conditions.append("used.user_id = %(user_id)s")
     return " AND ".join(conditions)
 
 
 def _parameters(of: Range) -> dict[str, Any]:
-    return {"since": of.since, "until": of.until, "project_id": of.project_id, "mode": of.mode}
+    return {"since": of.since, "until": of.until, "project_id": of.project_id, "mode": of.mode, "user_id": of.user_id}
 
 
 def _rows(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:

@@ -29,6 +29,11 @@ class Section:
 
 SECTIONS = (
     Section("project", "Overview", Act.SEE_PROJECT),
+    Section("usage", "Usage", Act.SEE_TRAFFIC),
+    Section("calls", "Calls", Act.SEE_TRAFFIC),
+    Section("requests", "Requests", Act.SEE_TRAFFIC),
+    Section("failures", "Failure queue", Act.SEE_TRAFFIC),
+    Section("wallet", "Wallet", Act.SEE_MONEY),
     Section("keys", "Keys", Act.SEE_KEYS, also=("key",)),
     Section("members", "Members", Act.MANAGE_MEMBERS, also=("member", "invitation")),
     Section("settings", "Settings", Act.SEE_PROJECT),

@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from relay_admin.portal import keys, members, project_settings, projects
+from relay_admin.portal import keys, members, money_urls, project_settings, projects
 
 app_name = "portal"
 
@@ -20,9 +20,11 @@ of_project = [
     path("settings", project_settings.page, name="settings"),
     path("settings/leave", project_settings.leave, name="settings-leave"),
     path("settings/transfer", project_settings.transfer, name="settings-transfer"),
+    *money_urls.of_project,
 ]
 
 urlpatterns = [
     path("", projects.listed, name="projects"),
+    *money_urls.of_person,
     path("projects/<str:project>/", include(of_project)),
 ]

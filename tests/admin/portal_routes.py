@@ -15,5 +15,29 @@ _OF_PROJECT = {
     "settings": "settings",
     "settings/leave": "settings/leave",
     "settings/transfer": "settings/transfer",
+    "usage": "usage",
+    "wallet": "wallet",
+    "calls": "calls",
+    "calls/<uuid:call_id>": "calls/{call}",
+    "requests": "requests",
+    "requests/<uuid:request_id>": "requests/{request}",
+    "failures": "failures",
+    "failures/replay": "failures/replay?delivery={delivery}",
+    "failures/replays/<int:batch_id>": "failures/replays/{batch}",
+    "failures/replays/<int:batch_id>/<slug:word>": "failures/replays/{batch}/pause",
+}
+_OF_WALLET = {
+    "": "",
+    "/entries.csv": "/entries.csv",
+    "/codes": "/codes",
+    "/top-ups": "/top-ups",
+    "/top-ups/<uuid:source>": "/top-ups/{request}",
+    "/invoices/<int:invoice_id>": "/invoices/{wallet}",
+    "/invoices/<int:invoice_id>/csv": "/invoices/{wallet}/csv",
 }
 PORTAL_ROUTES = {f"portal/projects/<str:project>/{route}": HOME + filled for route, filled in _OF_PROJECT.items()}
+PORTAL_ROUTES |= {
+    f"portal/wallets/<int:wallet_id>{route}": f"/portal/wallets/{{wallet}}{filled}"
+    for route, filled in _OF_WALLET.items()
+}
+PORTAL_ROUTES["portal/calls/<uuid:call_id>"] = "/portal/calls/{call}"

@@ -137,6 +137,8 @@ QUERIES = (
     "/api/v1/wallets?project={project}",
     "/api/v1/usage/summary?by=model&project={project}",
     "/api/v1/usage/series?project={project}",
+    "/api/v1/top-ups?wallet={wallet}",
+    "/api/v1/invoices?wallet={wallet}",
     "/api/v1/wallets?user={user}",
     "/api/v1/audit?project={project}",
     "/api/v1/audit?subject=catalog.target&subjectId={target}",
@@ -169,6 +171,7 @@ NAMING: tuple[tuple[str, dict[str, Any]], ...] = (
     ("/api/v1/relay-keys", {"project": "{project}", "name": "n", "scopes": ["relay"]}),
     ("/api/v1/applications", {"project": "{project}", "name": "n", "redirectUris": [REDIRECT], "mode": "test"}),
     ("/api/v1/applications", {"project": "{project}", "name": "n", "redirectUris": [REDIRECT]}),
+    ("/api/v1/credit-codes/redeem", {"code": "ABCD-EFGH-JKLM-NPQR", "wallet": "{wallet}"}),
     ("/api/v1/resolve", {"relayKey": "{relay_key}", "model": "gpt-demo"}),
 )
 """Bodies that name rows."""
@@ -366,6 +369,8 @@ SEES = {
     "/api/v1/relay-keys/{relay_key}": Act.SEE_KEYS,
     "/api/v1/applications/{application}": Act.SEE_KEYS,
     "/api/v1/wallets/{wallet}": Act.SEE_MONEY,
+    "/api/v1/wallets/{wallet}/entries": Act.SEE_MONEY,
+    "/api/v1/exports/entries.csv?wallet={wallet}": Act.SEE_MONEY,
     "/api/v1/audit": Act.SEE_AUDIT,
 }
 

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from django.conf import settings
 
+from relay_admin.ledger.packs import Pack
 from relay_admin.ledger.providers.base import Checkout, Event, EventForgedError, EventKind, Order, ProviderError
 from relay_contract.inbound_signatures import Verdict, verify
 from relay_contract.nouns import KeyMode, SignatureConfig
@@ -107,6 +108,12 @@ def provider() -> Stripe | None:
     if not settings.STRIPE_SECRET_KEY:
         return None
     return Stripe(settings.STRIPE_SECRET_KEY, settings.STRIPE_WEBHOOK_SECRET, settings.STRIPE_URL)
+
+
+def packs() -> tuple[Pack, ...]:
+    """What is sold: nothing where payments are off."""
+    found: tuple[Pack, ...] = settings.CREDIT_PACKS if settings.STRIPE_SECRET_KEY else ()
+    return found
 
 
 def _session_form(order: Order) -> dict[str, str]:
