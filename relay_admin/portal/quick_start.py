@@ -13,8 +13,6 @@ from relay_admin.access.models import RelayKey
 from relay_admin.catalog.models import Endpoint, Model, Project
 from relay_contract.nouns import EndpointAuth, Scope
 
-VARIABLE = "RELAY_KEY"
-"""Of the caller's own environment; pages name it too."""
 MOST_ASKED = 4
 """Questions to the edge for one page; each takes some milliseconds."""
 _KEPT_SECONDS = 60
@@ -98,7 +96,7 @@ def _snippets(what: str, url: str, body: dict[str, object]) -> list[Snippet]:
         "import json, os, urllib.request\n\n"
         "request = urllib.request.Request(\n"
         f'    "{url}",\n    json.dumps({wide}).encode(),\n'
-        f'    {{"Authorization": "Bearer " + os.environ["{VARIABLE}"], "Content-Type": "application/json"}},\n'
+        f'    {{"Authorization": os.path.expandvars("Bearer $RELAY_KEY"), "Content-Type": "application/json"}},\n'
         ")\nwith urllib.request.urlopen(request) as answer:\n    print(json.load(answer))"
     )
     javascript = (
