@@ -59,10 +59,16 @@ def of_link(view: View[P]) -> View[P]:
         try:
             link_begin(request.META.get("REMOTE_ADDR", ""))
         except Throttled as throttled:
-            return waits(request, throttled)
-        return view(request, *args, **keywords)
+            return _unlogged(waits(request, throttled))
+        return _unlogged(view(request, *args, **keywords))
 
     return answer
+
+
+def _unlogged(response: HttpResponse) -> HttpResponse:
+    """Django logs the address of what is refused, and the address of a link is its token."""
+    response._has_been_logged = True  # type: ignore[attr-defined]  # what django.utils.log asks
+    return response
 
 
 def signed_in(view: View[P]) -> View[P]:
