@@ -105,7 +105,7 @@ def test_only_the_columns_that_changed(since: Since, catalog: rows.Catalog) -> N
                           "live_wallet_id": catalog.project.live_wallet_id,
                           "test_wallet_id": catalog.project.test_wallet_id,
                           "live_pool_id": catalog.project.live_pool_id, "test_pool_id": catalog.project.test_pool_id,
-                          "pool_cap_microcredits": 0, "markup_ppm": 0}  # fmt: skip
+                          "pool_cap_microcredits": 0, "markup_ppm": 0, "endless_keys": "anyone"}  # fmt: skip
     catalog.relay_key.delete()
     gone = since.one(subject="access.relaykey", action="delete")
     assert (gone.before["name"], gone.after, gone.project_id) == ("app", None, catalog.project.pk)

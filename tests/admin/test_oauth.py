@@ -360,7 +360,8 @@ def test_no_bearer_is_taken_for_another(flow: Flow, catalog: rows.Catalog, kind:
     }[kind]
     header = {"Authorization": f"Bearer {token}"}
     assert (Client().get("/oauth/userinfo", headers=header).status_code == 200) is (kind == "access")
-    assert (Client().get("/api/v1/projects", headers=header).status_code == 200) is (kind == "admin")
+    assert (Client().get("/api/v1/projects", headers=header).status_code == 200) is (kind in {"admin", "access"})
+    assert (Client().post("/api/v1/projects", headers=header).status_code == 403) is (kind == "access")
     assert (flow.refresh(token)[0] == 200) is (kind == "refresh")
     assert flow.exchange(token)[0] == 400
 

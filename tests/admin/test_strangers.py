@@ -231,6 +231,7 @@ def project_rows(catalog: rows.Catalog, owner: Any) -> Ids:
         expires_at=now + timedelta(days=1),
     )  # fmt: skip
     application = oauth_client.application(project, client_type="confidential")
+    member = Membership.objects.create(project=project, user=owner, role="owner")
     allowed = authorizations.authorization_give(
         user=owner, application=application, scopes=["inference"], cap_microcredits=None
     )
@@ -251,7 +252,7 @@ def project_rows(catalog: rows.Catalog, owner: Any) -> Ids:
         authorization=allowed.pk,
         batch=batch.pk,
         wallet=Account.objects.get(project_id=project.pk, kind="wallet", mode="live").pk,
-        member=Membership.objects.create(project=project, user=owner, role="owner").pk,
+        member=member.pk,
         invitation=invitation_create(email="asked@example.test", project=project, role="viewer").invitation.pk,
         session=session.pk,
         rule=rule.pk,

@@ -342,7 +342,8 @@ def test_who_may(top_up: TopUp, wallet: Account, token_of, who: str, posted: int
     for path in ("top-ups", f"top-ups/{top_up.pk}", "credit-packs"):
         assert Client().get(f"/api/v1/{path}", headers=headers).status_code == 200
     outside = {"wallet": wallet.pk, "microcredits": 5, "priceMinor": 5, "currency": "eur", "reference": "bank"}
-    assert send(headers, "", {"wallet": wallet.pk, "pack": "5000:500:eur"}).status_code == posted
+    begun = send(headers, "", {"wallet": wallet.pk, "pack": "5000:500:eur"})
+    assert begun.status_code == (201 if posted == 201 else 404)  # members top up too: what is not theirs is not there
     assert send(headers, "/outside", outside).status_code == posted
     paid = topups.topup_record_outside(
         account=wallet, microcredits=5, price_minor=5, currency="eur", reference="other", by=rows.user("ada")

@@ -76,7 +76,7 @@ class Edge:
             scripts.ADMIT.text.decode(),
             3,
             *(keys.BREAKERS, keys.MONEY, keys.purse("w", str(account))),
-            *("call", 0, 0, 0, 0, self.process, run_id, 0, 1, need, 0),
+            *("call", 0, 0, 0, 0, f"0:0:{run_id}", f"h:{self.process}:0", need, need, 0, 1, 0, 0),
         )
         if reply[0] != 0:
             return None
@@ -103,7 +103,8 @@ class Edge:
             scripts.SETTLE.text.decode(),
             3,
             *(keys.settled(self.process), keys.BREAKERS, keys.purse("w", str(account))),
-            *(self._settlements, "call", 0, 0, 0, 1, kind, call.need, charge, call.process, call.generation),
+            *(self._settlements, "call", 0, 0, 0, 1, kind, call.need, charge),
+            *(f"h:{call.process}:{call.generation}", f"spent:{call.generation}"),
         )
 
 

@@ -135,7 +135,7 @@ class World:
         self.keeper = Keeper(self.connection, self.writes, TIMES, self.clock)
 
     async def _new_edge(self, payer: Payer) -> None:
-        edge = self.edges[payer.account] = Edge(self.client)
+        edge = self.edges[payer.account] = Edge(self.client, self.clock, payer.account)
         edge.seed = int(self.seed or 0)
         await edge.beat()
 
@@ -300,12 +300,8 @@ class World:
 
     async def _hear(self) -> None:
         """Edges hear of a new seed before anybody asks, and say what they hold."""
-        found = await self.client.get(keys.MONEY)
-        if found is not None and found.split(b":")[1] != self.seed:
-            self.seed = found.split(b":")[1]
-            for account, edge in self.edges.items():
-                edge.seed = int(self.seed)
-                await edge.declare(account, int(found.split(b":")[0]))
+        for edge in self.edges.values():
+            await edge.beat()
 
     def pass_time(self, seconds: int) -> None:
         """Rows are posted sooner than a generation is closed, whoever is killed; docs/reconcile.md says why."""
@@ -315,8 +311,7 @@ class World:
         async def keep() -> None:
             for _ in range(0, seconds, 5):
                 self.clock.now += 5
-                for edge in self.edges.values():
-                    await edge.beat()
+                await self._hear()
                 await self.keeper.step()
                 await self._hear()
 

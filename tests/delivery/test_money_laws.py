@@ -34,14 +34,14 @@ from relay_contract.ledger import AccountKind
 from relay_contract.nouns import KeyMode
 from tests.delivery.conftest import settings_for
 from tests.delivery.money_world import CREDIT, World, worlds
-from tests.delivery.test_ledger_poster import BEGINNING
+from tests.delivery.test_ledger_poster import BEGINNING, STATEMENTS
 
 EXAMPLES = int(os.environ.get("RELAY_TEST_MONEY_EXAMPLES", "6"))
 STEPS = 30
 PAYMENTS, PROMOTIONS, REVENUE = 4, 6, 2  # of live
 ANY = st.integers(0, 10**6)
 SOME = st.integers(1, 20 * CREDIT)
-KILLS = st.integers(0, 9)
+KILLS = st.integers(0, 6)
 PREPAID = [0, 1, 2]
 ROWS = ("(%(a)s, 2, 0)", "(%(a)s, 2, -5)", "(%(a)s, 3, 5)", "(2, 2, 5)", "(99999998, 2, 5)")
 CHARGES = ("(1, 'hold', 1)", "(0, 'settle', 1)", "(1, 'settle', -1)")
@@ -79,7 +79,10 @@ class Money(RuleBasedStateMachine):
     def begin(self) -> None:
         self.world: World = self.make()
         self.top_ups: list[tuple[TopUp, list[Event], set[str]]] = []
-        self.taken: Counter[int] = Counter()  # credits that went back, of each top-up
+        self.taken: Counter[int] = Counter()  # credits that each top-up has given, less what went back
+        for payer in self.world.payers:
+            self.give_twice(payer, 9 * CREDIT)
+        self.world.pass_time(5)
 
     def payer(self, number: int) -> Any:
         return self.world.payers[number % len(self.world.payers)]
@@ -119,7 +122,10 @@ class Money(RuleBasedStateMachine):
 
     @rule(number=ANY, amount=SOME)
     def grant_twice(self, number: int, amount: int) -> None:
-        account, source = self.world.account(self.payer(number)), uuid7()
+        self.give_twice(self.payer(number), amount)
+
+    def give_twice(self, payer: Any, amount: int) -> None:
+        account, source = self.world.account(payer), uuid7()
         for is_first in (True, False):
             _, is_new = corrections.credits_grant(
                 account=account, microcredits=amount, note="law", by=self.world.by, source=source
@@ -231,9 +237,15 @@ class Money(RuleBasedStateMachine):
         self.world.move(top_up.account_id, PAYMENTS, top_up.microcredits)
         self.world.excused[top_up.account_id] += top_up.microcredits
 
-    @rule(kill_at=KILLS, before=st.booleans())
-    def post(self, kill_at: int, before: bool) -> None:
-        self.world.post(kill_at, before=before)
+    @rule()
+    def post(self) -> None:
+        self.world.post()
+
+    @rule(before=st.booleans())
+    def posters_are_killed(self, before: bool) -> None:
+        """One after the other, each a statement later."""
+        for kill_at in range(1, STATEMENTS + 1):
+            self.world.post(kill_at, before=before)
 
     @rule(kill_at=KILLS, before=st.booleans())
     def fold(self, kill_at: int, before: bool) -> None:
