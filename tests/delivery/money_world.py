@@ -95,7 +95,6 @@ class World:
         self.calls: list[Open] = []
         self.rows: dict[UUID, tuple[CallRow, tuple[Leg, ...]]] = {}
         self.deliveries: list[Delivery] = []
-        self.seed = b""
         name = f"somebody-{User.objects.count()}"
         self.by = User.objects.create_user(name, f"{name}@example.test")
         self._payers()
@@ -136,7 +135,7 @@ class World:
 
     async def _new_edge(self, payer: Payer) -> None:
         edge = self.edges[payer.account] = Edge(self.client, self.clock, payer.account)
-        edge.seed = int(self.seed or 0)
+        await edge.beat()
         await edge.beat()
 
     def close(self) -> None:
