@@ -43,7 +43,8 @@ def test_a_projects_page_takes_credits(client_of: Any, catalog: rows.Catalog) ->
     address = f"/admin/catalog/project/{catalog.project.pk}/change/"
     inlines = {f"{each}-{word}_FORMS": "0" for each in ("lines", "memberships") for word in ("TOTAL", "INITIAL")}
     form = {"slug": "shop", "name": "Shop", "billing": "prepaid", "budget-0-credits": "2.5", "budget-0-period": "month",
-            "pool_cap_microcredits": "0.5", "endless_keys": "anyone", "rate_limit": "", "test_rate_limit": "", **inlines}  # fmt: skip
+            "pool_cap_microcredits": "0.5", "endless_keys": "anyone", "rate_limit": "", "test_rate_limit": "",
+            **inlines}  # fmt: skip
     assert client.post(address, form).status_code == 302
     saved = Project.objects.get(pk=catalog.project.pk)
     assert (saved.billing, saved.budget, saved.pool_cap_microcredits) == ("prepaid", BUDGET, 500_000)

@@ -136,7 +136,6 @@ class World:
     async def _new_edge(self, payer: Payer) -> None:
         edge = self.edges[payer.account] = Edge(self.client, self.clock, payer.account)
         await edge.beat()
-        await edge.beat()
 
     def close(self) -> None:
         """Its connections, not those it was given."""
