@@ -176,12 +176,12 @@ def test_no_page_breaks_a_rule(
 def test_the_keyboard_goes_from_top_to_bottom(product: Product, page: Page, looked_at: str) -> None:
     enter(page, product, looked_at)
     page.goto(f"{product.control_url}{HOME}keys")
-    order = []
-    for _ in range(9):
+    order = [""]
+    while order[-1] != "New key" and len(order) < 30:
         page.keyboard.press("Tab")
         order.append(page.evaluate("document.activeElement.textContent.trim().split('\\n')[0]"))
     sections = ["Overview", "Keys", "Members", "Settings"]
-    assert order[:2] == ["Skip to the content", "Relay"]
+    assert order[1:3] == ["Skip to the content", "Relay"]
     assert [text for text in order if text in sections] == sections
     assert order[-1] == "New key"
     page.keyboard.press("Enter")
