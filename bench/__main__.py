@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import measure, product, relay_parts, report
+from bench import measure, prepaid, product, relay_parts, report
 from bench.measure import QUICK, Contender, Placement, Sizes
 from bench.parts import ROOT, BenchError, say, server
 from bench.processes import NotLinuxError, require_linux
@@ -25,12 +25,17 @@ RESULTS = ROOT / "bench" / "results"
 PARTS = (
     *("memory", "requests", "streams", "first_byte", "cross", "outage", "processes"),
     *relay_parts.PARTS,
-    "catalog",
+    *("catalog", "ledger", "tokens"),
 )
+PROGRAMS = {
+    "catalog": ("catalog of 100,000 keys", 300),
+    "ledger": ("the ledger, with a wallet of ten million entries", 1_800),
+    "tokens": ("access tokens, and their revocation while the catalog changes", 300),
+}
+"""Parts that are programs of their own: what they measure, and the seconds that they may take."""
 ON_REQUEST = ("soak",)
 DEFAULT_FOLDER = Path("/var/tmp")  # on a disk, unlike /tmp on many systems, whose fsync would cost nothing
 STREAMS_OF_THE_AIM = 25
-CATALOG_SECONDS = 300
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -95,6 +100,7 @@ def run(options: argparse.Namespace, sizes: Sizes | None = None) -> Report:
                 _memory(found, contenders, sizes)
             if "requests" in wanted:
                 _requests(found, contenders, sizes, rounds)
+                _prepaid(found, ours, sizes, rounds)
             if "streams" in wanted:
                 _streams(found, contenders, sizes, rounds)
             if "first_byte" in wanted:
@@ -106,8 +112,8 @@ def run(options: argparse.Namespace, sizes: Sizes | None = None) -> Report:
             _peaks(found, ours)
     if "processes" in wanted and not options.bare:
         _processes(found, options.folder, sizes, rounds)
-    if "catalog" in wanted and (ROOT / "bench" / "catalog.py").exists() and not options.bare:
-        _catalog(found)
+    for name in [] if options.bare else [each for each in PROGRAMS if each in wanted]:
+        _program(found, name)
     return found
 
 
@@ -133,6 +139,16 @@ def _requests(found: Report, contenders: Sequence[Contender], sizes: Sizes, roun
     found.figures += report.latency_figures(single, "one call at a time")
     found.raw |= {"requests": many, "requests_many_in_flight": more}
     found.raw |= {"requests_paced": paced, "requests_one_at_a_time": single}
+
+
+def _prepaid(found: Report, ours: Product | None, sizes: Sizes, rounds: int) -> None:
+    if ours is None:
+        return
+    say(f"the same paid beforehand, by one wallet and by {prepaid.WALLETS:,}, {rounds} rounds")
+    contenders = [measure.product_contender(ours), *prepaid.contenders(ours)]
+    samples = measure.requests(contenders, sizes, rounds)
+    found.figures += prepaid.figures(samples)
+    found.raw["requests_prepaid"] = samples
 
 
 def _streams(found: Report, contenders: Sequence[Contender], sizes: Sizes, rounds: int) -> None:
@@ -198,19 +214,20 @@ def _peaks(found: Report, ours: Product) -> None:
     found.notes.append("peak MB of one process: " + ", ".join(f"{role} {peak:g}" for role, peak in peaks.items()))
 
 
-def _catalog(found: Report) -> None:
-    """What `bench/catalog.py` prints on its last line: `{"figures": [{name, unit, value, aim_at_most}]}`."""
-    say("catalog of 100,000 keys")
-    command = [sys.executable, "-m", "bench.catalog"]
-    done = subprocess.run(command, check=False, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=CATALOG_SECONDS)
+def _program(found: Report, name: str) -> None:
+    """What `bench/{name}.py` prints last: `{"figures": [{name, unit, value, aim_at_most, aim_at_least}]}`."""
+    about, seconds = PROGRAMS[name]
+    say(about)
+    command = [sys.executable, "-m", f"bench.{name}"]
+    done = subprocess.run(command, check=False, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=seconds)
     if done.returncode != 0:
-        raise BenchError(f"bench.catalog ended with {done.returncode}; its own message is above.")
+        raise BenchError(f"bench.{name} ended with {done.returncode}; its own message is above.")
     said = json.loads(done.stdout.splitlines()[-1])
     for figure in said["figures"]:
-        bound = figure.get("aim_at_most")
-        aim = None if bound is None else Aim(bound, is_upper=True)
+        most, least = figure.get("aim_at_most"), figure.get("aim_at_least")
+        aim = Aim(most, is_upper=True) if most is not None else None if least is None else Aim(least, is_upper=False)
         found.figures.append(Figure(figure["name"], figure["unit"], figure["value"], aim=aim))
-    found.raw["catalog"] = said
+    found.raw[name] = said
 
 
 def _allow_many_connections(sizes: Sizes) -> None:

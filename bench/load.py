@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
+from itertools import cycle
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -40,6 +41,7 @@ class Plan:
     per_second: float = 0.0  # 0: as fast as the answers come
     deadline_seconds: float = 60.0
     hold: bool = False  # wait for the first byte only, and keep the connections open
+    bearers: list[str] = field(default_factory=list)  # shown in turn, beside the headers
     collect: str = ""  # name of a text field of the JSON answer to collect, e.g. "requestId"
 
 
@@ -86,7 +88,8 @@ class Run:
         body = plan.body.encode()
         lines = [f"POST {address.path} HTTP/1.1", f"host: {address.netloc}", f"content-length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in plan.headers.items()]
-        self.call_bytes = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+        shown = [[*lines, f"authorization: Bearer {bearer}"] for bearer in plan.bearers] or [lines]
+        self.calls = cycle(["\r\n".join(each).encode() + b"\r\n\r\n" + body for each in shown])
         self.is_stream = '"stream":true' in plan.body
         self.left = plan.count
         self.open = 0
@@ -276,7 +279,7 @@ class Caller(asyncio.Protocol):
         self._tail = b""
         self._is_waiting = True
         self._started = started
-        self._transport.write(self._run.call_bytes)
+        self._transport.write(next(self._run.calls))
 
 
 async def main() -> None:

@@ -69,6 +69,7 @@ class Contender:
     headers: Mapping[str, str]
     roles: Callable[[], Roles]
     path: str = CHAT_PATH
+    bearers: tuple[str, ...] = ()  # relay keys shown in turn
 
 
 @dataclass(slots=True)
@@ -155,6 +156,7 @@ def chat_plan(
         url=contender.url + contender.path,
         headers={"content-type": "application/json", **contender.headers},
         body=chat_body(model, stream=stream),
+        bearers=list(contender.bearers),
         connections=connections,
         count=count,
         ramp_seconds=0.8 if stream and connections > 1 else 0.0,

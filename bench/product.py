@@ -290,15 +290,16 @@ def _wait_until_live(product: Product) -> None:
         (STREAM_PATH, 200),
     ):
         deadline = time.monotonic() + _LIVE_SECONDS
-        while (said := _post(product, path, body))[0] != expected:
+        while (said := post(product, path, body, product.relay_key))[0] != expected:
             if time.monotonic() > deadline:
                 raise BenchError(f"{path} answers {said[0]} and not {expected}: {said[1]}")
             time.sleep(0.1)
 
 
-def _post(product: Product, path: str, body: bytes) -> tuple[int, str]:
+def post(product: Product, path: str, body: bytes, key: str) -> tuple[int, str]:
+    """Status of one call, and of a failed one what was said."""
     request = urllib.request.Request(product.edge_url + path, data=body, method="POST")
-    request.add_header("Authorization", f"Bearer {product.relay_key}")
+    request.add_header("Authorization", f"Bearer {key}")
     request.add_header("Content-Type", "application/json")
     try:
         with urllib.request.urlopen(request, timeout=20) as answer:

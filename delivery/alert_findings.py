@@ -18,6 +18,8 @@ MOST_MODELS = 10
 """Named in one alert."""
 MOST_REASON = 500
 """Characters of why a draft could not be published."""
+CLOSED_SECONDS = 30
+"""That money is closed, or nobody keeps the purses, before anybody is told."""
 
 _RULES = "deliveries_alertrule r"
 _WINDOW = "make_interval(secs => least(greatest(r.window_seconds, 1), 86400))"
@@ -147,6 +149,69 @@ GROUP BY r.id, p.id HAVING sum(unpriced.count) >= greatest(r.threshold, 1)
 ORDER BY p.id LIMIT {MOST_FINDINGS}
 """  # noqa: S608 (constants)
 
+# The queue is short where all is well, and read from its oldest end.
+_POSTING = f"""
+SELECT r.id, r.endpoint_id, 'ledger',
+    jsonb_build_object('calls', late.calls, 'ageSeconds', extract(epoch FROM now() - late.since)::int)
+FROM {_RULES} CROSS JOIN LATERAL (
+    SELECT count(*) AS calls, min(not_before) AS since FROM (
+        SELECT not_before FROM ledger_due ORDER BY id LIMIT {OLDEST_ROWS}
+    ) AS oldest WHERE not_before < now() - make_interval(secs => greatest(r.threshold, 1))
+) AS late
+WHERE r.is_enabled AND r.kind = 'posting_late' AND late.calls > 0
+"""  # noqa: S608 (constants)
+_UNPOSTABLE = f"""
+SELECT r.id, r.endpoint_id, 'ledger',
+    jsonb_build_object('calls', stuck.calls, 'callId', first.id, 'reason', first.error, 'tries', first.tries)
+FROM {_RULES} CROSS JOIN LATERAL (
+    SELECT count(*) AS calls FROM (SELECT 1 FROM ledger_due WHERE tries >= 5 LIMIT {MOST_COUNTED}) AS counted
+) AS stuck JOIN LATERAL (SELECT id, error, tries FROM ledger_due WHERE tries >= 5 ORDER BY id LIMIT 1) AS first ON true
+WHERE r.is_enabled AND r.kind = 'unpostable'
+"""  # noqa: S608 (constants)
+
+# Of what was folded: a second old at most, and one row an account.
+_BALANCE = """
+FROM {rules} JOIN ledger_account a ON a.kind IN ('wallet', 'pool') AND a.project_id IS NOT NULL
+JOIN catalog_project p ON p.id = a.project_id AND p.id = coalesce(r.project_id, p.id)
+JOIN ledger_balance b ON b.account_id = a.id
+WHERE r.is_enabled AND r.kind = '{kind}' AND {condition}
+ORDER BY a.id LIMIT {most}
+"""
+_LEFT = "(b.credit - b.debit - b.open_holds)"
+_OF_ACCOUNT = f"""
+SELECT r.id, r.endpoint_id, 'account:' || a.id, jsonb_build_object('project', p.slug, 'accountId', a.id,
+    'account', a.kind, 'mode', a.mode, 'available', {_LEFT}, 'overdraft', a.overdraft_microcredits,
+    'lowBalance', a.low_balance_microcredits)
+"""
+_LOW_BALANCE = _OF_ACCOUNT + _BALANCE.format(
+    rules=_RULES, kind="low_balance", condition=f"{_LEFT} < a.low_balance_microcredits", most=MOST_FINDINGS
+)
+_WALLET_EMPTY = _OF_ACCOUNT + _BALANCE.format(
+    rules=_RULES,
+    kind="wallet_empty",
+    condition=f"b.is_purse AND b.credit > 0 AND {_LEFT} + a.overdraft_microcredits <= 0",
+    most=MOST_FINDINGS,
+)
+_DRIFT = f"""
+SELECT r.id, r.endpoint_id, 'ledger', jsonb_build_object('runId', run.id, 'at', run.ended_at, 'drifts', found.drifts)
+FROM {_RULES} CROSS JOIN (
+    SELECT id, ended_at, checks FROM ledger_reconcilerun WHERE ended_at IS NOT NULL ORDER BY id DESC LIMIT 1
+) AS run CROSS JOIN LATERAL (
+    SELECT sum(greatest(value::integer, 0)) AS drifts FROM jsonb_each_text(run.checks)
+) AS found
+WHERE r.is_enabled AND r.kind = 'ledger_drift' AND found.drifts > 0
+"""  # noqa: S608 (constants)
+
+# The keeper's row is as old as its last word; where there is none nobody ever kept the purses.
+_MONEY = f"""
+SELECT r.id, r.endpoint_id, 'money', jsonb_build_object(
+    'keeperSeconds', extract(epoch FROM now() - kept.at)::int, 'closedSince', kept.closed_since)
+FROM {_RULES} CROSS JOIN make_interval(secs => greatest(r.threshold, {CLOSED_SECONDS})) AS patience
+    LEFT JOIN ledger_keeping AS kept ON kept.id = 1
+WHERE r.is_enabled AND r.kind = 'money_closed'
+    AND (kept.id IS NULL OR kept.at < now() - patience OR kept.closed_since < now() - patience)
+"""  # noqa: S608 (constants)
+
 STATEMENTS = {
     "target_failing": _FAILING,
     "target_disabled": _DISABLED,
@@ -157,5 +222,11 @@ STATEMENTS = {
     "partition_missing": _PARTITIONS,
     "publish_failed": _PUBLISH,
     "unpriced_calls": _UNPRICED,
+    "posting_late": _POSTING,
+    "unpostable": _UNPOSTABLE,
+    "low_balance": _LOW_BALANCE,
+    "wallet_empty": _WALLET_EMPTY,
+    "money_closed": _MONEY,
+    "ledger_drift": _DRIFT,
 }
 """By kind. `signature_misconfigured` takes the least id of the last day."""

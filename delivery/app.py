@@ -91,9 +91,39 @@ app.conf.update(
             "schedule": crontab(minute=47),
             "options": {"expires": 3000},
         },
+        "ledger.invoices": {
+            "task": "ledger.invoices",
+            "schedule": crontab(hour="2", minute=27),
+            "options": {"expires": 3000},
+        },
+        "ledger.low_balances": {
+            "task": "ledger.low_balances",
+            "schedule": 60.0,
+            "options": {"expires": 60},
+        },
+        "ledger.reconcile": {
+            "task": "ledger.reconcile",
+            "schedule": crontab(hour=3, minute=23),
+            "options": {"expires": 3000},
+        },
         "access.sessions": {
             "task": "access.sessions",
             "schedule": crontab(minute=57),
+            "options": {"expires": 3000},
+        },
+        "access.mails": {
+            "task": "access.mails",
+            "schedule": 5.0,
+            "options": {"expires": 5},
+        },
+        "access.keys": {
+            "task": "access.keys",
+            "schedule": crontab(minute="12"),
+            "options": {"expires": 3000},
+        },
+        "access.tokens": {
+            "task": "access.tokens",
+            "schedule": crontab(minute=27),
             "options": {"expires": 3000},
         },
     },

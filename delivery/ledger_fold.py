@@ -1,4 +1,4 @@
-"""Folds what the ledger's statements added into balances and days: a step of the worker's round."""
+"""Folds what the ledger's statements added into balances, days and hours: a step of the worker's round."""
 
 from delivery.database import Connection
 from relay_admin.ledger import folding
@@ -8,4 +8,5 @@ async def fold(connection: Connection) -> bool:
     """True when there may be more. Harmless when another worker does it too. Raises DatabaseAway."""
     await connection.rows(folding.OPEN_ACCOUNTS, ())
     [folded] = await connection.rows(folding.FOLD, ())
-    return folding.MOST in folded
+    [(hours,)] = await connection.rows(folding.FOLD_USAGE, ())
+    return folding.MOST in (*folded, hours)

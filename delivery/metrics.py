@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 
 from delivery.drain import Drainer
+from delivery.ledger_keeper import Keeper
+from delivery.ledger_poster import Poster
 from delivery.sync_lane import SyncLane
 
 READ_SECONDS = 5.0
@@ -66,6 +68,42 @@ def sync_page(lane: SyncLane) -> str:
         f"relay_delivery_sync_channel_failures_total {lane.channel_failures}",
         "# TYPE relay_delivery_sync_in_flight gauge",
         f"relay_delivery_sync_in_flight {figures.in_flight}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def poster_page(poster: Poster) -> str:
+    """The same of what posts calls to the ledger."""
+    figures = poster.figures
+    lines = [
+        "# TYPE relay_delivery_posted_calls_total counter",
+        f"relay_delivery_posted_calls_total {figures.calls}",
+        "# TYPE relay_delivery_posted_entries_total counter",
+        f"relay_delivery_posted_entries_total {figures.entries}",
+        "# TYPE relay_delivery_postings_put_back_total counter",
+        f"relay_delivery_postings_put_back_total {figures.put_back}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def keeper_page(keeper: Keeper) -> str:
+    """What is done about the purses in Redis, by the one worker whose turn it is."""
+    figures = keeper.figures
+    lines = [
+        "# TYPE relay_ledger_is_keeper gauge",
+        f"relay_ledger_is_keeper {int(figures.is_keeper)}",
+        "# TYPE relay_ledger_money_generation gauge",
+        f"relay_ledger_money_generation {figures.generation}",
+        "# TYPE relay_ledger_open_generations gauge",
+        f"relay_ledger_open_generations {figures.open_generations}",
+        "# TYPE relay_ledger_edges gauge",
+        f"relay_ledger_edges {figures.edges}",
+        "# TYPE relay_ledger_purses_told_total counter",
+        f"relay_ledger_purses_told_total {figures.told}",
+        "# TYPE relay_ledger_generations_closed_total counter",
+        f"relay_ledger_generations_closed_total {figures.closed}",
+        "# TYPE relay_ledger_seedings_total counter",
+        f"relay_ledger_seedings_total {figures.seedings}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -24,7 +24,10 @@ from delivery.contents import Contents
 from delivery.database import ONE_PLAN, PLANNED_ONCE, Connection
 from delivery.destinations import Destinations
 from delivery.drain import RECORD_SECONDS, Drainer
+from delivery.ledger_keeper import Keeper
+from delivery.ledger_poster import Poster
 from delivery.metrics import serve
+from delivery.purse_writes import PurseWrites
 from delivery.replay_runner import ReplayRunner
 from delivery.reply_channel import ReplyChannel
 from delivery.rounds import make_rounds
@@ -119,6 +122,8 @@ class Lanes(NamedTuple):
 
     drainer: Drainer | None
     sync: SyncLane | None
+    poster: Poster | None
+    keeper: Keeper | None
     beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...]  # what goes on as long as they do
 
     async def run(self, grace_seconds: float) -> None:
@@ -148,7 +153,9 @@ class Lanes(NamedTuple):
     def page(self) -> str:
         """Their figures."""
         drained = metrics.page(self.drainer) if self.drainer is not None else ""
-        return drained + (metrics.sync_page(self.sync) if self.sync is not None else "")
+        posted = metrics.poster_page(self.poster) if self.poster is not None else ""
+        kept = metrics.keeper_page(self.keeper) if self.keeper is not None else ""
+        return drained + posted + kept + (metrics.sync_page(self.sync) if self.sync is not None else "")
 
 
 @asynccontextmanager
@@ -157,8 +164,9 @@ async def open_lanes(settings: Settings) -> AsyncIterator[Lanes]:
     async with AsyncExitStack() as stack:
         drainer = await stack.enter_async_context(open_drainer(settings)) if ASYNC in settings.lanes else None
         sync = await stack.enter_async_context(open_sync_lane(settings)) if SYNC in settings.lanes else None
-        beside = () if drainer is None else await stack.enter_async_context(open_beside(settings, drainer))
-        lanes = Lanes(drainer, sync, beside)
+        lanes = Lanes(drainer, sync, None, None, ())
+        if drainer is not None:
+            lanes = Lanes(drainer, sync, *await stack.enter_async_context(open_beside(settings, drainer)))
         if settings.metrics_port:
             await stack.enter_async_context(await serve(settings.metrics_port, lanes.page))
         yield lanes
@@ -193,17 +201,27 @@ async def open_drainer(settings: Settings) -> AsyncIterator[Drainer]:
 @asynccontextmanager
 async def open_beside(
     settings: Settings, drainer: Drainer
-) -> AsyncIterator[tuple[Callable[[], Coroutine[Any, Any, None]], ...]]:
+) -> AsyncIterator[tuple[Poster, Keeper, tuple[Callable[[], Coroutine[Any, Any, None]], ...]]]:
     """What a worker of the async lane does besides, each on a connection of its own."""
     async with AsyncExitStack() as stack:
-        round_, alerts = [Connection(settings.database_url, name) for name in ("rounds", "alerts")]
+        round_, alerts, keep = [Connection(settings.database_url, name) for name in ("rounds", "alerts", "keeper")]
         replay = Connection(settings.database_url, "replay", PLANNED_ONCE)
-        for connection in (round_, alerts, replay):
+        post = Connection(settings.database_url, "post", PLANNED_ONCE)
+        for connection in (round_, alerts, keep, replay, post):
             stack.push_async_callback(connection.close)
+        writes = PurseWrites(settings.redis_url)
+        stack.push_async_callback(writes.close)
+        poster, keeper = Poster(post), Keeper(keep, writes)
         yield (
-            partial(make_rounds, round_, (stream_ends.fold, compare.compare_due, ledger_fold.fold)),
-            Alerts(alerts).run,
-            ReplayRunner(replay, drainer.activate).run,
+            poster,
+            keeper,
+            (
+                partial(make_rounds, round_, (stream_ends.fold, compare.compare_due, ledger_fold.fold)),
+                Alerts(alerts).run,
+                ReplayRunner(replay, writes, drainer.activate).run,
+                poster.run,
+                keeper.run,
+            ),
         )
 
 

@@ -1,11 +1,21 @@
 """What Celery may run, thin. Each may run twice, late or never without harm."""
 
+from datetime import UTC, datetime
+
 from delivery.app import app, resident, settings
 from relay_admin.access.acting import Via, acting_as
 from relay_admin.access.audit import audit_forget
+from relay_admin.access.key_successors import relay_keys_rotate_due
+from relay_admin.access.mails import mails_send
+from relay_admin.access.oauth.keys import signing_keys_turn
+from relay_admin.access.oauth.revocation import tokens_forget
 from relay_admin.access.session_services import sessions_forget
+from relay_admin.access.tickets import tickets_forget
 from relay_admin.catalog.lines import drafts
 from relay_admin.deliveries import retention, storage
+from relay_admin.ledger.invoices import invoices_issue, month_before
+from relay_admin.ledger.low_balances import low_balances_tell
+from relay_admin.ledger.runs import reconcile_run
 from relay_admin.traffic.retention import traffic_forget
 from relay_contract.intake import MAX_SHARDS
 from relay_contract.messages import DRAIN_TASK
@@ -63,5 +73,47 @@ def forget_audit() -> None:
 
 @app.task(name="access.sessions")  # type: ignore[untyped-decorator]  # as above
 def forget_sessions() -> None:
-    """Delete sessions that have expired."""
+    """Delete sessions, and links of mails, that have expired."""
     sessions_forget()
+    tickets_forget()
+
+
+@app.task(name="access.mails")  # type: ignore[untyped-decorator]  # as above
+def send_mails() -> None:
+    """Send the mails that are due."""
+    with acting_as(Via.WORKER, "access.mails"):
+        mails_send()
+
+
+@app.task(name="access.keys")  # type: ignore[untyped-decorator]  # as above
+def rotate_keys() -> None:
+    """Make the successors of relay keys that are rotated by themselves."""
+    with acting_as(Via.WORKER, "access.keys"):
+        relay_keys_rotate_due()
+
+
+@app.task(name="access.tokens")  # type: ignore[untyped-decorator]  # as above
+def turn_signing_keys() -> None:
+    """Make the next signing key where it is time; delete codes and tokens that can mean nothing any more."""
+    with acting_as(Via.WORKER, "access.tokens"):
+        signing_keys_turn()
+        tokens_forget()
+
+
+@app.task(name="ledger.low_balances")  # type: ignore[untyped-decorator]  # as above
+def tell_low_balances() -> None:
+    """Queue the mails about wallets that run low."""
+    with acting_as(Via.WORKER, "ledger.low_balances"):
+        low_balances_tell()
+
+
+@app.task(name="ledger.invoices")  # type: ignore[untyped-decorator]  # as above
+def issue_invoices() -> None:
+    """Issue those of the last month that are not there yet."""
+    invoices_issue(month_before(datetime.now(UTC).date()))
+
+
+@app.task(name="ledger.reconcile")  # type: ignore[untyped-decorator]  # as above
+def reconcile() -> None:
+    """Compare what is kept twice, and keep what differs."""
+    reconcile_run()

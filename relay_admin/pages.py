@@ -12,7 +12,7 @@ from unfold.paginator import InfinitePaginator
 
 from relay_admin.guard import GuardedAdmin
 
-__all__ = ["InfinitePaginator", "ReadOnlyAdmin", "RelayAdmin", "confirm", "page_before", "show_once"]
+__all__ = ["InfinitePaginator", "MintingAdmin", "ReadOnlyAdmin", "RelayAdmin", "confirm", "page_before", "show_once"]
 
 
 class RelayAdmin(GuardedAdmin):
@@ -54,6 +54,17 @@ class ReadOnlyAdmin(RelayAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002
         """Retention deletes them."""
         return False
+
+
+class MintingAdmin(RelayAdmin):
+    """A page whose rows are made with a token."""
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """One button: what comes next is the token, whatever would have been pressed."""
+        only_save = {"show_save_and_continue": False, "show_save_and_add_another": False}
+        return super().add_view(request, form_url, {**(extra_context or {}), **only_save})
 
 
 def confirm(

@@ -20,7 +20,7 @@ MAX_LISTED = 100
 def page(request: HttpRequest) -> HttpResponse:
     """The list; a POST with `revoke`: a session's id, or `others`."""
     user = cast("User", request.user)
-    current: int | None = request.session.row_id  # type: ignore[attr-defined]  # our store's
+    current: int = request.session.row_id  # type: ignore[attr-defined]  # our store's
     if request.method == "POST":
         return _revoke(request, user, current)
     sessions = session_services.sessions_of(user)
@@ -40,20 +40,11 @@ def _row(session: Session, current: int | None) -> dict[str, Any]:
     return {"session": session, "where": agent_words(session.agent), "is_current": session.pk == current}
 
 
-def _revoke(request: HttpRequest, user: User, current: int | None) -> HttpResponse:
+def _revoke(request: HttpRequest, user: User, current: int) -> HttpResponse:
     wanted = request.POST.get("revoke", "")
-    sessions = session_services.sessions_of(user)
-    if wanted == "others":
-        sessions = sessions.exclude(pk=current)
-    else:
-        sessions = sessions.filter(pk=int(wanted) if wanted.isdecimal() and len(wanted) < 19 else 0)
-    count = session_services.sessions_revoke(sessions, by=user)
+    said = session_services.own_sessions_revoke(user=user, wanted=wanted, current=current)
     if wanted == str(current):
         logout(request)
         return redirect("admin:login")
-    if count:
-        text = "The session is revoked." if count == 1 else f"{count} sessions are revoked."
-        messages.success(request, f"{text} Their next request has to sign in again." if count > 1 else text)
-    else:
-        messages.warning(request, "There was nothing to revoke: it had ended already.")
+    messages.info(request, said)
     return redirect("sessions")

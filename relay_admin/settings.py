@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import environ
 
 from relay_admin import sidebar
+from relay_admin.ledger import packs
 from relay_contract.env import ConfigurationError, Env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -28,13 +29,36 @@ BOOTSTRAP_ADMIN_USERNAME = _env.text("RELAY_BOOTSTRAP_ADMIN_USERNAME", "admin")
 BOOTSTRAP_ADMIN_PASSWORD = _env.secret("RELAY_BOOTSTRAP_ADMIN_PASSWORD", "")
 BOOTSTRAP_ADMIN_TOKEN = _env.secret("RELAY_BOOTSTRAP_ADMIN_TOKEN", "")
 REPLAY_CHARGE = _env.text("RELAY_REPLAY_CHARGE", "first_free", ("first_free", "free", "half", "full"))
+STRIPE_SECRET_KEY = _env.secret("RELAY_STRIPE_SECRET_KEY", "")
+STRIPE_WEBHOOK_SECRET = _env.secret("RELAY_STRIPE_WEBHOOK_SECRET", None if STRIPE_SECRET_KEY else "")
+_no_packs: tuple[packs.Pack, ...] = ()
+CREDIT_PACKS = _env.parsed("RELAY_CREDIT_PACKS", _no_packs, packs.EXPECTED, packs.read_packs)
+SIGNUP_GIFT_CREDITS = _env.integer("RELAY_SIGNUP_GIFT_CREDITS", 0, 0, 1_000_000)
 LOG_LEVEL = _env.text("RELAY_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+MAIL_URL = _env.url("RELAY_MAIL_URL", ("smtp", "smtps"), "")
+MAIL_FROM = _env.mailbox("RELAY_MAIL_FROM", None if MAIL_URL else "")
+SIGNUP = _env.text("RELAY_SIGNUP", "invite", ("off", "invite", "open"))
+if SIGNUP == "open" and not MAIL_URL:
+    _env.refuse("RELAY_SIGNUP is open and RELAY_MAIL_URL is not set: addresses are proved by mail; set it, or `invite`")
+OIDC_ISSUER = _env.url("RELAY_OIDC_ISSUER", ("https", "http"), "")
+OIDC_CLIENT_ID = _env.text("RELAY_OIDC_CLIENT_ID", None if OIDC_ISSUER else "")
+OIDC_CLIENT_SECRET = _env.secret("RELAY_OIDC_CLIENT_SECRET", None if OIDC_ISSUER else "")
+OIDC_FOR = _env.text("RELAY_OIDC_FOR", "customers", ("staff", "customers", "both"))
+OIDC_DOMAINS = frozenset(_env.text("RELAY_OIDC_DOMAINS", "").lower().replace(",", " ").split())
+if OIDC_ISSUER and OIDC_FOR != "customers" and not OIDC_DOMAINS:
+    _env.refuse(
+        "RELAY_OIDC_DOMAINS is not set: it names the e-mail domains whose people become staff by RELAY_OIDC_FOR"
+    )
+if OIDC_ISSUER.startswith("http:") and urlsplit(OIDC_ISSUER).hostname not in ("127.0.0.1", "localhost", "::1"):
+    _env.refuse("RELAY_OIDC_ISSUER is wrong; expected https, since who listens in could sign in as anybody")
 _database_url = _env.url("DATABASE_URL")
 _control_hosts = _env.text("RELAY_CONTROL_HOSTS", "").replace(",", " ").split()
 try:
     _env.done()
 except ConfigurationError as _mistakes:
     raise SystemExit(str(_mistakes)) from None
+
+STRIPE_URL = "https://api.stripe.com"
 
 # Where catalog documents find the secrets that they refer to by name (`value_env`).
 ENVIRONMENT = environ.FileAwareEnv.ENVIRON
@@ -67,11 +91,13 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
+    "oauth2_provider",
     "relay_admin.access.apps.AccessConfig",
     "relay_admin.catalog",
     "relay_admin.ledger",
     "relay_admin.deliveries",
     "relay_admin.traffic",
+    "relay_admin.portal",
 ]
 AUTH_USER_MODEL = "access.User"
 AUTHENTICATION_BACKENDS = ["relay_admin.access.throttle.ThrottledBackend"]
@@ -85,6 +111,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "relay_admin.content_policy.content_policy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "relay_admin.cache_policy.cache_policy",
     "relay_admin.access.session_middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -126,13 +153,35 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "relay_admin.control_api.authentication.AdminTokenAuthentication",
+        "relay_admin.control_api.authentication.BearerAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["relay_admin.control_api.wire.JsonBody"],
     "EXCEPTION_HANDLER": "relay_admin.control_api.errors.handle",
+}
+
+OAUTH2_PROVIDER_APPLICATION_MODEL = "access.OAuthApplication"
+OAUTH2_PROVIDER_GRANT_MODEL = "access.Grant"
+OAUTH2_PROVIDER_ACCESS_TOKEN_MODEL = "access.AccessToken"  # noqa: S105  # a model's label
+OAUTH2_PROVIDER_REFRESH_TOKEN_MODEL = "access.RefreshToken"  # noqa: S105
+# The toolkit's own; grants, scopes and lives are in `access/oauth/`.
+OAUTH2_PROVIDER = {
+    "PKCE_REQUIRED": True,
+    "ROTATE_REFRESH_TOKEN": True,
+    "REFRESH_TOKEN_REUSE_PROTECTION": True,
+    "ALLOWED_REDIRECT_URI_SCHEMES": ["https"],
+    "COMPLIANT_BCP_RFC9700_IMPLICIT_GRANT": True,
+    "COMPLIANT_BCP_RFC9700_PASSWORD_GRANT": True,
+    "COMPLIANT_BCP_RFC9700_PKCE_METHOD": True,
+    "COMPLIANT_BCP_RFC9700_PKCE_REQUIRED": True,
+    "COMPLIANT_BCP_RFC9700_ACCESS_TOKEN_TRANSPORT": True,
+    "COMPLIANT_BCP_RFC9700_AUTHZ_RESPONSE_ISS": True,
+    "COMPLIANT_BCP_RFC9700_TOKEN_STORAGE": True,
+    "COMPLIANT_BCP_RFC9700_REFRESH_TOKEN": True,
+    "COMPLIANT_BCP_RFC9700_REDIRECT_URI_SCHEME": True,
+    "COMPLIANT_BCP_RFC9700_REDIRECT_URI_MATCHING": True,
 }
 
 LANGUAGE_CODE = "en"
@@ -145,7 +194,7 @@ STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "relay_admin" / "static"]
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_ROOT = BASE_DIR / "relay_admin" / "root"  # what browsers ask for at the root: /favicon.ico
-LOGIN_URL = "admin:login"
+LOGIN_URL = "/account/sign-in"
 LOGIN_REDIRECT_URL = "admin:index"
 UNFOLD = sidebar.UNFOLD
 

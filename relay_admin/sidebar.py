@@ -68,6 +68,7 @@ UNFOLD: dict[str, Any] = {
     "ACCOUNT": {
         "navigation": [
             {"title": "My sessions", "link": reverse_lazy("sessions")},
+            {"title": "My applications", "link": reverse_lazy("account-applications")},
             {"title": "Change password", "link": reverse_lazy("admin:password_change")},
         ]
     },
@@ -191,6 +192,23 @@ UNFOLD: dict[str, Any] = {
                     "ledger.account",
                     "What projects have and the relay earned, what moved, and the trial balance. Grant credits here.",
                 ),
+                _item(
+                    "Top-ups",
+                    "payments",
+                    "ledger.topup",
+                    "Credits that were paid for, with a provider or outside, and what was refunded.",
+                ),
+                _item(
+                    "Credit codes", "redeem", "ledger.creditcode", "Codes that give their holders credits, once each."
+                ),
+                _item("Invoices", "description", "ledger.invoice", "What moved on a wallet in a month."),
+                _page(
+                    "Reconciliation",
+                    "balance",
+                    "money",
+                    "What is kept twice, compared each night, and what did not add up.",
+                    "ledger.view_account",
+                ),
             ),
             _group(
                 "Access",
@@ -202,8 +220,11 @@ UNFOLD: dict[str, Any] = {
                     "catalog.ratelimit",
                     "How many calls, and how many at once, for keys, policies, projects and endpoints.",
                 ),
+                _item("Applications", "apps", "access.oauthapplication", "Programs that users may let call for them."),
+                _item("Authorizations", "handshake", "access.authorization", "Which application which user allowed."),
                 _item("Admin tokens", "badge", "access.admintoken", "What scripts call the control API with."),
                 _item("Users", "person", "access.user", "People who sign in here."),
+                _item("Invitations", "mail", "access.invitation", "Who is asked into a project, or to sign up."),
                 _item("Groups", "group", "auth.group", "What those people may do: operators, support, viewers."),
                 _item("Sessions", "devices", "access.session", "Who is signed in, from where, and since when."),
                 _page("My sessions", "co_present", "sessions", "Where you are signed in, and how to end that."),

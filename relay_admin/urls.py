@@ -3,13 +3,15 @@
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseServerError, JsonResponse
 from django.urls import include, path, re_path
-from django.views.generic import RedirectView
 
-from relay_admin import resolve_page, sessions_page, shadow_page
+from relay_admin import money_page, resolve_page, sessions_page, shadow_page
+from relay_admin.account import sign_in
 from relay_admin.control_api import errors
 from relay_admin.health import healthz
+from relay_admin.ledger import hooks
 
 API_PREFIXES = ("/api/", "/auth/")
+PORTAL_PREFIXES = ("/account/", "/portal/")
 
 
 def server_error(request: HttpRequest) -> HttpResponseBase:
@@ -29,12 +31,17 @@ def api_not_found(_request: HttpRequest, _path: str) -> HttpResponse:
 handler500 = "relay_admin.urls.server_error"
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("", sign_in.begin),
     path("healthz", healthz),
+    path("admin/money/", admin.site.admin_view(money_page.page), name="money"),
     path("admin/resolve/", admin.site.admin_view(resolve_page.page), name="resolve"),
     path("admin/sessions/", admin.site.admin_view(sessions_page.page), name="sessions"),
     path("admin/shadows/", admin.site.admin_view(shadow_page.page), name="shadows"),
     path("admin/", admin.site.urls),
+    path("", include("relay_admin.access.oauth.urls")),
+    path("account/", include("relay_admin.account.urls")),
+    path("portal/", include("relay_admin.portal.urls")),
+    path("hooks/stripe", hooks.stripe),
     path("", include("relay_admin.control_api.urls")),
     re_path(r"^(?:api|auth)/(.*)$", api_not_found),
 ]

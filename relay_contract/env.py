@@ -21,6 +21,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from email.utils import parseaddr
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -31,6 +32,7 @@ _Value = TypeVar("_Value")
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII)  # no exponent, no `nan`, no `inf`
+_ADDRESS = re.compile(r"[!-?A-~]{1,64}@[0-9A-Za-z.-]{1,189}", re.ASCII)
 _BOOLEANS = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
@@ -135,6 +137,20 @@ class Env:
 
         return self._secret(name, default, "", expected, convert)
 
+    def mailbox(self, name: str, default: str | None) -> str:
+        """An e-mail address, with or without a name: `Relay <relay@example.com>`."""
+        expected = "an e-mail address such as Relay <relay@example.com>"
+        raw = self._raw(name)
+        if raw is None:
+            return self._absent(name, default, "", expected)
+        if not raw.isprintable() or not _ADDRESS.fullmatch(parseaddr(raw)[1]):
+            return self._wrong(name, raw, expected, "")
+        return raw
+
+    def refuse(self, problem: str) -> None:
+        """Values that do not go together: `problem` says so, and what to do."""
+        self._problems[problem] = None
+
     def secret(self, name: str, default: str | None = None) -> str:
         """A secret from `name`, or from the file that `name`_FILE points to, without its trailing line break."""
         return self._secret(name, default, secrets.token_urlsafe(32), "a secret, or a file's path in {}_FILE", _same)
@@ -163,6 +179,16 @@ class Env:
             )
         except ValueError:
             return self._wrong(name, raw, expected, ())
+
+    def parsed(self, name: str, default: _Value, expected: str, convert: Callable[[str], _Value]) -> _Value:
+        """What `convert` makes of the text; it raises ValueError for what is not `expected`."""
+        raw = self._raw(name)
+        if raw is None:
+            return default
+        try:
+            return convert(raw)
+        except ValueError:
+            return self._wrong(name, raw, expected, default)
 
     def _raw(self, name: str) -> str | None:
         """The variable without surrounding space, or None when it is unset or blank."""

@@ -9,6 +9,9 @@ RelayError
 │   │   └── BadHeader           400 bad_header
 │   ├── Unauthenticated         401 missing_key
 │   │   ├── InvalidKey          401 invalid_key
+│   │   │   ├── TokenInvalid    401 invalid_token
+│   │   │   ├── TokenExpired    401 token_expired
+│   │   │   └── TokenRevoked    401 token_revoked
 │   │   ├── KeyRevoked          401 key_revoked
 │   │   ├── KeyExpired          401 key_expired
 │   │   ├── SignatureMissing    401 signature_missing
@@ -16,13 +19,15 @@ RelayError
 │   │   ├── SignatureExpired    401 signature_expired
 │   │   └── MetricsForbidden    401 metrics_forbidden
 │   ├── InsufficientCredits     402 insufficient_credits
+│   ├── BudgetExceeded          402 budget_exceeded
 │   ├── Forbidden               403 forbidden
 │   │   ├── ProjectArchived     403 project_archived
 │   │   ├── ScopeMissing        403 scope_missing
 │   │   ├── WrongProject        403 wrong_project
 │   │   ├── ModelForbidden      403 model_forbidden
 │   │   ├── ModelUnpriced       403 model_unpriced
-│   │   └── AddressNotAllowed   403 address_not_allowed
+│   │   ├── AddressNotAllowed   403 address_not_allowed
+│   │   └── OriginNotAllowed    403 origin_not_allowed
 │   ├── NotFound                404 not_found
 │   │   ├── EndpointNotFound    404 endpoint_not_found
 │   │   └── ModelNotFound       404 model_not_found
@@ -57,10 +62,13 @@ answer, the log and the retry can never disagree. `error_shapes.py` turns one in
 writes error bodies.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from relay_contract.traffic import ErrorSource
+
+_INVALID_TOKEN = 'Bearer error="invalid_token"'  # noqa: S105 - what a challenge says
 
 
 class RelayError(Exception):
@@ -71,6 +79,10 @@ class RelayError(Exception):
     source: ClassVar[ErrorSource]
     retryable: ClassVar[bool] = False
     text: ClassVar[str]
+    details: Mapping[str, int | str] | None = None
+    """Figures that a program can act on, in the answer beside the text."""
+    challenge: str = ""
+    """`www-authenticate` of the answer, which whoever knows the caller may fill in (RFC 9110 section 11.6.1)."""
 
     def __init__(self, text: str | None = None, *, retry_after_seconds: float | None = None) -> None:
         self.public_text = text or self.text
@@ -122,13 +134,30 @@ class BadHeader(BadRequest):
 
 
 class Unauthenticated(CallerError):
-    code, status = "missing_key", 401
+    code, status, challenge = "missing_key", 401, "Bearer"
     text = "No relay key was sent. Send one as `Authorization: Bearer rk_live_...` or as `x-api-key`."
 
 
 class InvalidKey(Unauthenticated):
     code = "invalid_key"
     text = "The relay key is not known here. Check that it was copied whole, or mint a new one."
+
+
+class TokenInvalid(InvalidKey):
+    """Of a user's access token. RFC 6750 section 3.1 calls all three `invalid_token`: a client gets a new one."""
+
+    code, challenge = "invalid_token", _INVALID_TOKEN
+    text = "The access token is none of this relay's, or was changed on its way. Ask for a new one."
+
+
+class TokenExpired(InvalidKey):
+    code, challenge = "token_expired", _INVALID_TOKEN
+    text = "The access token has expired. Get a new one with the refresh token, or let the user sign in again."
+
+
+class TokenRevoked(InvalidKey):
+    code, challenge = "token_revoked", _INVALID_TOKEN
+    text = "The access token was revoked. Let the user authorise the application again."
 
 
 class KeyRevoked(Unauthenticated):
@@ -165,7 +194,28 @@ class MetricsForbidden(Unauthenticated):
 
 class InsufficientCredits(CallerError):
     code, status = "insufficient_credits", 402
-    text = "The project has too few credits left for this call. Nothing was accepted."
+    text = "There are too few credits left for what this call may cost. Nothing was accepted."
+
+    def __init__(self, text: str | None = None, *, details: Mapping[str, int | str] | None = None) -> None:
+        self.details = details
+        super().__init__(text)
+
+
+class BudgetExceeded(CallerError):
+    """`retry_after_seconds`: until the period of the budget ends."""
+
+    code, status = "budget_exceeded", 402
+    text = "A budget has too little left for what this call may cost. Nothing was accepted."
+
+    def __init__(
+        self,
+        text: str | None = None,
+        *,
+        retry_after_seconds: float | None = None,
+        details: Mapping[str, int | str] | None = None,
+    ) -> None:
+        self.details = details
+        super().__init__(text, retry_after_seconds=retry_after_seconds)
 
 
 class Forbidden(CallerError):
@@ -204,6 +254,11 @@ class ModelUnpriced(Forbidden):
 class AddressNotAllowed(Forbidden):
     code = "address_not_allowed"
     text = "This endpoint does not take calls from your address. Its owner can add it."
+
+
+class OriginNotAllowed(Forbidden):
+    code = "origin_not_allowed"
+    text = "The application of this access token does not take calls of pages of this origin. Its owner can add it."
 
 
 class NotFound(CallerError):

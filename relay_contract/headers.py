@@ -27,12 +27,17 @@ KEY_STATUS = "x-relay-key-status"
 KEY_EXPIRED_GRACE = "expired_grace"
 """On every answer to a relay key that has expired and works for a last while."""
 KEY_SUCCESSOR = "x-relay-key-successor"
+SUCCESSOR_PATH = "/api/v1/relay-keys/self/successor"
+"""Of the control plane: where a key's holder reads the token of its successor, once."""
 """`true` on every answer to a relay key that was rotated and is about to end: another has taken its place."""
 
 SERVED_MODEL = "x-relay-model"
 SERVED_HOST = "x-relay-host"
 ATTEMPTS = "x-relay-attempts"
 """On an answer to a call to a model: who gave it, and how many tries at hosts it took."""
+
+CHARGE = "x-relay-charge"
+"""On a whole answer to a call to a model: what the call was charged, in micro-credits."""
 
 SERVER_TIMING = "server-timing"
 """On every answer to a call to a model: what the relay itself took of the time until its head, in milliseconds."""

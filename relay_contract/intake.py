@@ -165,6 +165,7 @@ class DeliveryRow:
     credits: int  # held for it, micro-credits
     relay_key_id: int | None  # who pays; of the ledger's row alone, as is:
     units: int  # credits.units of the body
+    generation: int | None = None  # of the purses that it was let in by; None: nobody asked one
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +197,7 @@ CHARGE_COLUMNS = (
     "key_mode",
     "micro_credits",
     "units",
+    "generation",
 )
 """What the edge inserts of a hold, beside the delivery it is for."""
 
@@ -224,8 +226,11 @@ _STORED_AS: dict[str, dict[str, str]] = {  # table -> column -> expression over 
         "expires_at": "now() + make_interval(secs => keep_seconds)",
     },
 }
-_NULLABLE_NUMBERS = frozenset({"line_id", "endpoint_id", "relay_key_id"})
-_NOT_STORED = {DeliveryRow.table: {"expire_seconds", "relay_key_id", "units"}, IdempotencyRow.table: {"keep_seconds"}}
+_NULLABLE_NUMBERS = frozenset({"line_id", "endpoint_id", "relay_key_id", "generation"})
+_NOT_STORED = {
+    DeliveryRow.table: {"expire_seconds", "relay_key_id", "units", "generation"},
+    IdempotencyRow.table: {"keep_seconds"},
+}
 
 
 def columns(row: type[IntakeRow]) -> tuple[str, ...]:
@@ -264,7 +269,10 @@ def _insert(row: type[IntakeRow], source: str, tail: str = "") -> str:
 
 def _ctes(tail: str = "", of_request: str = "") -> str:
     """Requests, payloads, and the deliveries `d` with their holds. The tails may leave out rows, by request."""
-    held = "id, 0, 0, 'hold', request_id, project_id, nullif(relay_key_id, 0), target_id, key_mode, credits, units"
+    held = (
+        "id, 0, 0, 'hold', request_id, project_id, nullif(relay_key_id, 0), target_id, key_mode, credits, units,"
+        " nullif(generation, 0)"
+    )
     return f"""
 q AS ({_insert(RequestRow, _rows(RequestRow), tail.format("id"))}),
 p AS ({_insert(PayloadRow, _rows(PayloadRow), of_request)}),

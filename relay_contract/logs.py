@@ -57,7 +57,9 @@ hostile text, and Python switches threads only between two calls of it."""
 # that backtracks over it would stop the process.
 _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     # The tokens that can be told by their look. `display()` of a key (id and ellipsis) is public and stays.
-    (re.compile(r"rk_(?:live|test)_(?![0-9A-Za-z]{12}…)[\w-]+|(?<![0-9A-Za-z])ra_[0-9A-Za-z]{16,}"), REDACTED),
+    (re.compile(r"rk_(?:live|test)_(?![0-9A-Za-z]{12}…)[\w-]+|(?<![0-9A-Za-z])r[ai]_[0-9A-Za-z]{16,}"), REDACTED),
+    # Refresh tokens, links in mails, secrets of applications: 32 random octets in base64url.
+    (re.compile(r"(?<![0-9A-Za-z])(?:rr|rt|as)_[\w-]{43}"), REDACTED),
     (re.compile(r"wh(?:sec|sk)_[\w+/=-]+"), REDACTED),
     (re.compile(r"(?<![0-9A-Za-z])(?:sk|xai|pplx)-[\w-]{4,}|(?<![0-9A-Za-z])(?:sk|gsk|hf)_\w{8,}"), REDACTED),
     (re.compile(r"(?<![\w-])AIza[\w-]{20,}|(?<![\w-])eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), REDACTED),

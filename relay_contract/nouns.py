@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, NewType, TypeAlias
 
+from relay_contract.periods import Period
 from relay_contract.pricing import Rate
 
 ProjectId = NewType("ProjectId", int)
@@ -30,6 +31,11 @@ RateLimitId = NewType("RateLimitId", int)
 ModelAliasId = NewType("ModelAliasId", int)
 PricingId = NewType("PricingId", int)
 UserId = NewType("UserId", int)
+ApplicationId = NewType("ApplicationId", int)
+SigningKeyId = NewType("SigningKeyId", int)
+RevocationId = NewType("RevocationId", int)
+AccountId = NewType("AccountId", int)
+TermsId = NewType("TermsId", int)
 
 
 class WireShape(StrEnum):
@@ -120,11 +126,35 @@ class KeyMode(StrEnum):
     TEST = "test"
 
 
+class Billing(StrEnum):
+    """Whether a project pays before or after."""
+
+    METERED = "metered"  # calls are posted, and what they cost may exceed what there is
+    PREPAID = "prepaid"  # a call is let in when its wallet can pay what it may cost at most
+
+
+class Payer(StrEnum):
+    """Whose wallet a relay key's calls are charged to."""
+
+    PROJECT = "project"
+    USER = "user"  # whose key it is
+
+
 class Scope(StrEnum):
     """What a relay key may be used for."""
 
     RELAY = "relay"  # POST /r/...
     INFERENCE = "inference"  # /v1/...
+    CONTROL = "control"  # the control API, as a developer of its project
+
+
+class RevocationKind(StrEnum):
+    """Which access tokens a revocation is about."""
+
+    JTI = "jti"  # one
+    GRANT = "grant"  # those of what a user allowed an application
+    USER = "user"
+    APPLICATION = "application"
 
 
 class Meter(StrEnum):
@@ -234,6 +264,14 @@ class Rule:
             raise ValueError("burst is below 1")
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What may be spent in a calendar period, UTC. Stored as a JSON object, or NULL for none."""
+
+    microcredits: int
+    period: Period
+
+
 DEFAULT_TEST_RULES = (Rule(Meter.REQUESTS, 250, 60),)
 """Over all test keys of a project together, where it names no rate limit of its own for them."""
 
@@ -340,6 +378,15 @@ class Project:
     is_archived: bool  # True refuses every key of the project
     rate_limit_id: RateLimitId | None  # over all keys of the project together
     test_rate_limit_id: RateLimitId | None  # over all its test keys together; None: DEFAULT_TEST_RULES
+    billing: Billing
+    live_wallet_id: AccountId
+    test_wallet_id: AccountId
+    live_pool_id: AccountId  # what its owner sets aside for its users' calls
+    test_pool_id: AccountId
+    pool_cap_microcredits: int  # of the pool, for a user and month; 0: the pool pays for nobody
+    markup_ppm: int  # of a call's cost, on top, where a user's wallet pays
+    terms_id: TermsId | None  # that the mark-up is shared by; None: there is none
+    budget: Budget | None  # over all its calls together
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,8 +491,54 @@ class RelayKey:
     captures_payloads: bool  # keep what this key sends and receives, redacted, for a while
     allowed_networks: tuple[str, ...]  # CIDR, v4 or v6; () takes any address
     has_successor: bool  # it was rotated: it ends at `expires_at`, without the grace
+    successor_waits: bool  # whose token was not read yet: its holder may, once
+    pays: Payer
+    wallet_id: AccountId | None  # the user's, of the key's mode; there where the user pays
+    budget: Budget | None
     expires_at: datetime | None  # KEY_GRACE_SECONDS later it is refused
     revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A program that calls with access tokens, in the name of users who allowed it."""
+
+    table: ClassVar[str] = "access_oauthapplication"
+
+    id: ApplicationId
+    client_id: str
+    project_id: ProjectId
+    mode: KeyMode
+    is_enabled: bool
+    policy_id: PolicyId | None  # None reaches no model
+    rate_limit_id: RateLimitId | None  # of all its users together
+    allowed_origins: tuple[str, ...]  # of pages that may call from a browser
+    captures_payloads: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """The public half of a key that access tokens are signed with."""
+
+    table: ClassVar[str] = "access_signingkey"
+
+    id: SigningKeyId
+    kid: str
+    public_der: bytes  # SubjectPublicKeyInfo
+    retires_at: datetime | None  # from then on nothing that it signed is alive
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """Access tokens that are refused although they are signed and young."""
+
+    table: ClassVar[str] = "access_revocation"
+
+    id: RevocationId
+    kind: RevocationKind
+    value: str  # the jti, or the decimal id of the authorization, user or application
+    issued_before: datetime
+    expires_at: datetime  # no such token lives longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -586,6 +679,9 @@ Noun: TypeAlias = (
     | Policy
     | RateLimit
     | Pricing
+    | Application
+    | SigningKey
+    | Revocation
 )
 
 NOUNS: tuple[type[Noun], ...] = (
@@ -603,6 +699,9 @@ NOUNS: tuple[type[Noun], ...] = (
     Model,
     ModelAlias,
     HostBinding,
+    Application,
+    SigningKey,
+    Revocation,
 )
 """Every noun the edge holds, in an order in which references point backwards."""
 
@@ -626,6 +725,14 @@ def rules_from_json(document: list[dict[str, Any]]) -> tuple[Rule, ...]:
         )
         for rule in document
     )
+
+
+def budget_from_json(document: Any) -> Budget:
+    """A budget as stored. Raises KeyError, TypeError or ValueError."""
+    amount = document["microcredits"]
+    if type(amount) is not int or amount < 0:
+        raise ValueError("a budget is micro-credits from 0")
+    return Budget(amount, Period(document["period"]))
 
 
 def fallbacks_from_json(document: list[dict[str, Any]]) -> tuple[Fallback, ...]:
@@ -722,3 +829,13 @@ def endpoint_signature_binding(endpoint_id: int) -> str:
 def endpoint_previous_signature_binding(endpoint_id: int) -> str:
     """What the one before it is bound to."""
     return f"endpoint_previous:{endpoint_id}"
+
+
+def relay_key_successor_binding(relay_key_id: int) -> str:
+    """What the sealed token of a relay key's successor is bound to: the key that it succeeds."""
+    return f"relay_key_successor:{relay_key_id}"
+
+
+def signing_key_binding(signing_key_id: int) -> str:
+    """What the sealed private half of a signing key is bound to."""
+    return f"signing_key:{signing_key_id}"

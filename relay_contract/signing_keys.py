@@ -8,7 +8,7 @@ The specification names the prefixes; that `whsk_` holds seed and public key is 
 the bare seed is what other senders write. Both are read, the first is written.
 
 Pure. About 2 us per signature of `v1`, 30 us of `v1a` and 80 us for checking one. Decode a key once and keep it: it
-may be shared by threads. With sealing.py and client_certificates.py the only file that imports `cryptography`.
+may be shared by threads. Which files may import `cryptography` says tests/test_rooms.py.
 """
 
 import base64

@@ -1,6 +1,6 @@
-"""What relay keys and admin tokens look like, how they are minted, and what is stored of them.
+"""What relay keys, admin tokens and invitations look like, how they are minted, and what is stored of them.
 
-    rk_live_<id12><secret32><crc6>    rk_test_...    ra_<id12><secret32><crc6>     all base62, one run of characters
+    rk_live_<id12><secret32><crc6>    rk_test_...    ra_...    ri_...     all base62, one run of characters
 
 - The prefix lets secret scanners and people recognise a leaked key, and tells live from test at a glance.
 - The id is public: it is what lists, logs and support tickets show (`display`).
@@ -33,6 +33,7 @@ CHECKSUM_LENGTH = 6  # 62 ** 6 is the first power above 2 ** 32
 
 RELAY_PREFIX = "rk_"
 ADMIN_PREFIX = "ra_"
+INVITATION_PREFIX = "ri_"
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BODY = rf"([0-9A-Za-z]{{{ID_LENGTH}}})[0-9A-Za-z]{{{SECRET_LENGTH}}}[0-9A-Za-z]{{{CHECKSUM_LENGTH}}}"
@@ -65,6 +66,11 @@ def mint(mode: KeyMode) -> MintedKey:
 def mint_admin() -> MintedKey:
     """A new token for the control API, `ra_...`."""
     return _mint(ADMIN_PREFIX)
+
+
+def mint_invitation() -> MintedKey:
+    """What opens an invitation, `ri_...`."""
+    return _mint(INVITATION_PREFIX)
 
 
 def hash_token(token: str | bytes) -> bytes:

@@ -71,7 +71,7 @@ class CallRow:
     request_id: str  # as the caller knows it: x-request-id
     received_at: datetime
     project_id: int
-    relay_key_id: int
+    relay_key_id: int | None  # None: an application's call
     user_id: int | None
     mode: str  # nouns.KeyMode
     surface: str  # e.g. chat_completions
@@ -111,6 +111,12 @@ class CallRow:
     input_audio_seconds: int = 0
     pricing_version: int = 0  # whose rates the cost was reckoned by; 0: no price, or of a time before versions
     estimated_price: bool = False  # the binding has none: it is the policy's
+    application_id: int | None = None
+    payer_id: int | None = None  # the account that is charged; None: of a time before there were any
+    charge_microcredits: int = 0  # cost and mark-up
+    markup_microcredits: int = 0
+    terms_id: int | None = None  # that the mark-up is shared by
+    generation: int | None = None  # of purses that it was admitted under; None: nobody asked a purse
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +244,7 @@ def insert_statement(row: type[TrafficRow]) -> str:
     listed = ", ".join(columns(row))
     typed = ", ".join(f"{field.name} {_READ_AS.get(field.name) or _sql_type(field.type)}" for field in fields(row))
     values = ", ".join(
-        (field.name if field.default is MISSING else f"COALESCE({field.name}, {field.default})")
+        (field.name if field.default in (MISSING, None) else f"COALESCE({field.name}, {field.default})")
         + _CASTS.get(field.name, "")
         for field in fields(row)
     )

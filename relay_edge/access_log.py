@@ -2,8 +2,8 @@
 A call to a model and one to a relay endpoint:
 
     {"ts":"2026-11-21T12:00:00.123Z","level":"info","event":"call","process":"edge","request_id":"...",
-     "relay_key_id":7,"surface":"chat_completions","model":"demo-gpt","host":"vendor","status":200,"error":"",
-     "attempts":1,"input_tokens":12,"output_tokens":34,"cost_usd":"0.00135","ms":812.4}
+     "relay_key_id":7,"application_id":null,"surface":"chat_completions","model":"demo-gpt","host":"vendor",
+     "status":200,"error":"","attempts":1,"input_tokens":12,"output_tokens":34,"cost_usd":"0.00135","ms":812.4}
     {"ts":"2026-11-21T12:00:00.123Z","level":"info","event":"relayed","process":"edge","request_id":"...",
      "relay_key_id":7,"project":"demo","line":"v1","endpoint":"events","mode":"async","status":202,"error":"",
      "targets":3,"bytes_in":512,"bytes_out":0,"client_ip":"192.0.2.7","ms":4.2}
@@ -92,6 +92,7 @@ def line_of(record: CallRecord) -> dict[str, object]:
         "process": "edge",
         "request_id": record.request_id,
         "relay_key_id": record.relay_key_id,
+        "application_id": record.application_id,
         "surface": record.surface,
         "model": requested_model(record)[:MAX_NAME_LENGTH] if candidate is None else candidate.model.name,
         "host": record.host,

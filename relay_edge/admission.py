@@ -4,9 +4,13 @@ gives back what was not used (`settle.lua`), exactly once.
 Admissions and settlements of a loop turn leave in one write (`redis_queue.py`). A call without limits and without
 offers costs no Redis call.
 
+Where a call is paid beforehand or falls under a budget, the same Redis call asks its purses (`purses.py`,
+`purse_holds.py`), and the settlement says what was charged.
+
 When Redis is away, late by 45 ms, or refuses our scripts, calls are decided by this process at once: rates and places
 by its share (`local_share.py`), breakers by what it has seen itself (`local_breakers.py`). Money is not shared out: a
-call that a cost rule counts is refused 503 until Redis is back, a host key with a cost rule is passed over.
+call that a cost rule counts or a purse pays is refused 503 until Redis is back, a host key with a cost rule is passed
+over.
 
 Whoever was admitted settles in a `finally`; a heartbeat renews the leases of long calls, and what a killed process held
 runs out by itself.
@@ -18,7 +22,7 @@ from collections.abc import Callable, Sequence
 
 import hiredis
 
-from relay_contract.errors import RateLimited, Unavailable
+from relay_contract.errors import RateLimited, RelayError, Unavailable
 from relay_contract.redis import keys, scripts
 from relay_contract.traffic import BreakerEventRow
 from relay_edge.breakers import Breakers
@@ -28,9 +32,12 @@ from relay_edge.limit_headers import tightest
 from relay_edge.local_share import LocalShare
 from relay_edge.metrics import Metrics
 from relay_edge.offers import MAX_OFFERS, OFFER_ARGUMENTS, KeyOffer
+from relay_edge.purse_holds import PurseHolds, closed
+from relay_edge.purses import PurseHold, PursePart, PurseSet
 from relay_edge.redis_link import Reply
 from relay_edge.redis_queue import RedisQueue
-from relay_edge.reservation import MOST_NANOUSD, MOST_TOKENS, NOTHING, Hold, Need, Reservation
+from relay_edge.reservation import LIMITS, MOST_NANOUSD, MOST_TOKENS, NOTHING, Hold, Need, Reservation
+from relay_edge.settlements import NO_PURSES
 
 __all__ = ["NOTHING", "Admission", "Need", "Reservation"]
 
@@ -42,7 +49,7 @@ _MONEY_TEXT = (
     "Cost limits cannot be counted at the moment, and this call falls under one. Try again after the time in"
     " Retry-After."
 )
-_REFUSED = 1
+_ADMITTED, _LIMITED = 0, 1
 
 
 class Admission:
@@ -56,11 +63,15 @@ class Admission:
         *,
         processes: int = 1,
         on_event: Callable[[BreakerEventRow], None] | None = None,
+        top_up_url: str = "",
+        unwritten_seconds: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """`processes`: how many edge processes share the limits while Redis is away. `on_event`: see Breakers."""
+        """`processes`: how many edge processes share the limits while Redis is away. `on_event`: see Breakers.
+        `top_up_url`, `unwritten_seconds`: see PurseHolds."""
         self._loop = asyncio.get_running_loop()
         self.queue = RedisQueue(redis_url, wheel, metrics)
         self.breakers = Breakers(self.queue, metrics, on_event)
+        self._purses = PurseHolds(self.queue, metrics, top_up_url=top_up_url, unwritten_seconds=unwritten_seconds)
         self._local = LocalShare(processes)
         self._fallbacks = metrics.admission_fallbacks
         registry = metrics.registry
@@ -82,6 +93,7 @@ class Admission:
         """Connects. A Redis that is away is no error: calls are admitted locally until it is back."""
         await self.queue.start()
         self.breakers.start()
+        self._purses.start()
         self._renewal = self._loop.call_later(RENEW_CHECK_SECONDS, self._renew)
 
     async def close(self) -> None:
@@ -89,6 +101,7 @@ class Admission:
         if self._renewal is not None:
             self._renewal.cancel()
         self.breakers.close()
+        self._purses.close()
         await self.queue.close()
 
     @property
@@ -108,16 +121,19 @@ class Admission:
         *,
         need: Need = NOTHING,
         offers: Sequence[KeyOffer] = (),
+        purses: PurseSet | None = None,
     ) -> Reservation:
         """Counts a call and chooses the first of the offers (MAX_OFFERS are looked at) that can take it. Settle the
         reservation in a `finally`.
 
-        Raises RateLimited with the time to wait, and Unavailable where money is at stake and Redis away.
+        Raises RateLimited with the time to wait, BudgetExceeded, InsufficientCredits, and Unavailable where money is at
+        stake and Redis away.
         """
         rules = charges.plus(extra).set
-        if not rules.rules and not offers:
+        asked = self._purses.asked(purses, need.price) if purses is not None and purses.is_asked else None
+        if not rules.rules and not offers and asked is None:
             return Reservation(need, Hold(b"", NO_RULES, True, 0, 0.0), None, None, False, None, [])
-        return await self._decide(rules, need, offers[:MAX_OFFERS])
+        return await self._decide(rules, need, offers[:MAX_OFFERS], asked)
 
     async def pick(self, reservation: Reservation, offers: Sequence[KeyOffer]) -> int | None:
         """A further try of the same call: gives back what the last host key held, its request excepted, and reserves
@@ -133,31 +149,38 @@ class Admission:
         reservation.retry_after_seconds = found.retry_after_seconds
         return reservation.chosen
 
-    def settle(self, reservation: Reservation, tokens: int = 0, cost_nanousd: int = 0) -> None:
-        """Ends the call with what it used; the rest of what was reserved is given back, with the next write. Never
-        waits, never raises; twice is once."""
+    def settle(self, reservation: Reservation, tokens: int = 0, cost_nanousd: int = 0, charge: int = 0) -> None:
+        """Ends the call with what it used and was charged; the rest of what was reserved is given back, with the next
+        write. Never waits, never raises; twice is once."""
         if reservation.is_settled:
             return
         reservation.is_settled = True
         tokens = reservation.need.tokens - tokens
         cost_nanousd = reservation.need.cost_nanousd - cost_nanousd
-        self._settle(reservation.caller, tokens, cost_nanousd)
+        held = reservation.held
+        if held is None:
+            self._settle(reservation.caller, tokens, cost_nanousd)
+        else:
+            self._purses.settled(held)
+            self._settle(reservation.caller, tokens, cost_nanousd, held.settled(charge))
         if reservation.host is not None:
             self._settle(reservation.host, tokens, cost_nanousd)
 
     # --- deciding ---
 
-    async def _decide(self, rules: RuleSet, need: Need, offers: Sequence[KeyOffer]) -> Reservation:
+    async def _decide(
+        self, rules: RuleSet, need: Need, offers: Sequence[KeyOffer], asked: PurseHold | None = None
+    ) -> Reservation:
         self._id_number += 1
         reservation_id = b"%b%016x\r\n" % (self._id_start, self._id_number)
         if not self.queue.is_in_charge:
-            return self._decide_locally(rules, need, offers, reservation_id)
+            return self._decide_locally(rules, need, offers, reservation_id, asked)
 
         def give_back(reply: Reply) -> None:
-            if isinstance(reply, list) and reply[0] != _REFUSED:
-                self.settle(self._reserved(reply, rules, need, offers, reservation_id))
+            if isinstance(reply, list) and reply[0] == _ADMITTED:
+                self.settle(self._reserved(reply, rules, need, offers, reservation_id, asked))
 
-        waiting = self.queue.ask(self._command(rules, need, offers, reservation_id), give_back)
+        waiting = self.queue.ask(self._command(rules, need, offers, reservation_id, asked), give_back)
         try:
             reply = await waiting.answered
         except asyncio.CancelledError:
@@ -168,14 +191,21 @@ class Admission:
         if isinstance(reply, list):
             if self.queue.problem is not None:
                 self.queue.problem = None
-            if reply[0] == _REFUSED:
-                raise self._refusal(rules, need, reply[2], reply[4], reply)
-            return self._reserved(reply, rules, need, offers, reservation_id)
+            if reply[0] == _ADMITTED:
+                return self._reserved(reply, rules, need, offers, reservation_id, asked)
+            raise self._refusal(reply, rules, need, asked)
         if isinstance(reply, hiredis.ReplyError):
             self.queue.problem = "redis_answers_with_errors"
-        return self._decide_locally(rules, need, offers, reservation_id)
+        return self._decide_locally(rules, need, offers, reservation_id, asked)
 
-    def _command(self, rules: RuleSet, need: Need, offers: Sequence[KeyOffer], reservation_id: bytes) -> bytes:
+    def _command(
+        self,
+        rules: RuleSet,
+        need: Need,
+        offers: Sequence[KeyOffer],
+        reservation_id: bytes,
+        asked: PurseHold | None,
+    ) -> bytes:
         if len(offers) == 1:  # the usual call
             [offer] = offers
             offered, offered_keys, offered_arguments = len(offer.limits.rules), offer.limits.packed_keys, offer.packed
@@ -186,12 +216,18 @@ class Admission:
         tokens, cost = need.tokens, need.cost_nanousd
         if not (0 <= tokens <= MOST_TOKENS and 0 <= cost <= MOST_NANOUSD):
             tokens, cost = max(0, min(tokens, MOST_TOKENS)), max(0, min(cost, MOST_NANOUSD))
+        purse_keys = asked_count = 0
+        if asked is not None:  # behind the rest, which stays as it is for everybody else
+            purses = asked.purses
+            offered_keys += purses.packed_keys
+            offered_arguments += asked.asked()
+            purse_keys, asked_count = purses.key_count, purses.argument_count
         count = len(rules.rules)
         # Redis takes no leading zeros in the number of keys; numbers that only our script reads have a fixed width.
         return b"*%d\r\n%b%b%b%b%b%b$16\r\n%016d\r\n$16\r\n%016d\r\n$3\r\n%03d\r\n%b$1\r\n%d\r\n%b" % (
-            9 + 5 * (count + offered) + OFFER_ARGUMENTS * len(offers),
+            9 + 5 * (count + offered) + OFFER_ARGUMENTS * len(offers) + purse_keys + asked_count,
             self._opening,
-            packed_number(1 + count + offered),
+            packed_number(1 + count + offered + purse_keys),
             self._breakers_key,
             rules.packed_keys,
             offered_keys,
@@ -204,44 +240,68 @@ class Admission:
             offered_arguments,
         )
 
-    def _reserved(
-        self, reply: list[int], rules: RuleSet, need: Need, offers: Sequence[KeyOffer], reservation_id: bytes
+    def _reserved(  # noqa: PLR0917
+        self,
+        reply: list[int],
+        rules: RuleSet,
+        need: Need,
+        offers: Sequence[KeyOffer],
+        reservation_id: bytes,
+        asked: PurseHold | None,
     ) -> Reservation:
         at_ms, number, changes, now = reply[1], reply[2], reply[3], self._loop.time()
         caller = Hold(reservation_id, rules, False, at_ms, now)
         if rules.lease_ms:
             self._live.add(caller)
+        if asked is not None:
+            if number or not offers:
+                self._purses.admitted(asked, reply)
+            else:
+                asked = None
         if not number:
             soonest = reply[4] / 1000 if offers else None
-            return Reservation(need, caller, None, None, False, soonest, reply)
+            return Reservation(need, caller, None, None, False, soonest, reply, False, asked)
         offer = offers[number - 1]
         host = Hold(reservation_id, offer.limits, False, at_ms, now)
         if changes:
             host.probes = self.breakers.changed_by_admission(offer, changes)
         if offer.limits.lease_ms:
             self._live.add(host)
-        return Reservation(need, caller, host, number - 1, bool(host.probes), None, reply)
+        return Reservation(need, caller, host, number - 1, bool(host.probes), None, reply, False, asked)
 
-    def _refusal(self, rules: RuleSet, need: Need, number: int, wait_ms: int, reply: list[int]) -> RateLimited:
+    def _refusal(self, reply: list[int], rules: RuleSet, need: Need, asked: PurseHold | None) -> RelayError:
+        if reply[0] == _LIMITED:
+            return self._limited(rules, need, reply[2], reply[4], reply)
+        assert asked is not None
+        return self._purses.refusal(asked, reply)
+
+    def _limited(self, rules: RuleSet, need: Need, number: int, wait_ms: int, reply: list[int]) -> RateLimited:
         self._refused.value += 1
         rule = rules.rules[number - 1]
         needed = self._local.needed(rule, need)
         return RateLimited(
             rule.refusal_text(needed),
             retry_after_seconds=wait_ms / 1000,
-            limits=tightest(rules.shown, reply[5:]) if reply else (),
+            limits=tightest(rules.shown, reply[LIMITS:]) if reply else (),
         )
 
     def _decide_locally(
-        self, rules: RuleSet, need: Need, offers: Sequence[KeyOffer], reservation_id: bytes
+        self,
+        rules: RuleSet,
+        need: Need,
+        offers: Sequence[KeyOffer],
+        reservation_id: bytes,
+        asked: PurseHold | None,
     ) -> Reservation:
         self._fallbacks.value += 1
         now = self._loop.time()
+        if asked is not None:
+            raise closed()
         if need.cost_nanousd and rules.counts_cost:
             raise Unavailable(_MONEY_TEXT, retry_after_seconds=1)
         refused = self._local.admit(rules, need, reservation_id, now)
         if refused is not None:
-            raise self._refusal(rules, need, *refused, [])
+            raise self._limited(rules, need, *refused, [])
         caller = Hold(reservation_id, rules, True, 0, now)
         if rules.lease_ms:
             self._live.add(caller)
@@ -268,15 +328,15 @@ class Admission:
 
     # --- settling ---
 
-    def _settle(self, hold: Hold, tokens: int, cost_nanousd: int) -> None:
+    def _settle(self, hold: Hold, tokens: int, cost_nanousd: int, purses: PursePart = NO_PURSES) -> None:
         """Gives back."""
         if hold.rules.lease_ms:
             self._live.discard(hold)
         if hold.is_local:
             self._local.settle(hold, tokens, cost_nanousd, self._loop.time())
             self.breakers.release_locally(hold.probes)
-        elif hold.rules.settled_count or hold.probes:
-            self.queue.settlements.add(hold, tokens, cost_nanousd)
+        elif hold.rules.settled_count or hold.probes or purses is not NO_PURSES:
+            self.queue.settlements.add(hold, tokens, cost_nanousd, purses)
             self.queue.flush_soon()
 
     # --- long calls ---

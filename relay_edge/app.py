@@ -8,7 +8,7 @@ End: the port is closed, requests in flight finish, intake and records commit wh
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.listen import CatalogListener
 from relay_edge.claims import Claims
 from relay_edge.client_ip import ClientIps
+from relay_edge.cors import Origins
 from relay_edge.deadlines import DeadlineWheel
 from relay_edge.door import Door
 from relay_edge.ending import end
@@ -50,6 +51,7 @@ from relay_edge.relay_callers import RelayCallers
 from relay_edge.replies import Replies
 from relay_edge.reply import request_id_of, send_error
 from relay_edge.resolve import Resolver
+from relay_edge.resource_metadata import ResourceMetadata, metadata_url
 from relay_edge.secret_sources import SecretSources
 from relay_edge.settings import EdgeSettings
 from relay_edge.shield import Shield
@@ -59,6 +61,7 @@ from relay_edge.stream_call import StreamCalls
 from relay_edge.sync_call import SyncCalls
 from relay_edge.target_requests import TargetRequests
 from relay_edge.target_tokens import target_tokens
+from relay_edge.token_callers import TokenCallers
 from relay_edge.traces import Sampling
 from relay_edge.upstream_pool import UpstreamPool, client_tls
 from relay_edge.vault import Vault
@@ -82,26 +85,35 @@ class Dispatch:
     def __init__(
         self,
         vendors: VendorRoutes,
-        explain_call: ExplainCall,
+        further: Mapping[str, Handler],
         endpoints: Endpoints,
         health: Health,
         metrics: Metrics,
         *,
+        catalog: Catalog,
         domain: str,
     ) -> None:
+        """`further`: by path."""
         self._domain = domain
+        self._catalog = catalog
+        self._origins = Origins()
         self._vendors = vendors
         self._endpoints = endpoints
         self._health_routes: dict[str, Handler] = dict(health.ROUTES)
         self._metrics = metrics.surfaces["other"]
         self._routes: dict[str, Handler] = {
             **vendors.PATHS,
-            **explain_call.ROUTES,
+            **further,
             **self._health_routes,
         }
 
     def __call__(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """Not a coroutine itself: that would cost each request one more."""
+        if request.method == "OPTIONS":
+            answer = self._origins.preflight(self._catalog.snapshot, request)
+            if answer is not None:
+                self._metrics.done(answer.status, 0.0)
+                return _answered(answer)
         path = request.raw_path
         if "?" in path:
             path = path[: path.index("?")]
@@ -125,6 +137,10 @@ class Dispatch:
     async def _not_found(self, request: web.BaseRequest) -> web.StreamResponse:
         self._metrics.done(NotFound.status, 0.0)
         return send_error(request, NotFound(), ErrorShape.RELAY, request_id_of(request))
+
+
+async def _answered(answer: web.StreamResponse) -> web.StreamResponse:
+    return answer
 
 
 class Edge:
@@ -152,6 +168,8 @@ class Edge:
             self.metrics,
             processes=settings.processes,
             on_event=self.records.breaker_event,
+            top_up_url=settings.top_up_url,
+            unwritten_seconds=self.records.age_seconds,
         )
         self._wakes = Wakes(settings.redis_url, self.metrics)
         self._intake = Intake(settings.database_url, self._wakes, self.metrics)
@@ -173,7 +191,8 @@ class Edge:
             project_bytes=settings.idempotency_project_bytes,
         )
         client_ips = ClientIps(settings.trusted_proxies)
-        authenticator = Authenticator(client_ips)
+        tokens = TokenCallers(settings.control_url, settings.edge_url)
+        authenticator = Authenticator(client_ips, tokens, metadata_url(settings.edge_url))
         inference = Inference(
             self.catalog,
             authenticator,
@@ -233,7 +252,16 @@ class Edge:
             metrics_token=settings.metrics_token,
         )
         vendors = VendorRoutes(self.catalog, authenticator, inference, self.metrics)
-        dispatch = Dispatch(vendors, explain_call, endpoints, self.health, self.metrics, domain=settings.domain)
+        resource_metadata = ResourceMetadata(self.catalog, settings.control_url, settings.edge_url)
+        dispatch = Dispatch(
+            vendors,
+            {**explain_call.ROUTES, **resource_metadata.ROUTES},
+            endpoints,
+            self.health,
+            self.metrics,
+            catalog=self.catalog,
+            domain=settings.domain,
+        )
         self._door = Door(dispatch, self.metrics.surfaces["other"])
         self._listening: asyncio.Server | None = None
 

@@ -13,12 +13,14 @@ import math
 import time
 from dataclasses import dataclass, replace
 
+from relay_contract import headers
 from relay_contract.errors import BadRequest, NoHostKey, RelayError, UpstreamProtocolError
 from relay_contract.ids import uuid7
 from relay_contract.traffic import ErrorSource, FailureClass
-from relay_contract.usage import UsageSource
+from relay_contract.usage import Usage, UsageSource
 from relay_edge import server_timing
 from relay_edge.call_record import Attempt, CallRecord
+from relay_edge.call_rows import priced
 from relay_edge.destinations import Destination, Destinations
 from relay_edge.failover import (
     Tried,
@@ -54,6 +56,7 @@ _CONVERSING = {
     True: b"content-type: application/json\r\naccept: text/event-stream\r\n",
     False: b"content-type: application/json\r\naccept: application/json\r\n",
 }
+_CHARGE = headers.CHARGE.encode("ascii")
 _OUR_KEY_REFUSED = "The host refused the relay's own key for this model. An operator has to replace it."
 
 
@@ -212,6 +215,7 @@ class Call:
         record.attempts.append(attempt)
         self._picker.started(attempt)
         self._stream.secret = destination.secret
+        answer.charge_line = self._charge_line
         if record.capture is not None:
             record.capture.sent_with(destination.secret)
         try:
@@ -234,6 +238,13 @@ class Call:
             assert answer.refusal is not None
             tried = self._refused(candidate, answer.refusal, translation)
         return self._failed(attempt, tried)
+
+    def _charge_line(self, usage: Usage) -> bytes:
+        bill = priced(self._record, usage, UsageSource.PROVIDER)
+        if bill.cost_nanousd is None or self._record.paying is None:
+            return b""
+        self._record.told = bill
+        return b"%b: %d\r\n" % (_CHARGE, bill.charge)
 
     def _timeouts(self, candidate: Candidate, destination: Destination) -> Timeouts:
         if not self._request.is_stream:

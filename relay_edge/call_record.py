@@ -12,6 +12,7 @@ from relay_contract.traffic import ErrorSource, FailureClass
 from relay_contract.usage import Usage, UsageSource
 from relay_edge.capture import Capture
 from relay_edge.protocols.notes import Notes
+from relay_edge.purses import Paying
 from relay_edge.reservation import Reservation
 from relay_edge.routing import Candidate, Plan
 
@@ -41,6 +42,8 @@ class Bill:
     usage: Usage
     source: UsageSource
     cost_nanousd: int | None  # None: nobody knows a price
+    charge: int = 0  # micro-credits that the payer pays: cost and mark-up
+    markup: int = 0
 
     @property
     def is_used(self) -> bool:
@@ -67,7 +70,8 @@ class CallRecord:
     received_at: float  # Unix time
     is_own_id: bool = False  # `request_id` is one of ours, and no other call has it
     project_id: int | None = None  # None: nobody was recognised
-    relay_key_id: int | None = None
+    relay_key_id: int | None = None  # None of a call with an access token, which has:
+    application_id: int | None = None
     user_id: int | None = None
     mode: KeyMode = KeyMode.LIVE
     requested_model: str = ""
@@ -94,6 +98,7 @@ class CallRecord:
     bytes_out: int = 0
     tags: dict[str, str] = field(default_factory=dict)
     policy: Policy | None = None
+    paying: Paying | None = None  # who is charged
     plan: Plan | None = None
     has_affinity: bool = False  # a conversation that belongs to one host key
     reservation: Reservation | None = None
@@ -101,6 +106,7 @@ class CallRecord:
     notes: Notes | None = None  # what the last try could not carry
     capture: Capture | None = None
     traceparent: str = ""  # as the caller sent it, where spans are exported
+    told: Bill | None = field(default=None, init=False, repr=False)  # what the head of a whole answer said
     bill: Bill | None = field(default=None, init=False, repr=False)  # see `call_rows.bill_of`
 
     @property

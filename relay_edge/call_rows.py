@@ -11,10 +11,12 @@ from typing import Any
 import msgspec
 
 from relay_contract.ids import uuid7_text
+from relay_contract.ledger import MAX_AMOUNT, MAX_MARKUP_PPM, MILLION, charge_of
 from relay_contract.logs import redacted
 from relay_contract.pricing import cost_nanousd
 from relay_contract.usage import Usage, UsageSource
 from relay_edge.call_record import Bill, CallRecord
+from relay_edge.purses import Paying
 
 CHARACTERS_A_TOKEN = 4
 """Of English text, by OpenAI's own rule of thumb; what a call is counted by where the host said nothing."""
@@ -24,6 +26,8 @@ MAX_NAME_LENGTH = 256
 """Of what the caller wrote in `model`; the column's length."""
 
 _MAX_BIGINT = 2**63 - 1
+_MOST_CHARGED = MAX_AMOUNT * MILLION // (MILLION + MAX_MARKUP_PPM)
+"""Of a call's cost: a host's usage is not ours to trust, and a row of the ledger has its bound."""
 _NUL = b"\\u0000"
 _NOTHING = Usage()
 _FIRST_FAILURE = 400
@@ -48,7 +52,7 @@ class CallToKeep:
 
 def is_kept(record: CallRecord) -> bool:
     """No row is kept of a call of nobody."""
-    return record.project_id is not None and record.relay_key_id is not None
+    return record.project_id is not None
 
 
 def encode_row(row: Any) -> bytes:
@@ -107,10 +111,24 @@ def bill_of(record: CallRecord) -> Bill:
     bill = record.bill
     if bill is None:
         usage, source = used(record)
-        pricing = None if record.candidate is None else record.candidate.pricing
-        cost = None if pricing is None else 0 if source is UsageSource.NONE else cost_nanousd(pricing.rates, usage)
-        bill = record.bill = Bill(usage, source, cost)
+        told = record.told
+        bill = told if told is not None and told.usage is usage and told.source is source else None
+        record.bill = bill = priced(record, usage, source) if bill is None else bill
     return bill
+
+
+def priced(record: CallRecord, usage: Usage, source: UsageSource) -> Bill:
+    """What this usage costs at the host that was tried last, and whoever pays."""
+    if record.is_free:
+        usage, source = _NOTHING, UsageSource.NONE
+    pricing = None if record.candidate is None else record.candidate.pricing
+    cost = None if pricing is None else 0 if source is UsageSource.NONE else cost_nanousd(pricing.rates, usage)
+    charge, markup = _charged(record.paying, cost or 0)
+    return Bill(usage, source, cost, charge, markup)
+
+
+def _charged(paying: Paying | None, cost: int) -> tuple[int, int]:
+    return (0, 0) if paying is None else charge_of(min(cost, _MOST_CHARGED), paying.markup_ppm)
 
 
 def requested_model(record: CallRecord) -> str:
@@ -124,6 +142,7 @@ def _call_row(call_id: str, record: CallRecord) -> dict[str, Any]:
     usage = bill.usage
     reached = candidate or record.reached
     pricing = None if candidate is None else candidate.pricing
+    paying = record.paying
     return {
         "id": call_id,
         "request_id": record.request_id,
@@ -169,4 +188,10 @@ def _call_row(call_id: str, record: CallRecord) -> dict[str, Any]:
         "input_audio_seconds": usage.input_audio_seconds,
         "pricing_version": 0 if pricing is None else pricing.version,
         "estimated_price": candidate is not None and candidate.estimate_id is not None,
+        "application_id": record.application_id,
+        "payer_id": None if paying is None else paying.account,
+        "charge_microcredits": bill.charge,
+        "markup_microcredits": bill.markup,
+        "terms_id": None if paying is None or not bill.markup else paying.terms_id,
+        "generation": None if record.reservation is None else record.reservation.generation,
     }

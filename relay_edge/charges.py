@@ -16,6 +16,7 @@ _METERS = {Meter.REQUESTS: b"r", Meter.TOKENS: b"t", Meter.COST: b"m", Meter.CON
 _UNITS = {Meter.REQUESTS: "calls", Meter.TOKENS: "tokens", Meter.COST: "USD", Meter.CONCURRENCY: "calls in flight"}
 _OWNERS = {
     "key": "relay key",
+    "application": "application",
     "policy": "policy",
     "user": "user",
     "project": "project",
@@ -27,7 +28,7 @@ _OWNERS = {
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A rate limit as it counts for one owner. `scope`: key, policy, user, project, endpoint, test_pool or host_key."""
+    """A rate limit as it counts for one owner. `scope`: one of `_OWNERS`."""
 
     scope: str
     owner_id: int

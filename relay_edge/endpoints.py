@@ -33,12 +33,12 @@ from relay_contract.ids import uuid7
 from relay_contract.logs import log_fields
 from relay_edge import request_rows
 from relay_edge.addresses import EndpointAddress
-from relay_edge.admission import Admission
+from relay_edge.admission import NOTHING, Admission, Need
 from relay_edge.body import BODY_SECONDS, read_body
 from relay_edge.catalog.holder import Catalog
 from relay_edge.client_ip import FORWARDED_FOR, ClientIps
 from relay_edge.error_shapes import ErrorShape
-from relay_edge.fan_out import FanOut
+from relay_edge.fan_out import FanOut, most_price
 from relay_edge.intake import Accepted
 from relay_edge.metrics import Metrics
 from relay_edge.prepared import PreparedEndpoints
@@ -177,7 +177,9 @@ class Endpoints:
             return answer
         if self._idempotency is not None:
             self._idempotency.read(call)
-        reservation = await self._admission.admit(call.caller.charges, call.prepared.charges)
+        purses = call.caller.purses
+        need = Need(0, 0, most_price(call)) if purses.is_asked else NOTHING
+        reservation = await self._admission.admit(call.caller.charges, call.prepared.charges, need=need, purses=purses)
         try:
             if self._idempotency is not None and call.key is not None:
                 return await self._idempotency.once(call, partial(self._accept, call, reservation))
@@ -185,10 +187,11 @@ class Endpoints:
             assert answer is not None  # only a key can be somebody else's
             return answer
         finally:
-            self._admission.settle(reservation)
+            self._admission.settle(reservation, charge=call.charge)
 
     async def _accept(self, call: RelayCall, reservation: Reservation) -> web.StreamResponse | None:
         """Commits the call and answers it. None: nothing was committed, since an earlier call has its key."""
+        call.generation = reservation.generation
         fan_out = self._plan(call)
         if fan_out.response is None:
             return self._queued(call) if await self._commit(call, fan_out, ASYNC) else None
@@ -208,6 +211,7 @@ class Endpoints:
         rows = request_rows.accepted(call, fan_out)
         if await self._intake.commit(rows) is False:
             return False
+        call.charge = sum(row.credits for row in rows.deliveries)
         call.is_accepted, call.mode, call.target_count = True, mode, len(rows.deliveries)
         return True
 

@@ -6,6 +6,8 @@
 | ANTHROPIC | `{"type": "error", "error": {"type", "message"}, "request_id"}` | docs.anthropic.com/en/api/errors |
 | RELAY | `{"error": code, "message", "requestId"}` | ours, for everything that is no vendor's surface |
 
+An error with figures that a program can act on (`RelayError.details`) has them as `details`, beside its code.
+
 Pure.
 """
 
@@ -16,7 +18,7 @@ from enum import Enum
 import msgspec
 
 from relay_contract import headers
-from relay_contract.errors import BadField, MethodNotAllowed, RateLimited, RelayError, Unauthenticated
+from relay_contract.errors import BadField, MethodNotAllowed, RateLimited, RelayError
 
 _encode = msgspec.json.Encoder().encode
 
@@ -31,6 +33,7 @@ class ErrorShape(Enum):
 
 _OPENAI_TYPES = {
     401: "authentication_error",
+    402: "insufficient_quota",
     403: "permission_error",
     404: "not_found_error",
     429: "rate_limit_error",
@@ -61,6 +64,7 @@ def anthropic_type(status: int) -> str:
 
 def error_body(error: RelayError, shape: ErrorShape, request_id: str) -> bytes:
     """The JSON of an error. A cut stream sends the same document as an event."""
+    details = {} if error.details is None else {"details": dict(error.details)}
     match shape:
         case ErrorShape.OPENAI:
             inner = {
@@ -68,13 +72,14 @@ def error_body(error: RelayError, shape: ErrorShape, request_id: str) -> bytes:
                 "type": openai_type(error.status),
                 "param": _param(error),
                 "code": error.code,
+                **details,
             }
             return _encode({"error": inner})
         case ErrorShape.ANTHROPIC:
-            reason = {"type": anthropic_type(error.status), "message": error.public_text}
+            reason = {"type": anthropic_type(error.status), "message": error.public_text, **details}
             return _encode({"type": "error", "error": reason, "request_id": request_id})
         case ErrorShape.RELAY:
-            return _encode({"error": error.code, "message": error.public_text, "requestId": request_id})
+            return _encode({"error": error.code, "message": error.public_text, "requestId": request_id, **details})
 
 
 def _param(error: RelayError) -> str | None:
@@ -119,8 +124,8 @@ def error_headers(error: RelayError, allow: str = "") -> tuple[tuple[str, str], 
         lines.append((headers.RETRY_AFTER_MS, str(max(1, math.ceil(seconds * 1000)))))  # the vendors' SDKs prefer it
     if isinstance(error, MethodNotAllowed):
         lines.append(("allow", allow or error.allow))
-    if isinstance(error, Unauthenticated):
-        lines.append(("www-authenticate", "Bearer"))
+    if error.challenge:
+        lines.append(("www-authenticate", error.challenge))
     lines.append(("x-should-retry", "true" if error.retryable else "false"))  # the vendors' SDKs heed it
     lines.append((headers.ERROR_SOURCE, error.source.value))
     return tuple(lines)

@@ -33,9 +33,10 @@ from relay_contract.errors import (
 from relay_contract.internal_token import PREFIX, InternalTokenError, InternalTokens
 from relay_contract.logs import log_fields
 from relay_contract.nouns import Algorithm, Meter, RateLimit, RateLimitId, RelayKeyId, Rule, Scope
-from relay_edge.auth import Authenticator, Caller, bearer_token
+from relay_edge.auth import Authenticator, bearer_token
 from relay_edge.body import BODY_SECONDS, read_body
 from relay_edge.breaker_words import BreakerOf
+from relay_edge.caller import Caller
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.charges import Charge, charge_set
@@ -126,7 +127,7 @@ class ExplainCall:
         if isinstance(who, RelayError):
             return refusal(wanted.model, operation.name, who)
         conversation = conversation_key(body) if operation.hosts is None else None
-        is_cost_limited = who.charges.set.counts_cost
+        is_cost_limited = who.counts_cost
         question = Question(
             snapshot, who.policy, wanted, operation, self._load, conversation, is_cost_limited=is_cost_limited
         )
@@ -154,7 +155,7 @@ class ExplainCall:
 
     def _count(self, caller: Caller) -> None:
         """Raises RateLimited."""
-        rules = charge_set((Charge("key", caller.key.id, ASKING),)).set
+        rules = charge_set((Charge(*caller.owner, ASKING),)).set
         refused = self._asked.admit(rules, NOTHING, b"", time.monotonic())
         if refused is not None:
             number, wait_ms = refused

@@ -58,6 +58,12 @@ def plan(call: RelayCall) -> FanOut:
     )
 
 
+def most_price(call: RelayCall) -> int:
+    """Micro-credits that the deliveries of a call take at the most, whichever of its targets get it. What is for a
+    disabled one is kept until it is enabled, and paid for."""
+    return len(call.route.every_target) * units(len(call.body)) * MICRO
+
+
 def response_target(route: EndpointRoute) -> Target | None:
     """The enabled target that answers callers; the database allows one. None where nobody is to. Raises TargetHeld
     where the only one is disabled: an endpoint that answers does not become one that queues by a switch."""
@@ -111,4 +117,5 @@ def _row(  # noqa: PLR0917
         credits=size * MICRO,
         relay_key_id=None if caller.key is None else caller.key.id,
         units=size,
+        generation=call.generation,
     )

@@ -6,6 +6,7 @@ tried (`failures.py`). It is bounded in size and time. Called from inside the up
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from relay_contract.errors import InternalFault, RelayError, UpstreamError, UpstreamProtocolError
@@ -63,8 +64,8 @@ class HostAnswer:
     """Receives one try's answer; `settle` is asked once the exchange is over."""
 
     __slots__ = (
-        "_connection", "_fault", "_host_lines", "_is_done", "_stream", "delivered_characters", "finish", "first_byte",
-        "first_token", "refusal", "status", "usage",
+        "_connection", "_fault", "_host_lines", "_is_done", "_stream", "charge_line", "delivered_characters", "finish",
+        "first_byte", "first_token", "refusal", "status", "usage",
     )  # fmt: skip
 
     def __init__(self, stream: CallerStream, host_lines: bytes) -> None:
@@ -80,6 +81,8 @@ class HostAnswer:
         self.first_byte: float | None = None
         self.first_token: float | None = None
         self.usage: Usage | None = None
+        self.charge_line: Callable[[Usage], bytes] | None = None
+        """The header line of a whole answer that says what this usage is charged; b"" for none."""
         self.finish = ""
         self.delivered_characters = 0
         """Of text, thinking and arguments: what a stream is counted by that was cut before its usage came."""
@@ -154,6 +157,11 @@ class HostAnswer:
         self._fault = Fault(failure.error, error_class)
 
     # --- both ---
+
+    def _tell_charge(self) -> None:
+        """Before a whole answer leaves whose usage is known."""
+        if self.charge_line is not None and self.usage is not None:
+            self._stream.add_line(self.charge_line(self.usage))
 
     def _saw_content(self) -> None:
         self.first_token = time.monotonic()

@@ -2,7 +2,8 @@
 
 A host's `passthrough_paths` list what may be called. The caller's policy has to grant everything on the host and deny
 nothing there, since a raw call may name any model. Nobody knows beforehand what it uses, so a key under a limit of
-tokens or cost makes none, and neither does one whose policy wants a price for everything. Bytes pass both ways.
+tokens or cost or with a purse (`purses.py`) makes none, and neither does one whose policy wants a price for everything.
+Bytes pass both ways.
 
 Where a POST names a model as a binding of this host does, that binding's breaker guards the call and hears how it went;
 else only the host key's does. A usage that the answer to such a POST tells is priced by the binding of the model that
@@ -23,8 +24,8 @@ from relay_contract.errors import Forbidden, ModelUnpriced, NoHostKey, NotFound,
 from relay_contract.nouns import Host, HostKey, WireShape
 from relay_contract.traffic import ErrorSource, FailureClass
 from relay_contract.usage import UsageSource
-from relay_edge.auth import Caller
 from relay_edge.call_record import CallRecord, Reached
+from relay_edge.caller import Caller
 from relay_edge.destinations import Address, HostUnusableError, timeouts_of_host
 from relay_edge.failures import classify, retry_after_ms
 from relay_edge.host_answer import Refusal
@@ -51,6 +52,7 @@ _KEY_FAILURES = frozenset({FailureClass.AUTH, FailureClass.QUOTA})
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _NOT_GRANTED = "The policy of this relay key does not grant everything on this host, which a raw call takes."
 _NOT_LIMITABLE = "This relay key is under a limit of tokens or cost, which a raw call cannot be held to."
+_NOT_PAYABLE = "Calls of this relay key are paid beforehand or fall under a budget, which a raw call cannot be held to."
 _NOT_PRICEABLE = "The policy of this relay key wants a price for every call, which a raw call cannot be held to."
 _NOT_LISTED = "This path of the host may not be called. An operator lists what may."
 _OUR_KEY_REFUSED = "The host refused the relay's own key. An operator has to replace it."
@@ -286,6 +288,8 @@ def _host(view: View, caller: Caller, target: RawPath) -> tuple[Host, PriceRule]
         raise Forbidden(_NOT_GRANTED)
     if caller.charges.set.counts_use:
         raise Forbidden(_NOT_LIMITABLE)
+    if caller.purses.is_asked:
+        raise Forbidden(_NOT_PAYABLE)
     prices = price_rule(view.snapshot, caller.policy)
     if prices.is_price_needed:
         raise ModelUnpriced(_NOT_PRICEABLE)

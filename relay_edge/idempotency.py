@@ -54,7 +54,7 @@ class Idempotency:
             hold_seconds = hold_seconds_of(record)
             return await run(UnkeptStream(request, operation.surface, record.request_id, record.capture, hold_seconds))
         assert record.project_id is not None
-        claim = await self._claims.claim(record.project_id, key, await _digest(operation, wanted))
+        claim = await self._claims.claim(record.project_id, _own(key, record), await _digest(operation, wanted))
         if isinstance(claim, KeptAnswer):
             return _replay(request, record, claim)
         stream = KeptStream(
@@ -70,6 +70,12 @@ class Idempotency:
         finally:
             record.bytes_out = stream.bytes_sent
             claim.end(stream.answer(), is_too_large=stream.is_too_large)
+
+
+def _own(key: str, record: CallRecord) -> str:
+    """The key, where it is an application's user's: one user's is not another's, nor one of the project's own calls. No
+    key that a header can hold has a line break."""
+    return key if record.application_id is None else f"{record.application_id}\n{record.user_id}\n{key}"
 
 
 async def _digest(operation: Operation, wanted: ModelRequest | FormRequest) -> bytes:
@@ -94,6 +100,7 @@ def _replay(request: web.BaseRequest, record: CallRecord, answer: KeptAnswer) ->
             *((name, value) for name, value in answer.lines if name != _TYPE),
             (headers.IDEMPOTENT_REPLAYED, "true"),
             (headers.ORIGINAL_REQUEST_ID, answer.request_id),
+            (headers.CHARGE, "0"),
             (headers.REQUEST_ID, record.request_id),
             (headers.SERVER_TIMING, server_timing.value(record, time.monotonic())),
         ),

@@ -33,11 +33,12 @@ from relay_edge import server_timing
 from relay_edge.admission import NOTHING, Admission
 from relay_edge.admitted import Admitted
 from relay_edge.attempts import Call
-from relay_edge.auth import Authenticator, Caller
+from relay_edge.auth import Authenticator
 from relay_edge.body import BODY_SECONDS, read_body
 from relay_edge.breaker_words import BreakerOf, breaker_words
 from relay_edge.call_record import CallRecord
 from relay_edge.call_rows import bill_of
+from relay_edge.caller import Caller
 from relay_edge.capture import CAPTURE_BYTES, Capture
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.snapshot import Snapshot
@@ -56,6 +57,7 @@ from relay_edge.protocols.anthropic_messages import AllowedBetas
 from relay_edge.protocols.conversation_key import conversation_key
 from relay_edge.protocols.form import FormRequest, is_form, read_form_request
 from relay_edge.protocols.model_name import ModelRequest, read_model_request
+from relay_edge.purses import PurseSet
 from relay_edge.reply import send_error, sent_request_id
 from relay_edge.reservation import Need, Reservation
 from relay_edge.routing import Candidate, Plan, Router, Shapes, Turns
@@ -238,11 +240,12 @@ class Inference:
             raise Unavailable(_UNRECORDABLE, retry_after_seconds=1)
         view = self.current_view()
         caller = self._authenticator.caller_of(view.snapshot, request, Scope.INFERENCE, record.received_at)
-        key = caller.key
-        record.relay_key_id, record.project_id, record.user_id, record.mode = (
-            key.id, key.project_id, key.user_id, key.mode,
-        )  # fmt: skip
+        key = caller.relay_key
+        record.relay_key_id = None if key is None else key.id
+        record.project_id, record.user_id, record.mode = caller.project.id, caller.user_id, caller.mode
+        record.application_id = caller.application_id
         record.policy = caller.policy
+        record.paying = caller.purses.payers[-1]
         if self._reads_traceparent:
             record.traceparent = request.headers.get("traceparent", "")
         if TAGS in request.headers:
@@ -250,8 +253,8 @@ class Inference:
         return view, caller
 
     def may_capture(self, record: CallRecord, caller: Caller, body: bytes) -> None:
-        """Keeps what goes in and out where the key or its policy asks for it."""
-        if caller.key.captures_payloads or (caller.policy is not None and caller.policy.captures_payloads):
+        """Keeps what goes in and out where who calls is to have it kept."""
+        if caller.captures_payloads:
             record.capture = Capture(body, self._capture_bytes)
 
     def body_of(self, request: web.BaseRequest) -> Awaitable[bytes]:
@@ -275,7 +278,7 @@ class Inference:
         else:
             wanted = read_model_request(body)
         record.requested_model, record.is_stream = wanted.model, wanted.is_stream
-        shape, affinity, counts_cost = operation.surface.shape, None, caller.charges.set.counts_cost
+        shape, affinity, counts_cost = operation.surface.shape, None, caller.counts_cost
         # The conversation's name is looked for only where it may choose among keys.
         if operation.hosts is None and view.router.wants_affinity(
             caller.policy, wanted.model, shape, counts_cost=counts_cost
@@ -298,8 +301,16 @@ class Inference:
         """From admission to settlement. `stream`: as in `send`."""
         record, operation = asked.record, asked.operation
         charges, offers = asked.caller.charges, asked.offers()
-        need = need_of(asked.wanted, charges, offers, is_written=operation.is_written, audio_bytes=record.audio_bytes)
-        reservation = await self.admit(record, charges, offers, need)
+        purses = asked.caller.purses
+        need = need_of(
+            asked.wanted,
+            charges,
+            offers,
+            paid=_fallbacks(asked.plan) if purses.is_asked else None,
+            is_written=operation.is_written,
+            audio_bytes=record.audio_bytes,
+        )
+        reservation = await self.admit(record, charges, offers, need, purses)
         try:
             if reservation.chosen is None:
                 raise none_left(reservation.retry_after_seconds)
@@ -311,13 +322,21 @@ class Inference:
                 self.admission.settle(reservation, *_spent(record))
 
     async def admit(
-        self, record: CallRecord, charges: ChargeSet, offers: Sequence[KeyOffer], need: Need = NOTHING
+        self,
+        record: CallRecord,
+        charges: ChargeSet,
+        offers: Sequence[KeyOffer],
+        need: Need = NOTHING,
+        purses: PurseSet | None = None,
     ) -> Reservation:
         """The call's admission, noted. Settle it in a `finally`. Raises as `Admission.admit` does."""
         record.asked = time.monotonic()
-        reservation = await self.admission.admit(charges, need=need, offers=offers)
+        reservation = await self.admission.admit(charges, need=need, offers=offers, purses=purses)
         record.admitted = time.monotonic()
         record.reservation = reservation
+        held = reservation.held
+        if held is not None and held.paying is not None:
+            record.paying = held.paying
         return reservation
 
     def send(
@@ -394,10 +413,15 @@ def none_left(retry_after_seconds: float | None) -> NoHostKey:
     return NoHostKey(text, retry_after_seconds=retry_after_seconds)
 
 
-def _spent(record: CallRecord) -> tuple[int, int]:
-    """Tokens, and cost in nano-USD, for the limits that had them reserved."""
+def _spent(record: CallRecord) -> tuple[int, int, int]:
+    """Tokens, and cost in nano-USD, for the limits that had them reserved; and what the payer is charged."""
     bill = bill_of(record)
-    return bill.usage.limited_tokens, bill.cost_nanousd or 0
+    return bill.usage.limited_tokens, bill.cost_nanousd or 0, bill.charge
+
+
+def _fallbacks(plan: Plan) -> list[Candidate]:
+    """Who may serve the call when all of the first model's candidates failed."""
+    return [candidate for leg in plan.legs[1:] for candidate in leg.candidates]
 
 
 def _attempt_lines(record: CallRecord) -> tuple[tuple[str, str], ...]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from relay_contract.headers import CHARGE
+
 _KEPT_PREFIXES = ("content-", "x-relay-")
 _KEPT = frozenset({"request-id"})  # Anthropic's, under which the vendor knows the call
 _PASSING = frozenset({408, 409, 425, 429})
@@ -37,7 +39,7 @@ def kept_lines(head: bytes) -> tuple[tuple[str, str], ...]:
 
 
 def _is_kept(name: str) -> bool:
-    return name in _KEPT or name.startswith(_KEPT_PREFIXES)
+    return name in _KEPT or (name.startswith(_KEPT_PREFIXES) and name != CHARGE)
 
 
 def encoded(answer: KeptAnswer) -> bytes:

@@ -7,6 +7,7 @@ Sound that is billed by its length is as long as its file can make it.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from relay_contract.pricing import cost_nanousd
 from relay_contract.usage import Usage
@@ -28,15 +29,21 @@ def need_of(
     charges: ChargeSet,
     offers: Sequence[Offer],
     *,
+    paid: Sequence[Candidate] | None = None,
     is_written: bool = True,
     audio_bytes: int = 0,
 ) -> Need:
-    """NOTHING where no limit of the caller or of a host key counts what is used. `is_written`: whether the answer is
-    made of tokens. `audio_bytes`: of files with sound to listen to."""
-    if not charges.set.counts_use and not any(offer.limits.counts_use for offer in offers):
+    """NOTHING where no limit of the caller or of a host key counts what is used, and no purse pays for it. `paid`: the
+    candidates behind the offers, which a purse would have to pay as well; None: no purse is asked. `is_written`:
+    whether the answer is made of tokens. `audio_bytes`: of files with sound to listen to."""
+    if paid is None and not charges.set.counts_use and not any(offer.limits.counts_use for offer in offers):
         return NOTHING
     candidates = [offer.candidate for offer in offers]
-    return worst_case(request, candidates, is_written=is_written, audio_bytes=audio_bytes)
+    need = worst_case(request, candidates, is_written=is_written, audio_bytes=audio_bytes)
+    if not paid:
+        return need
+    behind = worst_case(request, paid, is_written=is_written, audio_bytes=audio_bytes)
+    return replace(need, price=max(need.price, behind.price))
 
 
 def worst_case(
@@ -61,4 +68,4 @@ def worst_case(
             seconds = -(-audio_bytes // LEAST_AUDIO_BYTES_A_SECOND)
             worst = Usage(input_tokens=prompt_tokens, output_tokens=written, input_audio_seconds=seconds)
             cost = max(cost, cost_nanousd(candidate.pricing.rates, worst))
-    return Need(tokens, cost)
+    return Need(tokens, cost, cost)

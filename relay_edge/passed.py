@@ -111,6 +111,7 @@ class PassedAnswer(HostAnswer):
             whole = b"".join(gathered)
             if 200 <= self.status < 300:
                 self._read_whole(whole)
+                self._tell_charge()
             self._stream.write(whole if self._is_held else body, True)
             self._is_done = True
         elif not self._is_held:

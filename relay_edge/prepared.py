@@ -5,13 +5,14 @@ Bounded: at MOST_ENDPOINTS everything is forgotten and made anew as it is asked 
 
 from dataclasses import dataclass
 
-from relay_contract.nouns import Endpoint, EndpointAuth, EndpointId
+from relay_contract.nouns import Endpoint, EndpointAuth, EndpointId, KeyMode
 from relay_contract.sealing import Sealer
 from relay_contract.shield import methods_taken
 from relay_edge.catalog.snapshot import EndpointRoute, Snapshot
 from relay_edge.charges import NO_CHARGES, Charge, ChargeSet, charge_set
 from relay_edge.fan_out_rules import FanOutRules, read_rules
 from relay_edge.guards import Guard, guard_of
+from relay_edge.purses import PurseSet, purse_set
 
 MOST_ENDPOINTS = 10_000
 
@@ -25,6 +26,7 @@ class Prepared:
     allow: str  # the same, for a 405
     guard: Guard | None  # what it asks of calls beyond a relay key; None: nothing
     signed_charges: ChargeSet  # of a caller that shows a signature and no key
+    signed_purses: PurseSet
     rules: FanOutRules  # which async targets get a call
 
 
@@ -65,7 +67,15 @@ def _prepare(snapshot: Snapshot, route: EndpointRoute, guard: Guard | None) -> P
     is_signed = route.endpoint.auth is EndpointAuth.SIGNATURE
     signed_charges = _signed_charges(snapshot, route) if is_signed else NO_CHARGES
     rules = read_rules(route.every_target)
-    return Prepared(_charges(snapshot, route), frozenset(methods), ", ".join(methods), guard, signed_charges, rules)
+    return Prepared(
+        _charges(snapshot, route),
+        frozenset(methods),
+        ", ".join(methods),
+        guard,
+        signed_charges,
+        purse_set(route.project, KeyMode.LIVE),
+        rules,
+    )
 
 
 def _charges(snapshot: Snapshot, route: EndpointRoute) -> tuple[Charge, ...]:

@@ -128,7 +128,7 @@ class Records:
             "relay_edge_spilled_bytes", "In files, to be taken back.", "sum", lambda: float(spill.size_bytes)
         )
         registry.gauge(
-            "relay_edge_unsettled_age_seconds", "Age of the oldest row not yet committed.", "max", self._age_seconds
+            "relay_edge_unsettled_age_seconds", "Age of the oldest row not yet committed.", "max", self.age_seconds
         )
 
     @property
@@ -342,7 +342,8 @@ class Records:
     def _queued(self) -> float:
         return sum(len(lane.rows) for lane in self._lanes.values())
 
-    def _age_seconds(self) -> float:
+    def age_seconds(self) -> float:
+        """Of the oldest row not yet committed."""
         oldest_at = [lane.rows[0][0] for lane in self._lanes.values() if lane.rows]
         if self._in_hand is not None:
             oldest_at.append(self._in_hand[1][0][0])

@@ -101,6 +101,10 @@ class RedisQueue:
         self.settlements = Settlements(self.dropped, self.reload)
         self.problem: str | None = "redis_not_connected"
         self.deadline = _FOREVER
+        self.run_id = b""
+        """Of the server behind the connection, by its own word; "" where it does not say."""
+        self.on_connected: Callable[[], None] | None = None
+        """Called for each connection after the first."""
         self._link: RedisLink | None = None
         self._lost = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -312,6 +316,7 @@ class RedisQueue:
             async with asyncio.timeout(LOST_SECONDS):
                 for script in scripts.ALL:
                     await link.call(b"SCRIPT", b"LOAD", script.text)
+                run_id = _run_id(await link.call(b"INFO", b"server"))
         except (OSError, TimeoutError, hiredis.HiredisError) as error:
             self.problem = "redis_refuses_scripts" if isinstance(error, hiredis.ReplyError) else _reason(error)
             link.close()
@@ -323,9 +328,18 @@ class RedisQueue:
             return False
         self._lost.clear()
         self._link = link
+        self.run_id = run_id
         self.problem = None
+        if self.on_connected is not None:
+            self.on_connected()
         self.flush_soon()  # settlements that the last connection left
         return True
+
+
+def _run_id(said: Reply) -> bytes:
+    """Out of INFO's answer."""
+    lines = said.splitlines() if isinstance(said, bytes) else []
+    return next((line[7:] for line in lines if line.startswith(b"run_id:")), b"")
 
 
 def _drop(_reply: Reply) -> None:

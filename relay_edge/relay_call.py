@@ -15,6 +15,7 @@ from relay_edge.call_record import LEFT
 from relay_edge.catalog.snapshot import EndpointRoute, Snapshot
 from relay_edge.charges import ChargeSet
 from relay_edge.prepared import Prepared
+from relay_edge.purses import PurseSet
 
 ASYNC: Final = "async"
 """The mode of a call that is answered as soon as it is committed. Others are the response target's (`fan_out.py`)."""
@@ -38,6 +39,7 @@ class RelayCaller:
     key: RelayKey | None  # None: recognised by a signature
     mode: KeyMode
     charges: ChargeSet
+    purses: PurseSet
 
 
 class CallKey(NamedTuple):
@@ -89,6 +91,8 @@ class RelayCall:
     mode: str = ""
     is_accepted: bool = False  # its rows are committed
     target_count: int = 0
+    generation: int | None = None  # of the purses that let it in
+    charge: int = 0  # micro-credits of its committed deliveries
     status: int = LEFT  # as the caller saw it
     error: str = ""  # code of the error, or ""
     bytes_out: int = 0  # of an answer that a target gave

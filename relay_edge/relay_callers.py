@@ -12,7 +12,8 @@ from relay_contract.nouns import (
     RelayKeyId,
     Scope,
 )
-from relay_edge.auth import Authenticator, Caller
+from relay_edge.auth import Authenticator
+from relay_edge.caller import Caller
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.charges import Charge, ChargeSet, charge_set
 from relay_edge.relay_call import RelayCall, RelayCaller
@@ -41,20 +42,22 @@ class RelayCallers:
         if found is not None and found.endpoint.auth is _SIGNATURE:
             return
         caller = self._authenticator.caller_of(call.snapshot, call.request, Scope.RELAY, time.time())
-        mode = caller.key.mode
+        mode = caller.mode
         charges = caller.charges if mode is _LIVE else self._with_test_pool(call.snapshot, caller)
-        call.identified = RelayCaller(caller.project, caller.key, mode, charges)
+        call.identified = RelayCaller(caller.project, caller.relay_key, mode, charges, caller.purses)
 
     def _with_test_pool(self, snapshot: Snapshot, caller: Caller) -> ChargeSet:
         """The limits of a test key, and the one that all test keys of its project share."""
         if snapshot is not self._snapshot or len(self._test_charges) >= MOST_TEST_KEYS:
             self._snapshot, self._test_charges = snapshot, {}
-        known = self._test_charges.get(caller.key.id)
+        key = caller.relay_key
+        assert key is not None  # no token of a user has the scope `relay`
+        known = self._test_charges.get(key.id)
         if known is None:
             limit_id = caller.project.test_rate_limit_id
             limit = None if limit_id is None else snapshot.rate_limit(limit_id)
             pool = Charge("test_pool", caller.project.id, limit or _TEST_RATE_LIMIT)
-            known = self._test_charges[caller.key.id] = charge_set((*caller.charges.charges, pool))
+            known = self._test_charges[key.id] = charge_set((*caller.charges.charges, pool))
         return known
 
 

@@ -17,7 +17,7 @@ from relay_contract.errors import RateLimited, RelayError
 from relay_contract.ids import uuid7_text
 from relay_edge import limit_headers
 from relay_edge.error_shapes import ErrorShape, error_body, error_headers
-from relay_edge.key_notice import noticed_bytes
+from relay_edge.further_lines import further_bytes
 
 JSON: Final = "application/json"
 
@@ -126,7 +126,7 @@ def send(
         return SENT_AND_CLOSE
     keep = not close and may_keep_alive(request)
     has_body = status not in _NO_CONTENT
-    parts = [STATUS_LINES[status], date_line(), noticed_bytes(request), header_lines(lines)]
+    parts = [STATUS_LINES[status], date_line(), further_bytes(request), header_lines(lines)]
     if has_body:
         parts.append(b"content-type: %b\r\ncontent-length: %d\r\n" % (content_type.encode(), len(body)))
     parts.append(b"\r\n" if keep else b"connection: close\r\n\r\n")

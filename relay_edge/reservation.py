@@ -7,6 +7,7 @@ from relay_contract.errors import LimitState
 from relay_edge import limit_headers
 from relay_edge.charges import RuleSet
 from relay_edge.error_shapes import ErrorShape
+from relay_edge.purses import Paying, PurseHold
 
 MOST_TOKENS = 10**12
 MOST_NANOUSD = 10**15
@@ -19,9 +20,13 @@ class Need:
 
     tokens: int  # as in `usage.limited_tokens`
     cost_nanousd: int
+    price: int = 0  # micro-credits without mark-up, for purses
 
 
 NOTHING = Need(0, 0)
+
+LIMITS = 5
+"""Where in admit.lua's reply the figures of the limits begin."""
 
 
 @dataclass(slots=True, eq=False)
@@ -48,12 +53,23 @@ class Reservation:
     retry_after_seconds: float | None  # when no offer is available: when the soonest may be
     figures: list[int]  # admit.lua's reply
     is_settled: bool = False
+    held: PurseHold | None = None  # what it holds of purses; None: it asked none
+
+    @property
+    def paying(self) -> Paying | None:
+        """Who was asked to pay, and can."""
+        return None if self.held is None else self.held.paying
+
+    @property
+    def generation(self) -> int | None:
+        """Of purses, under which what the call is charged is counted."""
+        return None if self.held is None else self.held.generation
 
     def limits(self) -> tuple[LimitState, ...]:
         """What is left of the tightest limit of each meter; empty without limits, and while Redis is away."""
-        return limit_headers.tightest(self.caller.rules.shown, self.figures[5:]) if self.figures else ()
+        return limit_headers.tightest(self.caller.rules.shown, self.figures[LIMITS:]) if self.figures else ()
 
     def limit_lines(self, shape: ErrorShape) -> bytes:
         """Header lines that tell it in a vendor's words."""
         figures = self.figures
-        return limit_headers.rendered(self.caller.rules.shown, figures[5:], shape, time.time()) if figures else b""
+        return limit_headers.rendered(self.caller.rules.shown, figures[LIMITS:], shape, time.time()) if figures else b""

@@ -30,6 +30,9 @@ class EdgeSettings:
     bind: str  # address to listen on
     port: int
     processes: int
+    top_up_url: str  # where callers buy credits, told with a 402; "" for nowhere
+    control_url: str  # as people reach the control plane, which issues access tokens
+    edge_url: str  # as callers reach the edge, which access tokens are for
     domain: str  # {project}.<domain> names a project; "" for none. Lower case, without a dot at either end.
     max_body_bytes: int  # of a call to a model; endpoints carry their own limit
     idempotency_seconds: float  # for how long an answer is kept for who sends its call again
@@ -64,6 +67,7 @@ class EdgeSettings:
     def read(cls, environ: Mapping[str, str]) -> "EdgeSettings":
         """Settings out of environment variables. Raises ConfigurationError with every mistake in it."""
         env = Env(environ)
+        port = env.integer("RELAY_PORT", 8080, 1, 65_535)
         settings = cls(
             database_url=env.url("RELAY_EDGE_DATABASE_URL"),
             redis_url=env.url("REDIS_URL", ("redis", "rediss", "unix")),
@@ -72,8 +76,11 @@ class EdgeSettings:
             vault_address=env.url("RELAY_VAULT_ADDR", ("https", "http"), ""),
             vault_token=env.secret("RELAY_VAULT_TOKEN", ""),
             bind=env.text("RELAY_BIND", "127.0.0.1"),
-            port=env.integer("RELAY_PORT", 8080, 1, 65_535),
+            port=port,
             processes=env.integer("RELAY_EDGE_PROCESSES", min(os.cpu_count() or 1, MAX_PROCESSES), 1, MAX_PROCESSES),
+            top_up_url=env.url("RELAY_TOP_UP_URL", ("http", "https"), ""),
+            control_url=env.url("RELAY_CONTROL_URL", ("http", "https"), "http://127.0.0.1:8081").rstrip("/"),
+            edge_url=env.url("RELAY_EDGE_URL", ("http", "https"), f"http://127.0.0.1:{port}").rstrip("/"),
             domain=env.text("RELAY_DOMAIN", "").strip(".").lower(),
             max_body_bytes=env.integer("RELAY_MAX_BODY_BYTES", 33_554_432, 1_024, 268_435_456),
             idempotency_seconds=env.seconds("RELAY_IDEMPOTENCY_SECONDS", 600, 1, 86_400),

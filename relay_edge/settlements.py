@@ -13,14 +13,19 @@ from dataclasses import dataclass
 import hiredis
 
 from relay_contract.redis import keys, scripts
-from relay_edge.charges import packed
+from relay_edge.charges import packed, packed_number
 from relay_edge.metrics import Counter
+from relay_edge.purses import PursePart
 from relay_edge.redis_link import RedisLost, Reply
 from relay_edge.reservation import Hold
 
 MAX_KEPT = 20_000
 MAX_CALLS = 64
 """Calls in one command."""
+
+NO_PURSES: PursePart = (b"", 0, b"", 0)
+
+_NO_CALL = packed([b"-", b"0", b"0", b"0"])
 
 _LONGEST = 10**15  # far above a call's share, and below 2^53
 
@@ -62,12 +67,14 @@ class Settlements:
         """Whether `command` has something to send."""
         return bool(self._due or self._again)
 
-    def add(self, hold: Hold, tokens: int, cost_nanousd: int) -> None:
-        """`tokens` and `cost_nanousd` are given back; below 0 they were used beyond the reservation."""
+    def add(self, hold: Hold, tokens: int, cost_nanousd: int, purses: PursePart = NO_PURSES) -> None:
+        """`tokens` and `cost_nanousd` are given back; below 0 they were used beyond the reservation. `purses`: what is
+        said of them besides."""
         rules, probes = hold.rules, hold.probes
         if not (-_LONGEST <= tokens <= _LONGEST and -_LONGEST <= cost_nanousd <= _LONGEST):
             tokens, cost_nanousd = _within(tokens), _within(cost_nanousd)
-        count = rules.settled_count + len(probes)
+        purse_keys, purse_count, purse_arguments, purse_width = purses
+        count = rules.settled_count + len(probes) + purse_count
         arguments = b"%b$13\r\n%013d\r\n$17\r\n%+017d\r\n$17\r\n%+017d\r\n$4\r\n%04d\r\n%b" % (
             hold.id,
             hold.at_ms,
@@ -78,10 +85,22 @@ class Settlements:
         )
         if probes:
             arguments += packed([part for breaker in probes for part in (b"p", breaker.encode(), b"0")])
-        self._due.append((rules.settled_keys, rules.settled_count, arguments, 5 + count * 3))
+        self._due.append(
+            (
+                rules.settled_keys + purse_keys,
+                rules.settled_count + purse_count,
+                arguments + purse_arguments,
+                5 + (rules.settled_count + len(probes)) * 3 + purse_width,
+            )
+        )
         if len(self._due) > MAX_KEPT:
             self._due.popleft()
             self._dropped.value += 1
+
+    def add_purses(self, part: PursePart) -> None:
+        """Says something of purses that belongs to no call."""
+        names, count, arguments, width = part
+        self._due.append((names, count, _NO_CALL + packed_number(count) + arguments, 5 + width))
 
     def command(self) -> tuple[bytes, Callable[[Reply], None]]:
         """The next command, and who takes its reply. Only where `is_due`."""

@@ -125,7 +125,8 @@ def _check_signature(call: RelayCall, signature: CallerSignature) -> None:
 def _recognise(call: RelayCall) -> None:
     """A caller without a relay key is the endpoint's own project."""
     if call.identified is None:
-        call.identified = RelayCaller(call.route.project, None, KeyMode.LIVE, call.prepared.signed_charges)
+        prepared, project = call.prepared, call.route.project
+        call.identified = RelayCaller(project, None, KeyMode.LIVE, prepared.signed_charges, prepared.signed_purses)
 
 
 def _answered(call: RelayCall, text: str) -> web.StreamResponse:

@@ -194,6 +194,8 @@ def _of_call(record: CallRecord, failed: str) -> _Attributes:
         attributes["relay.model"] = record.candidate.model.name
     if record.relay_key_id is not None:
         attributes["relay.key.id"] = record.relay_key_id
+    if record.application_id is not None:
+        attributes["relay.application.id"] = record.application_id
     if record.project_id is not None:
         attributes["relay.project.id"] = record.project_id
     if bill.is_used:

@@ -22,7 +22,7 @@ from relay_contract.errors import RelayError
 from relay_edge.capture import Capture
 from relay_edge.door import CallerConnection
 from relay_edge.error_shapes import ErrorShape, error_body
-from relay_edge.key_notice import noticed_bytes
+from relay_edge.further_lines import further_bytes
 from relay_edge.passed_headers import HOST_NAMES, Names, passed_lines
 from relay_edge.reply import SENT, SENT_AND_CLOSE, STATUS_LINES, date_line, may_keep_alive
 from relay_edge.turn_writes import MOST_BYTES
@@ -170,11 +170,16 @@ class CallerStream:
         self._pending = b"%b%b%b%bx-request-id: %b\r\n" % (
             STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status,
             date_line(),
-            noticed_bytes(self._request),
+            further_bytes(self._request),
             lines,
             self._request_id.encode("ascii"),
         )
         self._head = head
+
+    def add_line(self, line: bytes) -> None:
+        """One more header line of ours, where the head has not left."""
+        if self._pending and not self.is_open:
+            self._pending += line
 
     def write(self, body: bytes, is_end: bool) -> None:
         """Writes content, and the end of the answer where it ends here."""

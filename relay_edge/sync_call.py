@@ -21,7 +21,7 @@ from relay_contract.replies import Reply
 from relay_contract.traffic import RequestEndRow
 from relay_edge.call_record import LEFT
 from relay_edge.fan_out import FanOut, Response
-from relay_edge.key_notice import noticed_bytes
+from relay_edge.further_lines import further_bytes
 from relay_edge.passed_headers import TARGET_NAMES, passed_lines
 from relay_edge.relay_call import RelayCall
 from relay_edge.replies import Expected, Replies
@@ -136,7 +136,7 @@ def _write(call: RelayCall, reply: Reply, head: bytes, body: bytes) -> web.Strea
     if transport is None or transport.is_closing():
         return SENT_AND_CLOSE
     keep = may_keep_alive(request)
-    parts = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, date_line(), noticed_bytes(request), head]
+    parts = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, date_line(), further_bytes(request), head]
     if request.method == "HEAD":
         parts += [b"content-length: %b\r\n" % value for name, value in _length(reply)]
     elif status not in _NO_BODY:

@@ -53,6 +53,9 @@ class TranslatedAnswer(HostAnswer):
             self._saw_content()
             self._begin(_STREAMED if self._translation.is_stream else b"application/json")
             self._is_done = True
+            if not self._translation.is_stream:
+                self.read_usage()
+                self._tell_charge()
             self._stream.write(whole, True)
 
     def _take_events(self, translated: StreamTranslation, body: bytes, is_end: bool) -> None:

@@ -49,7 +49,8 @@ def foreign_imports(package: str, source: str) -> list[str]:
 
 
 def third_party_cryptography(_package: str, source: str) -> list[str]:
-    """`cryptography` is used where secrets are sealed, where ed25519 signs, and where a client certificate is read."""
+    """`cryptography` is used where secrets are sealed, where ed25519 and RSA sign, and where a client certificate is
+    read."""
     return sorted(name for name in imported(source) if name.split(".")[0] == "cryptography")
 
 
@@ -91,7 +92,8 @@ RULES = (
       for package in PACKAGES),
     Rule(third_party_cryptography, PACKAGES, "import hashlib\n", "from cryptography.fernet import Fernet\n",
          frozenset({"relay_contract/sealing.py", "relay_contract/signing_keys.py",
-                    "relay_contract/client_certificates.py"})),
+                    "relay_contract/client_certificates.py", "relay_contract/token_keys.py",
+                    "relay_contract/access_tokens.py"})),
     Rule(reads_environment, PACKAGES, "def read(environ): return environ['A']\n", "import os\nA = os.environ['A']\n",
          frozenset({"relay_edge/__main__.py", "relay_admin/asgi.py", "delivery/app.py", "standalone/__main__.py",
                     "standalone/environment.py"})),

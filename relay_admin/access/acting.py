@@ -29,6 +29,7 @@ class Via(StrEnum):
 
     ADMIN = "admin"
     API = "api"
+    PORTAL = "portal"
     COMMAND = "command"
     WORKER = "worker"
     SQL = "sql"

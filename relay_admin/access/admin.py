@@ -1,6 +1,6 @@
 """Admin pages of people and bearers. A token is shown in the answer that made it and nowhere else."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from django import forms
@@ -23,13 +23,21 @@ from relay_admin import pages
 from relay_admin.access import services, session_services
 from relay_admin.access.agents import agent_words
 from relay_admin.access.audit_admin import AuditEventAdmin
-from relay_admin.access.models import AdminToken, AuditEvent, RelayKey, Session, User
+from relay_admin.access.key_life import check_expiry
+from relay_admin.access.key_successors import SuccessorGoneError, relay_key_successor_reveal
+from relay_admin.access.models import AdminToken, AuditEvent, Invitation, RelayKey, Session, User
+from relay_admin.access.oauth import admin as _oauth  # noqa: F401  # registers its pages
+from relay_admin.access.people_admin import InvitationAdmin
+from relay_admin.catalog.credit_fields import BudgetField
 from relay_admin.deliveries.admin.base import TimeRangeFilter
 from relay_admin.guard import GuardedAdmin
 from relay_contract import nouns, tokens
+from relay_contract.sealing import SealingError
 
 _LISTED = 20
-_RIGHTS = ("scopes", "policy", "rate_limit", "captures_payloads", "allowed_networks", "expires_at")
+_RIGHTS = ("scopes", "policy", "rate_limit", "captures_payloads", "allowed_networks")
+_LIFE = ("expires_at", "rotates_days_before")
+_MONEY = ("pays", "budget")
 MAX_REVOKED = 900
 """The page that asks carries each key in a field, and Django takes a form of 1000."""
 
@@ -38,6 +46,7 @@ GRACE = timedelta(seconds=nouns.KEY_GRACE_SECONDS)
 
 admin.site.unregister(Group)
 admin.site.register(AuditEvent, AuditEventAdmin)
+admin.site.register(Invitation, InvitationAdmin)
 
 
 @admin.register(Group)
@@ -94,44 +103,46 @@ class RelayKeyForm(forms.ModelForm):
     scopes = forms.MultipleChoiceField(
         choices=[(str(scope), str(scope)) for scope in nouns.Scope],
         widget=UnfoldAdminCheckboxSelectMultipleWidget(),
-        help_text="relay: POST /r/{project}/...; inference: /v1/...",
+        help_text="relay: POST /r/{project}/...; inference: /v1/...; control: the control API, of its project.",
     )
+    budget = BudgetField(help_text="What its calls may spend in a calendar period, UTC. Empty: no budget.")
 
-
-class MintingAdmin(pages.RelayAdmin):
-    """A page whose rows are made with a token."""
-
-    def add_view(
-        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """One button: what comes next is the token, whatever would have been pressed."""
-        only_save = {"show_save_and_continue": False, "show_save_and_add_another": False}
-        return super().add_view(request, form_url, {**(extra_context or {}), **only_save})
+    def clean(self) -> dict[str, Any]:
+        """An end within what the project allows, where it is a new one."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        project = cleaned.get("project") or (self.instance.project if self.instance.pk else None)
+        if project is not None and "expires_at" in self.changed_data and "expires_at" in cleaned:
+            check_expiry(project, cleaned["expires_at"], timezone.now(), may_be_endless=True)
+        return cleaned
 
 
 @admin.register(RelayKey)
-class RelayKeyAdmin(MintingAdmin):
+class RelayKeyAdmin(pages.MintingAdmin):
     """Bearers of apps."""
 
     form = RelayKeyForm
-    list_display = ("__str__", "shown_token", "mode", "scopes_text", "policy", "user", "state", "expires_at")
+    list_display = ("__str__", "shown_token", "mode", "scopes_text", "policy", "user", "state", "expires_at", "used_on")
     list_filter = (StateFilter, "mode", "project", "policy", "captures_payloads")
     search_fields = ("name", "key_id", "project__slug", "user__username")
     empty_text = "A relay key is what an app calls with. It is shown once, when it is made."
     search_help_text = "Name, project, user, or the public part of the key."
     autocomplete_fields = ("project", "policy", "rate_limit")
-    list_select_related = ("project", "policy", "user")
-    readonly_fields = ("shown_token", "state", "successor", "revoked_at", "created_by", "created_at")
+    list_select_related = ("project", "policy", "user", "use")
+    readonly_fields = ("shown_token", "state", "used_on", "successor", "revoked_at", "created_by", "created_at")
     actions = ["revoke"]
-    actions_detail = ["rotate"]
+    actions_detail = ["rotate", "successor_token"]
     fieldsets = (
         (None, {"fields": ("project", "name", "user", "mode", "shown_token", "state")}),
         ("What it may do", {"fields": _RIGHTS}),
-        ("About this row", {"fields": ("successor", "revoked_at", "created_by", "created_at")}),
+        ("How long", {"fields": _LIFE}),
+        ("Who pays", {"fields": _MONEY}),
+        ("About this row", {"fields": ("used_on", "successor", "revoked_at", "created_by", "created_at")}),
     )
     add_fieldsets = (
         (None, {"fields": ("project", "name", "user", "mode")}),
         ("What it may do", {"fields": _RIGHTS}),
+        ("How long", {"fields": _LIFE}),
+        ("Who pays", {"fields": _MONEY}),
     )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
@@ -143,6 +154,11 @@ class RelayKeyAdmin(MintingAdmin):
     def shown_token(self, key: RelayKey) -> str:
         """The public part."""
         return f"rk_{key.mode}_{key.key_id}…"
+
+    @display(description="last used on", ordering="use__last_on")
+    def used_on(self, key: RelayKey) -> date | None:
+        """By the usage hours."""
+        return key.last_used_on
 
     @display(description="scopes")
     def scopes_text(self, key: RelayKey) -> str:
@@ -164,6 +180,8 @@ class RelayKeyAdmin(MintingAdmin):
             return
         assert isinstance(request.user, User)
         wanted = {name: form.cleaned_data[name] for name in form.fields}
+        if wanted["expires_at"] is None:
+            del wanted["expires_at"]  # the project's default
         minted = services.relay_key_mint(**wanted, created_by=request.user)
         # The admin goes on with its own object: to log it, and to find its page.
         obj.__dict__.update(minted.relay_key.__dict__)
@@ -220,6 +238,37 @@ class RelayKeyAdmin(MintingAdmin):
             next_url=reverse("admin:access_relaykey_change", args=[successor.pk]),
         )
 
+    @action(description="Show the successor's key", permissions=["rotate"])
+    def successor_token(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Asks, then shows the token of a successor that was made by itself, once."""
+        key = get_object_or_404(RelayKey.objects.select_related("project"), pk=object_id)
+        back = reverse("admin:access_relaykey_change", args=[key.pk])
+        if request.method != "POST" or request.POST.get("confirmed") != "yes":
+            return pages.confirm(
+                request,
+                self,
+                title=f"The successor of {key}",
+                text="Show it? It is shown once: whoever uses this key cannot read it any more afterwards.",
+                button="Show",
+                rows=[f"{key} ({self.shown_token(key)})"],
+                hidden=[("confirmed", "yes")],
+            )
+        try:
+            minted = relay_key_successor_reveal(relay_key=key)
+        except (SuccessorGoneError, SealingError) as gone:
+            self.message_user(request, str(gone), messages.ERROR)
+            return redirect(back)
+        self.log_change(request, key, f"Told the token of {minted.relay_key}.")
+        return pages.show_once(
+            request,
+            self,
+            title=f"Relay key {minted.relay_key}",
+            text="This is the only time the key is shown: only its hash is stored. Put it where the old one is used.",
+            label="Relay key",
+            secret=minted.token,
+            next_url=reverse("admin:access_relaykey_change", args=[minted.relay_key.pk]),
+        )
+
     @admin.action(description="Revoke selected relay keys", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[RelayKey]) -> HttpResponse | None:
         """Asks, then ends them for good."""
@@ -265,7 +314,7 @@ class AdminTokenForm(forms.ModelForm):
 
 
 @admin.register(AdminToken)
-class AdminTokenAdmin(MintingAdmin):
+class AdminTokenAdmin(pages.MintingAdmin):
     """Bearers of the control API. Made and deleted, never changed."""
 
     form = AdminTokenForm

@@ -19,7 +19,14 @@ BATCH = 2_000
 
 SUBJECTS = (
     "access.admintoken",
+    "access.authorization",
+    "access.externalidentity",
+    "access.invitation",
+    "access.membership",
+    "access.oauthapplication",
     "access.relaykey",
+    "access.revocation",
+    "access.signingkey",
     "access.user",
     "auth.group",
     "catalog.endpoint",
@@ -35,6 +42,8 @@ SUBJECTS = (
     "catalog.target",
     "deliveries.alertrule",
     "deliveries.replaybatch",
+    "ledger.creditcode",
+    "ledger.topup",
 )
 """Whose changes are in it, by the model's label."""
 

@@ -11,16 +11,18 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
+from relay_admin.access.key_life import UNSAID, Unsaid, check_expiry, first_expiry, successors_expiry
 from relay_admin.access.models import AdminToken, RelayKey, User
 from relay_admin.catalog.models import Policy, Project, RateLimit
 from relay_contract import tokens
-from relay_contract.nouns import KeyMode, Scope
+from relay_contract.nouns import KeyMode, Payer, Scope
 
 OVERLAP = timedelta(hours=24)
 """For so long a key works beside its successor, unless somebody says otherwise."""
 MAX_OVERLAP = timedelta(days=90)
 
 _KEPT = ("project", "policy", "rate_limit", "user")
+_KEPT_VALUES = ("pays", "budget")
 _LONGEST_STEM = 90
 
 
@@ -50,13 +52,22 @@ def relay_key_mint(
     policy: Policy | None = None,
     rate_limit: RateLimit | None = None,
     user: User | None = None,
+    pays: Payer | str = Payer.PROJECT,
+    budget: dict[str, Any] | None = None,
     captures_payloads: bool = False,
     allowed_networks: Sequence[str] = (),
-    expires_at: datetime | None = None,
+    expires_at: datetime | Unsaid | None = UNSAID,
+    rotates_days_before: int | None = None,
+    may_be_endless: bool = True,
     created_by: User | None = None,
     token: str | None = None,
 ) -> MintedRelayKey:
-    """A new relay key. `token`: one that was minted elsewhere, for catalog documents. Raises ValidationError."""
+    """A new relay key. `expires_at`: None never; unsaid, the project's default. `may_be_endless`: whoever makes it may
+    make keys that never expire. `token`: one that was minted elsewhere, for catalog documents. Raises ValidationError.
+    """
+    now = timezone.now()
+    expiry = first_expiry(project, expires_at, now)
+    check_expiry(project, expiry, now, may_be_endless=may_be_endless)
     key = RelayKey(
         project=project,
         name=name,
@@ -65,9 +76,12 @@ def relay_key_mint(
         policy=policy,
         rate_limit=rate_limit,
         user=user,
+        pays=Payer(pays),
+        budget=budget,
         captures_payloads=captures_payloads,
         allowed_networks=list(allowed_networks),
-        expires_at=expires_at,
+        expires_at=expiry,
+        rotates_days_before=rotates_days_before,
         created_by=created_by,
     )
     token = tokens.mint(KeyMode(mode)).token if token is None else token
@@ -75,6 +89,19 @@ def relay_key_mint(
     key.full_clean()
     key.save(force_insert=True)
     return MintedRelayKey(key, token)
+
+
+@transaction.atomic
+def relay_key_change(*, relay_key: RelayKey, changes: dict[str, Any], may_be_endless: bool = True) -> RelayKey:
+    """Other values of columns that may change; the wallet goes with the user and who pays. Raises ValidationError."""
+    key = RelayKey.objects.select_for_update(of=("self",)).select_related(*_KEPT).get(pk=relay_key.pk)
+    if changes.get("expires_at", key.expires_at) != key.expires_at:
+        check_expiry(key.project, changes["expires_at"], timezone.now(), may_be_endless=may_be_endless)
+    for name, value in changes.items():
+        setattr(key, name, value)
+    key.full_clean()
+    key.save(update_fields=[*changes, "wallet_id"])
+    return key
 
 
 @transaction.atomic
@@ -112,18 +139,18 @@ def relay_key_revoke(*, relay_key: RelayKey) -> bool:
 
 @transaction.atomic
 def relay_key_rotate(
-    *, relay_key: RelayKey, overlap: timedelta = OVERLAP, created_by: User | None = None
+    *, relay_key: RelayKey, overlap: timedelta | None = OVERLAP, created_by: User | None = None
 ) -> MintedRelayKey:
-    """A successor of the same project, mode, policy, limits, scopes and networks; it does not expire. The key itself
-    works for the overlap, though never longer than it would have, and then ends. Raises ValidationError for a key that
-    was revoked, has ended, or has a successor already."""
+    """A successor of the same project, mode, policy, limits, payer, scopes and networks, that lives for as long as the
+    key was to. The key itself works for the overlap, though never longer than it would have; None: for as long. Raises
+    ValidationError for a key that was revoked, has ended, or has a successor already."""
     key = RelayKey.objects.select_for_update(of=("self",)).select_related(*_KEPT).get(pk=relay_key.pk)
     now, ends_at = timezone.now(), key.ends_at
     if key.revoked_at is not None or (ends_at is not None and ends_at <= now):
         raise ValidationError("This key has ended. Mint a new one.")
     if key.has_successor:
         raise ValidationError("This key was rotated already. Rotate its successor.")
-    if not timedelta() <= overlap <= MAX_OVERLAP:
+    if overlap is not None and not timedelta() <= overlap <= MAX_OVERLAP:
         raise ValidationError(f"The overlap is at most {MAX_OVERLAP.days} days.")
     minted = relay_key_mint(
         name=_successor_name(key),
@@ -131,11 +158,14 @@ def relay_key_rotate(
         mode=key.mode,
         captures_payloads=key.captures_payloads,
         allowed_networks=key.allowed_networks,
+        expires_at=successors_expiry(key, now),
+        rotates_days_before=key.rotates_days_before,
         created_by=created_by,
-        **{name: getattr(key, name) for name in _KEPT},
+        **{name: getattr(key, name) for name in (*_KEPT, *_KEPT_VALUES)},
     )
     key.successor, key.has_successor = minted.relay_key, True
-    key.expires_at = now + overlap if ends_at is None else min(now + overlap, ends_at)
+    ends = [end for end in (ends_at, None if overlap is None else now + overlap) if end is not None]
+    key.expires_at = min(ends) if ends else None
     key.save(update_fields=["successor", "has_successor", "expires_at"])
     return minted
 

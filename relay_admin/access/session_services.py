@@ -50,6 +50,22 @@ def sessions_revoke(sessions: QuerySet[Session], *, by: User) -> int:
     return len(ended)
 
 
+def own_sessions_revoke(*, user: User, wanted: str, current: int) -> str:
+    """End one of theirs by its id, or all `others` than the one that asks. What happened, as a sentence."""
+    sessions = sessions_of(user)
+    if wanted == "others":
+        sessions = sessions.exclude(pk=current)
+    else:
+        sessions = sessions.filter(pk=int(wanted) if wanted.isdecimal() and len(wanted) < 19 else 0)
+    match sessions_revoke(sessions, by=user):
+        case 0:
+            return "There was nothing to revoke: it had ended already."
+        case 1:
+            return "The session is revoked."
+        case count:
+            return f"{count} sessions are revoked. Their next request has to sign in again."
+
+
 def sessions_forget() -> int:
     """Delete what has expired; how many rows that were. Run by the schedule each hour."""
     total = 0

@@ -1,4 +1,5 @@
-"""Slows down whoever guesses passwords: per name and address and per address over all names.
+"""Slows down whoever guesses passwords or credit codes: per name and address and per address over all names. And
+whoever asks for mails or tries links, by the same table.
 
 An attempt is counted before its password is looked at, so attempts that come at once are counted one after the other
 and none is free. A sign-in that succeeds forgets those of its name, and of its address takes back its own alone: who
@@ -21,7 +22,9 @@ Costs two statements an attempt, beside the 100 ms and more of the password's ha
 import hashlib
 import ipaddress
 import logging
+from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any
 
 from django.contrib.auth.backends import ModelBackend
@@ -80,12 +83,66 @@ _BEGIN_ADDRESS = """
 _WAIT = "SELECT ceil(extract(epoch FROM allowed_at - clock_timestamp()))::int FROM access_loginattempts WHERE key = %s"
 
 
-class LoginThrottled(Exception):
+class Action(StrEnum):
+    """What else is counted. Each asks for a mail to an address, or opens a link that came by one."""
+
+    SIGN_UP = "sign-up"
+    RESET = "reset"
+    VERIFY = "verify"
+    LINK = "link"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """So many at once, and then one each `window_seconds / at_once`."""
+
+    at_once: int
+    window_seconds: int
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Of `_BEGIN_ADDRESS`."""
+        return {"failures": self.at_once, "step": timedelta(seconds=self.window_seconds / self.at_once)}
+
+
+MAILS_OF_SITE = Allowance(20, 3_600)
+MAILS_TO_ADDRESS = Allowance(5, 3_600)
+"""From wherever they are asked for: nobody's mailbox is filled. Whoever uses it up has had links sent to the owner."""
+LINKS_OF_SITE = Allowance(30, 900)
+
+
+class Throttled(Exception):
     """Too many attempts: nothing was looked at, and nothing will be for `wait_seconds`."""
+
+    event = "action_throttled"
+    what = "Too many attempts."
 
     def __init__(self, wait_seconds: int) -> None:
         self.wait_seconds = wait_seconds
-        super().__init__(f"Too many attempts to sign in. Try again in {wait_seconds} seconds.")
+        super().__init__(f"{self.what} Try again in {wait_seconds} seconds.")
+
+
+class LoginThrottled(Throttled):
+    """Too many attempts to sign in."""
+
+    event = "login_throttled"
+    what = "Too many attempts to sign in."
+
+
+def mail_begin(address: str, action: Action, to: str) -> None:
+    """Counts a mail that the caller at `address` asks for, to whoever that is. Raises Throttled."""
+    site = _site(address)
+    with transaction.atomic(), connection.cursor() as cursor:
+        if site:
+            _count(cursor, _BEGIN_ADDRESS, _action_key(action, site), MAILS_OF_SITE.parameters, Throttled)
+        _count(cursor, _BEGIN_ADDRESS, _action_key(action, "", to.lower()), MAILS_TO_ADDRESS.parameters, Throttled)
+
+
+def link_begin(address: str) -> None:
+    """Counts a link that the caller at `address` opens. Raises Throttled."""
+    if site := _site(address):
+        with transaction.atomic(), connection.cursor() as cursor:
+            _count(cursor, _BEGIN_ADDRESS, _action_key(Action.LINK, site), LINKS_OF_SITE.parameters, Throttled)
 
 
 class ThrottledBackend(ModelBackend):
@@ -97,15 +154,12 @@ class ThrottledBackend(ModelBackend):
         """None for wrong credentials, and where there is no caller to count. Raises LoginThrottled."""
         if request is None or username is None or password is None:
             return None
-        site = _site(request.META.get("REMOTE_ADDR", ""))
-        _begin(site, username)
+        address = request.META.get("REMOTE_ADDR", "")
+        attempt_begin(address, username)
         user = _find(username)
         if not _is_password(user, password) or not self.user_can_authenticate(user):
             return None
-        LoginAttempts.objects.filter(key=_key(site, username)).delete()
-        LoginAttempts.objects.filter(key=_address_key(site)).update(
-            count=F("count") - 1, allowed_at=F("allowed_at") - _ADDRESS_STEP
-        )
+        attempt_succeeded(address, username)
         return user
 
 
@@ -127,29 +181,40 @@ def _is_password(user: User | None, password: str) -> bool:
     return user.check_password(password)
 
 
-def _begin(site: str, username: str) -> None:
-    """Counts an attempt of both, or of neither where one has to wait."""
+def attempt_begin(address: str, name: str) -> None:
+    """Counts an attempt of the name and of the address, or of neither where one has to wait. Before anything is looked
+    at. Raises LoginThrottled."""
+    site = _site(address)
     of_name = {
         "free": FREE_ATTEMPTS,
         "longest": LONGEST_WAIT_SECONDS,
         "forget": FORGET_SECONDS,
         "pruned": _PRUNED_PER_ATTEMPT,
     }
-    of_address = {"step": _ADDRESS_STEP, "failures": ADDRESS_FAILURES}
+    of_address = Allowance(ADDRESS_FAILURES, ADDRESS_WINDOW_SECONDS).parameters
     with transaction.atomic(), connection.cursor() as cursor:
         if site:  # behind a Unix socket nobody has one, and they do not wait for each other
-            _count(cursor, _BEGIN_ADDRESS, _address_key(site), of_address)
-        _count(cursor, _BEGIN, _key(site, username), of_name)
+            _count(cursor, _BEGIN_ADDRESS, _address_key(site), of_address, LoginThrottled)
+        _count(cursor, _BEGIN, _key(site, name), of_name, LoginThrottled)
 
 
-def _count(cursor: Any, statement: str, key: bytes, parameters: dict[str, Any]) -> None:
+def attempt_succeeded(address: str, name: str) -> None:
+    """Forgets those of the name; the address takes back one."""
+    site = _site(address)
+    LoginAttempts.objects.filter(key=_key(site, name)).delete()
+    LoginAttempts.objects.filter(key=_address_key(site)).update(
+        count=F("count") - 1, allowed_at=F("allowed_at") - _ADDRESS_STEP
+    )
+
+
+def _count(cursor: Any, statement: str, key: bytes, parameters: dict[str, Any], refusal: type[Throttled]) -> None:
     cursor.execute(statement, {"key": key, **parameters})
     if cursor.fetchone() is not None:
         return
     cursor.execute(_WAIT, [key])
     [wait_seconds] = cursor.fetchone() or [1]  # gone: somebody has signed in this moment
-    logger.warning("login_throttled", extra=log_fields(wait_seconds=wait_seconds))
-    raise LoginThrottled(max(1, wait_seconds))
+    logger.warning(refusal.event, extra=log_fields(wait_seconds=wait_seconds))
+    raise refusal(max(1, wait_seconds))
 
 
 def _key(site: str, username: str) -> bytes:
@@ -158,6 +223,11 @@ def _key(site: str, username: str) -> bytes:
 
 def _address_key(site: str) -> bytes:
     return hashlib.sha256(site.encode()).digest()  # of no name: those have a NUL
+
+
+def _action_key(action: Action, *parts: str) -> bytes:
+    # Personal to the action: no text that is typed as a name makes a key of this kind.
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=32, person=action.value.encode()).digest()
 
 
 def _site(address: str) -> str:
@@ -170,3 +240,17 @@ def _site(address: str) -> str:
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
     return str(ipaddress.IPv6Network((int(parsed), _IPV6_SITE_BITS), strict=False))
+
+
+def code_begin(address: str, user: User) -> None:
+    """Counts a try of somebody at a device's code, like one at a password. Raises LoginThrottled."""
+    attempt_begin(address, _code_name(user))
+
+
+def code_found(address: str, user: User) -> None:
+    """Forgets their tries: it was a right one."""
+    attempt_succeeded(address, _code_name(user))
+
+
+def _code_name(user: User) -> str:
+    return f"\0device codes\0{user.pk}"  # no name: those have no NUL

@@ -3,6 +3,7 @@
 Columns that are not fields of a noun are private to the control plane. Writes go through `services.py`.
 """
 
+from enum import StrEnum
 from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
@@ -44,6 +45,11 @@ def _limit(most: int, help_text: str, **kwargs: Any) -> models.IntegerField:
     """A whole number from 1, or none."""
     validators_ = [MinValueValidator(1), MaxValueValidator(most)]
     return models.IntegerField(null=True, blank=True, validators=validators_, help_text=help_text, **kwargs)
+
+
+def _account(help_text: str) -> models.BigIntegerField:
+    """An account of the ledger. A trigger makes it with the row and refuses to change which it is."""
+    return models.BigIntegerField(editable=False, help_text=help_text, **_given(0))
 
 
 def _sealed(binding: str) -> models.BinaryField:
@@ -224,6 +230,17 @@ class Policy(CatalogRow):
         return self.slug
 
 
+class EndlessKeys(StrEnum):
+    """Who may make relay keys of a project that never expire, beside who is mightier."""
+
+    ANYONE = "anyone"  # who may make keys
+    ADMINS = "admins"
+    OPERATORS = "operators"
+
+
+KEY_LIFE = [MinValueValidator(1), MaxValueValidator(3650)]
+
+
 class Project(CatalogRow):
     """A tenant, and the app that its keys speak for."""
 
@@ -246,6 +263,34 @@ class Project(CatalogRow):
         related_name="+",
         help_text="Counts all test keys of the project together. Empty: 250 requests in a minute.",
     )
+    billing = models.CharField(
+        max_length=8,
+        choices=choices(nouns.Billing),
+        help_text="metered: calls are counted. prepaid: a call needs a wallet that can pay it.",
+        **_given(nouns.Billing.METERED.value),
+    )
+    live_wallet_id = _account("The wallet of its live keys.")
+    test_wallet_id = _account("The wallet of its test keys.")
+    live_pool_id = _account("What its owner sets aside for its users.")
+    test_pool_id = _account("The same, of test money.")
+    pool_cap_microcredits = models.BigIntegerField(
+        validators=[MinValueValidator(0)], help_text="What the pool pays for a user and month. 0: nothing.", **_given(0)
+    )
+    markup_ppm = models.IntegerField(editable=False, help_text="A copy of its terms'.", **_given(0))
+    terms_id = models.BigIntegerField(null=True, editable=False)
+    budget = models.JSONField(null=True, blank=True, help_text="What it may spend in a day, week or month, UTC.")
+    key_life_days = models.IntegerField(
+        null=True, blank=True, validators=KEY_LIFE, help_text="Of new keys that nobody says a date for. Empty: no end."
+    )
+    longest_key_life_days = models.IntegerField(
+        null=True, blank=True, validators=KEY_LIFE, help_text="Of keys that expire. Empty: any."
+    )
+    endless_keys = models.CharField(
+        max_length=16,
+        choices=choices(EndlessKeys),
+        help_text="Who may make keys that never expire: anyone who may make keys, admins of the project, or operators.",
+        **_given(EndlessKeys.ANYONE.value),
+    )
 
     class Meta:
         db_table = nouns.Project.table
@@ -253,6 +298,14 @@ class Project(CatalogRow):
 
     def __str__(self) -> str:
         return self.slug
+
+    def clean(self) -> None:
+        """What it may spend has to be a budget."""
+        super().clean()
+        validators.budget(self.budget)
+        default, longest = self.key_life_days, self.longest_key_life_days
+        if default is not None and longest is not None and default > longest:
+            raise ValidationError({"key_life_days": "It is more than the longest life."})
 
 
 class Line(CatalogRow):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from django.db import models, transaction
 
+from relay_admin.access.models import RelayKey, SigningKey
 from relay_admin.catalog.models import Endpoint, HostKey, Target, TargetSecret
 from relay_admin.catalog.services import sealer
 from relay_contract import nouns
@@ -40,6 +41,8 @@ SEALED_COLUMNS = (
         "sealed_previous_signature_secret",
         nouns.endpoint_previous_signature_binding,
     ),
+    SealedColumn("successors of relay keys", RelayKey, "sealed_successor_token", nouns.relay_key_successor_binding),
+    SealedColumn("signing keys", SigningKey, "sealed_private", nouns.signing_key_binding),
 )
 
 

@@ -157,7 +157,14 @@ SECTIONS: dict[str, Section] = {
             "projects",
             Project,
             ("slug",),
-            offered(Project, ("slug", "name", "description", "is_archived", "rate_limit", "test_rate_limit")),
+            offered(
+                Project,
+                (
+                    *("slug", "name", "description", "is_archived", "rate_limit", "test_rate_limit"),
+                    *("billing", "budget", "pool_cap_microcredits"),
+                    *("key_life_days", "longest_key_life_days", "endless_keys"),
+                ),
+            ),
         ),
         Section("lines", Line, ("slug",), ("slug", "description", "is_enabled"), "projects", "project"),
         Section(

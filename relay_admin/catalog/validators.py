@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 
 from relay_contract import netguard, nouns
+from relay_contract.ledger import MAX_AMOUNT
 from relay_contract.pricing import PriceMeter
 from relay_contract.redaction import check_rules
 
@@ -337,3 +338,18 @@ def _once(value: list[str]) -> None:
     twice = next((each for each in value if value.count(each) > 1), None)
     if twice is not None:
         raise ValidationError(f"{twice!r} is here twice.")
+
+
+def budget(document: Any) -> None:
+    """`{"microcredits": 5000000, "period": "month"}`, or None."""
+    if document is None:
+        return
+    text = 'Write {"microcredits": N, "period": "day"}, with day, week or month, and N of 0 to 10^15.'
+    if not isinstance(document, dict) or set(document) != {"microcredits", "period"}:
+        raise ValidationError({"budget": text})
+    try:
+        found = nouns.budget_from_json(document)
+    except (TypeError, ValueError) as error:
+        raise ValidationError({"budget": text}) from error
+    if found.microcredits > MAX_AMOUNT:
+        raise ValidationError({"budget": text})

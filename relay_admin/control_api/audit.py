@@ -11,9 +11,11 @@ from rest_framework.views import APIView
 from relay_admin.access.acting import Via
 from relay_admin.access.audit import SUBJECTS, events_named
 from relay_admin.access.models import AUDITED_ACTIONS, AuditEvent
+from relay_admin.access.roles import Act
+from relay_admin.access.scoping import Actor, rows_of
 from relay_admin.catalog.models import Project
 from relay_admin.control_api.paging import Query, page_of
-from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.wire import CamelCaseSerializer, read
 
 MAX_PAGE = 200
@@ -76,17 +78,18 @@ _LOOKUPS = {
 class AuditView(APIView):
     """GET events, newest first."""
 
-    permission_classes = [requires("access.view_auditevent")]
+    permission_classes = [requires("access.view_auditevent", act=Act.SEE_AUDIT)]
 
     def get(self, request: Request) -> Response:
         """`{"results": [...], "next": id or null}`."""
         wanted = read(Page, request.query_params)
-        page, more = page_of(_narrowed(wanted), wanted["limit"])
+        page, more = page_of(_narrowed(actor_in(request), wanted), wanted["limit"])
         return Response({"results": EventJson(page, many=True).data, "next": page[-1].pk if more else None})
 
 
-def _narrowed(wanted: dict[str, Any]) -> QuerySet[AuditEvent]:
+def _narrowed(actor: Actor, wanted: dict[str, Any]) -> QuerySet[AuditEvent]:
     lookups = {lookup: wanted[name] for name, lookup in _LOOKUPS.items() if name in wanted}
     if "project" in wanted:
-        lookups["project_id__in"] = Project.objects.filter(slug=wanted["project"]).order_by().values("pk")
-    return events_named(AuditEvent.objects.order_by("-id")).filter(**lookups)
+        named = rows_of(Project, actor, Act.SEE_AUDIT).filter(slug=wanted["project"])
+        lookups["project_id__in"] = named.order_by().values("pk")
+    return events_named(rows_of(AuditEvent, actor, Act.SEE_AUDIT).order_by("-id")).filter(**lookups)

@@ -10,11 +10,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from relay_admin.access.roles import Act
+from relay_admin.access.scoping import one_of, rows_of
 from relay_admin.control_api.paging import Query, page_of
-from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.wire import CamelCaseSerializer, camel_case, read
 from relay_admin.traffic.models import Call
-from relay_admin.traffic.selectors import STATUS_CLASSES, calls_before, calls_with_names, in_status_class
+from relay_admin.traffic.selectors import STATUS_CLASSES, calls_before, in_status_class, name_calls
 from relay_contract.nouns import KeyMode
 from relay_contract.pricing import usd_text
 from relay_contract.usage import METERS
@@ -24,10 +26,13 @@ MAX_PAGE = 200
 
 class CallJson(CamelCaseSerializer):
     """A call. Names are null when what they name was deleted; `cost` is null when nobody knew a price. Its `rates` are
-    those of the version that it was priced by, null for a call of a time before versions."""
+    those of the version that it was priced by, null for a call of a time before versions. A call came with a relay key
+    or with an application's access token: the other is null. Whoever sees it only because they made it is told what
+    they are charged, and not how the relay came to serve it or at what cost (`_OF_THE_PROJECT`)."""
 
     project = serializers.CharField(source="project_slug")
     relay_key = serializers.SerializerMethodField()
+    application = serializers.SerializerMethodField()
     usage = serializers.SerializerMethodField()
     cost = serializers.SerializerMethodField()
 
@@ -39,6 +44,7 @@ class CallJson(CamelCaseSerializer):
             "received_at",
             "project",
             "relay_key",
+            "application",
             "user_id",
             "mode",
             "surface",
@@ -57,6 +63,7 @@ class CallJson(CamelCaseSerializer):
             "usage_source",
             "usage",
             "cost",
+            "charge_microcredits",
             "total_us",
             "upstream_us",
             "first_token_us",
@@ -64,9 +71,25 @@ class CallJson(CamelCaseSerializer):
             "bytes_out",
         ]
 
-    def get_relay_key(self, call: Call) -> dict[str, Any]:
-        """Named by the queryset, see `selectors`."""
+    def to_representation(self, instance: Call) -> dict[str, Any]:
+        """With the context's `actor`: who asks."""
+        shown = super().to_representation(instance)
+        actor = self.context["actor"]
+        if actor.is_operator or instance.project_id in actor.projects(Act.SEE_TRAFFIC):
+            return shown
+        return {name: value for name, value in shown.items() if name not in _OF_THE_PROJECT}
+
+    def get_relay_key(self, call: Call) -> dict[str, Any] | None:
+        """Named by the queryset, see `selectors`. None of a call with an access token."""
+        if call.relay_key_id is None:
+            return None
         return {"id": call.relay_key_id, "name": getattr(call, "relay_key_name", None)}
+
+    def get_application(self, call: Call) -> dict[str, Any] | None:
+        """The same of the token's application."""
+        if call.application_id is None:
+            return None
+        return {"id": call.application_id, "name": getattr(call, "application_name", None)}
 
     def get_usage(self, call: Call) -> dict[str, int]:
         """Each meter."""
@@ -85,6 +108,9 @@ class CallJson(CamelCaseSerializer):
             "estimatedPrice": call.estimated_price,
             "rates": None if rates is None else [{camel_case(name): of for name, of in one.items()} for one in rates],
         }
+
+
+_OF_THE_PROJECT = frozenset({"relayKey", "tags", "host", "hostKeyId", "bindingId", "attempts", "cost", "upstreamUs"})
 
 
 class Page(Query):
@@ -120,33 +146,45 @@ _LOOKUPS = {
 class CallsView(APIView):
     """GET calls, newest first."""
 
-    permission_classes = [requires("traffic.view_call")]
+    permission_classes = [requires("traffic.view_call", act=Act.SEE_TRAFFIC, own=True)]
 
     def get(self, request: Request) -> Response:
         """`{"results": [...], "next": id or null}`."""
         wanted = read(Page, request.query_params)
-        rows = _narrowed(calls_with_names().order_by("-received_at", "-id"), wanted)
+        rows = _narrowed(name_calls(_seen(request)).order_by("-received_at", "-id"), wanted)
         page, more = page_of(rows, wanted["limit"])
-        return Response({"results": CallJson(page, many=True).data, "next": str(page[-1].id) if more else None})
+        return Response(
+            {
+                "results": CallJson(page, many=True, context={"actor": actor_in(request)}).data,
+                "next": str(page[-1].id) if more else None,
+            }
+        )
 
 
 class CallView(APIView):
     """GET one call."""
 
-    permission_classes = [requires("traffic.view_call")]
+    permission_classes = [requires("traffic.view_call", act=Act.SEE_TRAFFIC, own=True)]
 
-    def get(self, _request: Request, call_id: UUID) -> Response:
+    def get(self, request: Request, call_id: UUID) -> Response:
         """404 for an id that is not known, or whose retention is over."""
-        return Response(CallJson(get_object_or_404(calls_with_names(), pk=call_id)).data)
+        one_of(Call, actor_in(request), Act.SEE_TRAFFIC, pk=call_id)
+        call = get_object_or_404(name_calls(_seen(request)), pk=call_id)
+        return Response(CallJson(call, context={"actor": actor_in(request)}).data)
+
+
+def _seen(request: Request) -> QuerySet[Call]:
+    return rows_of(Call, actor_in(request), Act.SEE_TRAFFIC)
 
 
 def _narrowed(rows: QuerySet[Call], wanted: dict[str, Any]) -> QuerySet[Call]:
     """Raises ValidationError for an `after` that is gone."""
+    seen = rows
     rows = rows.filter(**{lookup: wanted[name] for name, lookup in _LOOKUPS.items() if name in wanted})
     if status := wanted.get("status"):
         rows = rows.filter(in_status_class(status) if status in STATUS_CLASSES else Q(status=int(status)))
     if "after" in wanted:
-        last = Call.objects.filter(pk=wanted["after"]).first()
+        last = seen.filter(pk=wanted["after"]).first()
         if last is None:
             raise serializers.ValidationError({"after": ["That call is not kept any more. Start with the first page."]})
         rows = calls_before(rows, last)

@@ -1,20 +1,22 @@
 """`/api/v1/deliveries`: what became of accepted calls, and replaying what failed."""
 
 from typing import Any
+from uuid import UUID
 
 from rest_framework import serializers
 from rest_framework.request import Request as Call
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from relay_admin.access.models import User
+from relay_admin.access.roles import Act
+from relay_admin.access.scoping import rows_of
 from relay_admin.control_api.paging import Query, page_of
-from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.permissions import actor_in, requires, user_of
 from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
 from relay_admin.deliveries import discards, services
 from relay_admin.deliveries.models import DEAD_REASONS, Attempt, Delivery, ReplayBatch
 from relay_admin.deliveries.request_filters import id_at
-from relay_admin.deliveries.selectors import deliveries_with_names
+from relay_admin.deliveries.selectors import name_deliveries
 from relay_contract.intake import DeliveryState
 
 MAX_PAGE = 200
@@ -109,12 +111,12 @@ class Page(Query):
 class DeliveriesView(APIView):
     """GET deliveries, newest first."""
 
-    permission_classes = [requires("deliveries.view_delivery")]
+    permission_classes = [requires("deliveries.view_delivery", act=Act.SEE_TRAFFIC)]
 
     def get(self, call: Call) -> Response:
         """`{"results": [...], "next": id or null}`. Ids grow with time, so a page starts where the last one ended."""
         wanted = read(Page, call.query_params)
-        rows = deliveries_with_names().order_by("-id")
+        rows = name_deliveries(rows_of(Delivery, actor_in(call), Act.SEE_TRAFFIC)).order_by("-id")
         for name, lookup in (
             ("state", "state"),
             ("target", "target_id"),
@@ -143,13 +145,12 @@ class ReplayBody(Strict):
 class ReplayView(APIView):
     """POST makes dead deliveries due again."""
 
-    permission_classes = [requires("deliveries.view_delivery", "deliveries.replay_delivery")]
+    permission_classes = [requires("deliveries.view_delivery", "deliveries.replay_delivery", act=Act.REPLAY)]
 
     def post(self, call: Call) -> Response:
         """200 with the batch, also where some or all were refused: `refused` says why."""
-        body = read(ReplayBody, call.data)
-        assert isinstance(call.user, User)
-        batch = services.delivery_replay(delivery_ids=body["ids"], by=call.user)
+        ids = read(ReplayBody, call.data)["ids"]
+        batch = services.delivery_replay(delivery_ids=ids, project_id=project_of(call, ids), by=user_of(call))
         result: dict[str, Any] = ReplayBatchJson(batch).data
         return Response(result)
 
@@ -157,10 +158,32 @@ class ReplayView(APIView):
 class DiscardView(APIView):
     """POST takes dead deliveries out of the failure queue for good."""
 
-    permission_classes = [requires("deliveries.view_delivery", "deliveries.replay_delivery")]
+    permission_classes = [requires("deliveries.view_delivery", "deliveries.replay_delivery", act=Act.REPLAY)]
 
     def post(self, call: Call) -> Response:
         """200 with those that were discarded; the others were not in the failure queue."""
-        body = read(ReplayBody, call.data)
-        assert isinstance(call.user, User)
-        return Response({"discarded": discards.delivery_discard(delivery_ids=body["ids"], by=call.user)})
+        ids = read(ReplayBody, call.data)["ids"]
+        if not actor_in(call).is_operator:
+            ids = list(_theirs(call, ids))
+        return Response({"discarded": discards.delivery_discard(delivery_ids=ids, by=user_of(call)) if ids else []})
+
+
+def project_of(call: Call, ids: list[UUID]) -> int | None:
+    """The project whose deliveries these are, as a member has to name them; None for an operator, who may name any.
+
+    Raises ValidationError where the member has not all of them, in one project.
+    """
+    if actor_in(call).is_operator:
+        return None
+    found = _theirs(call, ids)
+    if set(found) != set(ids):
+        raise serializers.ValidationError({"ids": ["Not all of these deliveries exist."]})
+    if len(projects := set(found.values())) > 1:
+        raise serializers.ValidationError({"ids": ["Name deliveries of one project."]})
+    return projects.pop()
+
+
+def _theirs(call: Call, ids: list[UUID]) -> dict[UUID, int]:
+    """Of these deliveries those that the caller may replay, each with its project."""
+    rows = rows_of(Delivery, actor_in(call), Act.REPLAY).filter(pk__in=ids)
+    return dict(rows.order_by().values_list("pk", "project_id"))

@@ -6,18 +6,18 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from django.http import Http404
-from django.shortcuts import get_object_or_404
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from relay_admin.access.roles import Act
+from relay_admin.access.scoping import one_of
 from relay_admin.catalog.lines import dry_run
 from relay_admin.catalog.lines.dry_run import Run, Sample, SampleAnswer
 from relay_admin.catalog.models import Endpoint
 from relay_admin.control_api.lines import line_of
-from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.wire import Strict, camel_case, read
 from relay_contract.nouns import ENDPOINT_METHODS
 
@@ -73,19 +73,18 @@ class SampleBody(_Body):
 class DryRunView(APIView):
     """POST a sample."""
 
-    permission_classes = [requires(*NEEDED)]
+    permission_classes = [requires(*NEEDED, act=Act.MANAGE_ENDPOINTS)]
 
     def post(self, request: Request, project: str, line: str, endpoint: str) -> Response:
         """200 with the verdict of each step, also of a call that would be refused."""
         given = read(SampleBody, request.data)
         sample = sample_of(given)
-        found = line_of(project, line)
+        found = line_of(request, project, line)
         if given["draft"]:
             return Response(run_json(dry_run.run_draft(found, endpoint, sample)))
-        if "\0" in endpoint:
-            raise Http404
-        rows = Endpoint.objects.select_related("line__project")
-        return Response(run_json(dry_run.run_now(get_object_or_404(rows, line=found, slug=endpoint), sample)))
+        related, asked = "line__project", {"line": found, "slug": endpoint}
+        row = one_of(Endpoint, actor_in(request), Act.MANAGE_ENDPOINTS, related, **asked)
+        return Response(run_json(dry_run.run_now(row, sample)))
 
 
 def sample_of(given: dict[str, Any]) -> Sample:

@@ -83,11 +83,11 @@ def _as_api_exception(error: Exception) -> exceptions.APIException | None:
         case exceptions.APIException():
             return error
         case LoginThrottled():
-            return exceptions.Throttled(error.wait_seconds, "Too many attempts to sign in.")
+            return exceptions.Throttled(error.wait_seconds, "Too many attempts.")
         case Http404():
             return exceptions.NotFound("There is no such row.")
         case DjangoPermissionDenied():
-            return exceptions.PermissionDenied()
+            return exceptions.PermissionDenied(str(error) or None)
         case DjangoValidationError():
             return exceptions.ValidationError({"": error.messages})
         case _:

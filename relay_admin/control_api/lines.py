@@ -3,9 +3,8 @@
 Documents keep the catalog's own names (`docs/catalog-yaml.md`), so that what is read here can be applied there.
 """
 
-from typing import Any, cast
+from typing import Any
 
-from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from rest_framework import serializers
@@ -14,22 +13,24 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from relay_admin.access.models import User
+from relay_admin.access.roles import Act
+from relay_admin.access.scoping import one_of
 from relay_admin.catalog.lines import drafts
 from relay_admin.catalog.lines.drafts import Diff
 from relay_admin.catalog.models import Line, LineDraft, LineRevision
 from relay_admin.control_api.paging import Query, page_of
-from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.permissions import actor_in, requires, user_of
 from relay_admin.control_api.wire import Strict, read
 
-VIEW = requires("catalog.view_line", "catalog.view_linedraft", "catalog.view_linerevision", "catalog.change_target")
-DRAFT = requires("catalog.change_linedraft")
+VIEWING = ("catalog.view_line", "catalog.view_linedraft", "catalog.view_linerevision", "catalog.change_target")
+VIEW = requires(*VIEWING, act=Act.MANAGE_ENDPOINTS)
+DRAFT = requires(*VIEWING, "catalog.change_linedraft", act=Act.MANAGE_ENDPOINTS)
 PUBLISHING = (
     "catalog.change_linedraft",
     "catalog.change_line",
     *(f"catalog.{verb}_{noun}" for verb in ("add", "change", "delete") for noun in ("endpoint", "target")),
 )
-PUBLISH = requires(*PUBLISHING)
+PUBLISH = requires(*VIEWING, *PUBLISHING, act=Act.MANAGE_ENDPOINTS)
 MAX_PAGE = 200
 _NUMBER = {"min_value": 1, "max_value": 2**31 - 1}
 
@@ -79,11 +80,11 @@ class DraftView(APIView):
 
     def get_permissions(self) -> Any:
         """Reading takes a right to edit targets: static headers are part of the document."""
-        return [VIEW()] if self.request.method == "GET" else [VIEW(), DRAFT()]
+        return [VIEW()] if self.request.method == "GET" else [DRAFT()]
 
-    def get(self, _request: Request, project: str, line: str) -> Response:
+    def get(self, request: Request, project: str, line: str) -> Response:
         """The draft; what runs, with `draftRevision` 0, where there is none."""
-        found = line_of(project, line)
+        found = line_of(request, project, line)
         draft = drafts.draft_of(found)
         if draft is not None:
             return Response(_draft(found, draft))
@@ -99,20 +100,20 @@ class DraftView(APIView):
     def put(self, request: Request, project: str, line: str) -> Response:
         """Begin or replace it."""
         given = read(DraftBody, request.data)
-        found = line_of(project, line)
+        found = line_of(request, project, line)
         draft = drafts.draft_put(
             line=found,
             document=given["document"],
             draft_revision=given["draftRevision"],
             base=given.get("baseRevision"),
-            by=_user(request),
+            by=user_of(request),
         )
         return Response(_draft(found, draft))
 
     def delete(self, request: Request, project: str, line: str) -> Response:
         """Throw it away."""
         given = read(DraftNumber, request.query_params)
-        drafts.draft_discard(line=line_of(project, line), draft_revision=given["draftRevision"])
+        drafts.draft_discard(line=line_of(request, project, line), draft_revision=given["draftRevision"])
         return Response(status=204)
 
 
@@ -121,9 +122,9 @@ class DiffView(APIView):
 
     permission_classes = [VIEW]
 
-    def get(self, _request: Request, project: str, line: str) -> Response:
+    def get(self, request: Request, project: str, line: str) -> Response:
         """`isStale`: the line changed since the draft was made from it, and it cannot be published so."""
-        found = line_of(project, line)
+        found = line_of(request, project, line)
         draft = drafts.draft_of(found)
         if draft is None:
             raise NotFound("The line has no draft.")
@@ -141,19 +142,19 @@ class DiffView(APIView):
 class PublishView(APIView):
     """POST the draft's publication."""
 
-    permission_classes = [VIEW, PUBLISH]
+    permission_classes = [PUBLISH]
 
     def post(self, request: Request, project: str, line: str) -> Response:
         """200 with the revision that runs now; 202 with the draft where it is planned."""
         given = read(PublishBody, request.data)
-        found = line_of(project, line)
+        found = line_of(request, project, line)
         if "at" in given:
             if given["at"] is not None and given["at"] <= timezone.now():
                 raise serializers.ValidationError({"at": ["This time is over. Leave `at` out to publish at once."]})
             draft = drafts.draft_schedule(line=found, draft_revision=given["draftRevision"], at=given["at"])
             return Response(_draft(found, draft), status=202)
         revision = drafts.draft_publish(
-            line=found, draft_revision=given["draftRevision"], by=_user(request), note=given["note"]
+            line=found, draft_revision=given["draftRevision"], by=user_of(request), note=given["note"]
         )
         return Response(_revision(revision))
 
@@ -166,7 +167,7 @@ class RevisionsView(APIView):
     def get(self, request: Request, project: str, line: str) -> Response:
         """`{"revision": the one that runs, "results": [...], "next": number or null}`."""
         wanted = read(Page, request.query_params)
-        found = line_of(project, line)
+        found = line_of(request, project, line)
         rows = found.revisions.select_related("published_by").order_by("-number")
         if "before" in wanted:
             rows = rows.filter(number__lt=wanted["before"])
@@ -185,8 +186,8 @@ class RevisionView(APIView):
 
     permission_classes = [VIEW]
 
-    def get(self, _request: Request, project: str, line: str, number: int) -> Response:
-        found = line_of(project, line)
+    def get(self, request: Request, project: str, line: str, number: int) -> Response:
+        found = line_of(request, project, line)
         revision = get_object_or_404(found.revisions, number=number)
         return Response(
             {
@@ -200,24 +201,22 @@ class RevisionView(APIView):
 class RollbackView(APIView):
     """POST: publish what a revision was, as a new one."""
 
-    permission_classes = [VIEW, PUBLISH]
+    permission_classes = [PUBLISH]
 
     def post(self, request: Request, project: str, line: str, number: int) -> Response:
         """The new revision."""
         given = read(RollbackBody, request.data)
-        found = line_of(project, line)
+        found = line_of(request, project, line)
         get_object_or_404(found.revisions, number=number)
         revision = drafts.rollback(
-            line=found, number=number, revision=given["revision"], by=_user(request), note=given["note"]
+            line=found, number=number, revision=given["revision"], by=user_of(request), note=given["note"]
         )
         return Response(_revision(revision))
 
 
-def line_of(project: str, line: str) -> Line:
-    """By its address; 404 where there is none."""
-    if "\0" in project + line:
-        raise Http404
-    return get_object_or_404(Line.objects.select_related("project"), project__slug=project, slug=line)
+def line_of(call: Request, project: str, line: str) -> Line:
+    """By its address; 404 where the caller has none."""
+    return one_of(Line, actor_in(call), Act.MANAGE_ENDPOINTS, "project", project__slug=project, slug=line)
 
 
 def diff_json(diff: Diff) -> dict[str, Any]:
@@ -258,7 +257,3 @@ def _revision(revision: LineRevision) -> dict[str, Any]:
         "source": revision.source,
         "note": revision.note,
     }
-
-
-def _user(request: Request) -> User:
-    return cast("User", request.user)

@@ -1,17 +1,61 @@
-"""Model permissions as DRF permission classes: the same rights as in the admin."""
+"""Who may use a view: holders of Django's permissions, as in the admin, and members whose role allows it."""
+
+from typing import cast
 
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from relay_admin.access.models import RelayKey, User
+from relay_admin.access.roles import Act, refusal
+from relay_admin.access.scoping import Actor, actor_of
 
-def requires(*permissions: str) -> type[BasePermission]:
-    """A permission class for callers who hold all of these, each `app.codename`."""
+
+def requires(*permissions: str, act: Act | None = None, own: bool = False) -> type[BasePermission]:
+    """A permission class for operators, who hold all of these, each `app.codename`, and for those who may do the act
+    in some project: `scoping` says in which. Everybody may see their projects, if only that they have none. Without an
+    act it is operators' alone. With `own` every person may ask, for rows that are their own. A view has one of them."""
 
     class HasPermissions(BasePermission):
         message = f"This needs the permission {', '.join(permissions)}."
 
         def has_permission(self, request: Request, _view: APIView) -> bool:
-            return request.user.is_authenticated and request.user.has_perms(permissions)
+            actor = actor_of(request, *permissions)
+            request.actor = actor  # type: ignore[attr-defined]  # read by `actor_in`
+            if act is Act.SEE_PROJECT:
+                return bool(request.user.is_authenticated)
+            if own and actor.user is not None:
+                return True
+            if actor.is_operator or (act is not None and actor.may(act)):
+                return True
+            if act is not None and actor.roles:
+                self.message = refusal(act)
+            return False
 
     return HasPermissions
+
+
+class IsPerson(BasePermission):
+    """For users, by session or admin token: a relay key has no account."""
+
+    message = "This is for people: sign in, or use an admin token."
+
+    def has_permission(self, request: Request, _view: APIView) -> bool:
+        return isinstance(request.user, User)
+
+
+class IsHolder(BasePermission):
+    """For whoever holds a relay key."""
+
+    def has_permission(self, request: Request, _view: APIView) -> bool:
+        return isinstance(request.auth, RelayKey)
+
+
+def actor_in(call: Request) -> Actor:
+    """Who asks, as the view's permission class found."""
+    return cast("Actor", call.actor)  # type: ignore[attr-defined]  # set above
+
+
+def user_of(call: Request) -> User | None:
+    """The person who asks; None for a relay key."""
+    return call.user if isinstance(call.user, User) else None

@@ -1,28 +1,44 @@
 """`/api/v1/relay-keys`: minting, changing, rotating and revoking the bearers of apps. A token is told once."""
 
+from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
-from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
+from django.contrib.admin.models import ADDITION, CHANGE
 from django.db import transaction
-from django.shortcuts import get_object_or_404
 from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from relay_admin.access import services
-from relay_admin.access.models import RelayKey, User
+from relay_admin.access.key_choices import policies_of, rate_limits_of
+from relay_admin.access.key_life import may_make_endless
+from relay_admin.access.key_successors import SuccessorGoneError, relay_key_successor_reveal
+from relay_admin.access.models import MAX_ROTATES_DAYS, RelayKey, User
+from relay_admin.access.roles import Act, refusal
+from relay_admin.access.scoping import Actor, one_of, rows_of
 from relay_admin.catalog.models import Policy, Project, RateLimit
+from relay_admin.control_api.authentication import HolderAuthentication
+from relay_admin.control_api.errors import shape
+from relay_admin.control_api.history import note
 from relay_admin.control_api.paging import Query, page_of
-from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.permissions import IsHolder, IsPerson, actor_in, requires, user_of
+from relay_admin.control_api.project_field import ProjectField
 from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
-from relay_contract.nouns import KeyMode, Scope
+from relay_contract.ledger import MAX_AMOUNT
+from relay_contract.nouns import KeyMode, Payer, Scope
+from relay_contract.periods import Period
 
 MAX_PAGE = 200
 _SECONDS = 86_400
 _NO_STORE = {"Cache-Control": "no-store"}
-_SEES, _ADDS, _CHANGES = "access.view_relaykey", "access.add_relaykey", "access.change_relaykey"
+_RELATED = ("project", "policy", "rate_limit", "use")
+SEES = requires("access.view_relaykey", act=Act.OWN_KEYS)
+ADDS = requires("access.add_relaykey", act=Act.OWN_KEYS)
+CHANGES = requires("access.change_relaykey", act=Act.OWN_KEYS)
+ROTATES = requires("access.add_relaykey", "access.change_relaykey", act=Act.OWN_KEYS)
 
 
 class RelayKeyJson(CamelCaseSerializer):
@@ -32,14 +48,23 @@ class RelayKeyJson(CamelCaseSerializer):
     policy = serializers.SlugRelatedField("slug", read_only=True)
     rate_limit = serializers.SlugRelatedField("slug", read_only=True)
     ends_at = serializers.DateTimeField()
+    last_used_on = serializers.DateField()
 
     class Meta:
         model = RelayKey
         fields = [
             *("id", "project", "name", "mode", "key_id", "scopes", "policy", "rate_limit", "user_id"),
+            *("pays", "budget"),
             *("captures_payloads", "allowed_networks", "expires_at", "ends_at", "successor_id", "revoked_at"),
-            "created_at",
+            *("rotates_days_before", "successor_waits", "last_used_on", "created_at"),
         ]
+
+
+class BudgetBody(Strict):
+    """What may be spent in a calendar period, UTC."""
+
+    microcredits = serializers.IntegerField(min_value=0, max_value=MAX_AMOUNT)
+    period = serializers.ChoiceField([str(period) for period in Period])
 
 
 class KeyBody(Strict):
@@ -55,13 +80,18 @@ class KeyBody(Strict):
     allowedNetworks = serializers.ListField(  # noqa: N815
         child=serializers.CharField(max_length=43), required=False, source="allowed_networks"
     )
+    budget = BudgetBody(allow_null=True, required=False)
     expiresAt = serializers.DateTimeField(allow_null=True, required=False, source="expires_at")  # noqa: N815
+    rotatesDaysBefore = serializers.IntegerField(  # noqa: N815
+        min_value=1, max_value=MAX_ROTATES_DAYS, allow_null=True, required=False, source="rotates_days_before"
+    )
 
 
 class NewKeyBody(KeyBody):
-    """Body of a POST."""
+    """Body of a POST. `pays`: `user` for a key that whoever makes it pays for."""
 
-    project = serializers.SlugRelatedField("slug", queryset=Project.objects.all())
+    project = ProjectField(Act.OWN_KEYS)
+    pays = serializers.ChoiceField([str(payer) for payer in Payer], default=str(Payer.PROJECT))
     mode = serializers.ChoiceField([str(mode) for mode in KeyMode], default=str(KeyMode.LIVE))
 
 
@@ -88,12 +118,12 @@ class RelayKeysView(APIView):
 
     def get_permissions(self) -> list[Any]:
         """Seeing is one right, minting another."""
-        return [requires(_ADDS if self.request.method == "POST" else _SEES)()]
+        return [ADDS() if self.request.method == "POST" else SEES()]
 
     def get(self, call: Request) -> Response:
         """`{"results": [...], "next": id or null}`."""
         wanted = read(Page, call.query_params)
-        rows = _keys().order_by("-pk")
+        rows = rows_of(RelayKey, actor_in(call), Act.SEE_KEYS).select_related(*_RELATED).order_by("-pk")
         if "project" in wanted:
             rows = rows.filter(project__slug=wanted["project"])
         if "after" in wanted:
@@ -103,10 +133,20 @@ class RelayKeysView(APIView):
 
     def post(self, call: Request) -> Response:
         """201 with the token, this once."""
-        body = read(NewKeyBody, call.data)
-        assert isinstance(call.user, User)
-        minted = services.relay_key_mint(**body, created_by=call.user)
-        _log(call, minted.relay_key, ADDITION, "Minted.")
+        actor = actor_in(call)
+        body = read(NewKeyBody, call.data, actor=actor)
+        user = user_of(call)
+        if body["pays"] == Payer.USER:
+            body["user"] = _payer(user)
+            if not _manages(actor, body["project"], body["mode"]):
+                _refuse_more_than_models(body)
+        elif not _manages(actor, body["project"], body["mode"]):
+            raise PermissionDenied(refusal(Act.MANAGE_KEYS if body["mode"] == KeyMode.LIVE else Act.MANAGE_TEST_KEYS))
+        refuse_unoffered(actor, body["project"], body)
+        _refuse_to_a_key(actor, body["scopes"])
+        endless = may_make_endless(actor, body["project"])
+        minted = services.relay_key_mint(**body, may_be_endless=endless, created_by=user)
+        note(call, minted.relay_key, ADDITION, "Minted.")
         return _shown_once(minted)
 
 
@@ -115,68 +155,145 @@ class RelayKeyView(APIView):
 
     def get_permissions(self) -> list[Any]:
         """As in the admin."""
-        return [requires(_CHANGES if self.request.method == "PATCH" else _SEES)()]
+        return [CHANGES() if self.request.method == "PATCH" else SEES()]
 
-    def get(self, _call: Request, key_number: int) -> Response:
+    def get(self, call: Request, key_number: int) -> Response:
         """404 for an id that is not known."""
-        return Response(RelayKeyJson(_key(key_number)).data)
+        return Response(RelayKeyJson(_key(call, key_number, Act.SEE_KEYS)).data)
 
     def patch(self, call: Request, key_number: int) -> Response:
         """The fields that were sent."""
         body = read(KeyBody, call.data, partial=True)
         with transaction.atomic():
-            key = get_object_or_404(_keys().select_for_update(of=("self",)), pk=key_number)
-            for name, value in body.items():
-                setattr(key, name, value)
-            key.full_clean()
-            key.save(update_fields=list(body))
-            _log(call, key, CHANGE, f"Changed {', '.join(sorted(body)) or 'nothing'}.")
+            actor, key = actor_in(call), _key(call, key_number)
+            _refuse_anothers(actor, key)
+            _refuse_to_a_key(actor, [*key.scopes, *body.get("scopes", ())])
+            if not _manages(actor, key.project, key.mode):
+                _refuse_more_than_models(body)
+            refuse_unoffered(actor, key.project, body)
+            endless = may_make_endless(actor, key.project)
+            key = services.relay_key_change(relay_key=key, changes=body, may_be_endless=endless)
+            note(call, key, CHANGE, f"Changed {', '.join(sorted(body)) or 'nothing'}.")
         return Response(RelayKeyJson(key).data)
 
 
 class RotateView(APIView):
     """POST mints a successor."""
 
-    permission_classes = [requires(_ADDS, _CHANGES)]
+    permission_classes = [ROTATES]
 
     def post(self, call: Request, key_number: int) -> Response:
         """201 with the successor and its token, this once. 400 for a key that has ended or has a successor."""
         body = read(RotateBody, call.data)
-        assert isinstance(call.user, User)
-        key, overlap = _key(key_number), timedelta(seconds=body["overlapSeconds"])
-        minted = services.relay_key_rotate(relay_key=key, overlap=overlap, created_by=call.user)
-        _log(call, key, CHANGE, f"Rotated: {minted.relay_key} takes its place.")
-        _log(call, minted.relay_key, ADDITION, f"Takes the place of {key}.")
+        key, overlap = _key(call, key_number), timedelta(seconds=body["overlapSeconds"])
+        _refuse_anothers(actor_in(call), key)
+        _refuse_to_a_key(actor_in(call), key.scopes)
+        minted = services.relay_key_rotate(relay_key=key, overlap=overlap, created_by=user_of(call))
+        note(call, key, CHANGE, f"Rotated: {minted.relay_key} takes its place.")
+        note(call, minted.relay_key, ADDITION, f"Takes the place of {key}.")
         return _shown_once(minted)
+
+
+class SuccessorView(APIView):
+    """POST tells the token of a successor that was made by itself, to who manages the key."""
+
+    permission_classes = [ROTATES]
+
+    def post(self, call: Request, key_number: int) -> Response:
+        """200 with the successor and its `token`, this once; then 410."""
+        read(Strict, call.data)
+        key = _key(call, key_number)
+        _refuse_anothers(actor_in(call), key)
+        return _successor_of(call, key)
+
+
+class OwnSuccessorView(APIView):
+    """The same for whoever holds the key, also in its last days."""
+
+    authentication_classes = [HolderAuthentication]
+    permission_classes = [IsHolder]
+
+    def post(self, call: Request) -> Response:
+        """As above."""
+        read(Strict, call.data)
+        return _successor_of(call, cast("RelayKey", call.auth))
 
 
 class RevokeView(APIView):
     """POST ends a key at once."""
 
-    permission_classes = [requires(_CHANGES)]
+    permission_classes = [CHANGES]
 
     def post(self, call: Request, key_number: int) -> Response:
         """The key, also where it was revoked before."""
-        key = _key(key_number)
+        key = _key(call, key_number)
         if services.relay_key_revoke(relay_key=key):
-            _log(call, key, CHANGE, "Revoked.")
+            note(call, key, CHANGE, "Revoked.")
         return Response(RelayKeyJson(key).data)
 
 
-def _keys() -> Any:
-    return RelayKey.objects.select_related("project", "policy", "rate_limit")
+def _key(call: Request, key_number: int, act: Act = Act.MANAGE_TEST_KEYS) -> RelayKey:
+    return one_of(RelayKey, actor_in(call), act, *_RELATED, pk=key_number)
 
 
-def _key(key_number: int) -> RelayKey:
-    found: RelayKey = get_object_or_404(_keys(), pk=key_number)
-    return found
+def _manages(actor: Actor, project: Project, mode: str) -> bool:
+    """Whether the project's keys of this mode are the actor's to make and change."""
+    act = Act.MANAGE_KEYS if mode == KeyMode.LIVE else Act.MANAGE_TEST_KEYS
+    return rows_of(Project, actor, act).filter(pk=project.pk).exists()
 
 
-def _shown_once(minted: services.MintedRelayKey) -> Response:
-    return Response({**RelayKeyJson(minted.relay_key).data, "token": minted.token}, status=201, headers=_NO_STORE)
+def _payer(user: User | None) -> User:
+    """Raises PermissionDenied for a relay key, which has no wallet."""
+    if user is None:
+        raise PermissionDenied(IsPerson.message)
+    return user
 
 
-def _log(call: Request, key: RelayKey, action: int, said: str) -> None:
-    """The same history as the admin's."""
-    assert isinstance(call.user, User)
-    LogEntry.objects.log_actions(call.user.pk, [key], action, change_message=said, single_object=True)
+def _refuse_anothers(actor: Actor, key: RelayKey) -> None:
+    """Whoever changes a key, or is told a token, decides what is spent: of somebody's own wallet nobody else in the
+    project does. They may see and revoke it. Raises PermissionDenied."""
+    is_anothers = key.pays == Payer.USER and (actor.user is None or key.user_id != actor.user.pk)
+    if is_anothers and not actor.is_operator:
+        raise PermissionDenied("Its user pays for this key, so it is theirs to change and rotate. You may revoke it.")
+
+
+def _refuse_more_than_models(body: dict[str, Any]) -> None:
+    """Of a key that is one's own and not the project's. Raises ValidationError."""
+    if body.get("scopes", [Scope.INFERENCE]) != [Scope.INFERENCE]:
+        raise serializers.ValidationError({"scopes": ["A key of your own is for models: inference."]})
+    for name, on_wire in (("rate_limit", "rateLimit"), ("captures_payloads", "capturesPayloads")):
+        if name in body:
+            raise serializers.ValidationError({on_wire: ["The project's to say."]})
+
+
+def _successor_of(call: Request, key: RelayKey) -> Response:
+    try:
+        minted = relay_key_successor_reveal(relay_key=key)
+    except SuccessorGoneError as gone:
+        said = shape("successor_gone", str(gone), "Ask whoever manages the keys of the project for another.")
+        return Response(said, status=410, headers=_NO_STORE)
+    note(call, key, CHANGE, f"Told the token of {minted.relay_key}.")
+    return _shown_once(minted, 200)
+
+
+def _refuse_to_a_key(actor: Actor, scopes: Iterable[str]) -> None:
+    """A key that may control makes no other, and lifts none of its own bounds: revoked, it leaves nothing behind that
+    controls. Raises PermissionDenied."""
+    if actor.relay_key is not None and Scope.CONTROL in scopes:
+        raise PermissionDenied("Keys with the scope `control` are made and changed by people: sign in, or use a token.")
+
+
+def refuse_unoffered(actor: Actor, project: Project, body: dict[str, Any]) -> None:
+    """Of a key or an application: as `key_choices` has it. Raises ValidationError, as for one that does not exist."""
+    if actor.is_operator:
+        return
+    offered = {"policy": ("policy", policies_of(project)), "rate_limit": ("rateLimit", rate_limits_of(project))}
+    for name, (on_wire, choices) in offered.items():
+        wanted = body.get(name)
+        if wanted is not None and not choices.filter(pk=wanted.pk).exists():
+            missing = serializers.SlugRelatedField.default_error_messages["does_not_exist"]
+            raise serializers.ValidationError({on_wire: [missing.format(slug_name="slug", value=wanted.slug)]})
+
+
+def _shown_once(minted: services.MintedRelayKey, status: int = 201) -> Response:
+    return Response({**RelayKeyJson(minted.relay_key).data, "token": minted.token}, status=status, headers=_NO_STORE)

@@ -4,16 +4,17 @@ from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import ValidationError as DjangoValidationError
-from django.shortcuts import get_object_or_404
 from rest_framework import serializers, status
 from rest_framework.request import Request as Call
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from relay_admin.access.models import User
-from relay_admin.catalog.models import Project
+from relay_admin.access.roles import Act
+from relay_admin.access.scoping import Actor, one_of, rows_of
+from relay_admin.control_api.deliveries import project_of
 from relay_admin.control_api.paging import Query, page_of
-from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.permissions import actor_in, requires, user_of
+from relay_admin.control_api.project_field import ProjectField
 from relay_admin.control_api.wire import CamelCaseSerializer, Strict, camel_case, read
 from relay_admin.deliveries import services
 from relay_admin.deliveries.models import DEAD_REASONS, ReplayBatch
@@ -81,7 +82,7 @@ class ReplayJson(ReplayInListJson):
 class FilterBody(Query):
     """Which of the failure queue; nothing means all of it."""
 
-    project = serializers.SlugRelatedField(slug_field="slug", queryset=Project.objects.all(), required=False)
+    project = ProjectField(Act.REPLAY, required=False)
     line = serializers.IntegerField(min_value=1, max_value=_MAX_ID, required=False)
     endpoint = serializers.IntegerField(min_value=1, max_value=_MAX_ID, required=False)
     target = serializers.IntegerField(min_value=1, max_value=_MAX_ID, required=False)
@@ -140,13 +141,14 @@ class ReplaysView(APIView):
     def get_permissions(self) -> list[Any]:
         """Who may see replays may not start them."""
         if self.request.method == "POST":
-            return [requires("deliveries.view_delivery", "deliveries.replay_delivery")()]
-        return [requires("deliveries.view_replaybatch")()]
+            return [requires("deliveries.view_delivery", "deliveries.replay_delivery", act=Act.REPLAY)()]
+        return [requires("deliveries.view_replaybatch", act=Act.SEE_TRAFFIC)()]
 
     def get(self, call: Call) -> Response:
         """`{"results": [...], "next": id or null}`."""
         wanted = read(Page, call.query_params)
-        rows = ReplayBatch.objects.select_related("created_by", "project").defer("refused", "cursor").order_by("-id")
+        seen = rows_of(ReplayBatch, actor_in(call), Act.SEE_TRAFFIC)
+        rows = seen.select_related("created_by", "project").defer("refused", "cursor").order_by("-id")
         if "after" in wanted:
             rows = rows.filter(pk__lt=wanted["after"])
         page, more = page_of(rows, wanted["limit"])
@@ -154,23 +156,28 @@ class ReplaysView(APIView):
 
     def post(self, call: Call) -> Response:
         """202 with the replay, 200 with the preview of a dry run."""
-        asked = read(ReplayBody, call.data)
-        wanted = {"ids": asked["ids"]} if "ids" in asked else asked["filter"]
+        asked = read(ReplayBody, call.data, actor=actor_in(call))
+        project_id = None
+        if "ids" in asked:
+            wanted, project_id = {"ids": asked["ids"]}, project_of(call, asked["ids"])
+        else:
+            wanted = _narrowed(actor_in(call), asked["filter"])
         if asked["dryRun"]:
             return Response(_preview_json(services.replay_preview(wanted)))
-        assert isinstance(call.user, User)
-        batch = services.replay_start(wanted, pace=asked["pace"], by=call.user, note=asked["note"])
+        batch = services.replay_start(
+            wanted, pace=asked["pace"], by=user_of(call), note=asked["note"], project_id=project_id
+        )
         return Response(ReplayJson(batch).data, status=status.HTTP_202_ACCEPTED)
 
 
 class ReplayView(APIView):
     """GET one replay."""
 
-    permission_classes = [requires("deliveries.view_replaybatch")]
+    permission_classes = [requires("deliveries.view_replaybatch", act=Act.SEE_TRAFFIC)]
 
-    def get(self, _call: Call, batch_id: int) -> Response:
+    def get(self, call: Call, batch_id: int) -> Response:
         """404 for none."""
-        return Response(ReplayJson(get_object_or_404(ReplayBatch, pk=batch_id)).data)
+        return Response(ReplayJson(one_of(ReplayBatch, actor_in(call), Act.SEE_TRAFFIC, pk=batch_id)).data)
 
 
 _TURNS: dict[str, Callable[..., ReplayBatch]] = {
@@ -183,18 +190,27 @@ _TURNS: dict[str, Callable[..., ReplayBatch]] = {
 class ReplayTurnView(APIView):
     """POST pauses, resumes or cancels."""
 
-    permission_classes = [requires("deliveries.view_delivery", "deliveries.replay_delivery")]
+    permission_classes = [requires("deliveries.view_delivery", "deliveries.replay_delivery", act=Act.REPLAY)]
 
     def post(self, call: Call, batch_id: int, word: str) -> Response:
         """400 where its state does not allow it."""
         if word not in _TURNS:
             raise serializers.ValidationError({"word": ["pause, resume or cancel."]})
-        batch = get_object_or_404(ReplayBatch, pk=batch_id)
-        assert isinstance(call.user, User)
+        batch = one_of(ReplayBatch, actor_in(call), Act.REPLAY, pk=batch_id)
         try:
-            return Response(ReplayJson(_TURNS[word](batch, by=call.user)).data)
+            return Response(ReplayJson(_TURNS[word](batch, by=user_of(call))).data)
         except DjangoValidationError as error:
             raise serializers.ValidationError({"state": error.messages}) from None
+
+
+def _narrowed(actor: Actor, wanted: dict[str, Any]) -> dict[str, Any]:
+    """A member's filter is of one project. Raises ValidationError where it is not said which."""
+    if actor.is_operator or "project" in wanted:
+        return wanted
+    projects = actor.projects(Act.REPLAY)
+    if len(projects) > 1:
+        raise serializers.ValidationError({"filter": {"project": ["Say which: you are in several."]}})
+    return wanted | {"project": projects[0]}
 
 
 def _preview_json(found: Preview) -> dict[str, Any]:

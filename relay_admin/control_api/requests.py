@@ -4,15 +4,18 @@ from typing import Any
 from uuid import UUID
 
 from rest_framework import serializers
-from rest_framework.exceptions import NotFound, PermissionDenied
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request as Call
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from relay_admin.catalog.models import Endpoint, Project
+from relay_admin.access.roles import Act
+from relay_admin.access.scoping import Actor, one_of, rows_of
+from relay_admin.catalog.models import Endpoint
 from relay_admin.control_api.deliveries import DeliveryWithAttemptsJson
 from relay_admin.control_api.paging import Query, page_of
-from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.permissions import actor_in, requires
+from relay_admin.control_api.project_field import ProjectField
 from relay_admin.control_api.wire import CamelCaseSerializer, read
 from relay_admin.deliveries import request_view
 from relay_admin.deliveries.models import Request, RequestEnd
@@ -115,7 +118,7 @@ class RequestEndJson(CamelCaseSerializer):
 class RequestsQuery(Query):
     """Query of the list. `after` is the `next` of the page before; `search` is a whole id."""
 
-    project = serializers.SlugRelatedField(slug_field="slug", queryset=Project.objects.all(), required=False)
+    project = ProjectField(Act.SEE_TRAFFIC, required=False)
     endpoint = serializers.RegexField(r"^[^/]+/[^/]+/[^/]+\Z", max_length=200, required=False)
     key = serializers.IntegerField(min_value=1, max_value=_MAX_ID, required=False)
     mode = serializers.ChoiceField([str(mode) for mode in KeyMode], required=False)
@@ -138,19 +141,20 @@ class RequestsQuery(Query):
         if "eventType" in wanted:
             wanted["event_type"] = wanted.pop("eventType")
         if "endpoint" in wanted:
-            wanted["endpoint"] = _endpoint_id(wanted["endpoint"])
+            wanted["endpoint"] = _endpoint_id(self.context["actor"], wanted["endpoint"])
         return wanted
 
 
 class RequestsView(APIView):
     """GET requests, newest first."""
 
-    permission_classes = [requires("deliveries.view_request", "deliveries.view_delivery")]
+    permission_classes = [requires("deliveries.view_request", "deliveries.view_delivery", act=Act.SEE_TRAFFIC)]
 
     def get(self, call: Call) -> Response:
         """`{"results": [...], "next": id or null}`."""
-        wanted = read(RequestsQuery, call.query_params)
-        rows = narrowed(name_requests(Request.objects.order_by("-pk")), wanted)
+        wanted = read(RequestsQuery, call.query_params, actor=actor_in(call))
+        seen = rows_of(Request, actor_in(call), Act.SEE_TRAFFIC)
+        rows = narrowed(name_requests(seen.order_by("-pk")), wanted)
         page, more = page_of(rows, wanted["limit"])
         page = with_ends(with_outcomes(page))
         return Response(
@@ -161,13 +165,14 @@ class RequestsView(APIView):
 class RequestView(APIView):
     """GET one request with its deliveries and their attempts; with `?content=true` also its content, redacted."""
 
-    permission_classes = [requires("deliveries.view_request", "deliveries.view_delivery", "deliveries.view_attempt")]
+    permission_classes = [
+        requires(*(f"deliveries.view_{noun}" for noun in ("request", "delivery", "attempt")), act=Act.SEE_TRAFFIC)
+    ]
 
     def get(self, call: Call, request_id: UUID) -> Response:
         """404 for an id that is not known, or whose retention is over."""
-        row = request_with_names(request_id).first()
-        if row is None:
-            raise NotFound
+        one_of(Request, actor_in(call), Act.SEE_TRAFFIC, pk=request_id)
+        row = request_with_names(request_id).get()
         with_ends([row])
         deliveries = list(row.deliveries.all())
         request_view.add_charges(deliveries, charges_of(row.pk, deliveries))
@@ -175,10 +180,18 @@ class RequestView(APIView):
         end = RequestEnd.objects.filter(pk=row.pk).first()
         body["end"] = None if end is None else RequestEndJson(end).data
         if call.query_params.get("content") == "true":
-            if not call.user.has_perm(VIEW_PAYLOAD):
-                raise PermissionDenied(f"Content needs the permission {VIEW_PAYLOAD}.")
+            _refuse_content(call, row)
             body["content"] = _content_json(shown_content(row))
         return Response(body)
+
+
+def _refuse_content(call: Call, row: Request) -> None:
+    """Raises PermissionDenied for who may see the request alone."""
+    actor = actor_in(call)
+    if not actor.is_operator:
+        one_of(Request, actor, Act.SEE_PAYLOAD, pk=row.pk)
+    elif not call.user.has_perm(VIEW_PAYLOAD):
+        raise PermissionDenied(f"Content needs the permission {VIEW_PAYLOAD}.")
 
 
 def _content_json(content: ShownContent) -> dict[str, Any]:
@@ -191,9 +204,10 @@ def _content_json(content: ShownContent) -> dict[str, Any]:
     }
 
 
-def _endpoint_id(path: str) -> int:
+def _endpoint_id(actor: Actor, path: str) -> int:
     project, line, slug = path.split("/")
-    found = Endpoint.objects.filter(line__project__slug=project, line__slug=line, slug=slug).first()
+    seen = rows_of(Endpoint, actor, Act.SEE_TRAFFIC)
+    found = seen.filter(line__project__slug=project, line__slug=line, slug=slug).first()
     if found is None:
         raise serializers.ValidationError({"endpoint": ["There is no such endpoint."]})
     return found.pk

@@ -1,6 +1,5 @@
 """`POST /api/v1/resolve`: where a call of a relay key would go, and why. The edge answers; see `edge_client`."""
 
-from django.shortcuts import get_object_or_404
 from rest_framework import serializers
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
@@ -9,7 +8,9 @@ from rest_framework.views import APIView
 
 from relay_admin import edge_client
 from relay_admin.access.models import RelayKey
-from relay_admin.control_api.permissions import requires
+from relay_admin.access.roles import Act
+from relay_admin.access.scoping import one_of
+from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.wire import Strict, read
 
 
@@ -36,7 +37,7 @@ class ResolveView(APIView):
     def post(self, call: Request) -> Response:
         """200 with the edge's explanation, also of a call that would be refused."""
         asked = read(Question, call.data)
-        relay_key = get_object_or_404(RelayKey, pk=asked["relayKey"])
+        relay_key = one_of(RelayKey, actor_in(call), Act.SEE_KEYS, pk=asked["relayKey"])
         try:
             return Response(edge_client.resolve(relay_key=relay_key, model=asked["model"], surface=asked["surface"]))
         except edge_client.EdgeError as error:

@@ -12,18 +12,25 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from relay_admin.access.login_form import MAX_SIGN_IN_NAME
-from relay_admin.access.models import AdminToken, User
+from relay_admin.access.models import AccessToken, AdminToken, RelayKey, User
+from relay_admin.access.roles import Role
 from relay_admin.control_api import errors
 from relay_admin.control_api.wire import Strict, read
 
 
 def who(request: Request) -> dict[str, Any]:
-    """The caller: `via` is `token` or `session`."""
-    user = request.user
+    """The caller: `via` is `token`, `session`, `key` or `application`."""
+    user, key = request.user, request.auth
+    if isinstance(key, RelayKey):
+        return {"project": key.project.slug, "role": str(Role.DEVELOPER), "relayKey": key.key_id, "via": "key"}
+    if isinstance(key, AccessToken):
+        named = {"username": key.user.get_username(), "application": key.application.client_id}
+        return {**named, "scopes": key.scope.split(), "via": "application"}
     assert isinstance(user, User)
     return {
         "username": user.username,
         "email": user.email,
+        "referralCode": user.referral_code,
         "isSuperuser": user.is_superuser,
         "groups": sorted(user.groups.values_list("name", flat=True)),
         "permissions": sorted(user.get_all_permissions()),

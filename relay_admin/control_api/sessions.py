@@ -13,6 +13,7 @@ from rest_framework.views import APIView
 from relay_admin.access import session_services
 from relay_admin.access.models import Session, User
 from relay_admin.access.session_services import VIEW_PERMISSION
+from relay_admin.control_api.permissions import IsPerson
 from relay_admin.control_api.wire import CamelCaseSerializer
 
 MAX_LISTED = 200
@@ -36,6 +37,8 @@ class SessionJson(CamelCaseSerializer):
 class SessionsView(APIView):
     """The caller's sessions."""
 
+    permission_classes = [IsPerson]
+
     def get(self, call: Request) -> Response:
         """The last seen first, at most MAX_LISTED; `?user=` somebody's by name, or `*` for everybody's."""
         sessions = _asked_for(call)[:MAX_LISTED]
@@ -50,6 +53,8 @@ class SessionsView(APIView):
 
 class SessionView(APIView):
     """One session."""
+
+    permission_classes = [IsPerson]
 
     def delete(self, call: Request, session_id: int) -> Response:
         """204; 404 for one that is not the caller's, unless they may revoke everybody's."""

@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from django.shortcuts import get_object_or_404
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from relay_admin.access.roles import Act
+from relay_admin.access.scoping import one_of
 from relay_admin.catalog.models import Target
-from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
 from relay_admin.deliveries.models import Comparison
 from relay_admin.deliveries.shadow_report import Times, report, since_of
@@ -44,12 +45,12 @@ class Window(Strict):
 class ShadowReportView(APIView):
     """GET the report of one shadow target."""
 
-    permission_classes = [requires("deliveries.view_delivery")]
+    permission_classes = [requires("deliveries.view_delivery", act=Act.SEE_TRAFFIC)]
 
     def get(self, request: Request, target_id: int) -> Response:
         """Counts and times of the window, what differs most, and the newest pairs that are not the same."""
         query = read(Window, request.query_params)
-        target = get_object_or_404(Target, pk=target_id, role=TargetRole.SHADOW)
+        target = one_of(Target, actor_in(request), Act.SEE_TRAFFIC, pk=target_id, role=TargetRole.SHADOW)
         found = report(target.pk, since_of(query.get("since")))
         return Response(
             {

@@ -3,15 +3,16 @@ No answer holds it."""
 
 from typing import Any
 
-from django.shortcuts import get_object_or_404
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from relay_admin.access.roles import Act
+from relay_admin.access.scoping import one_of
 from relay_admin.catalog import services
 from relay_admin.catalog.models import Endpoint
-from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.wire import Strict, read
 
 
@@ -27,30 +28,32 @@ class SecretBody(Strict):
 class SignatureSecretView(APIView):
     """GET its state; PUT a new one; DELETE ends an overlap."""
 
-    permission_classes = [requires("catalog.change_endpoint")]
+    permission_classes = [requires("catalog.change_endpoint", act=Act.MANAGE_ENDPOINTS)]
 
-    def get(self, _call: Request, project: str, line: str, endpoint: str) -> Response:
+    def get(self, call: Request, project: str, line: str, endpoint: str) -> Response:
         """`{"preset", "isUsable", "previousUntil"}`; 404 where there is no such endpoint."""
-        return Response(_state(_endpoint(project, line, endpoint)))
+        return Response(_state(_endpoint(call, project, line, endpoint)))
 
     def put(self, call: Request, project: str, line: str, endpoint: str) -> Response:
         """400 for a secret that the endpoint's preset could not use."""
         body = read(SecretBody, call.data)
-        row, seconds = _endpoint(project, line, endpoint), body["overlapSeconds"]
+        row, seconds = _endpoint(call, project, line, endpoint), body["overlapSeconds"]
         secret = body["secret"]
         if seconds:
             services.endpoint_signature_secret_rotate(endpoint=row, secret=secret, overlap_seconds=seconds)
         else:
             services.endpoint_signature_secret_set(endpoint=row, secret=secret)
-        return Response(_state(_endpoint(project, line, endpoint)))
+        return Response(_state(_endpoint(call, project, line, endpoint)))
 
-    def delete(self, _call: Request, project: str, line: str, endpoint: str) -> Response:
+    def delete(self, call: Request, project: str, line: str, endpoint: str) -> Response:
         """The secret before the current one stops counting."""
-        return Response(_state(services.endpoint_signature_overlap_end(endpoint=_endpoint(project, line, endpoint))))
+        row = _endpoint(call, project, line, endpoint)
+        return Response(_state(services.endpoint_signature_overlap_end(endpoint=row)))
 
 
-def _endpoint(project: str, line: str, endpoint: str) -> Endpoint:
-    return get_object_or_404(Endpoint, line__project__slug=project, line__slug=line, slug=endpoint)
+def _endpoint(call: Request, project: str, line: str, endpoint: str) -> Endpoint:
+    named = {"line__project__slug": project, "line__slug": line, "slug": endpoint}
+    return one_of(Endpoint, actor_in(call), Act.MANAGE_ENDPOINTS, **named)
 
 
 def _state(endpoint: Endpoint) -> dict[str, Any]:

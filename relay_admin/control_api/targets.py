@@ -2,22 +2,23 @@
 
 from typing import Any
 
-from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.models import CHANGE
 from django.http import Http404
-from django.shortcuts import get_object_or_404
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from relay_admin.access.models import User
+from relay_admin.access.roles import Act
+from relay_admin.access.scoping import one_of
 from relay_admin.catalog import target_secrets
 from relay_admin.catalog.models import Target, TargetSecret
-from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.history import note
+from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
 from relay_contract.nouns import SecretKind
 
-PERMISSION = requires("catalog.view_target", "catalog.reveal_signing_secret")
+PERMISSION = requires("catalog.view_target", "catalog.reveal_signing_secret", act=Act.MANAGE_ENDPOINTS)
 
 
 class SecretJson(CamelCaseSerializer):
@@ -47,15 +48,15 @@ class SecretsView(APIView):
 
     permission_classes = [PERMISSION]
 
-    def get(self, _call: Request, target_id: int) -> Response:
+    def get(self, call: Request, target_id: int) -> Response:
         """`{"results": [...]}`, expired ones of the last days included. Values are not told again."""
-        target = get_object_or_404(Target, pk=target_id)
+        target = _target(call, target_id)
         return Response({"results": SecretJson(target.secrets.order_by("-pk"), many=True).data})
 
     def post(self, call: Request, target_id: int) -> Response:
         """201 with the value, this once; for a key pair with its public half too. Those of the same kind expire after
         the overlap."""
-        target = get_object_or_404(Target, pk=target_id)
+        target = _target(call, target_id)
         wanted = read(NewSecretBody, call.data)
         kind, value, overlap_seconds = SecretKind(wanted["kind"]), wanted.get("secret"), wanted["overlapSeconds"]
         if overlap_seconds is None:
@@ -64,7 +65,7 @@ class SecretsView(APIView):
             made = target_secrets.target_secret_rotate(
                 target=target, kind=kind, overlap_seconds=overlap_seconds, value=value
             )
-        _log(call, target, f"Made {kind} signing secret {made.row.pk}.")
+        note(call, target, CHANGE, f"Made {kind} signing secret {made.row.pk}.")
         answer: dict[str, Any] = {**SecretJson(made.row).data, "secret": made.value}
         if public := target_secrets.public_key(made.value):
             answer["publicKey"] = public
@@ -78,15 +79,13 @@ class SecretView(APIView):
 
     def delete(self, call: Request, target_id: int, secret_id: int) -> Response:
         """204, also for one that had expired. 400 for the last one that signs."""
-        secret = TargetSecret.objects.filter(pk=secret_id, target=target_id).select_related("target").first()
+        secret = _target(call, target_id).secrets.select_related("target").filter(pk=secret_id).first()
         if secret is None:
             raise Http404
         target_secrets.target_secret_expire(secret=secret)
-        _log(call, secret.target, f"Signing secret {secret.pk} signs no more.")
+        note(call, secret.target, CHANGE, f"Signing secret {secret.pk} signs no more.")
         return Response(status=204)
 
 
-def _log(call: Request, target: Target, said: str) -> None:
-    """The same history as the admin's."""
-    assert isinstance(call.user, User)
-    LogEntry.objects.log_actions(call.user.pk, [target], CHANGE, change_message=said, single_object=True)
+def _target(call: Request, target_id: int) -> Target:
+    return one_of(Target, actor_in(call), Act.MANAGE_ENDPOINTS, pk=target_id)

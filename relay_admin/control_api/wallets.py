@@ -1,19 +1,21 @@
-"""`/api/v1/wallets`: what projects have, what moved, and operators' grants and adjustments. In micro-credits."""
+"""`/api/v1/wallets`: what projects and users have, what moved, and operators' corrections. In micro-credits."""
 
 from collections.abc import Callable
 from typing import Any
 
-from django.http import Http404
-from django.shortcuts import get_object_or_404
+from django.db.models import QuerySet
 from rest_framework import serializers, status
 from rest_framework.request import Request as Call
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from relay_admin.catalog.models import Project
+from relay_admin.access.models import User
+from relay_admin.access.roles import Act
+from relay_admin.access.scoping import one_of, rows_of
 from relay_admin.control_api.errors import shape
 from relay_admin.control_api.paging import Query, page_of
-from relay_admin.control_api.permissions import requires
+from relay_admin.control_api.permissions import actor_in, requires
+from relay_admin.control_api.project_field import ProjectField
 from relay_admin.control_api.wire import Strict, read
 from relay_admin.ledger import accounts, corrections
 from relay_admin.ledger.models import Account, Entry
@@ -23,25 +25,28 @@ from relay_contract.nouns import KeyMode
 MAX_PAGE = 200
 _MAX_ID = 2**63 - 1
 
-VIEW_ACCOUNT = requires("ledger.view_account")
-VIEW_ENTRIES = requires("ledger.view_account", "ledger.view_entry")
+VIEW_ACCOUNT = requires("ledger.view_account", act=Act.SEE_MONEY, own=True)
+VIEW_ENTRIES = requires("ledger.view_account", "ledger.view_entry", act=Act.SEE_MONEY, own=True)
 POST_ENTRY = requires("ledger.view_account", corrections.PERMISSION)
 
 
-def wallets() -> Any:
-    """The accounts that have an address here."""
-    return Account.objects.filter(kind=AccountKind.WALLET)
+def wallet_of(call: Call, wallet_id: int, act: Act = Act.SEE_MONEY) -> Account:
+    """One of the caller's. Raises Http404, and PermissionDenied for a member whose role does not allow it."""
+    return one_of(Account, actor_in(call), act, pk=wallet_id, kind=AccountKind.WALLET)
 
 
 def wallet_json(balance: accounts.Balance) -> dict[str, Any]:
-    """A wallet. `project.slug` is null where the project is gone."""
+    """A wallet, of a project or of a user: the other is null, and so is the name of one that is gone."""
     return {
         "id": balance.account_id,
         "mode": balance.mode,
-        "project": {"id": balance.project_id, "slug": balance.project or None},
+        "project": balance.project_id and {"id": balance.project_id, "slug": balance.project or None},
+        "user": balance.user_id and {"id": balance.user_id, "name": balance.user or None},
         "balance": balance.posted,
         "held": balance.open_holds,
         "available": balance.available,
+        "overdraft": balance.overdraft,
+        "lowBalance": balance.low_balance,
     }
 
 
@@ -55,13 +60,27 @@ def entry_json(line: accounts.Line) -> dict[str, Any]:
         "at": line.at,
         "byUserId": line.by_id,
         "note": line.note,
+        "callId": line.call_id and str(line.call_id),
+        "projectId": line.project_id,
+        "termsId": line.terms_id,
+        "pricingId": line.pricing_id,
+        "pricingVersion": line.pricing_version,
+        "applicationId": line.application_id,
     }
+
+
+class _UserField(serializers.SlugRelatedField):
+    def get_queryset(self) -> QuerySet[User]:
+        """Operators may name anybody. To others nobody has a name but they."""
+        actor = self.context["actor"]
+        return User.objects.all() if actor.is_operator else User.objects.filter(pk=actor.user and actor.user.pk)
 
 
 class WalletsQuery(Query):
     """`after` is the `next` of the page before."""
 
-    project = serializers.SlugRelatedField(slug_field="slug", queryset=Project.objects.all(), required=False)
+    project = ProjectField(Act.SEE_MONEY, required=False)
+    user = _UserField("username", required=False)
     mode = serializers.ChoiceField([str(mode) for mode in KeyMode], required=False)
     after = serializers.IntegerField(min_value=1, max_value=_MAX_ID, required=False)
     limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
@@ -100,6 +119,15 @@ class AdjustmentBody(GrantBody):
         return AccountKind(kind)
 
 
+class LimitsBody(Strict):
+    """What is not sent stays as it is; a `lowBalance` of null: no alert."""
+
+    overdraft = serializers.IntegerField(min_value=0, max_value=MAX_AMOUNT, required=False)
+    lowBalance = serializers.IntegerField(  # noqa: N815 (a name of the API)
+        min_value=0, max_value=MAX_AMOUNT, required=False, allow_null=True
+    )
+
+
 class WalletsView(APIView):
     """GET wallets, by id."""
 
@@ -107,10 +135,12 @@ class WalletsView(APIView):
 
     def get(self, call: Call) -> Response:
         """`{"results": [...], "next": id or null}`."""
-        wanted = read(WalletsQuery, call.query_params)
-        rows = wallets().order_by("id")
+        wanted = read(WalletsQuery, call.query_params, actor=actor_in(call))
+        rows = rows_of(Account, actor_in(call), Act.SEE_MONEY).filter(kind=AccountKind.WALLET).order_by("id")
         if "project" in wanted:
             rows = rows.filter(project_id=wanted["project"].pk)
+        if "user" in wanted:
+            rows = rows.filter(user_id=wanted["user"].pk)
         if "mode" in wanted:
             rows = rows.filter(mode=wanted["mode"])
         if "after" in wanted:
@@ -121,13 +151,27 @@ class WalletsView(APIView):
 
 
 class WalletView(APIView):
-    """GET one wallet."""
+    """GET one wallet; PATCH its overdraft and the balance below which alerts tell."""
 
-    permission_classes = [VIEW_ACCOUNT]
+    def get_permissions(self) -> list[Any]:
+        """Who posts entries sets limits."""
+        return [(POST_ENTRY if self.request.method == "PATCH" else VIEW_ACCOUNT)()]
 
-    def get(self, _call: Call, wallet_id: int) -> Response:
+    def patch(self, call: Call, wallet_id: int) -> Response:
+        """200 with the wallet."""
+        asked = read(LimitsBody, call.data)
+        wallet = wallet_of(call, wallet_id)
+        corrections.account_limits_set(
+            account=wallet,
+            overdraft=asked.get("overdraft", wallet.overdraft_microcredits),
+            low_balance=asked.get("lowBalance", wallet.low_balance_microcredits),
+            by=call.user,
+        )
+        return Response(wallet_json(_balance(call, wallet_id)))
+
+    def get(self, call: Call, wallet_id: int) -> Response:
         """404 for none, and for accounts that are no wallets."""
-        return Response(wallet_json(_balance(wallet_id)))
+        return Response(wallet_json(_balance(call, wallet_id)))
 
 
 class WalletEntriesView(APIView):
@@ -139,7 +183,7 @@ class WalletEntriesView(APIView):
         """`{"results": [...], "next": place or null}`."""
         wanted = read(EntriesQuery, call.query_params)
         limit, before = wanted["limit"], wanted.get("after", accounts.NEWEST)
-        lines = accounts.entries_page(_balance(wallet_id).account_id, before, limit + 1)
+        lines = accounts.entries_page(_balance(call, wallet_id).account_id, before, limit + 1)
         more, lines = len(lines) > limit, lines[:limit]
         return Response({"results": [entry_json(line) for line in lines], "next": lines[-1].place if more else None})
 
@@ -164,18 +208,14 @@ class AdjustmentsView(APIView):
         return _posted(corrections.account_adjust, wallet_id, AdjustmentBody, call)
 
 
-def _balance(wallet_id: int) -> accounts.Balance:
-    found = accounts.balances([wallet_id]).get(wallet_id) if wallet_id <= _MAX_ID else None
-    if found is None or found.kind != AccountKind.WALLET:
-        raise Http404
-    return found
+def _balance(call: Call, wallet_id: int) -> accounts.Balance:
+    return accounts.balance_of(wallet_of(call, wallet_id).pk)
 
 
 def _posted(post: Callable[..., tuple[Entry, bool]], wallet_id: int, form: type[GrantBody], call: Call) -> Response:
-    body = read(form, call.data)
-    asked = dict(body)
+    asked = read(form, call.data)
     source = asked.pop("id", None)
-    wallet = get_object_or_404(wallets(), pk=wallet_id)
+    wallet = wallet_of(call, wallet_id)
     try:
         entry, is_new = post(account=wallet, by=call.user, source=source, **asked)
     except corrections.PostedOtherwiseError:

@@ -7,6 +7,8 @@ from rest_framework import serializers
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
+from relay_admin.access.scoping import Actor
+
 
 class JsonBody(JSONParser):
     """JSON that is nested too deep for Python's reader is the caller's mistake, not ours."""
@@ -33,9 +35,10 @@ class Strict(serializers.Serializer):
         return found
 
 
-def read(form: type[Strict], data: Any, *, partial: bool = False) -> dict[str, Any]:
-    """What a body or a query string says, by that form; with `partial` only what was sent. Raises ValidationError."""
-    given = form(data=data, partial=partial)
+def read(form: type[Strict], data: Any, *, partial: bool = False, actor: Actor | None = None) -> dict[str, Any]:
+    """What a body or a query string says, by that form; with `partial` only what was sent. `actor`: who asks, for forms
+    that name a project. Raises ValidationError."""
+    given = form(data=data, partial=partial, context={"actor": actor})
     given.is_valid(raise_exception=True)
     return dict(given.validated_data)
 

@@ -471,6 +471,12 @@ class AlertKind(models.TextChoices):
     PARTITION_MISSING = "partition_missing"
     PUBLISH_FAILED = "publish_failed"
     UNPRICED_CALLS = "unpriced_calls"
+    POSTING_LATE = "posting_late"
+    UNPOSTABLE = "unpostable"
+    LOW_BALANCE = "low_balance"
+    WALLET_EMPTY = "wallet_empty"
+    MONEY_CLOSED = "money_closed"
+    LEDGER_DRIFT = "ledger_drift"
 
 
 MAX_ALERT_WINDOW_SECONDS = 86_400

@@ -18,7 +18,10 @@ from django.db.models.functions import Now
 from relay_admin.access.models import User
 from relay_admin.deliveries import replays
 from relay_admin.deliveries.models import ReplayBatch
+from relay_admin.deliveries.replay_purses import replay_steps
 from relay_admin.deliveries.replays import FILTERS, REFUSALS, Preview, ReplayState
+from relay_admin.ledger.purses import MoneyClosedError
+from relay_admin.redis_link import RedisAwayError
 from relay_contract.credits import MICRO
 
 __all__ = [
@@ -44,8 +47,16 @@ def replay_preview(wanted: Mapping[str, Any]) -> Preview:
     return replays.preview(_checked(wanted), settings.REPLAY_CHARGE)
 
 
-def replay_start(wanted: Mapping[str, Any], *, pace: Decimal | None, by: User | None, note: str = "") -> ReplayBatch:
-    """Have the workers replay what matches, `pace` of them a second; None for as fast as they can.
+def replay_start(
+    wanted: Mapping[str, Any],
+    *,
+    pace: Decimal | None,
+    by: User | None,
+    note: str = "",
+    project_id: int | None = None,
+) -> ReplayBatch:
+    """Have the workers replay what matches, `pace` of them a second; None for as fast as they can. `project_id`: whose
+    replay it is where a filter does not say so.
 
     Raises ValidationError for a filter that is none, or a pace out of its range.
     """
@@ -55,7 +66,7 @@ def replay_start(wanted: Mapping[str, Any], *, pace: Decimal | None, by: User | 
     found = replays.preview(checked, settings.REPLAY_CHARGE)
     with transaction.atomic():
         batch = ReplayBatch.objects.create(
-            project_id=checked.get("project"),
+            project_id=checked.get("project", project_id),
             created_by=by,
             state=str(ReplayState.RUNNING),
             filter=checked,
@@ -85,17 +96,25 @@ def replay_cancel(batch: ReplayBatch, *, by: User | None) -> ReplayBatch:
     return _turn(batch, by, states, ReplayState.CANCELLED, "Cancelled", ended_at=Now())
 
 
-def delivery_replay(*, delivery_ids: Iterable[UUID], by: User | None, note: str = "") -> ReplayBatch:
+def delivery_replay(
+    *, delivery_ids: Iterable[UUID], by: User | None, note: str = "", project_id: int | None = None
+) -> ReplayBatch:
     """Make dead deliveries due now, with a fresh budget of attempts. Others are refused, each with a reason, unchanged.
 
     Returns the batch, done; `refused` maps delivery ids to keys of REFUSALS. ValidationError for none or above
-    MAX_REPLAY.
+    MAX_REPLAY, and while nobody knows what a prepaid project that is to pay has.
     """
-    with transaction.atomic():
-        batch = replay_start({"ids": delivery_ids}, pace=None, by=by, note=note)
-        while replays.step(batch.pk) == replays.MAX_STEP:
-            pass
-        batch.refresh_from_db()
+    try:
+        with replay_steps() as steps, transaction.atomic():
+            batch = replay_start({"ids": delivery_ids}, pace=None, by=by, note=note, project_id=project_id)
+            while steps.step(batch.pk) == replays.MAX_STEP:
+                pass
+            batch.refresh_from_db()
+    except (MoneyClosedError, RedisAwayError) as error:
+        raise ValidationError(
+            "What a prepaid project has cannot be looked up at the moment. Nothing was replayed; try again in some"
+            " seconds."
+        ) from error
     return batch
 
 

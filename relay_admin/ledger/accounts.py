@@ -13,7 +13,7 @@ from django.db import connection
 
 from relay_admin.ledger.models import Account
 from relay_admin.ledger.movements import UNFOLDED
-from relay_contract.ledger import EntryKind
+from relay_contract.ledger import CALL_KINDS, EntryKind
 
 _BALANCES = f"""
 WITH moved AS (
@@ -21,13 +21,16 @@ WITH moved AS (
     FROM ({UNFOLDED}) AS movement WHERE account_id = ANY(%(ids)s::bigint[]) GROUP BY account_id
 )
 SELECT account.id, account.kind, account.mode, account.project_id, coalesce(project.slug, ''),
+    account.user_id, coalesce(owner.username, ''),
     (coalesce(stored.debit, 0) + coalesce(moved.debit, 0))::bigint,
     (coalesce(stored.credit, 0) + coalesce(moved.credit, 0))::bigint,
-    (coalesce(stored.open_holds, 0) + coalesce(moved.open_holds, 0))::bigint
+    (coalesce(stored.open_holds, 0) + coalesce(moved.open_holds, 0))::bigint,
+    account.overdraft_microcredits, account.low_balance_microcredits
 FROM ledger_account AS account
     LEFT JOIN ledger_balance AS stored ON stored.account_id = account.id
     LEFT JOIN moved ON moved.account_id = account.id
     LEFT JOIN catalog_project AS project ON project.id = account.project_id
+    LEFT JOIN access_user AS owner ON owner.id = account.user_id
 WHERE account.id = ANY(%(ids)s::bigint[])
 ORDER BY account.id
 """  # noqa: S608 (constants)
@@ -52,12 +55,13 @@ ORDER BY account.mode, min(account.id)
 
 # Each side walks its own index from the place on, so a page costs what it shows.
 _ENTRIES = """
-SELECT source, kind, other_id, amount, at, by_id, note FROM (
-    (SELECT source, kind, credit_id AS other_id, -amount AS amount, at, by_id, note FROM ledger_entry
+SELECT source, kind, other_id, moved, at, by_id, note, project_id, terms_id, pricing_id, pricing_version,
+    application_id FROM (
+    (SELECT *, credit_id AS other_id, -amount AS moved FROM ledger_entry
     WHERE debit_id = %(id)s AND (source, kind) < (%(source)s, %(kind)s)
     ORDER BY source DESC, kind DESC LIMIT %(limit)s)
     UNION ALL
-    (SELECT source, kind, debit_id, amount, at, by_id, note FROM ledger_entry
+    (SELECT *, debit_id AS other_id, amount AS moved FROM ledger_entry
     WHERE credit_id = %(id)s AND (source, kind) < (%(source)s, %(kind)s)
     ORDER BY source DESC, kind DESC LIMIT %(limit)s)
 ) AS line
@@ -82,16 +86,26 @@ NEWEST: Place = (UUID(int=2**128 - 1), 2**15 - 1)
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """Micro-credits of an account. `project` is "" where it is gone or the account is the relay's own."""
+    """Micro-credits of an account of a project, of a user, or with neither of the relay's own. Names are "" of what is
+    gone."""
 
     account_id: int
     kind: str
     mode: str
     project_id: int | None
     project: str
+    user_id: int | None
+    user: str
     debit: int
     credit: int
     open_holds: int
+    overdraft: int
+    low_balance: int | None  # below which alerts tell
+
+    @property
+    def is_owned(self) -> bool:
+        """Not the relay's own."""
+        return self.project_id is not None or self.user_id is not None
 
     @property
     def posted(self) -> int:
@@ -126,6 +140,16 @@ class Line:
     at: datetime
     by_id: int | None
     note: str
+    project_id: int | None = None  # of a call, and so the three below: under which terms and prices it was charged
+    terms_id: int | None = None
+    pricing_id: int | None = None
+    pricing_version: int | None = None
+    application_id: int | None = None  # of a call with an access token
+
+    @property
+    def call_id(self) -> UUID | None:
+        """Of the call that it was posted for."""
+        return self.source if self.kind in CALL_KINDS else None
 
     @property
     def place(self) -> str:

@@ -2,6 +2,7 @@
 mistake is posted again the other way.
 """
 
+from contextlib import suppress
 from uuid import UUID
 
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -9,8 +10,10 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from relay_admin.access.models import User
+from relay_admin.ledger import purses
 from relay_admin.ledger.models import Account, Entry
 from relay_admin.ledger.posting import post
+from relay_admin.redis_link import RedisAwayError
 from relay_contract.credits import MICRO
 from relay_contract.ids import uuid7
 from relay_contract.ledger import (
@@ -45,8 +48,8 @@ class PostedOtherwiseError(Exception):
 def credits_grant(
     *, account: Account, microcredits: int, note: str, by: User, source: UUID | None = None
 ) -> tuple[Entry, bool]:
-    """Give a project's account credits, from promotions. Returns the entry, and whether it is new: with a `source` that
-    was posted before nothing is added. Raises ValidationError, PostedOtherwiseError."""
+    """Give an account of a project or user credits, from promotions. Returns the entry, and whether it is new: with a
+    `source` that was posted before nothing is added. Raises ValidationError, PostedOtherwiseError."""
     if microcredits <= 0:
         raise ValidationError("A grant is above 0.")
     return _post(EntryKind.GRANT, AccountKind.PROMOTIONS, account, microcredits, note=note, by=by, source=source)
@@ -55,7 +58,8 @@ def credits_grant(
 def account_adjust(
     *, account: Account, microcredits: int, against: AccountKind, note: str, by: User, source: UUID | None = None
 ) -> tuple[Entry, bool]:
-    """Add to a project's account or, below 0, take from it, also what it does not have. The rest as for a grant."""
+    """Add to an account of a project or user or, below 0, take from it, also what it does not have. The rest as for a
+    grant. What is taken from a prepaid account is gone from its purse at once, where that has it."""
     return _post(EntryKind.ADJUSTMENT, against, account, microcredits, note=note, by=by, source=source)
 
 
@@ -69,8 +73,8 @@ def _post(
     by: User,
     source: UUID | None,
 ) -> tuple[Entry, bool]:
-    if account.project_id is None:
-        raise ValidationError("Only accounts of projects are given or taken from.")
+    if not account.is_owned:
+        raise ValidationError("Only accounts of projects and users are given or taken from.")
     if against not in AGAINST:
         raise ValidationError("The other side is one of the relay's own accounts.")
     if not 0 < abs(microcredits) <= MAX_AMOUNT:
@@ -84,12 +88,44 @@ def _post(
     debit, credit = (other, mine) if microcredits > 0 else (mine, other)
     leg = Leg(kind, debit, credit, abs(microcredits))
     source = source or uuid7()
-    with transaction.atomic():
-        is_new = post(leg, source=source, note=note, by_id=by.pk)
-        entry = Entry.objects.get(source=source, kind=kind)
-        if (entry.debit_id, entry.credit_id, entry.amount) != (leg.debit, leg.credit, leg.amount):
-            raise PostedOtherwiseError
-        if is_new:
-            said = f"{kind.name.capitalize()} of {microcredits / MICRO:,.6f} credits against {against}: {note}"
-            LogEntry.objects.log_actions(by.pk, [account], CHANGE, said, single_object=True)
+    generation, is_new = _take_from_purse(account.pk, -microcredits), False
+    try:
+        with transaction.atomic():
+            is_new = post(leg, source=source, note=note, by_id=by.pk, generation=generation)
+            entry = Entry.objects.get(source=source, kind=kind)
+            if (entry.debit_id, entry.credit_id, entry.amount) != (leg.debit, leg.credit, leg.amount):
+                raise PostedOtherwiseError
+            if is_new:
+                said = f"{kind.name.capitalize()} of {microcredits / MICRO:,.6f} credits against {against}: {note}"
+                LogEntry.objects.log_actions(by.pk, [account], CHANGE, said, single_object=True)
+    finally:
+        if generation is not None and not is_new:
+            with suppress(RedisAwayError):  # it comes back when the generation is closed
+                purses.give_back(account.pk, -microcredits, generation)
     return entry, is_new
+
+
+def _take_from_purse(account_id: int, amount: int) -> int | None:
+    """None where nothing is taken, there is no purse, or not enough in it: the keeper tells it of the entry then, a
+    moment later."""
+    if amount <= 0 or not purses.is_purse(account_id):
+        return None
+    try:
+        return purses.take(account_id, amount)
+    except (purses.CannotPayError, purses.MoneyClosedError, RedisAwayError):
+        return None
+
+
+def account_limits_set(*, account: Account, overdraft: int, low_balance: int | None, by: User) -> Account:
+    """How far below 0 prepaid calls may take it, and below which balance alerts are told. Raises ValidationError."""
+    if not account.is_owned:
+        raise ValidationError("Only accounts of projects and users have limits.")
+    if not all(0 <= amount <= MAX_AMOUNT for amount in (overdraft, low_balance or 0)):
+        raise ValidationError(f"Limits are from 0 to {MAX_AMOUNT} micro-credits.")
+    account.overdraft_microcredits, account.low_balance_microcredits = overdraft, low_balance
+    with transaction.atomic():
+        account.save(update_fields=["overdraft_microcredits", "low_balance_microcredits"])
+        low = "none" if low_balance is None else f"{low_balance / MICRO:,.6f}"
+        said = f"Overdraft {overdraft / MICRO:,.6f} credits, low balance {low}."
+        LogEntry.objects.log_actions(by.pk, [account], CHANGE, said, single_object=True)
+    return account

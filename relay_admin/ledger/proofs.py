@@ -1,7 +1,7 @@
 """Whether the double-entry ledger is right: every row balances, modes sum up to nothing, and totals are their details.
 
 Each proof is one statement, so one snapshot, and holds at any moment, also while the ledger is written and folded. All
-entries are read, and the charges of the days that are asked for.
+entries are read, and the charges and calls of the days that are asked for.
 """
 
 from dataclasses import dataclass
@@ -11,11 +11,16 @@ from django.db import connection
 
 from relay_admin.ledger.accounts import TOTALS
 from relay_admin.ledger.movements import UNFOLDED
-from relay_contract.ledger import REVENUE, EntryKind
+from relay_contract.ledger import CALL_KINDS, REVENUE, EntryKind
 from relay_contract.nouns import KeyMode
 
 MAX_SHOWN = 100
 _START = f"(SELECT created_at FROM ledger_account WHERE id = {REVENUE[KeyMode.LIVE]})"  # noqa: S608 (a constant)
+_CALL_KINDS = ", ".join(f"{kind:d}" for kind in CALL_KINDS)
+_IS_DUE = "EXISTS (SELECT 1 FROM ledger_due WHERE ledger_due.id = call.id)"
+_IS_CHARGED = "call.payer_id IS NOT NULL AND call.usage_source <> 'none'"
+_OLDEST = f"(SELECT received_at FROM traffic_call AS call WHERE NOT {_IS_DUE} ORDER BY received_at LIMIT 1)"  # noqa: S608
+"""Retention has taken the calls before, and of those that are due it takes none."""
 
 _PROOFS = {
     "unbalanced_entry": """
@@ -93,6 +98,73 @@ SELECT format('project %%s, %%s', project_id, mode), coalesce(detail.held, 0)::b
 FROM detail FULL JOIN total USING (project_id, mode)
 WHERE coalesce(detail.held, 0) <> coalesce(total.held, 0)
 """,  # noqa: S608 (constants)
+    "topup_differs": f"""
+SELECT 'top-up ' || coalesce(topup.source, entry.source), topup.microcredits, coalesce(entry.amount, 0)
+FROM (SELECT * FROM ledger_topup WHERE state IN ('paid', 'refunded')) AS topup
+    FULL JOIN (SELECT * FROM ledger_entry WHERE kind = {EntryKind.TOPUP:d}) AS entry ON entry.source = topup.source
+WHERE (topup.account_id, topup.microcredits) IS DISTINCT FROM (entry.credit_id, entry.amount)
+""",  # noqa: S608 (constants)
+    "refund_differs": f"""
+SELECT 'refund ' || coalesce(refund.source, entry.source), refund.microcredits, coalesce(entry.amount, 0)
+FROM (
+    SELECT refund.source, refund.microcredits, topup.account_id FROM ledger_refund AS refund
+        JOIN ledger_topup AS topup ON topup.id = refund.top_up_id WHERE refund.microcredits <> 0
+) AS refund
+    FULL JOIN (SELECT * FROM ledger_entry WHERE kind = {EntryKind.REFUND_TOPUP:d}) AS entry
+        ON entry.source = refund.source
+WHERE entry.source IS NULL OR refund.source IS NULL OR abs(refund.microcredits) <> entry.amount
+    OR refund.account_id <> CASE WHEN refund.microcredits > 0 THEN entry.debit_id ELSE entry.credit_id END
+""",  # noqa: S608 (constants)
+    "code_differs": f"""
+SELECT 'redemption ' || coalesce(redemption.source, entry.source), redemption.microcredits, coalesce(entry.amount, 0)
+FROM (
+    SELECT redemption.source, redemption.account_id, code.microcredits FROM ledger_coderedemption AS redemption
+        JOIN ledger_creditcode AS code ON code.id = redemption.code_id
+) AS redemption
+    FULL JOIN (SELECT * FROM ledger_entry WHERE kind = {EntryKind.CODE:d}) AS entry
+        ON entry.source = redemption.source
+WHERE (redemption.account_id, redemption.microcredits) IS DISTINCT FROM (entry.credit_id, entry.amount)
+""",  # noqa: S608 (constants)
+    "payment_unknown": """
+SELECT format('%%s payment %%s', provider, payment), NULL::bigint, price_minor FROM ledger_paymentevent AS event
+WHERE outcome = 'unknown' AND NOT EXISTS (SELECT 1 FROM ledger_topup WHERE reference = event.payment)
+""",
+    "calls_differ": f"""
+WITH posted AS (
+    SELECT source AS id, sum(amount) AS amount FROM ledger_entry WHERE kind IN ({_CALL_KINDS}) GROUP BY source
+)
+SELECT 'call ' || call.id, expected::bigint, coalesce(posted.amount, 0)::bigint
+FROM traffic_call AS call LEFT JOIN posted ON posted.id = call.id CROSS JOIN LATERAL (
+    SELECT CASE WHEN {_IS_CHARGED} AND NOT {_IS_DUE} THEN call.charge_microcredits ELSE 0 END AS expected
+) AS charge
+WHERE call.received_at >= (%(since)s::date AT TIME ZONE 'UTC') AND expected <> coalesce(posted.amount, 0)
+""",  # noqa: S608 (constants)
+    "entry_without_call": f"""
+SELECT format('entry %%s %%s', source, kind), NULL::bigint, amount FROM ledger_entry AS entry
+WHERE kind IN ({_CALL_KINDS}) AND at >= (%(since)s::date AT TIME ZONE 'UTC')
+    AND source >= (lpad(to_hex((extract(epoch FROM {_OLDEST}) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
+    AND NOT EXISTS (SELECT 1 FROM traffic_call WHERE id = entry.source)
+""",  # noqa: S608 (constants)
+    "usage_differs": f"""
+WITH detail AS (
+    SELECT project_id, mode, sum(charge_microcredits) AS charge, count(*) AS calls FROM traffic_call AS call
+    WHERE {_IS_CHARGED} AND NOT {_IS_DUE} AND received_at >= (%(since)s::date AT TIME ZONE 'UTC')
+        AND received_at >= date_trunc('hour', {_OLDEST}, 'UTC') + interval '1 hour' GROUP BY 1, 2
+), total AS (
+    SELECT project_id, mode, sum(charge) AS charge, sum(calls) AS calls FROM (
+        SELECT project_id, mode, hour, what, charge, calls FROM ledger_usagehour
+        UNION ALL
+        SELECT project_id, mode, hour, what, charge, calls FROM ledger_usagedelta
+    ) AS used WHERE what = 'call' AND hour >= (%(since)s::date AT TIME ZONE 'UTC')
+        AND hour > date_trunc('hour', {_OLDEST}, 'UTC') GROUP BY 1, 2
+)
+SELECT format('usage of project %%s, %%s, %%s', project_id, mode, side), expected::bigint, found::bigint
+FROM detail FULL JOIN total USING (project_id, mode) CROSS JOIN LATERAL (VALUES
+    ('charge', coalesce(detail.charge, 0), coalesce(total.charge, 0)),
+    ('calls', coalesce(detail.calls, 0), coalesce(total.calls, 0))
+) AS compared(side, expected, found)
+WHERE expected <> found
+""",  # noqa: S608 (constants)
 }  # each: what it is about, the micro-credits that its details say, and those that were found
 
 
@@ -103,15 +175,17 @@ class Drift:
     code: str
     subject: str
     expected: int | None
-    found: int
+    found: int | None  # None where it is not about an amount
 
     def __str__(self) -> str:
+        amount = "" if self.found is None else f", {self.found}"
         instead = "" if self.expected is None else f" instead of {self.expected}"
-        return f"{self.subject}: {self.code}, {self.found}{instead}"
+        return f"{self.subject}: {self.code}{amount}{instead}"
 
 
 def drifts(since: date) -> list[Drift]:
-    """The first of each proof. Deliveries are compared from `since` on, as far back as charges are kept."""
+    """The first of each proof. Deliveries are compared from `since` on, as far back as charges are kept, and so are
+    calls, of which the first hour that is kept may be only a part."""
     found = []
     with connection.cursor() as cursor:
         for code, statement in _PROOFS.items():

@@ -2,39 +2,19 @@
 edge asks there at each call, so a reset counts from the next call on. What happened to them is `BreakerEvent`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import redis
-from django.conf import settings
 from django.utils import timezone
 
+from relay_admin.redis_link import open_redis
 from relay_admin.traffic.models import BreakerEvent
 from relay_contract.ids import uuid7
 from relay_contract.redis import breakers, keys
 from relay_contract.traffic import BreakerKind, BreakerState
 
-TIMEOUT_SECONDS = 2.0
-
-
-class RedisAwayError(Exception):
-    """Redis did not answer. Nothing was read or changed; the text holds no address."""
-
-
-@contextmanager
-def _client() -> Iterator[redis.Redis]:
-    try:
-        with redis.Redis.from_url(
-            settings.REDIS_URL, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
-        ) as client:
-            yield client
-    except redis.RedisError as error:
-        raise RedisAwayError(f"Redis does not answer ({type(error).__name__}).") from error
-
 
 def breakers_list() -> list[breakers.Entry]:
     """Every breaker that is not closed, the one that changed last first. Raises RedisAwayError."""
-    with _client() as client:
+    with open_redis() as client:
         stored = client.hgetall(keys.BREAKERS)
         now_ms = _now_ms(client)
     assert isinstance(stored, dict)
@@ -48,7 +28,7 @@ def breaker_reset(*, field: str) -> BreakerEvent | None:
 
     Raises RedisAwayError. Who did it is the caller's to write down.
     """
-    with _client() as client, client.pipeline(transaction=True) as pipeline:
+    with open_redis() as client, client.pipeline(transaction=True) as pipeline:
         pipeline.hget(keys.BREAKERS, field)
         pipeline.hdel(keys.BREAKERS, field)
         pipeline.delete(keys.health(field))

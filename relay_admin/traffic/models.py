@@ -30,7 +30,7 @@ class Call(models.Model):
     request_id = models.CharField(max_length=128, db_index=True, help_text="As the caller knows it: x-request-id.")
     received_at = models.DateTimeField()
     project = _past(Project, null=False)
-    relay_key = _past(RelayKey, null=False)
+    relay_key = _past(RelayKey)
     user = _past(User)
     mode = models.CharField(max_length=8, choices=choices(nouns.KeyMode))
     surface = models.CharField(max_length=32)
@@ -90,6 +90,12 @@ class Call(models.Model):
     estimated_price = models.BooleanField(
         db_default=False, help_text="The binding has no price: it is the policy's estimate."
     )
+    application_id = models.BigIntegerField(null=True)
+    payer_id = models.BigIntegerField(null=True, help_text="The account that is charged.")
+    charge_microcredits = models.BigIntegerField(db_default=0, help_text="Cost and mark-up.")
+    markup_microcredits = models.BigIntegerField(db_default=0)
+    terms_id = models.BigIntegerField(null=True, help_text="How the mark-up is shared.")
+    generation = models.IntegerField(null=True, help_text="Of the purses that it was admitted under.")
 
     class Meta:
         db_table = traffic.CallRow.table

@@ -1,4 +1,7 @@
-"""Forgets old calls, traces, captures and breaker events. Run by the schedule each hour."""
+"""Forgets old calls, traces, captures and breaker events. Run by the schedule each hour.
+
+A call whose charge is still to be posted stays, however old.
+"""
 
 import logging
 from datetime import datetime, timedelta
@@ -33,7 +36,8 @@ def traffic_forget(*, calls_days: int, traces_days: int, captures_days: int) -> 
 
 def _forget(model: type[models.Model], column: str, before: datetime) -> int:
     table, total = model._meta.db_table, 0
-    old = f"SELECT id FROM {table} WHERE {column} < %s ORDER BY {column} LIMIT %s FOR UPDATE SKIP LOCKED"  # noqa: S608 (ours)
+    kept = f"AND NOT EXISTS (SELECT 1 FROM ledger_due WHERE id = {table}.id)" if model is Call else ""  # noqa: S608 (ours)
+    old = f"SELECT id FROM {table} WHERE {column} < %s {kept} ORDER BY {column} LIMIT %s FOR UPDATE SKIP LOCKED"  # noqa: S608 (ours)
     statement = f"DELETE FROM {table} WHERE id = ANY(ARRAY({old}))"  # noqa: S608 (ours)
     while True:
         with connection.cursor() as cursor:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 
-from relay_admin.access.models import RelayKey
+from relay_admin.access.models import OAuthApplication, RelayKey
 from relay_admin.catalog.models import PriceVersion, Project
 from relay_admin.traffic.models import UNPRICED, Call
 
@@ -13,6 +13,7 @@ STATUS_CLASSES = ("2xx", "3xx", "4xx", "5xx")
 
 _PROJECT = Subquery(Project.objects.filter(pk=OuterRef("project_id")).order_by().values("slug")[:1])
 _RELAY_KEY = Subquery(RelayKey.objects.filter(pk=OuterRef("relay_key_id")).order_by().values("name")[:1])
+_APPLICATION = Subquery(OAuthApplication.objects.filter(pk=OuterRef("application_id")).order_by().values("name")[:1])
 _RATES = Subquery(
     PriceVersion.objects.filter(pricing_id=OuterRef("pricing_id"), version=OuterRef("pricing_version")).values("rates")
 )
@@ -22,14 +23,9 @@ MOST_UNPRICED = 1_000
 
 
 def name_calls(rows: QuerySet[Call]) -> QuerySet[Call]:
-    """Adds `project_slug` and `relay_key_name`, each None when gone, and `rates`: those of the version that the call
-    was priced by, None where it had none."""
-    return rows.annotate(project_slug=_PROJECT, relay_key_name=_RELAY_KEY, rates=_RATES)
-
-
-def calls_with_names() -> QuerySet[Call]:
-    """Every call, named."""
-    return name_calls(Call.objects.all())
+    """Adds `project_slug`, `relay_key_name` and `application_name`, each None when gone, and `rates`: those of the
+    version that the call was priced by, None where it had none."""
+    return rows.annotate(project_slug=_PROJECT, relay_key_name=_RELAY_KEY, application_name=_APPLICATION, rates=_RATES)
 
 
 def in_status_class(status_class: str) -> Q:

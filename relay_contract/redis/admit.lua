@@ -1,15 +1,27 @@
--- Decides everything about one call: checks every rule it falls under, chooses the first offer whose breakers and limits
--- let it through, and only then counts it everywhere at once. Time is the server's, so edges need not agree on theirs.
+-- Decides everything about one call: checks every rule it falls under and every purse it is paid from, chooses the
+-- first offer whose breakers and limits let it through, and only then counts it everywhere at once. Time is the
+-- server's, so edges need not agree on theirs.
 --
--- KEYS   [1] `BREAKERS`, then one per rule (keys.py): the caller's, then those of each offer
+-- KEYS   [1] `BREAKERS`, then one per rule (keys.py): the caller's, then those of each offer; where purses are asked
+--        `MONEY`, then one per budget, then of each payer its account's and, where it has one, its cap's
 -- ARGV   [1] reservation id, [2] tokens and [3] nano-USD that the call may use at most,
 --        [4] how many rules the caller has, then each as four: meter, amount, window in ms, burst
 --        then how many offers there are, and each as: field of its host key's breaker, of its binding's, of its host
 --        key's for this model, how many rules its host key has, and these rules as above
 --        A meter is r(equests), t(okens) or m(oney) in a sliding window, R, T or M the same by GCRA (with a burst), and
 --        c(oncurrency), where the window is the lease: a call neither settled nor renewed frees its place after it.
--- reply  {0, now in ms, offer, changes, wait, ...} admitted: the offer counts from 1; 0: none can be had before `wait` ms
---        {1, now in ms, rule, 0, wait, ...} refused: the caller's rule, from 1, and the wait in ms; nothing was counted
+--        Where purses are asked: `MONEY` as the edge knows it (0:0:<run id of its server> where it does not), the field
+--        in which it holds under that, the price and what is asked with the mark-up; how many budgets, and each as two:
+--        limit, period (d, w, m); how many payers, in order of preference, and each as two: whether it pays the
+--        mark-up, whether it has a cap, and then as two more: the cap's limit and period. Budgets count the mark-up
+-- reply  {0, now in ms, offer, changes, wait, ...} admitted: the offer counts from 1; 0: none can be had before `wait`
+--        ms, and no purse holds anything. Where purses were asked three stand behind the rest: the payer, from 1 (0:
+--        nobody was asked to pay), generation and seed of `MONEY`, 0 where they are as the edge knows them
+--        {1, now in ms, rule, 0, wait, ...} refused: the caller's rule, from 1, and the wait in ms
+--        {2, now in ms, budget, used} refused: a budget, from 1, and what of it is spent and held
+--        {3, now in ms, granted, used, held} refused: no payer has enough; the figures of the last one
+--        {4, now in ms} refused: there is no money in this Redis, or it is another's (keys.MONEY)
+--        Whatever refuses, nothing was counted anywhere
 --        `changes` adds up: 1, 2, 4 the call probes the first, second, third breaker; 8, 16, 32 it is closed from now on
 --        `...` for each of the caller's rules but leases: what is left, and in how many ms all of it will be
 --
@@ -23,6 +35,7 @@
 
 local SIDES = 3 -- breakers before an offer
 local PROBE_MS = 60000 -- a probe that nobody reports on may be repeated after it
+local BUDGET_KEPT_MS = 40 * 86400000 -- a budget's count is of no use after its period
 local LEASE_WAIT_MS = 1000 -- nobody knows when a call in flight ends; a second is a civil wait
 
 local time = redis.call('TIME')
@@ -174,6 +187,93 @@ for offer = 1, tonumber(ARGV[at]) do
   key = key + offers[offer].rules
   at = at + SIDES + 1 + offers[offer].rules * 4
 end
+
+-- The purses: all of the budgets have room, and one of the payers. A call that asks none makes none of these functions.
+local held, holding -- what the purses hold once the call is admitted: key, used, held by this process, new bucket
+local paid_by, generation, seed = 0, 0, 0
+local at_purses, money_key = at + 1, key
+if ARGV[at_purses] then
+  local price, most = tonumber(ARGV[at_purses + 2]), tonumber(ARGV[at_purses + 3])
+  held, holding = {}, ARGV[at_purses + 1]
+
+  -- nil and what is used where it has too little room, else what it is to hold.
+  local function in_budget(key, need, limit, letter)
+    local DAY_MS = 86400000
+    -- The number of the calendar period that a moment is in, UTC; the same sums as periods.py.
+    local function period(letter, ms)
+      local days = math.floor(ms / DAY_MS)
+      if letter == 'd' then
+        return days
+      elseif letter == 'w' then
+        return math.floor((days + 3) / 7)
+      end
+      local since = days + 719468 -- days since 0000-03-01; years from March, so that a leap day is a year's last
+      local era = math.floor(since / 146097)
+      local of_era = since - era * 146097
+      local year = math.floor(
+        (of_era - math.floor(of_era / 1460) + math.floor(of_era / 36524) - math.floor(of_era / 146096)) / 365
+      )
+      local of_year = of_era - (365 * year + math.floor(year / 4) - math.floor(year / 100))
+      local from_march = math.floor((5 * of_year + 2) / 153)
+      return (era * 400 + year) * 12 + from_march + 2
+    end
+
+    local stored = redis.call('HMGET', key, 'bucket', 'used', holding)
+    local bucket, used, mine = period(letter, now), tonumber(stored[2]) or 0, tonumber(stored[3]) or 0
+    local is_new = tonumber(stored[1]) ~= bucket
+    if is_new then
+      used, mine = 0, 0
+    end
+    if need > 0 and used + need > limit then
+      return nil, used
+    end
+    return {key, used + need, mine + need, is_new and bucket}
+  end
+
+  local marker = redis.call('GET', KEYS[money_key])
+  if marker ~= ARGV[at_purses] then
+    local found, found_seed, run_id = string.match(marker or '', '^(%d+):(%d+):(%w+)$')
+    if not found or run_id ~= string.match(ARGV[at_purses], '%w+$') then
+      return {4, now}
+    end
+    generation, seed = tonumber(found), tonumber(found_seed)
+    holding = string.match(holding, '^h:%x+:') .. found
+  end
+  local at, key = at_purses + 5, money_key + 1
+  for budget = 1, tonumber(ARGV[at - 1]) do
+    local plan, used = in_budget(KEYS[key], most, tonumber(ARGV[at]), ARGV[at + 1])
+    if not plan then
+      return {2, now, budget, used}
+    end
+    held[budget] = plan
+    at, key = at + 2, key + 1
+  end
+  local payers = tonumber(ARGV[at])
+  at = at + 1
+  for payer = 1, payers do
+    local need, has_cap = ARGV[at] == '1' and most or price, ARGV[at + 1] == '1'
+    local stored = redis.call('HMGET', KEYS[key], 'granted', 'used', holding)
+    local granted, used = tonumber(stored[1]) or 0, tonumber(stored[2]) or 0
+    local can_pay = need == 0 or need <= granted - used
+    local capped = can_pay and has_cap and in_budget(KEYS[key + 1], need, tonumber(ARGV[at + 2]), ARGV[at + 3])
+    if can_pay and (capped or not has_cap) then
+      held[#held + 1] = {KEYS[key], used + need, (tonumber(stored[3]) or 0) + need}
+      held[#held + 1] = capped or nil
+      paid_by = payer
+      break
+    elseif payer == payers then
+      local sum, fields = 0, redis.call('HGETALL', KEYS[key])
+      for place = 1, #fields, 2 do
+        if string.sub(fields[place], 1, 2) == 'h:' then
+          sum = sum + tonumber(fields[place + 1])
+        end
+      end
+      return {3, now, granted, used, sum}
+    end
+    at, key = at + (has_cap and 4 or 2), key + (has_cap and 2 or 1)
+  end
+end
+
 local stored = #fields > 0 and redis.call('HMGET', KEYS[1], unpack(fields)) or {}
 
 local function choose(number, offer, is_shy_welcome)
@@ -238,4 +338,21 @@ if answer[3] == 0 then
   answer[5] = soonest or 0
 end
 count(plans)
+if held then
+  local places = #answer
+  answer[places + 1], answer[places + 2], answer[places + 3] = paid_by, generation, seed
+  if answer[3] > 0 or #offers == 0 then
+    for _, plan in ipairs(held) do
+      -- Digits alone: some servers write a number of ours as 1e+12, which no other reader takes for one.
+      local used, mine = string.format('%.0f', plan[2]), string.format('%.0f', plan[3])
+      if plan[4] then -- a new period: nothing of the one before counts
+        redis.call('DEL', plan[1])
+        redis.call('HSET', plan[1], 'bucket', plan[4], 'used', used, holding, mine)
+        redis.call('PEXPIRE', plan[1], BUDGET_KEPT_MS)
+      else
+        redis.call('HSET', plan[1], 'used', used, holding, mine)
+      end
+    end
+  end
+end
 return answer

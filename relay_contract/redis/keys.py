@@ -11,6 +11,11 @@ cluster.
 | `health` | string | report.lua; the control plane resets | 40 s after the last call |
 | `idempotent` | hash | claim.lua, claim_renew.lua, claim_end.lua | with its lease, or when its answer is old enough |
 | `kept` | hash | claim.lua, claim_end.lua | two keeping times after the last answer kept |
+| `MONEY` | string | the keeper sets, admit.lua reads | - |
+| `SEEDING` | string | the keeper, while it makes purses anew | a minute after its last step |
+| `purse` | hash | admit.lua, settle.lua, the keeper | a budget's 40 days after its period began |
+| `alive` | string | each edge process, each second; the keeper reads | 15 s after its last word |
+| `EDGES` | set | each edge process adds itself; the keeper removes | - |
 | `wake` | string | edge sets, worker renews and clears | 1 s |
 | `SYNC_WAKE`, `reply`, `REPLY_ALL` | channel | edge and the workers' sync lane | - |
 | `answer` | string | the sync lane sets, the edge reads | `ANSWER_TTL_MS` |
@@ -23,6 +28,42 @@ TAG = "{relay}"
 
 BREAKERS = f"{TAG}:breakers"
 """Breakers that are not closed: field -> `breakers.Entry` as JSON. Empty while all is well."""
+
+
+MONEY = f"{TAG}:money"
+"""`<generation>:<seed>:<run id of the server>`. Without it no purse pays: nobody knows what they hold. With `:opening`
+behind it none does either, and edges declare what they hold."""
+SEEDING = f"{TAG}:money:seeding"
+"""Who makes the purses anew: what they write counts as long as this is theirs."""
+
+
+def purse(kind: str, owner: str) -> str:
+    """What may be spent. `kind`: `w` an account, `b` a budget (`<scope>:<id>`), `c` a user's share of a pool
+    (`<account>:<user>`).
+
+    An account has `granted`, its `version`, `used` (what is spent and held), and of each generation what is spent
+    (`spent:<g>`) and what each edge process holds (`h:<process>:<g>`). A budget or share has `bucket` (the number of
+    the period), `used` in it, and `h:<process>:<g>`; how much it is comes with each call.
+    """
+    return f"{TAG}:purse:{kind}:{owner}"
+
+
+EDGES = f"{TAG}:edges"
+"""Every edge process that may hold something, also one that ended."""
+ALIVE_MS = 15_000
+
+
+def alive(process: str) -> str:
+    """There while an edge process lives: `<seconds that the oldest of its rows has not been written for>:<seed>`, the
+    seed under which it has declared what it holds, with every row of before written. `process`: what it calls itself on
+    its connection, 16 hex digits; a new connection is a new process to the keeper."""
+    return f"{TAG}:edge:{process}"
+
+
+def purse_account(key: str) -> int | None:
+    """Whose purse it is; None of those of no account."""
+    owner = key.removeprefix(purse("w", ""))
+    return int(owner) if owner != key and owner.isdecimal() else None
 
 
 def window(scope: str, owner_id: int, rate_limit_id: int, rule: int) -> str:

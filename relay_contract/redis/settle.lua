@@ -5,7 +5,11 @@
 -- ARGV   [1] the settlement's number, growing with each one of the process
 --        then for each call: reservation id, when it was reserved (ms of Redis time), tokens and nano-USD to give back
 --        (below 0: used beyond what was reserved), how many rules, and each as three: meter, amount, window in ms;
---        meters are t, m, T, M and c of admit.lua, and p, a probe: its amount is the breaker's field, it has no key
+--        meters are t, m, T, M and c of admit.lua, and p, a probe: its amount is the breaker's field, it has no key.
+--        Purses are rules as well, each as five. w, an account: w, what it holds, what is charged, the field that it
+--        holds that in, the field of what is spent in that generation; b, a budget or a cap: the same, but at last the
+--        period it was let in in. W and B, an edge's own purses in a Redis that has not heard of them: they hold the
+--        amount from now on
 -- reply  1; 0 when this number was settled before
 --
 -- Example: EVALSHA <sha> 3 {relay}:settled:6f1d {relay}:breakers {relay}:leases:key:7:3:1 41
@@ -57,6 +61,63 @@ local function release_probe(field, id)
   end
 end
 
+local BUDGET_KEPT_MS = 40 * 86400000 -- as in admit.lua
+
+-- Digits alone: some servers write a number of ours as 1e+12, which no other reader takes for one.
+local function after(stored, change)
+  return string.format('%.0f', (tonumber(stored) or 0) + change)
+end
+
+-- A hold that is not known (its generation was closed, Redis lost everything) is nobody's to take back, and what the call
+-- was charged is not counted here either: its row in Postgres tells.
+local function settle_account(key, held, charge, field, spent)
+  local stored = redis.call('HMGET', key, 'used', field, spent)
+  if stored[2] then
+    local used, left = after(stored[1], charge - held), after(stored[2], -held)
+    redis.call('HSET', key, 'used', used, field, left, spent, after(stored[3], charge))
+  end
+end
+
+local function settle_budget(key, held, charge, field, bucket)
+  local stored = redis.call('HMGET', key, 'bucket', 'used', field)
+  if stored[1] == bucket and stored[3] then
+    redis.call('HSET', key, 'used', after(stored[2], charge - held), field, after(stored[3], -held))
+  end
+end
+
+local function declare(key, kind, held, field, bucket)
+  if kind == 'B' then
+    local stored = redis.call('HGET', key, 'bucket')
+    if stored and stored ~= bucket then
+      return
+    elseif not stored then
+      redis.call('HSET', key, 'bucket', bucket)
+      redis.call('PEXPIRE', key, BUDGET_KEPT_MS)
+    end
+  end
+  redis.call('HINCRBY', key, 'used', after(0, held))
+  redis.call('HINCRBY', key, field, after(0, held))
+end
+
+-- What many calls say of one purse is written once, when all of it is known.
+local SETTLED = {w = settle_account, b = settle_budget}
+local sums = {} -- by key: kind, held, charge, field, and the field or period behind it
+
+local function write_sum(key, sum)
+  SETTLED[sum[1]](key, sum[2], sum[3], sum[4], sum[5])
+end
+
+local function settle(key, kind, held, charge, field, last)
+  local sum = sums[key]
+  if sum and sum[4] == field and sum[5] == last then
+    sum[2], sum[3] = sum[2] + held, sum[3] + charge
+    return
+  elseif sum then
+    write_sum(key, sum)
+  end
+  sums[key] = {kind, held, charge, field, last}
+end
+
 local key, at = 3, 2
 while at <= #ARGV do
   local id, reserved_at, tokens, money = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
@@ -65,8 +126,19 @@ while at <= #ARGV do
   at = at + 5
   for _ = 1, rules do
     local meter, amount, window = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+    local width = 3
     if meter == 'p' then
       release_probe(ARGV[at + 1], id)
+    elseif SETTLED[meter] then
+      settle(KEYS[key], meter, amount, window, ARGV[at + 3], ARGV[at + 4])
+      key, width = key + 1, 5
+    elseif meter == 'W' or meter == 'B' then
+      if sums[KEYS[key]] then
+        write_sum(KEYS[key], sums[KEYS[key]])
+        sums[KEYS[key]] = nil
+      end
+      declare(KEYS[key], meter, amount, ARGV[at + 3], ARGV[at + 4])
+      key, width = key + 1, 5
     else
       if meter == 'c' then
         redis.call('ZREM', KEYS[key], id)
@@ -77,7 +149,10 @@ while at <= #ARGV do
       end
       key = key + 1
     end
-    at = at + 3
+    at = at + width
   end
+end
+for purse, sum in pairs(sums) do -- in any order: each is another key
+  write_sum(purse, sum)
 end
 return 1

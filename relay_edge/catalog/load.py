@@ -10,16 +10,19 @@ import gc
 import logging
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from enum import Enum
 from typing import Any
 
-from psycopg import AsyncConnection, sql
+import psycopg
+from psycopg import AsyncConnection, AsyncServerCursor, sql
 
 from relay_contract.logs import log_fields
 from relay_contract.nouns import (
     NOUNS,
     AuthConfig,
+    Budget,
     Capabilities,
     Conditions,
     Fallback,
@@ -29,6 +32,7 @@ from relay_contract.nouns import (
     Rule,
     SignatureConfig,
     auth_config_from_json,
+    budget_from_json,
     capabilities_from_json,
     columns,
     conditions_from_json,
@@ -64,6 +68,7 @@ _FROM_JSON: dict[Any, Converter] = {
     Headers: headers_from_json,
     SignatureConfig: signature_config_from_json,
     AuthConfig: auth_config_from_json,
+    Budget: budget_from_json,
     bytes: bytes,
 }
 """Types with a reader of their own: a noun's field of the type, or a tuple of it."""
@@ -151,7 +156,7 @@ async def load_all(connection: AsyncConnection[Any], version: int, on_bad_row: B
         await connection.execute(BEGIN)
         try:
             for reader in READERS.values():
-                async with connection.cursor("catalog_load", binary=True) as cursor:
+                async with _portions(connection) as cursor:
                     await cursor.execute(reader.select_all)
                     while rows := await cursor.fetchmany(PORTION_ROWS):
                         builder.add(reader.nouns(rows, on_bad_row))
@@ -163,6 +168,23 @@ async def load_all(connection: AsyncConnection[Any], version: int, on_bad_row: B
     finally:
         gc.enable()
     return snapshot
+
+
+@asynccontextmanager
+async def _portions(connection: AsyncConnection[Any]) -> AsyncGenerator[AsyncServerCursor[Any]]:
+    """A cursor that is closed also where its connection was lost, or the load is called off while it is: the connection
+    is closed then, and whoever goes on with it is told."""
+    cursor = connection.cursor("catalog_load", binary=True)
+    try:
+        yield cursor
+    finally:
+        try:
+            await cursor.close()
+        except (psycopg.Error, asyncio.CancelledError) as error:
+            await connection.close()
+            await cursor.close()
+            if isinstance(error, asyncio.CancelledError):
+                raise
 
 
 async def load_some(

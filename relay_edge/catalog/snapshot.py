@@ -12,6 +12,8 @@ from typing import Any, Generic, TypeVar, cast
 
 from relay_contract.nouns import (
     NOUNS,
+    Application,
+    ApplicationId,
     Endpoint,
     EndpointId,
     Host,
@@ -34,6 +36,9 @@ from relay_contract.nouns import (
     RateLimitId,
     RelayKey,
     RelayKeyId,
+    Revocation,
+    RevocationKind,
+    SigningKey,
     Target,
     TargetId,
     TargetSecret,
@@ -81,6 +86,7 @@ MODEL_BY_NAME = Index(Model, lambda row: row.name, _by_id)
 MODEL_BY_ALIAS = Index(ModelAlias, lambda row: row.name, _by_id)
 BINDINGS_OF_MODEL = Index(HostBinding, lambda row: row.model_id, lambda row: (row.priority, row.id))
 KEYS_OF_HOST = Index(HostKey, lambda row: row.host_id, _by_id)
+REVOCATIONS_OF = Index(Revocation, lambda row: (row.kind, row.value), _by_id)
 
 INDEXES: tuple[Index[Any], ...] = (
     KEY_BY_HASH,
@@ -96,6 +102,7 @@ INDEXES: tuple[Index[Any], ...] = (
     MODEL_BY_ALIAS,
     BINDINGS_OF_MODEL,
     KEYS_OF_HOST,
+    REVOCATIONS_OF,
 )
 INDEXES_OF: dict[type[Noun], tuple[Index[Any], ...]] = {
     noun: tuple(index for index in INDEXES if index.noun is noun) for noun in NOUNS
@@ -279,6 +286,27 @@ class Snapshot:
     def host_keys(self, host_id: HostId) -> tuple[HostKey, ...]:
         """The enabled keys of a host, by id."""
         return tuple(key for key in self.every_host_key(host_id) if key.is_enabled)
+
+    def application(self, application_id: ApplicationId) -> Application | None:
+        """An application by id; also a disabled one."""
+        return self._row(Application, application_id)
+
+    def applications(self) -> Iterable[Application]:
+        """Every application, also disabled ones, in no order that means anything."""
+        return cast("Iterable[Application]", self._rows[Application].values())
+
+    def signing_keys(self) -> Iterable[SigningKey]:
+        """Every key that access tokens are signed with, also retired ones, in no order that means anything."""
+        return cast("Iterable[SigningKey]", self._rows[SigningKey].values())
+
+    def revocations(self, kind: RevocationKind, value: str) -> tuple[Revocation, ...]:
+        """Those of access tokens of which this is said; also ones that are over."""
+        return self._all(REVOCATIONS_OF, (kind, value))
+
+    def portion(self, noun: type[Noun]) -> object:
+        """The rows of one noun: the same object in the next snapshot as long as none of them changed. What was derived
+        from them alone is kept by it."""
+        return self._rows[noun]
 
     def references(self) -> frozenset[str]:
         """Where host keys are read that are not sealed in their rows."""

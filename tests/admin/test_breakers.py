@@ -12,7 +12,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from relay_admin.traffic.breakers import RedisAwayError, breaker_reset, breakers_list
+from relay_admin.redis_link import RedisAwayError
+from relay_admin.traffic.breakers import breaker_reset, breakers_list
 from relay_admin.traffic.models import BreakerEvent
 from relay_contract.ids import uuid7
 from relay_contract.redis import keys

@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from relay_admin.access import services
+from relay_admin.access.models import OAuthApplication, User
 from relay_admin.catalog.models import Pricing
 from relay_admin.traffic import retention
 from relay_admin.traffic.models import BreakerEvent, Call, Capture, Trace
@@ -152,6 +153,7 @@ def test_a_call_as_json(client: Client, token_of, catalog: rows.Catalog) -> None
         "receivedAt": "2026-11-21T12:00:00Z",
         "project": "shop",
         "relayKey": {"id": catalog.relay_key.pk, "name": "app"},
+        "application": None,
         "userId": None,
         "mode": "live",
         "surface": "chat_completions",
@@ -168,6 +170,7 @@ def test_a_call_as_json(client: Client, token_of, catalog: rows.Catalog) -> None
         "isStream": True,
         "attempts": 1,
         "usageSource": "provider",
+        "chargeMicrocredits": 0,
         "cost": {
             "nanousd": 1_350_000,
             "usd": "0.00135",
@@ -186,6 +189,30 @@ def test_a_call_as_json(client: Client, token_of, catalog: rows.Catalog) -> None
         "inputTokens": 1200, "cacheReadTokens": 34, "outputTokens": 56,
     }  # fmt: skip
     assert len(usage) == 12
+
+
+def test_a_call_with_an_access_token_names_application_and_user(
+    client: Client, client_of, token_of, catalog: rows.Catalog
+) -> None:
+    user = User.objects.create_user("buyer")
+    app = OAuthApplication.objects.create(project=catalog.project, name="Sketchbook")
+    gone = app.pk + 1
+    calls = [
+        rows.call_row(catalog, relay_key_id=None, application_id=number, user_id=user.pk) for number in (app.pk, gone)
+    ]
+    member = client_of("support")
+    listed = text_of(member.get("/admin/traffic/call/").content)
+    assert "Sketchbook" in listed
+    assert f"(deleted, {gone})" in listed
+    page = text_of(member.get(f"/admin/traffic/call/{calls[0].pk}/change/").content)
+    assert "Sketchbook" in page
+    assert "buyer" in page
+    assert "(deleted, None)" not in page + listed
+    header = token_of("viewers")
+    for call, name in zip(calls, ("Sketchbook", None), strict=True):
+        body = client.get(f"/api/v1/calls/{call.pk}", headers=header).json()
+        assert (body["relayKey"], body["userId"]) == (None, user.pk)
+        assert body["application"] == {"id": call.application_id, "name": name}
 
 
 @pytest.mark.parametrize(
@@ -252,7 +279,8 @@ def test_who_may_not(client: Client, token_of, catalog: rows.Catalog) -> None:
     nobody = {"Authorization": f"Bearer {_token_of_nobody()}"}
     for path in ("/api/v1/calls", f"/api/v1/calls/{call.pk}"):
         assert code(client.get(path)) == (401, "missing_token")
-        assert code(client.get(path, headers=nobody)) == (403, "forbidden")
+    assert client.get("/api/v1/calls", headers=nobody).json()["results"] == []
+    assert code(client.get(f"/api/v1/calls/{call.pk}", headers=nobody)) == (404, "not_found")
     assert code(client.get(f"/api/v1/calls/{uuid7()}", headers=token_of("viewers"))) == (404, "not_found")
 
 

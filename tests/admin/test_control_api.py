@@ -54,7 +54,9 @@ def test_whoami(api: Client, token_of) -> None:
 def test_an_unknown_token_is_one_answer(header: str, api: Client, db: None) -> None:
     answer = api.get("/auth/whoami", headers={"Authorization": header})
     assert code(answer) == (401, "invalid_token")
-    assert answer["WWW-Authenticate"] == "Bearer"
+    assert answer["WWW-Authenticate"] == (
+        'Bearer resource_metadata="http://127.0.0.1:8081/.well-known/oauth-protected-resource"'
+    )
     assert answer.json()["message"] == "The admin token is unknown, expired, or its user is not active."
 
 

@@ -304,7 +304,7 @@ def test_a_relay_key_may_be_somebody_s(client_of, catalog: rows.Catalog) -> None
     client: Client = client_of("operators")
     ann = rows.user("ann")
     form = {"project": catalog.project.pk, "name": "hers", "mode": "live", "scopes": ["inference"], "user": ann.pk,
-            "captures_payloads": "on", "policy": "", "rate_limit": ""}  # fmt: skip
+            "pays": "project", "captures_payloads": "on", "policy": "", "rate_limit": ""}  # fmt: skip
     assert client.post("/admin/access/relaykey/add/", form).status_code == 200
     key = RelayKey.objects.get(name="hers")
     assert (key.user, key.captures_payloads) == (ann, True)

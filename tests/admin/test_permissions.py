@@ -32,7 +32,7 @@ TRAFFIC_PAGES = (
     "deliveries/replaybatch",
     "traffic/call",
 )
-ACCOUNTS = ("ledger/account",)
+ACCOUNTS = ("ledger/account", "ledger/topup", "ledger/invoice")
 OPERATOR_PAGES = ("access/auditevent",)
 SUPERUSER_PAGES = ("access/user", "access/admintoken", "auth/group")
 
@@ -42,12 +42,16 @@ READ = {
     **dict.fromkeys(OPERATOR_PAGES, (302, 403, 403, 200, 200)),
     **dict.fromkeys(SUPERUSER_PAGES, (302, 403, 403, 403, 200)),
     "access/session": (302, 403, 403, 200, 200),
+    "access/invitation": (302, 403, 403, 200, 200),
+    "ledger/creditcode": (302, 200, 200, 200, 200),
 }
 ADD = {
     **dict.fromkeys(CATALOG_PAGES, (302, 403, 403, 200, 200)),
     **dict.fromkeys((*TRAFFIC_PAGES, *ACCOUNTS, *OPERATOR_PAGES), (302, 403, 403, 403, 403)),
     **dict.fromkeys(SUPERUSER_PAGES, (302, 403, 403, 403, 200)),
     "access/session": (302, 403, 403, 403, 403),
+    "access/invitation": (302, 403, 403, 200, 200),
+    "ledger/creditcode": (302, 403, 403, 200, 200),
 }
 
 

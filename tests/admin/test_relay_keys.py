@@ -131,3 +131,55 @@ def test_who_may_only_look_changes_nothing(token_of: Any, catalog: rows.Catalog)
     ]
     assert [answer.status_code for answer in answers] == [403] * 4
     assert list(RelayKey.objects.values()) == before
+
+
+def test_a_user_pays_by_the_wallet_of_the_keys_mode(catalog: rows.Catalog) -> None:
+    payer = rows.user("payer")
+    payer.refresh_from_db()  # the database gave the wallets
+    new = {"project": catalog.project, "scopes": ["inference"], "pays": "user"}
+    with pytest.raises(ValidationError):
+        services.relay_key_mint(**new, name="whose")
+    for mode, wallet in (("live", payer.live_wallet_id), ("test", payer.test_wallet_id)):
+        key = services.relay_key_mint(**new, name=mode, mode=mode, user=payer).relay_key
+        assert key.wallet_id == wallet
+        assert services.relay_key_rotate(relay_key=key).relay_key.wallet_id == wallet
+        key.pays = "project"
+        key.full_clean()
+        assert key.wallet_id is None
+
+
+@pytest.mark.parametrize("given", [{"pays": "user"}, {"userId": 1}, {"walletId": 100}])
+def test_the_api_lets_nobody_spend_somebody_elses_wallet(
+    given: dict[str, Any], token_of: Any, catalog: rows.Catalog
+) -> None:
+    address = f"{KEYS}/{catalog.relay_key.pk}"
+    assert Client().patch(address, given, JSON, headers=token_of("operators")).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("budget", "is_taken"),
+    [
+        ({"microcredits": 0, "period": "day"}, True),
+        ({"microcredits": 10**15, "period": "month"}, True),
+        (None, True),
+        ({"microcredits": -1, "period": "day"}, False),
+        ({"microcredits": 10**15 + 1, "period": "day"}, False),
+        ({"microcredits": 1.5, "period": "day"}, False),
+        ({"microcredits": 2**63, "period": "day"}, False),
+        ({"microcredits": 1, "period": "year"}, False),
+        ({"microcredits": 1}, False),
+        ({"microcredits": 1, "period": "day", "scope": "all"}, False),
+        ("much", False),
+    ],
+)
+def test_a_budget_is_an_amount_and_a_period(budget: Any, is_taken: bool, token_of: Any, catalog: rows.Catalog) -> None:
+    address = f"{KEYS}/{catalog.relay_key.pk}"
+    answer = Client().patch(address, {"budget": budget}, JSON, headers=token_of("operators"))
+    assert answer.status_code == (200 if is_taken else 400)
+    catalog.project.budget = budget
+    if is_taken:
+        assert answer.json()["budget"] == budget
+        catalog.project.full_clean()
+    else:
+        with pytest.raises(ValidationError):
+            catalog.project.full_clean()

@@ -88,7 +88,7 @@ def test_a_replay_costs_the_same_for_many_rows(catalog: rows.Catalog) -> None:
     ) as queries:
         delivery_replay(delivery_ids=dead, by=None)
     statements = [query["sql"] for query in queries if "SAVEPOINT" not in query["sql"]]
-    assert len(statements) == 4  # the preview, the batch, the step, the batch's counts
+    assert len(statements) == 5  # the preview, the batch, whether purses are asked, the step, the batch's counts
     assert Delivery.objects.filter(state="pending").count() == 30
 
 

@@ -7,8 +7,8 @@ from django.contrib.admin.models import LogEntry
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from relay_admin.deliveries import replays
 from relay_admin.deliveries.models import Delivery, ReplayBatch
+from relay_admin.deliveries.replay_purses import ReplaySteps
 from relay_contract.credits import MICRO
 from relay_contract.ids import uuid7
 from relay_contract.intake import DeliveryState
@@ -52,7 +52,7 @@ def test_all_that_match_are_shown_first_and_then_replayed(client_of, dead: list[
         assert word in page, word
     assert states() == ["dead"] * 3  # the workers' to do
 
-    assert replays.step(batch.pk) == 2
+    assert ReplaySteps().step(batch.pk) == 2
     assert states() == ["dead", "pending", "pending"]
     after = client.get(f"/admin/deliveries/replaybatch/{batch.pk}/change/")
     assert "done 2 of 2" in text_of(after.content)
@@ -99,7 +99,7 @@ def test_a_replay_is_paused_resumed_and_cancelled_with_its_history(client_of, de
         "Cancelled after 0 deliveries.",
     ]
     assert "Paused after 0" in text_of(client.get(f"/admin/deliveries/replaybatch/{batch.pk}/history/").content)
-    assert replays.step(batch.pk) == 0
+    assert ReplaySteps().step(batch.pk) == 0
 
 
 def test_who_may_not_replay_may_not_stop_one_either(client_of, dead: list[Delivery]) -> None:
@@ -141,7 +141,7 @@ def test_the_api_previews_starts_and_stops(token_of, catalog: rows.Catalog, dead
     )
     assert made["filter"] == body["filter"]
     assert Client().post(f"{API}/{made['id']}/pause", headers=token_of("viewers")).status_code == 403
-    assert replays.step(made["id"]) == 1
+    assert ReplaySteps().step(made["id"]) == 1
     paused = api.post(f"{API}/{made['id']}/pause", headers=token).json()
     assert (paused["state"], paused["replayedCount"], paused["underWayCount"]) == ("paused", 1, 1)
     again = api.post(f"{API}/{made['id']}/pause", headers=token)

@@ -108,7 +108,7 @@ def test_a_host_key_is_added_and_replaced_by_form(client_of, catalog: rows.Catal
 
 def mint_form(catalog: rows.Catalog, **fields: object) -> dict[str, object]:
     form = {"project": catalog.project.pk, "name": "fresh", "mode": "test", "scopes": ["relay"], "policy": "",
-            "rate_limit": "", "expires_at_0": "", "expires_at_1": ""}  # fmt: skip
+            "pays": "project", "rate_limit": "", "expires_at_0": "", "expires_at_1": ""}  # fmt: skip
     return {**form, **fields}
 
 

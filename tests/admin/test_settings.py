@@ -103,3 +103,21 @@ def test_mistakes_are_told_together_and_without_a_traceback(command: list[str]) 
         assert f"  {name} is wrong; expected " in said
     assert "Traceback" not in said
     assert "canary" not in said
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"RELAY_SIGNUP": "open"}, "RELAY_SIGNUP is open and RELAY_MAIL_URL is not set"),
+        ({"RELAY_MAIL_URL": "smtp://mail.example.com"}, "RELAY_MAIL_FROM is not set"),
+        ({"RELAY_MAIL_URL": "smtp://mail.example.com", "RELAY_MAIL_FROM": "relay"}, "RELAY_MAIL_FROM is wrong"),
+        ({"RELAY_OIDC_ISSUER": "https://id.example.com"}, "RELAY_OIDC_CLIENT_ID is not set"),
+        ({"RELAY_OIDC_ISSUER": "http://id.example.com"}, "RELAY_OIDC_ISSUER is wrong; expected https"),
+        ({"RELAY_OIDC_ISSUER": "https://id.example.com", "RELAY_OIDC_FOR": "both"}, "RELAY_OIDC_DOMAINS is not set"),
+    ],
+)
+def test_what_does_not_go_together_is_said_at_start(environment: dict[str, str], said: str) -> None:
+    done = run([sys.executable, "-c", "from relay_admin import settings"], **environment)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

@@ -39,9 +39,12 @@ def test_a_wallet_by_api(catalog: rows.Catalog, wallet: Account, token_of) -> No
         "id": wallet.pk,
         "mode": "live",
         "project": {"id": catalog.project.pk, "slug": "shop"},
+        "user": None,
         "balance": 7 * CREDIT,
         "held": CREDIT,
         "available": 6 * CREDIT,
+        "overdraft": 0,
+        "lowBalance": None,
     }
     reader = token_of("viewers")
     for _ in range(2):
@@ -62,8 +65,8 @@ def test_a_wallet_by_api(catalog: rows.Catalog, wallet: Account, token_of) -> No
 
 def test_wallets_are_listed_page_by_page(wallet: Account, token_of) -> None:
     reader = token_of("viewers")
-    first = Client().get("/api/v1/wallets?limit=1", headers=reader).json()
-    second = Client().get(f"/api/v1/wallets?limit=1&after={first['next']}", headers=reader).json()
+    first = Client().get("/api/v1/wallets?project=shop&limit=1", headers=reader).json()
+    second = Client().get(f"/api/v1/wallets?project=shop&limit=1&after={first['next']}", headers=reader).json()
     assert [each["results"][0]["id"] for each in (first, second)] == [wallet.pk, wallet.pk + 1]
     assert second["next"] is None
 

@@ -16,10 +16,12 @@ def _axe() -> str:
     return (NODE_HOME / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 
 
-def violations(page: Page) -> list[str]:
-    """One line for each element that breaks a rule: `rule: element (why)`."""
+def violations(page: Page, within: str = "html") -> list[str]:
+    """One line for each element that breaks a rule: `rule: element (why)`. `within`: a selector of what to check."""
     page.evaluate(_axe())
-    found: dict[str, Any] = page.evaluate("rules => axe.run(document, {runOnly: {type: 'tag', values: rules}})", RULES)
+    found: dict[str, Any] = page.evaluate(
+        "([within, rules]) => axe.run(within, {runOnly: {type: 'tag', values: rules}})", [within, RULES]
+    )
     return [
         f"{broken['id']}: {element['html'][:200]} ({element['failureSummary'].splitlines()[-1].strip()})"
         for broken in found["violations"]

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.browser import scene
 from tests.browser.chromium import ARGUMENTS, chromium_path
 from tests.browser.palette import with_palette
+from tests.browser.portal_scene import enter, make_member
 from tests.browser.steps import flaky_state, send_event, sign_in_as_admin
 from tests.system.product import ROOT, Product, new_home, wait_for
 
@@ -75,6 +76,21 @@ def take_calls(product: Product, page: Page) -> None:
     take(page, "resolve", f"{admin}/resolve/?{question}", 900)
 
 
+def take_portal(product: Product, browser: Browser) -> None:
+    """What a member sees: first calls to paste and keys, and both on a phone in the dark."""
+    make_member(product, "ada", "owner")
+    page = browser.new_page()
+    enter(page, product, "ada")
+    home = f"{product.control_url}/portal/projects/demo/"
+    take(page, "portal", home, 860)
+    take(page, "portal-keys", f"{home}keys", 480)
+    phone = browser.new_page(color_scheme="dark")
+    enter(phone, product, "ada")
+    phone.set_viewport_size({"width": 375, "height": 760})
+    phone.goto(f"{home}keys/new")
+    shoot(phone, "portal-phone")
+
+
 def take_all(product: Product, browser: Browser) -> None:
     """Each page of interest; the start page in the dark."""
     page = browser.new_page()
@@ -84,6 +100,7 @@ def take_all(product: Product, browser: Browser) -> None:
     dark = browser.new_page(color_scheme="dark")
     sign_in_as_admin(dark, product)
     take(dark, "start-dark", f"{product.control_url}/admin/", 900)
+    take_portal(product, browser)
 
 
 def main() -> None:

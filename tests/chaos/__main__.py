@@ -38,12 +38,21 @@ def _options(arguments: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Kills the product while it works.")
     parser.add_argument("--requests", type=int, default=default.requests, help="calls, of three deliveries each")
     parser.add_argument("--concurrency", type=int, default=default.concurrency, help="callers at once")
-    parser.add_argument("--kills", type=int, default=default.kills, help="in all, of every kind alike")
+    parser.add_argument("--kills", type=int, default=default.kills, help="in all, of every kind alike, with FLUSHALL")
     parser.add_argument("--beside", type=int, default=default.beside, help="callers of a sync and of a stream target")
+    parser.add_argument("--spenders", type=int, default=default.spenders, help="callers who spend, of four kinds")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="the same seed, the same kills")
     parser.add_argument("--minutes", type=float, default=default.seconds / 60, help="at most, for calls and for drain")
     given = parser.parse_args(arguments)
-    return Options(given.requests, given.concurrency, given.kills, given.beside, given.seed, seconds=given.minutes * 60)
+    return Options(
+        requests=given.requests,
+        concurrency=given.concurrency,
+        kills=given.kills,
+        beside=given.beside,
+        spenders=given.spenders,
+        seed=given.seed,
+        seconds=given.minutes * 60,
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ import random
 import signal
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from tests.chaos import money
 from tests.system.product import Process, Product, wait_for
 
 MARKS = {
@@ -17,14 +19,15 @@ MARKS = {
     "valkey": "valkey-server",
     "postgres": "postgres",  # the server and each of its backends
 }
-KINDS = tuple(MARKS)
+FLUSH = "flush"  # no process: Redis is emptied
+KINDS = (*MARKS, FLUSH)
 BACK_SECONDS = 60.0
 """How long a kind may be gone before its next kill; the supervisor's longest pause is a quarter of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """One SIGKILL, due when so many calls are acknowledged.
+    """One SIGKILL, or FLUSHALL, due when so many calls are acknowledged.
 
     `choice` in [0, 1) says which process of the kind: below a half the first, which is the parent of the others if one
     is; above it any of them.
@@ -52,6 +55,8 @@ class Killer:
         self._due = list(kills)
         self.killed: Counter[str] = Counter()
         self.commands: list[str] = []
+        self.losses: list[datetime] = []
+        """When Redis lost what it knew."""
 
     @property
     def next_at(self) -> int | None:
@@ -61,12 +66,20 @@ class Killer:
     def kill_next(self) -> None:
         """Waits until the supervisor has brought the kind back, where it was killed before. Raises AssertionError."""
         kill = self._due.pop(0)
+        if kill.kind == FLUSH:
+            wait_for(lambda: money.flush(self._product), "Redis to be emptied", BACK_SECONDS)
+            self.losses.append(datetime.now(UTC))
+            self.killed[FLUSH] += 1
+            self.commands.append(f"{kill.at_acknowledged:>7} {FLUSH}")
+            return
         while True:
             victim = wait_for(lambda: self._victim(kill), f"a {kill.kind} process to kill", BACK_SECONDS)
             try:
                 os.kill(victim.pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue  # it ended by itself in between: a Postgres backend, a process that is being restarted
+            if kill.kind == "valkey":
+                self.losses.append(datetime.now(UTC))
             self.killed[kill.kind] += 1
             self.commands.append(f"{kill.at_acknowledged:>7} {kill.kind:<9} {victim.pid:>7} {victim.command[-60:]}")
             return

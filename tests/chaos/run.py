@@ -12,14 +12,14 @@ import psycopg
 from bench.parts import Part, fetch, server
 from relay_contract import tokens
 from relay_contract.nouns import KeyMode
-from tests.chaos import evidence
+from tests.chaos import evidence, money
 from tests.chaos.beside import Beside
 from tests.chaos.kills import Killer, plan
+from tests.chaos.money import METERED, PREPAID, Spenders
 from tests.chaos.traffic import Acknowledged, Traffic
 from tests.system.product import Product, wait_for
 
-PROJECT = "chaos"
-EVENTS, SYNC, STREAM = "chaos-events", "chaos-sync", "chaos-stream"
+EVENTS, SYNC, STREAM, PAID = "chaos-events", "chaos-sync", "chaos-stream", "chaos-paid"
 TARGETS = ("one", "two", "three")
 MOST_SHOWN = 200
 ASKED_AGAIN = 50
@@ -34,6 +34,7 @@ class Options:
     concurrency: int = 64
     kills: int = 24
     beside: int = 4  # callers of a sync target, and as many of a stream target
+    spenders: int = 4  # of a prepaid and of a metered project, callers of a model, and as many of an endpoint
     seed: int = 1
     seconds: float = 600.0
 
@@ -48,6 +49,8 @@ class Report:
     acknowledged: int
     again: Counter[str]
     beside: Counter[str]
+    spent: Counter[str]
+    accounts: list[str]
     deliveries: int
     repeats: int
     call_seconds: float
@@ -65,6 +68,8 @@ class Report:
             *self.commands,
             f"calls made again with the same Idempotency-Key: {_counts(self.again) or 'none'}",
             f"sync and stream calls beside them: {_counts(self.beside) or 'none'}",
+            f"calls that cost something: {_counts(self.spent) or 'none'}",
+            *self.accounts,
             f"deliveries: {self.deliveries:,}, and {self.repeats:,} calls to targets beyond one each",
             self.credits,
         ]
@@ -76,20 +81,22 @@ class Report:
 def run(product: Product, options: Options) -> Report:
     """Call it from the main thread. Raises AssertionError when calls are not taken in time, or not drained."""
     with server("sink") as sink:
-        token = tokens.mint(KeyMode.LIVE).token
-        product.apply(_document(sink.url, product.sink_url), CHAOS_KEY=token)
+        token, paying = tokens.mint(KeyMode.LIVE).token, tokens.mint(KeyMode.LIVE).token
+        product.apply(_document(sink.url, product.sink_url), CHAOS_KEY=token, CHAOS_PREPAID_KEY=paying)
         killer = Killer(product, plan(options.seed, options.requests, options.kills))
-        url = f"{product.edge_url}/r/{PROJECT}/v1"
+        url = f"{product.edge_url}/r/{METERED}/v1"
         traffic = Traffic(f"{url}/{EVENTS}", token, options.concurrency, _in_turn(killer))
         beside = Beside([f"{url}/{SYNC}", f"{url}/{STREAM}?events=10"], token, options.beside)
+        spenders = Spenders(product, {PREPAID: paying, METERED: token}, PAID, options.spenders)
         began = time.monotonic()
-        asyncio.run(_call(traffic, beside, options))
+        asyncio.run(_call(traffic, beside, spenders, options))
         while killer.next_at is not None:  # due with the last calls, or while one before it was carried out
             killer.kill_next()
         called = time.monotonic()
         wait_for(lambda: _is_drained(product.database_url), "the queue to be drained", options.seconds)
         drained = time.monotonic()
         asyncio.run(traffic.call_all(list(traffic.said.ids)[:: options.requests // ASKED_AGAIN], options.seconds))
+        accounts, unpaid = spenders.compared(killer.losses)
         credits_, problems = _credits(product)
         deliveries, repeats, differences = _compared(product, sink, traffic.said)
         return Report(
@@ -99,12 +106,14 @@ def run(product: Product, options: Options) -> Report:
             acknowledged=len(traffic.said.ids),
             again=traffic.said.again,
             beside=beside.ends,
+            spent=spenders.ends,
+            accounts=accounts,
             deliveries=deliveries,
             repeats=repeats,
             call_seconds=called - began,
             drain_seconds=drained - called,
             credits=credits_,
-            differences=differences + problems,
+            differences=differences + unpaid + problems,
         )
 
 
@@ -122,16 +131,17 @@ def _in_turn(killer: Killer) -> Callable[[int], Awaitable[None]]:
     return on_acknowledged
 
 
-async def _call(traffic: Traffic, beside: Beside, options: Options) -> None:
+async def _call(traffic: Traffic, beside: Beside, spenders: Spenders, options: Options) -> None:
     await traffic.begin()
     keys = [f"{options.seed}-{number}" for number in range(options.requests)]
-    await beside.call_while(asyncio.create_task(traffic.call_all(keys, options.seconds)))
+    calling = asyncio.create_task(traffic.call_all(keys, options.seconds))
+    await asyncio.gather(beside.call_while(calling), spenders.call_while(calling))
 
 
 def _is_drained(url: str) -> bool:
     try:
         with psycopg.connect(url, autocommit=True) as database:
-            return evidence.is_drained(database, (EVENTS, SYNC, STREAM))
+            return evidence.is_drained(database, (EVENTS, SYNC, STREAM, PAID))
     except psycopg.OperationalError:
         return False  # it was killed last, and is coming back
 
@@ -142,37 +152,51 @@ def _compared(product: Product, sink: Part, said: Acknowledged) -> tuple[int, in
     seen = {name: set(ids.get(f"/{name}", [])) for name in TARGETS}
     repeats = sum(counts[f"/{name}"]["calls"] for name in TARGETS) - sum(map(len, seen.values()))
     with psycopg.connect(product.database_url, autocommit=True) as database:
-        queued, answered, streamed = (evidence.stored(database, slug) for slug in (EVENTS, SYNC, STREAM))
-    found = evidence.differences(said, queued, seen)
-    found += evidence.unaccounted(answered, 1) + evidence.unaccounted(streamed, 1)
+        stored = [evidence.stored(database, slug) for slug in (EVENTS, SYNC, STREAM, PAID)]
+    found = evidence.differences(said, stored[0], seen)
+    found += [line for others in stored[1:] for line in evidence.unaccounted(others, 1)]
     asked = counts.get(f"/{SYNC}", {"calls": 0, "distinct": 0})
     if asked["calls"] != asked["distinct"]:
         found.append(f"{asked['calls'] - asked['distinct']} sync calls were sent more than once")
-    return sum(len(each.deliveries) for each in (queued, answered, streamed)), repeats, found
+    return sum(len(each.deliveries) for each in stored), repeats, found
 
 
 def _credits(product: Product) -> tuple[str, list[str]]:
-    """What `credits check` says, and that it failed where it did."""
+    """What `credits check` and `credits reconcile` say, and that one failed where it did."""
     try:
-        return product.manage("credits", "check").strip(), []
+        checked = product.manage("credits", "check").strip()
     except AssertionError as problem:
         return "credits check failed", [str(problem)]
+    reconciled, problems = money.reconciled(product)
+    return f"{checked}\n{reconciled}", problems
 
 
 def _document(sink_url: str, demo_sink_url: str) -> str:
     targets = "".join(
         f"\n              - {{name: {name}, url: {sink_url}/{name}, timeout_seconds: 3}}" for name in TARGETS
     )
+    paid = f"""
+          - slug: {PAID}
+            targets:
+              - {{name: paid, url: {sink_url}/{PAID}, timeout_seconds: 3}}"""
     return f"""
 version: 1
 projects:
-  - slug: {PROJECT}
-    name: Chaos
+  - slug: {PREPAID}
+    name: Chaos, prepaid
+    billing: prepaid
     relay_keys:
-      - {{name: callers, scopes: [relay], token_env: CHAOS_KEY}}
+      - {{name: callers, scopes: [relay, inference], policy: everything, token_env: CHAOS_PREPAID_KEY}}
     lines:
       - slug: v1
-        endpoints:
+        endpoints:{paid}
+  - slug: {METERED}
+    name: Chaos
+    relay_keys:
+      - {{name: callers, scopes: [relay, inference], policy: everything, token_env: CHAOS_KEY}}
+    lines:
+      - slug: v1
+        endpoints:{paid}
           - slug: {EVENTS}
             targets:{targets}
           - slug: {SYNC}

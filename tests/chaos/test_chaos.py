@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.chaos import money
 from tests.chaos.evidence import Delivery, Stored, differences
 from tests.chaos.kills import KINDS, plan
 from tests.chaos.traffic import Acknowledged
@@ -79,6 +80,24 @@ def test_what_differs(said: Acknowledged, stored: Stored, seen: dict[str, set[st
     assert differences(said, stored, seen) == found
 
 
+PAID = money.Account("shop", granted=100, credited=100, debited=70, called=70, delivered=40, balance=-10)
+
+
+@pytest.mark.parametrize(
+    ("account", "most_below", "found"),
+    [
+        (PAID, 10, []),
+        (PAID, None, []),
+        (PAID, 9, ["shop: 10 below 0, and 9 may be"]),
+        (replace(PAID, credited=200), 10, ["shop: 100 was granted, and 200 is in the ledger"]),
+        (replace(PAID, debited=69), 10, ["shop: calls were charged 70, and 69 is in the ledger"]),
+        (replace(PAID, balance=-9), 10, ["shop: the balance is -9, and not what the rows say"]),
+    ],
+)
+def test_what_differs_of_money(account: money.Account, most_below: int | None, found: list[str]) -> None:
+    assert money.differences(account, most_below=most_below) == found
+
+
 def test_a_seed_is_a_plan() -> None:
     kills = plan(7, 1000, 10)
     assert kills == plan(7, 1000, 10) != plan(8, 1000, 10)
@@ -86,4 +105,4 @@ def test_a_seed_is_a_plan() -> None:
     assert all(20 <= kill.at_acknowledged < 1000 for kill in kills)
     counts = Counter(kill.kind for kill in kills)
     assert sorted(counts) == sorted(KINDS)
-    assert sorted(counts.values()) == [2, 2, 3, 3]
+    assert sorted(counts.values()) == [2, 2, 2, 2, 2]

@@ -29,7 +29,7 @@ COLUMN_TYPES: dict[Any, set[str]] = {
     UUID: {"uuid"},
 }
 WRITTEN_AS_TEXT = {"headers": "jsonb", "client_ip": "inet"}
-NOT_COLUMNS = {"expire_seconds", "keep_seconds", "relay_key_id", "units"}
+NOT_COLUMNS = {"expire_seconds", "keep_seconds", "relay_key_id", "units", "generation"}
 """Fields that become another column, or one of the ledger."""
 FILLED_BY_THE_DATABASE = {
     "deliveries_live": {

@@ -33,7 +33,13 @@ SEEDED = {**ROW, "template": "for re-seeding"}
 PRIVATE: dict[type[nouns.Noun], dict[str, str]] = {
     nouns.RateLimit: ROW,
     nouns.Policy: ROW,
-    nouns.Project: {**ROW, "name": "for people"},
+    nouns.Project: {
+        **ROW,
+        "name": "for people",
+        "key_life_days": "who mints keys asks",
+        "longest_key_life_days": "who mints keys asks",
+        "endless_keys": "who mints keys asks",
+    },
     nouns.Line: ROW,
     nouns.Endpoint: {
         **ROW,
@@ -61,6 +67,8 @@ PRIVATE: dict[type[nouns.Noun], dict[str, str]] = {
         "name": "for people",
         "key_id": "for people",
         "successor_id": "for people; the edges know whether there is one",
+        "sealed_successor_token": "the control plane tells it, once",
+        "rotates_days_before": "the schedule rotates",
         "created_by_id": "for people",
         "created_at": "for people",
     },
@@ -74,6 +82,23 @@ PRIVATE: dict[type[nouns.Noun], dict[str, str]] = {
     nouns.HostBinding: SEEDED,
     nouns.ModelAlias: ROW,
     nouns.Pricing: SEEDED,
+    nouns.Application: {
+        "name": "for people",
+        "homepage": "for people",
+        "user_id": "for people",
+        "client_type": "the authorization server asks",
+        "client_secret": "the authorization server asks",
+        "authorization_grant_type": "the authorization server asks",
+        "redirect_uris": "the authorization server asks",
+        "created": "for people",
+        "updated": "for people",
+    },
+    nouns.SigningKey: {
+        "sealed_private": "the authorization server signs",
+        "activates_at": "the authorization server signs",
+        "created_at": "for people",
+    },
+    nouns.Revocation: {},
 }
 """Every column that the edge cannot read, and why it need not."""
 
@@ -114,6 +139,7 @@ COLUMN_TYPES: dict[Any, set[str]] = {
     nouns.Headers: {"jsonb"},
     nouns.SignatureConfig: {"jsonb"},
     nouns.AuthConfig: {"jsonb"},
+    nouns.Budget: {"jsonb"},
 }
 
 
@@ -160,12 +186,19 @@ def test_no_model_of_the_catalog_is_missing_from_the_nouns() -> None:
     # Which rows `catalog seed` made once, what lines were and may become, what prices were: none but the control plane
     # asks.
     remembered = {"catalog_seededname", "catalog_linerevision", "catalog_linedraft", "catalog_priceversion"}
-    assert catalog - remembered | {"access_relaykey"} == set(nouns.BY_TABLE)
+    elsewhere = {"access_relaykey", "access_oauthapplication", "access_signingkey", "access_revocation"}
+    assert catalog - remembered | elsewhere == set(nouns.BY_TABLE)
 
 
 OTHER_TRIGGERS: dict[type[nouns.Noun], set[str]] = {
     nouns.Pricing: {PRICE_VERSION_TRIGGER, KEEP_PRICE_VERSION_TRIGGER},
-    nouns.Project: {"ledger_project_accounts"},
+    nouns.Project: {
+        "ledger_project_accounts",
+        "ledger_number_accounts",
+        "ledger_keep_accounts",
+        "ledger_project_purses",
+    },
+    nouns.RelayKey: {"access_relaykey_payer"},
     nouns.Target: {TARGET_VERSION_TRIGGER},
     nouns.TargetSecret: {TARGET_SECRET_TRIGGER},
 }
@@ -199,9 +232,10 @@ def test_what_is_announced_can_be_read(database_url: str) -> None:
                            " VALUES ('b', '{}', 'priority', true, '[]', false, false, '', now(), now());"
                            " ROLLBACK")  # fmt: skip
             cursor.execute("TRUNCATE catalog_policy CASCADE")
-        heard = [parse(note.payload) for note in listener.notifies(timeout=5, stop_after=5)]
+        heard = [parse(note.payload) for note in listener.notifies(timeout=5, stop_after=6)]
     assert heard[:3] == [Change("catalog_policy", key)] * 3
-    assert set(heard[3:]) == {Change("catalog_policy", None), Change("access_relaykey", None)}
+    emptied = {"catalog_policy", "access_relaykey", "access_oauthapplication"}
+    assert set(heard[3:]) == {Change(table, None) for table in emptied}
 
 
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)

@@ -142,13 +142,12 @@ class Queue:
             made = [
                 intake_rows.delivery_row(
                     request_id=request.id,
-                    project_id=PROJECT_ID,
                     target_id=target.id,
                     created_at=now,
                     body_bytes=len(body),
                     credits=MICRO * units(len(body)),
                     units=units(len(body)),
-                    **columns,
+                    **{"project_id": PROJECT_ID} | columns,
                 )
                 for target in targets
             ]

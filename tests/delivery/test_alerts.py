@@ -16,7 +16,7 @@ from delivery.database import Connection
 from relay_admin.deliveries.models import AlertKind
 from relay_contract.ids import uuid7
 from relay_contract.traffic import CallRow, insert_statement
-from tests.delivery.queue import Queue, Target
+from tests.delivery.queue import PROJECT_ID, Queue, Target
 from tests.intake_rows import request_row
 
 OPERATORS = 2
@@ -348,6 +348,85 @@ async def test_calls_that_nobody_can_price(queue: Queue, alerts: Alerts) -> None
     [(event_type, data, _)] = await told(queue)
     assert (event_type, data["calls"], data["models"]) == ("relay.unpriced.calls", 3, ["dear", "raw-name"])
     assert data["subject"] == "project:1"
+
+
+async def test_calls_that_wait_to_be_posted(queue: Queue, alerts: Alerts) -> None:
+    await watched(queue)
+    await rule(queue, "posting_late", threshold=60)
+    await rule(queue, "unpostable")
+    late = (
+        "INSERT INTO ledger_due (id, tries, error, not_before) VALUES (%s, %s, %s, now() - make_interval(secs => %s))"
+    )
+    await queue.sql(late, uuid7(), 0, "", 30)
+    await queue.sql(late, uuid7(), 4, "no terms", -600)
+    await alerts.look()
+    assert await told(queue) == []
+    stuck = uuid7()
+    await queue.sql(late, uuid7(), 0, "", 90)
+    await queue.sql(late, stuck, 5, "no terms", -600)
+    await alerts.look()
+    found = {event_type: data for event_type, data, _ in await told(queue)}
+    assert found.keys() == {"relay.posting.late", "relay.unpostable"}
+    assert found["relay.posting.late"]["calls"] == 1
+    assert 90 <= found["relay.posting.late"]["ageSeconds"] < 120
+    reason = {name: found["relay.unpostable"][name] for name in ("calls", "callId", "reason", "tries", "subject")}
+    assert reason == {"calls": 1, "callId": str(stuck), "reason": "no terms", "tries": 5, "subject": "ledger"}
+    await queue.sql("DELETE FROM ledger_due")
+    await alerts.look()
+    over = {each for each, _, _ in await remembered(queue)} - found.keys()
+    assert over == {"relay.posting.late.recovered", "relay.unpostable.recovered"}
+
+
+async def test_wallets_that_run_low_and_out(queue: Queue, alerts: Alerts) -> None:
+    await watched(queue)
+    await rule(queue, "low_balance")
+    await rule(queue, "wallet_empty")
+    [wallet] = await queue.sql(
+        "UPDATE catalog_project SET billing = 'prepaid' WHERE id = %s RETURNING live_wallet_id AS id", PROJECT_ID
+    )
+    await queue.sql("UPDATE ledger_account SET low_balance_microcredits = 50 WHERE id = %s", wallet["id"])
+    await queue.sql("UPDATE ledger_balance SET credit = 50 WHERE account_id = %s", wallet["id"])
+    await alerts.look()
+    assert await told(queue) == []
+    await queue.sql("UPDATE ledger_balance SET debit = 1 WHERE account_id = %s", wallet["id"])
+    await alerts.look()
+    await queue.sql("UPDATE ledger_balance SET debit = 50 WHERE account_id = %s", wallet["id"])
+    await alerts.look()
+    low, empty = await told(queue)
+    assert (low[0], low[1]["available"], low[1]["lowBalance"]) == ("relay.low.balance", 49, 50)
+    assert (empty[0], empty[1]["available"], empty[1]["accountId"]) == ("relay.wallet.empty", 0, wallet["id"])
+
+
+async def test_a_ledger_that_does_not_add_up(queue: Queue, alerts: Alerts) -> None:
+    await watched(queue)
+    await rule(queue, "ledger_drift")
+    run = "INSERT INTO ledger_reconcilerun (ended_at, checks) VALUES (now(), %s)"
+    await queue.sql(run, '{"ledger": 2, "deliveries": 1, "purses": -1}')
+    await alerts.look()
+    await queue.sql(run, '{"ledger": 0, "deliveries": 0, "purses": -1}')
+    await alerts.look()
+    first, over = await told(queue)
+    assert (first[0], first[1]["drifts"]) == ("relay.ledger.drift", 3)
+    assert over[0] == "relay.ledger.drift.recovered"
+
+
+@pytest.mark.parametrize(
+    ("kept", "is_told"),
+    [
+        ("now() - interval '40 seconds', NULL", True),
+        ("now(), now() - interval '40 seconds'", True),
+        ("now(), now() - interval '9 seconds'", False),
+        ("now(), NULL", False),
+        ("", True),
+    ],
+)
+async def test_purses_that_nobody_keeps(queue: Queue, alerts: Alerts, kept: str, *, is_told: bool) -> None:
+    await watched(queue)
+    await rule(queue, "money_closed")
+    if kept:
+        await queue.sql(f"INSERT INTO ledger_keeping VALUES (1, {kept}, 41, 1, 2)")  # type: ignore[arg-type]
+    await alerts.look()
+    assert [event[0] for event in await told(queue)] == ["relay.money.closed"] * is_told
 
 
 async def call_rows(queue: Queue, *calls: CallRow) -> None:

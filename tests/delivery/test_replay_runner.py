@@ -1,6 +1,7 @@
 """Replays as the workers run them: at their pace, stopped when told, each delivery once, whoever dies."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -13,6 +14,7 @@ import pytest_asyncio
 from asgiref.sync import sync_to_async
 
 from delivery.database import Connection
+from delivery.purse_writes import PurseWrites
 from delivery.replay_runner import IDLE_SECONDS, ReplayRunner
 from relay_admin.deliveries import services
 from relay_admin.deliveries.models import ReplayBatch
@@ -28,22 +30,24 @@ preview = sync_to_async(services.replay_preview)
 @asynccontextmanager
 async def running_replays(database_url: str, on_due: Callable[[int], None]) -> AsyncIterator[None]:
     """Replays run while the body does."""
-    connection = Connection(database_url, "replay")
+    connection, writes = Connection(database_url, "replay"), PurseWrites(os.environ["REDIS_URL"])
     try:
         async with asyncio.TaskGroup() as group:
-            running = group.create_task(ReplayRunner(connection, on_due).run(), name="replay")
+            running = group.create_task(ReplayRunner(connection, writes, on_due).run(), name="replay")
             try:
                 yield
             finally:
                 running.cancel()
     finally:
+        await writes.close()
         await connection.close()
 
 
 @pytest_asyncio.fixture
-async def runner(database_url: str) -> AsyncIterator[ReplayRunner]:
-    connection = Connection(database_url, "replay")
-    yield ReplayRunner(connection, lambda _shard: None)
+async def runner(database_url: str, redis_url: str) -> AsyncIterator[ReplayRunner]:
+    connection, writes = Connection(database_url, "replay"), PurseWrites(redis_url)
+    yield ReplayRunner(connection, writes, lambda _shard: None)
+    await writes.close()
     await connection.close()
 
 
@@ -143,7 +147,7 @@ async def test_a_pause_stops_and_a_cancel_leaves_the_rest(queue: Queue, runner: 
     assert row["ended_at"] is not None
 
 
-async def test_a_killed_runner_leaves_the_rest_to_another(queue: Queue, database_url: str) -> None:
+async def test_a_killed_runner_leaves_the_rest_to_another(queue: Queue, database_url: str, redis_url: str) -> None:
     """Killed between and within its steps: each delivery becomes due once."""
     target = await queue.target("http://127.0.0.1:9/")
     ids = await fail(queue, target, 400)
@@ -151,8 +155,8 @@ async def test_a_killed_runner_leaves_the_rest_to_another(queue: Queue, database
     await queue.sql("UPDATE deliveries_replaybatch SET pace_per_second = 500")
     kills = 0
     while (await batch_of(queue, batch))["ended_at"] is None:
-        connection = Connection(database_url, "replay")
-        running = asyncio.create_task(ReplayRunner(connection, lambda _shard: None).run())
+        connection, writes = Connection(database_url, "replay"), PurseWrites(redis_url)
+        running = asyncio.create_task(ReplayRunner(connection, writes, lambda _shard: None).run())
         before = (await batch_of(queue, batch))["replayed_count"]
 
         async def has_moved(before: int = before) -> bool:
@@ -165,6 +169,7 @@ async def test_a_killed_runner_leaves_the_rest_to_another(queue: Queue, database
         )
         running.cancel()
         await asyncio.wait([running])
+        await writes.close()
         await connection.close()
         kills += 1
     assert kills > 1

@@ -80,10 +80,15 @@ def offers_of(*candidates: Candidate, limits: dict[int, tuple[Rule, ...]] | None
 
 @asynccontextmanager
 async def running(
-    url: str, processes: int = 1, on_event: Callable[[BreakerEventRow], None] | None = None
+    url: str,
+    processes: int = 1,
+    on_event: Callable[[BreakerEventRow], None] | None = None,
+    unwritten_seconds: Callable[[], float] = lambda: 0.0,
 ) -> AsyncIterator[Admission]:
     wheel = DeadlineWheel(asyncio.get_running_loop())
-    admission = Admission(url, wheel, Metrics(), processes=processes, on_event=on_event)
+    admission = Admission(
+        url, wheel, Metrics(), processes=processes, on_event=on_event, unwritten_seconds=unwritten_seconds
+    )
     await admission.start()
     try:
         yield admission

@@ -35,7 +35,20 @@ POLICY = nouns.Policy(
     captures_payloads=False,
 )
 PROJECT = nouns.Project(
-    id=nouns.ProjectId(1), slug="demo", is_archived=False, rate_limit_id=None, test_rate_limit_id=None
+    id=nouns.ProjectId(1),
+    slug="demo",
+    is_archived=False,
+    rate_limit_id=None,
+    test_rate_limit_id=None,
+    billing=nouns.Billing.METERED,
+    live_wallet_id=nouns.AccountId(100),
+    test_wallet_id=nouns.AccountId(101),
+    live_pool_id=nouns.AccountId(102),
+    test_pool_id=nouns.AccountId(103),
+    pool_cap_microcredits=0,
+    markup_ppm=0,
+    terms_id=None,
+    budget=None,
 )
 LINE = nouns.Line(id=nouns.LineId(1), project_id=PROJECT.id, slug="v1", is_enabled=True, revision=1)
 ENDPOINT = nouns.Endpoint(
@@ -104,6 +117,10 @@ RELAY_KEY = nouns.RelayKey(
     captures_payloads=False,
     allowed_networks=(),
     has_successor=False,
+    successor_waits=False,
+    pays=nouns.Payer.PROJECT,
+    wallet_id=None,
+    budget=None,
     expires_at=None,
     revoked_at=None,
 )
@@ -158,9 +175,24 @@ BINDING = nouns.HostBinding(
     total_timeout_ms=None,
     is_enabled=True,
 )
+APPLICATION = nouns.Application(
+    id=nouns.ApplicationId(1),
+    client_id="app_demo",
+    project_id=PROJECT.id,
+    mode=nouns.KeyMode.LIVE,
+    is_enabled=True,
+    policy_id=POLICY.id,
+    rate_limit_id=None,
+    allowed_origins=("https://app.example",),
+    captures_payloads=False,
+)
+SIGNING_KEY = nouns.SigningKey(id=nouns.SigningKeyId(1), kid="demo", public_der=b"", retires_at=MOMENT)  # retired
+REVOCATION = nouns.Revocation(
+    id=nouns.RevocationId(1), kind=nouns.RevocationKind.USER, value="1", issued_before=MOMENT, expires_at=MOMENT
+)
 EVERYTHING: tuple[Noun, ...] = (
     RATE_LIMIT, POLICY, PROJECT, LINE, ENDPOINT, TARGET, TARGET_SECRET, RELAY_KEY, HOST, HOST_KEY, MODEL,
-    MODEL_ALIAS, PRICING, BINDING,
+    MODEL_ALIAS, PRICING, BINDING, APPLICATION, SIGNING_KEY, REVOCATION,
 )  # fmt: skip
 """One row of each noun, references whole, in an order in which they can be inserted."""
 
@@ -198,6 +230,17 @@ def _stored(name: str, value: Any) -> Any:
     return str(value) if isinstance(value, str) else value
 
 
+QUIET: dict[type[Noun], tuple[str, ...]] = {
+    nouns.TargetSecret: ("catalog_targetsecret_version",),  # its target keeps its version
+    nouns.Project: ("ledger_number_accounts", "ledger_project_accounts"),  # it keeps the wallets that it names
+}
+"""Triggers that would change what is compared with a noun afterwards."""
+
+
+def _switch(row: Noun, trigger: str, how: str) -> sql.Composed:
+    return sql.SQL(f"ALTER TABLE {{}} {how} TRIGGER {{}}").format(sql.Identifier(row.table), sql.Identifier(trigger))
+
+
 async def insert(connection: AsyncConnection[Any], *rows: Noun) -> None:
     """Inserts these rows as the owner of the tables."""
     for row in rows:
@@ -209,12 +252,11 @@ async def insert(connection: AsyncConnection[Any], *rows: Noun) -> None:
             sql.SQL(", ").join(map(sql.Identifier, values)),
             sql.SQL(", ").join(sql.Placeholder() * len(values)),
         )
-        is_secret = isinstance(row, nouns.TargetSecret)
-        if is_secret:  # its target, which is compared with a noun afterwards, keeps its version
-            await connection.execute("ALTER TABLE catalog_targetsecret DISABLE TRIGGER catalog_targetsecret_version")
+        for each in QUIET.get(type(row), ()):
+            await connection.execute(_switch(row, each, "DISABLE"))
         await connection.execute(statement, list(values.values()))
-        if is_secret:
-            await connection.execute("ALTER TABLE catalog_targetsecret ENABLE TRIGGER catalog_targetsecret_version")
+        for each in QUIET.get(type(row), ()):
+            await connection.execute(_switch(row, each, "ENABLE"))
 
 
 def numbered(row: Any, number: int, **changes: Any) -> Any:

@@ -29,6 +29,7 @@ from relay_edge.inference import Inference
 from relay_edge.metrics import Metrics
 from relay_edge.protocols.anthropic_messages import AllowedBetas
 from relay_edge.resolve import Resolver
+from relay_edge.token_callers import TokenCallers
 from relay_edge.upstream_pool import PoolLimits, UpstreamPool, client_tls
 from relay_edge.vendor_routes import VendorRoutes
 from tests.edge.nouns import (
@@ -124,6 +125,7 @@ async def running_plane(
     cadata: str | None = None,
     allowed: Any = LOOPBACK,
     before: Callable[[Metrics], None] | None = None,
+    tokens: TokenCallers | None = None,
     **claiming: Any,
 ) -> AsyncIterator[Plane]:
     """A plane over these rows; None: no snapshot yet. At its end no call and no lease may be left. `claiming`: as in
@@ -137,7 +139,7 @@ async def running_plane(
     admission = Admission(redis_url, wheel, metrics)
     await admission.start()
     served: list[CallRecord] = []
-    authenticator = Authenticator()
+    authenticator = Authenticator(tokens=tokens)
     claims = Claims(admission.queue, SEALER, metrics, **claiming)
     inference = Inference(
         catalog, authenticator, admission, pool, metrics, idempotency=Idempotency(claims),

@@ -56,6 +56,8 @@ class Proxy:
         try:
             while data := await reader.read(65_536):
                 await self._passes.wait()
+                if writer.transport.is_closing():  # the other pump, or `close`, ended it meanwhile
+                    break
                 writer.write(data)
                 await writer.drain()
         except ConnectionError:

@@ -302,9 +302,9 @@ async def test_a_caller_who_leaves_in_the_moment_of_the_reply_holds_nothing(redi
     wanted = charges(concurrency(50), tokens(1000))
     async with running(redis_url) as admission:
         leaving = asyncio.ensure_future(admission.admit(wanted, need=Need(10, 0)))
-        while not admission.queue._batches:  # noqa: ASYNC110  # a turn of the loop each: the moment is short
-            await asyncio.sleep(0)
-        [waiting] = admission.queue._batches[0].waiting
+        while not (found := [each for batch in admission.queue._batches for each in batch.waiting]):  # noqa: ASYNC110
+            await asyncio.sleep(0)  # a turn of the loop each: the moment is short
+        [waiting] = found
         while not waiting.answered.done():  # noqa: ASYNC110
             await asyncio.sleep(0)
         leaving.cancel()  # answered, and not yet told

@@ -46,7 +46,7 @@ def authenticate(lines: dict[str, str], *rows: nouns.Noun, scope: Scope = Scope.
 )
 def test_a_key_in_any_spelling(lines: dict[str, str]) -> None:
     caller = authenticate(lines, RELAY_KEY, PROJECT, POLICY)
-    assert (caller.key, caller.project, caller.policy, caller.charges) == (RELAY_KEY, PROJECT, POLICY, NO_CHARGES)
+    assert (caller.relay_key, caller.project, caller.policy, caller.charges) == (RELAY_KEY, PROJECT, POLICY, NO_CHARGES)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_two_relay_keys_that_differ() -> None:
     other = tokens.mint(nouns.KeyMode.LIVE).token
     with pytest.raises(InvalidKey, match="two different relay keys"):
         authenticate(BEARER | {"x-api-key": other}, RELAY_KEY, PROJECT, POLICY)
-    assert authenticate(BEARER | {"x-api-key": TOKEN.token}, RELAY_KEY, PROJECT, POLICY).key is RELAY_KEY
+    assert authenticate(BEARER | {"x-api-key": TOKEN.token}, RELAY_KEY, PROJECT, POLICY).relay_key is RELAY_KEY
 
 
 GRACE = timedelta(seconds=nouns.KEY_GRACE_SECONDS)
@@ -91,6 +91,7 @@ ARCHIVED, UNSCOPED = {"is_archived": True}, {"scopes": (Scope.RELAY,)}
         ({"expires_at": MOMENT, "has_successor": True}, {}, KeyExpired),  # its overlap was the grace
         (UNSCOPED, ARCHIVED, ProjectArchived),
         (UNSCOPED, {}, ScopeMissing),
+        ({"scopes": (Scope.CONTROL,)}, {}, ScopeMissing),
     ],
 )
 def test_the_order_of_refusals(

@@ -8,15 +8,22 @@ from typing import Any
 import pytest
 
 from relay_contract import nouns
+from relay_contract.ledger import MAX_AMOUNT
 from relay_contract.traffic import CallRow, ErrorSource, columns
 from relay_contract.usage import Usage, UsageSource
 from relay_edge.call_record import Attempt, CallRecord, Reached
 from relay_edge.call_rows import CallToKeep, encode_row, is_kept, used
+from relay_edge.purses import key_purses
 from relay_edge.routing import Candidate
-from tests.edge.nouns import BINDING, HOST, HOST_KEY, MODEL, MOMENT, PRICING
+from tests.edge.nouns import BINDING, HOST, HOST_KEY, MODEL, MOMENT, PRICING, PROJECT, RELAY_KEY
 
 CANDIDATE = Candidate(MODEL, replace(BINDING, pricing_id=PRICING.id), HOST, HOST_KEY, PRICING)
 UNPRICED = replace(CANDIDATE, pricing=None)
+OF_PROJECT = key_purses(PROJECT, RELAY_KEY).payers[0]
+OF_USER = key_purses(
+    replace(PROJECT, markup_ppm=200_000, terms_id=nouns.TermsId(4)),
+    replace(RELAY_KEY, pays=nouns.Payer.USER, wallet_id=nouns.AccountId(300)),
+).payers[0]
 
 
 def record(**changes: Any) -> CallRecord:
@@ -103,6 +110,28 @@ def test_an_estimate_says_so_and_names_the_version() -> None:
     assert [unknown[name] for name in ("cost_nanousd", "pricing_id", "pricing_version", "estimated_price")] == [
         None, None, 0, False,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "charged"),
+    [
+        ({"paying": OF_PROJECT}, (100, 1_350_000, 0, None)),
+        ({"paying": OF_USER}, (300, 1_620_000, 270_000, 4)),
+        ({"paying": OF_USER, "usage": None, "status": 502}, (300, 0, 0, None)),  # nothing was used
+        ({"paying": OF_USER, "candidate": UNPRICED}, (300, 0, 0, None)),  # nobody knows
+        ({"paying": OF_USER, "is_free": True}, (300, 0, 0, None)),
+        ({}, (None, 0, 0, None)),
+    ],
+)
+def test_a_call_is_charged_to_its_payer(changes: dict[str, Any], charged: tuple[int | None, int, int, int]) -> None:
+    row = row_of(record(**changes))
+    names = ("payer_id", "charge_microcredits", "markup_microcredits", "terms_id")
+    assert tuple(row[name] for name in names) == charged
+
+
+def test_no_usage_that_a_host_claims_is_charged_beyond_a_row_of_the_ledger() -> None:
+    row = row_of(record(paying=OF_USER, usage=Usage(input_tokens=2**62)))
+    assert 0 < row["charge_microcredits"] <= MAX_AMOUNT
 
 
 def test_nobody_s_call_has_no_row() -> None:

@@ -45,7 +45,7 @@ def test_a_bad_field_is_named() -> None:
 @pytest.mark.parametrize(
     ("status", "openai", "anthropic"),
     [
-        (402, "invalid_request_error", "billing_error"),
+        (402, "insufficient_quota", "billing_error"),
         (529, "server_error", "overloaded_error"),
         (400, "invalid_request_error", "invalid_request_error"),
         (401, "authentication_error", "authentication_error"),

@@ -16,6 +16,7 @@ from relay_edge.catalog.snapshot import EndpointRoute, Snapshot
 from relay_edge.charges import ChargeSet
 from relay_edge.fan_out import STREAM_GRACE_SECONDS, plan
 from relay_edge.prepared import PreparedEndpoints
+from relay_edge.purses import key_purses
 from relay_edge.relay_call import RelayCall, RelayCaller
 from relay_edge.shadows import is_sampled
 from tests.edge.nouns import ENDPOINT, LINE, PROJECT, RELAY_KEY, TARGET, numbered
@@ -29,7 +30,9 @@ def call_to(*targets: Target) -> RelayCall:
     request = cast("Any", make_mocked_request("POST", "/r/demo/v1/events"))
     call = RelayCall(uuid7(), request, nothing, None, route, "127.0.0.1", 0.0, datetime.now(UTC), body=b"{}")
     call.prepared = PreparedEndpoints().of(Snapshot.build(()), route)
-    call.identified = RelayCaller(PROJECT, RELAY_KEY, RELAY_KEY.mode, cast("ChargeSet", nothing))
+    call.identified = RelayCaller(
+        PROJECT, RELAY_KEY, RELAY_KEY.mode, cast("ChargeSet", nothing), key_purses(PROJECT, RELAY_KEY)
+    )
     return call
 
 

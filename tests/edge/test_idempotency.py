@@ -76,6 +76,7 @@ async def test_a_call_is_made_once_and_its_answer_given_again(shape: WireShape, 
         assert {name: again.headers[name] for name in kept} == {name: first.headers[name] for name in kept}
         assert set(again.headers) == kept | {
             "date", "server-timing", "x-request-id", "idempotent-replayed", "x-relay-original-request-id",
+            "x-relay-charge",
         }  # fmt: skip
         assert again.headers["idempotent-replayed"] == "true"
         assert (again.headers["x-request-id"], again.headers["x-relay-original-request-id"]) == ("again", "first")

@@ -49,6 +49,7 @@ def accepted(body: bytes = b"{}", targets: int = 2, **changes: Any) -> Accepted:
 _READ_AS = {
     "expire_seconds": "extract(epoch FROM expires_at - next_attempt_at)::int",
     "relay_key_id": "(SELECT relay_key_id FROM ledger_charge WHERE delivery_id = deliveries_live.id)",
+    "generation": "(SELECT generation FROM ledger_charge WHERE delivery_id = deliveries_live.id)",
     "units": "(SELECT units FROM ledger_charge WHERE delivery_id = deliveries_live.id)",
 }
 

@@ -31,8 +31,12 @@ LAST_DAYS = pytest.mark.parametrize(
         ({"expires_at": AFTER}, (None, None)),
         ({"expires_at": BEFORE}, ("expired_grace", None)),
         ({"expires_at": AFTER, "has_successor": True}, (None, "true")),
+        (
+            {"expires_at": AFTER, "has_successor": True, "successor_waits": True},
+            (None, 'true; reveal="/api/v1/relay-keys/self/successor"'),
+        ),
     ],
-    ids=["endless", "later", "grace", "rotated"],
+    ids=["endless", "later", "grace", "rotated", "waits"],
 )
 
 
@@ -129,7 +133,7 @@ def test_the_address_is_the_one_that_our_own_proxies_tell(
     request = make_mocked_request("POST", "/v1/chat/completions", headers=headers).clone(remote="127.0.0.1")
     snapshot = Snapshot.build([key, PROJECT])
     if is_allowed:
-        assert authenticator.caller_of(snapshot, request, Scope.RELAY, 0.0).key is key
+        assert authenticator.caller_of(snapshot, request, Scope.RELAY, 0.0).relay_key is key
     else:
         with pytest.raises(AddressNotAllowed, match="relay key"):
             authenticator.caller_of(snapshot, request, Scope.RELAY, 0.0)

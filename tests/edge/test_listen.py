@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 
 from relay_contract import nouns
 from relay_contract.sealing import Sealer
@@ -18,7 +18,17 @@ from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.ending import end
 from relay_edge.metrics import Metrics
 from tests.edge.conftest import until
-from tests.edge.nouns import EVERYTHING, HOST_KEY, MODEL, PROJECT, RELAY_KEY, insert, numbered
+from tests.edge.nouns import (
+    EVERYTHING,
+    HOST_KEY,
+    MODEL,
+    PROJECT,
+    RELAY_KEY,
+    REVOCATION,
+    SIGNING_KEY,
+    insert,
+    numbered,
+)
 from tests.edge.proxy import Proxy
 
 SEALER = Sealer(bytes(32))
@@ -141,6 +151,31 @@ async def test_changes_during_changes_all_arrive(followed: Followed, owner: Asyn
     assert followed.metrics.catalog_changes.value == 200
 
 
+@pytest.mark.parametrize("row", [numbered(REVOCATION, 2, value="2"), numbered(SIGNING_KEY, 2, kid="next")])
+async def test_what_refuses_tokens_waits_for_nothing_else(
+    followed: Followed, owner: AsyncConnection[Any], row: nouns.Noun
+) -> None:
+    """Other changes are gathered for longer than this test lives, and what refuses tokens is there before them."""
+    followed.listener._gather_seconds = 1_000.0
+    await insert(owner, numbered(MODEL, 2, name="gathered"))
+    await insert(owner, row)
+    await until(lambda: followed.snapshot.counts()[row.table] == 2, "what refuses tokens")
+    assert followed.snapshot.model("gathered") is None
+    await owner.execute(sql.SQL("DELETE FROM {} WHERE id = 2").format(sql.Identifier(row.table)))
+    await until(lambda: followed.snapshot.counts()[row.table] == 1, "its end")
+    assert followed.metrics.catalog_loads.value == 1
+
+
+async def test_tokens_are_refused_while_everything_is_to_be_read(
+    followed: Followed, owner: AsyncConnection[Any]
+) -> None:
+    followed.listener._gather_seconds = 1_000.0
+    await owner.execute("NOTIFY catalog_changed, '*'")
+    await insert(owner, numbered(REVOCATION, 2, value="2"))
+    await until(lambda: followed.snapshot.revocations(nouns.RevocationKind.USER, "2"), "the revocation")
+    assert followed.metrics.catalog_loads.value == 1
+
+
 async def test_very_many_changes_become_one_load(
     followed: Followed, owner: AsyncConnection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +260,20 @@ def test_pending_gathers_ids_and_skips_tables_it_does_not_hold() -> None:
     for payload in ("catalog_host 1", "catalog_host 2", "catalog_host 1", "ledger_account 3", "catalog_model 4"):
         pending.add(payload)
     assert (pending.ids, pending.is_everything) == ({nouns.Host: {1, 2}, nouns.Model: {4}}, False)
+
+
+def test_pending_keeps_apart_what_is_urgent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listen, "MAX_READ_IDS", 3)
+    pending = Pending()
+    for payload in ("access_revocation 1", "catalog_host 1", "access_signingkey 2"):
+        pending.add(payload)
+    assert pending.take_urgent() == {nouns.Revocation: {1}, nouns.SigningKey: {2}}
+    assert pending.take_urgent() == {}
+    pending.add("catalog_host 2")
+    assert pending.is_everything
+    pending.add("catalog_host 3")
+    pending.add("access_revocation 4")
+    assert pending.ids == {}
 
 
 def test_host_keys_are_opened_once_and_again_when_they_change() -> None:

@@ -16,7 +16,7 @@ async def test_every_metric_is_documented(
         families = edge.edge.metrics.registry._families.values()
         exported = {family.name: family.kind for family in families}
     workers = (ROOT / "delivery" / "metrics.py").read_text(encoding="utf-8")
-    exported |= dict(re.findall(r"# TYPE (relay_delivery_\w+) (\w+)", workers))
+    exported |= dict(re.findall(r"# TYPE (relay_(?:delivery|ledger)_\w+) (\w+)", workers))
     text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     documented = dict(re.findall(r"^\| `(relay_\w+)(?:\{[^}]*\})?` \| (\w+) \|", text, re.MULTILINE))
     assert documented == exported

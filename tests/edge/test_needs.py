@@ -57,12 +57,12 @@ def test_nothing_is_worked_out_where_no_limit_counts_it(meters: tuple[Meter, ...
 def test_the_answer_counts_by_its_bound(fields: str, most: int | None, tokens: int, written: int) -> None:
     prompt = -(-len(BODY % fields.encode()) // 4)
     found = needed(fields, [offer(most, DOLLAR_A_TOKEN)], Meter.TOKENS)
-    assert found == Need(prompt + tokens, (prompt + written) * 10**9)
+    assert found == Need(prompt + tokens, (prompt + written) * 10**9, (prompt + written) * 10**9)
 
 
 def test_the_dearest_of_the_candidates_counts_and_one_without_a_price_counts_nothing() -> None:
     offers = [offer(10), offer(10, PRICING), offer(20, DOLLAR_A_TOKEN), offer(5, DOLLAR_A_TOKEN)]
-    assert needed("", offers, Meter.COST) == Need(PROMPT + 20, (PROMPT + 20) * 10**9)
+    assert needed("", offers, Meter.COST) == Need(PROMPT + 20, (PROMPT + 20) * 10**9, (PROMPT + 20) * 10**9)
     assert needed("", offers[:1], Meter.COST) == Need(PROMPT + 10, 0)
 
 
@@ -73,3 +73,12 @@ def test_sound_is_reserved_as_long_as_its_file_can_make_it() -> None:
     found = need_of(request, charges(Meter.COST), by_length, audio_bytes=LEAST_AUDIO_BYTES_A_SECOND * 60 + 1)
     assert found.cost_nanousd == 61 * 100_000
     assert need_of(request, charges(Meter.COST), by_length).cost_nanousd == 0
+
+
+def test_a_purse_has_to_pay_the_dearest_fallback_as_well() -> None:
+    free, dear = offer(10), offer(10, DOLLAR_A_TOKEN).candidate
+    request = read_model_request(BODY % b"")
+    assert need_of(request, charges(), [free]) is NOTHING
+    assert need_of(request, charges(), [free], paid=()) == Need(PROMPT + 10, 0, 0)
+    # Limits count who is asked first.
+    assert need_of(request, charges(), [free], paid=(dear,)) == Need(PROMPT + 10, 0, (PROMPT + 10) * 10**9)

@@ -167,7 +167,7 @@ async def test_rows_wait_in_files_while_postgres_is_away(
         await until(lambda: _is_settled(records), "the rows in files")
         assert len(await ids(owner)) == 1
         assert records.spilled_bytes > 600 * 500
-        assert records._age_seconds() >= 0
+        assert records.age_seconds() >= 0
         assert [name.split(".")[:2] for name in files(tmp_path)] == [
             ["traffic_breakerevent", "0"],
             ["traffic_call", "0"],

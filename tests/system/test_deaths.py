@@ -65,11 +65,11 @@ def is_sync_call_sent(product: Product) -> bool:
 
 def test_a_short_chaos(product: Product) -> None:
     """`make chaos` in small: see tests/chaos."""
-    report = run(product, Options(requests=400, concurrency=32, kills=4, beside=0, seed=1, seconds=90))
+    report = run(product, Options(requests=400, concurrency=32, kills=5, beside=0, spenders=1, seed=1, seconds=90))
     assert report.differences == [], report.text()
-    assert sorted(report.killed) == ["edge", "postgres", "valkey", "worker"]
+    assert sorted(report.killed) == ["edge", "flush", "postgres", "valkey", "worker"]
     assert report.acknowledged >= 400
-    assert report.deliveries == 3 * report.acknowledged
+    assert report.deliveries >= 3 * report.acknowledged
 
 
 def test_kill_9_of_the_edges_in_mid_stream(product: Product) -> None:

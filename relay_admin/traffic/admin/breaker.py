@@ -20,8 +20,9 @@ from relay_admin import pages
 from relay_admin.catalog.models import HostBinding, HostKey
 from relay_admin.deliveries.admin.base import TimeRangeFilter
 from relay_admin.deliveries.templatetags.relay_pages import tone_badge
+from relay_admin.redis_link import RedisAwayError
 from relay_admin.traffic.admin.filters import HostFilter
-from relay_admin.traffic.breakers import RedisAwayError, breaker_reset, breakers_list
+from relay_admin.traffic.breakers import breaker_reset, breakers_list
 from relay_admin.traffic.models import BreakerEvent
 from relay_contract.redis.breakers import Entry
 from relay_contract.traffic import BreakerKind, BreakerState, FailureClass

@@ -33,6 +33,8 @@ _LEFT_OUT_WHEN_EMPTY = {
     "error": "error",
     "error_source": "error_source",
     "finish": "finish",
+    "relay_key_shown": "relay_key_id",
+    "application_shown": "application_id",
     "user_shown": "user_id",
     "tags_shown": "tags",
     "rates_shown": "rates",
@@ -82,6 +84,7 @@ class CallAdmin(pages.ReadOnlyAdmin):
                 "received_at",
                 "project_shown",
                 "relay_key_shown",
+                "application_shown",
                 "user_shown",
                 "mode",
                 "surface",
@@ -176,8 +179,9 @@ class CallAdmin(pages.ReadOnlyAdmin):
 
     @display(description="caller")
     def caller_shown(self, row: Call) -> SafeString:
-        """Project and relay key."""
-        return _above(self.project_shown(row), self.relay_key_shown(row))
+        """Project, and the relay key or application."""
+        shown = self.relay_key_shown(row) if row.application_id is None else self.application_shown(row)
+        return _above(self.project_shown(row), shown)
 
     @display(description="project")
     def project_shown(self, row: Call) -> str:
@@ -188,6 +192,11 @@ class CallAdmin(pages.ReadOnlyAdmin):
     def relay_key_shown(self, row: Call) -> str:
         """Its name."""
         return getattr(row, "relay_key_name", None) or f"(deleted, {row.relay_key_id})"
+
+    @display(description="application")
+    def application_shown(self, row: Call) -> str:
+        """Its name, where the call came with an access token."""
+        return getattr(row, "application_name", None) or f"(deleted, {row.application_id})"
 
     @display(description="model, host")
     def model_shown(self, row: Call) -> SafeString:
@@ -277,7 +286,7 @@ class CallAdmin(pages.ReadOnlyAdmin):
 
     @display(description="user")
     def user_shown(self, row: Call) -> str:
-        """Whose key it was."""
+        """Whose key or access token it was."""
         name = User.objects.filter(pk=row.user_id).values_list("username", flat=True).first()
         return name or f"(deleted, {row.user_id})"
 

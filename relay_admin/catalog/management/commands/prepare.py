@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 
+from relay_admin.access.oauth.keys import signing_keys_turn
 from relay_admin.catalog.lines.revisions import revisions_begin
 from relay_admin.catalog.models import Host, Model, Policy, Project, RateLimit
 from relay_admin.deliveries import storage
@@ -40,6 +41,7 @@ class Command(BaseCommand):
         if settings.BOOTSTRAP_ADMIN_PASSWORD or settings.BOOTSTRAP_ADMIN_TOKEN:
             call_command("bootstrap", stdout=self.stdout)
         revisions_begin()
+        signing_keys_turn()  # published before the first token, so that no edge hears of it later than of the token
         if options["catalog"]:
             self._fill(str(options["catalog"]))
         elif not self._has_rows():

@@ -1,4 +1,5 @@
-"""`manage.py credits check`: whether each delivery is held and closed once, and accounts are what their details say."""
+"""`manage.py credits check`: whether each delivery is held and closed once, and accounts are what their details say.
+`manage.py credits reconcile`: the same and the purses in Redis, kept as a run that the admin shows."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -6,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from relay_admin.ledger import proofs, reconcile
+from relay_admin.ledger import proofs, reconcile, runs
 from relay_contract.credits import MICRO
 from relay_contract.ids import uuid7_bound
 
@@ -19,11 +20,14 @@ class Command(BaseCommand):
     help = "Compare the ledger with the deliveries and its totals with its rows; fails where they disagree."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("action", choices=["check"])
+        parser.add_argument("action", choices=["check", "reconcile"])
         parser.add_argument("--days", type=int, default=30, help="deliveries made in the last so many days")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Raises CommandError with the deliveries that are not accounted for, and the sums that are wrong."""
+        if options["action"] == "reconcile":
+            self._reconcile(options["days"])
+            return
         since = uuid7_bound(max(0, time.time_ns() // 1_000_000 - options["days"] * DAY_MS))
         found = reconcile.problems(since)
         sums = reconcile.totals(since)
@@ -48,3 +52,13 @@ class Command(BaseCommand):
             raise CommandError(" ".join(wrong))
         self.stdout.write("credits: every delivery is accounted for")
         self.stdout.write("credits: every account is what its details say")
+
+    def _reconcile(self, days: int) -> None:
+        run = runs.reconcile_run(days=days)
+        for row in run.drifts.all():
+            self.stderr.write(str(proofs.Drift(row.code, row.subject, row.expected, row.found)))
+        for name, drifts in run.checks.items():
+            said = "not checked: Redis does not answer" if drifts == runs.NOT_CHECKED else f"{drifts} drifts"
+            self.stdout.write(f"{name}: {said}")
+        if any(run.checks.values()):
+            raise CommandError(f"Run {run.pk} found what does not add up, or could not check everything.")

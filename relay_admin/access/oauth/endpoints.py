@@ -1,0 +1,122 @@
+"""The endpoints for programs: token, revocation, introspection, user info. Each answers JSON, and no cookie counts."""
+
+import json
+from typing import Any
+
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from oauthlib.common import Request
+
+from relay_admin.access.models import User
+from relay_admin.access.oauth.cors import shared
+from relay_admin.access.oauth.live_tokens import claims_of
+from relay_admin.access.oauth.scopes import ACCOUNT
+from relay_admin.access.oauth.server import core
+from relay_admin.ledger.accounts import balance_of
+
+_NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+_BASIC = {"WWW-Authenticate": 'Basic realm="oauth"'}
+
+
+@shared("POST")
+def token(request: HttpRequest) -> HttpResponse:
+    """RFC 6749 section 3.2. One transaction: an answer that is an error keeps what it revoked."""
+    fault = form_fault(request)
+    if fault is not None:
+        return fault
+    with transaction.atomic():
+        _, headers, body, status = core().create_token_response(request)
+    return answer(headers, body, status)
+
+
+@shared("POST")
+def revoke(request: HttpRequest) -> HttpResponse:
+    """RFC 7009. 200 also for a token that is none of the application's."""
+    fault = form_fault(request)
+    if fault is not None:
+        return fault
+    with transaction.atomic():
+        _, headers, body, status = core().create_revocation_response(request)
+    return answer(headers, body, status)
+
+
+@shared("POST")
+def introspect(request: HttpRequest) -> HttpResponse:
+    """RFC 7662, of access tokens, for confidential applications of the same project."""
+    fault = form_fault(request)
+    if fault is not None:
+        return fault
+    asking = _authenticated(request)
+    if asking is None:
+        return JsonResponse(
+            {"error": "invalid_client"}, status=401, headers={"WWW-Authenticate": 'Basic realm="oauth"'}
+        )
+    text = request.POST.get("token", "")
+    if not text:
+        return _error("invalid_request", "Send `token`.")
+    claims = claims_of(text)
+    if claims is None or claims.project_id != asking.project_id:
+        return JsonResponse({"active": False}, headers=_NO_STORE)
+    said = {
+        "active": True,
+        "scope": " ".join(claims.scopes),
+        "client_id": claims.client_id,
+        "token_type": "Bearer",
+        "exp": claims.expires_at,
+        "iat": claims.issued_at,
+        "sub": str(claims.subject),
+        "jti": claims.jti,
+    }
+    return JsonResponse(said, headers=_NO_STORE)
+
+
+@shared("GET")
+def userinfo(request: HttpRequest) -> HttpResponse:
+    """Who the token's user is, for tokens with the scope `account`."""
+    kind, _, text = request.headers.get("Authorization", "").partition(" ")
+    claims = claims_of(text) if kind.lower() == "bearer" else None
+    if claims is None:
+        challenge = 'Bearer realm="relay"' + (', error="invalid_token"' if text else "")
+        return JsonResponse({"error": "invalid_token"}, status=401, headers={"WWW-Authenticate": challenge})
+    if ACCOUNT not in claims.scopes:
+        challenge = f'Bearer realm="relay", error="insufficient_scope", scope="{ACCOUNT}"'
+        return JsonResponse({"error": "insufficient_scope"}, status=403, headers={"WWW-Authenticate": challenge})
+    user = User.objects.get(pk=claims.subject)
+    said = {
+        "sub": str(user.pk),
+        "preferred_username": user.get_username(),
+        "balance": {"mode": claims.mode, "microcredits": balance_of(claims.wallet_id).available},
+    }
+    return JsonResponse(said, headers=_NO_STORE)
+
+
+def _authenticated(request: HttpRequest) -> Any:
+    """The confidential application that asks, or None."""
+    asked = Request(*core()._extract_params(request))
+    if not core().server.request_validator.authenticate_client(asked):
+        return None
+    return asked.client if asked.client.client_type == asked.client.CLIENT_CONFIDENTIAL else None
+
+
+def form_fault(request: HttpRequest) -> HttpResponse | None:
+    """What no endpoint takes: anything in the address, another type of body, bytes that no text has."""
+    if request.META.get("QUERY_STRING"):
+        return _error("invalid_request", "Send parameters in the body: addresses are written to logs.")
+    if request.content_type != "application/x-www-form-urlencoded":
+        return _error("invalid_request", "Send a form: application/x-www-form-urlencoded.")
+    if any("\0" in value for values in request.POST.lists() for value in values[1]):
+        return _error("invalid_request", "A parameter has a NUL.")
+    return None
+
+
+def _error(code: str, text: str) -> JsonResponse:
+    return JsonResponse({"error": code, "error_description": text}, status=400, headers=_NO_STORE)
+
+
+def answer(headers: dict[str, str], body: str, status: int) -> HttpResponse:
+    """What oauthlib says, as Django's."""
+    response = HttpResponse(body or json.dumps({}), status=status, content_type="application/json")
+    challenge = _BASIC if status == 401 else {}
+    for name, value in {**headers, **_NO_STORE, **challenge}.items():
+        response.headers[name] = value
+    return response

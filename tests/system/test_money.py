@@ -1,0 +1,134 @@
+"""A prepaid project under many callers, with an edge killed and Redis emptied in mid-traffic: nothing is free, nothing
+is spent twice, and in the end Redis believes what the ledger says."""
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import aiohttp
+import pytest
+import redis
+
+from relay_contract.ids import uuid7
+from relay_contract.redis import keys
+from tests.system.product import Product, wait_for
+
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("kills"), pytest.mark.timeout(240)]
+
+CALLERS, CALLS, EDGES = 64, 1200, 2
+BODY = {"model": "demo-gpt", "max_tokens": 16, "messages": [{"role": "user", "content": "hello"}]}
+_BALANCE = """
+SELECT coalesce(sum(CASE WHEN credit_id = %s THEN amount ELSE -amount END), 0)::bigint
+FROM ledger_entry WHERE %s IN (debit_id, credit_id)
+"""
+
+
+@pytest.fixture
+def product(mortal_product: Product) -> Product:
+    return mortal_product
+
+
+class Wallet:
+    """Of the demo project, for its key's mode."""
+
+    def __init__(self, product: Product) -> None:
+        self._product = product
+        [(self.id,)] = product.sql(
+            "SELECT CASE k.mode WHEN 'test' THEN p.test_wallet_id ELSE p.live_wallet_id END"
+            " FROM access_relaykey k JOIN catalog_project p ON p.id = k.project_id WHERE p.slug = 'demo' LIMIT 1"
+        )
+
+    def grant(self, amount: int) -> None:
+        self._product.sql(
+            "INSERT INTO ledger_entry (source, kind, debit_id, credit_id, amount, note)"
+            " VALUES (%s, 11, %s, %s, %s, '')",
+            *(uuid7(), 6 + self.id % 2, self.id, amount),
+        )
+
+    def posted(self) -> int:
+        [(amount,)] = self._product.sql(_BALANCE, self.id, self.id)
+        return int(amount)
+
+    def holders(self) -> set[str]:
+        """The edge processes that hold something of it, or did."""
+        with redis.Redis.from_url(self._product.redis_url, decode_responses=True) as client:
+            fields = client.hkeys(keys.purse("w", str(self.id)))
+        return {name.split(":")[1] for name in fields if name.startswith("h:")}
+
+    def believed(self) -> int | None:
+        """Micro-credits left as Redis has it; None while money is closed."""
+        with redis.Redis.from_url(self._product.redis_url) as client:
+            marker, granted, used = (
+                client.get(keys.MONEY),
+                *client.hmget(keys.purse("w", str(self.id)), "granted", "used"),
+            )
+        return int(granted or 0) - int(used or 0) if marker else None
+
+
+@pytest.fixture
+def wallet(product: Product) -> Iterator[Wallet]:
+    yield Wallet(product)
+    product.sql("UPDATE catalog_project SET billing = 'metered' WHERE slug = 'demo'")
+
+
+async def call_all(product: Product, disturbances: dict[int, Callable[[], None]]) -> Counter[int]:
+    """Statuses of whole answers and of streams by turns, on both edge processes; a disturbance comes before the call of
+    its number. 0: cut off."""
+    statuses: Counter[int] = Counter()
+    numbers = iter(range(CALLS))
+
+    async def caller(session: aiohttp.ClientSession) -> None:
+        for number in numbers:
+            if number in disturbances:
+                disturbances.pop(number)()
+            try:
+                body = BODY | {"stream": number % 2 == 1}
+                async with session.post(f"{product.edge_url}/v1/chat/completions", json=body) as answer:
+                    said = await answer.read()
+                    is_cut = answer.status == 200 and body["stream"] and not said.endswith(b"data: [DONE]\n\n")
+                    statuses[0 if is_cut else answer.status] += 1
+                    if answer.status == 503:
+                        await asyncio.sleep(0.2)
+            except aiohttp.ClientError:
+                statuses[0] += 1
+
+    headers = {"Authorization": f"Bearer {product.relay_key}"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        await asyncio.gather(*(caller(session) for _ in range(CALLERS)))
+    return statuses
+
+
+def test_a_prepaid_wallet_under_kills(product: Product, wallet: Wallet) -> None:
+    product.sql("UPDATE catalog_project SET billing = 'prepaid' WHERE slug = 'demo'")
+    wait_for(lambda: wallet.believed() is not None, "money to be open")
+    statuses = asyncio.run(call_all(product, {}))
+    assert statuses[200] == 0, statuses
+    assert statuses[402] > CALLS / 2, statuses  # the edge may hear of the change a moment later
+
+    wallet.grant(10**12)
+    wait_for(lambda: wallet.believed() == wallet.posted(), "the purse to hear of the grant")
+    before = wallet.posted()
+
+    def kill_edge() -> None:
+        assert len(wallet.holders()) == EDGES
+        os.kill(product.processes("relay_edge")[-1].pid, signal.SIGKILL)
+
+    def flush() -> None:
+        with redis.Redis.from_url(product.redis_url) as client:
+            client.flushall()
+
+    statuses = asyncio.run(call_all(product, {CALLS // 4: kill_edge, CALLS // 2: flush}))
+    assert statuses[200] > CALLS / 4, statuses
+    assert set(statuses) <= {0, 200, 503}, statuses
+    wait_for(lambda: wallet.believed() is not None, "money to be open again")
+    wait_for(
+        lambda: wallet.believed() == wallet.posted(), f"one balance, {wallet.believed()} and {wallet.posted()}", 60
+    )
+    assert 0 < wallet.posted() < before
+    [(charged,)] = product.sql(
+        "SELECT sum(charge_microcredits)::bigint FROM traffic_call WHERE payer_id = %s", wallet.id
+    )
+    assert wallet.posted() == 10**12 - charged
+    assert "every account is what its details say" in product.manage("credits", "check")
