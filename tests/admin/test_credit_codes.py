@@ -165,9 +165,7 @@ def test_who_may(wallet: Account, token_of, client_of, who: str, posted: int) ->
     assert Client().get("/api/v1/credit-codes", headers=headers).status_code == 200
     assert send(headers, "", {"microcredits": 5, "note": "why"}).status_code == posted
     redeemed = send(headers, "/redeem", {"code": code.text, "wallet": wallet.pk})
-    assert redeemed.status_code == (
-        201 if posted == 201 else 404
-    )  # members redeem: what is not theirs is not there
+    assert redeemed.status_code == (201 if posted == 201 else 404)  # members redeem: what is not theirs is not there
     ended = send(headers, f"/{code.row.pk}/disable", {})
     assert ended.status_code == (200 if posted == 201 else 403)
     code.row.refresh_from_db()
