@@ -54,7 +54,7 @@ class TransferBody(Strict):
 class PayoutBody(Strict):
     """Of a project's live earnings, or of a user's. `id` as for a transfer."""
 
-    project = serializers.SlugRelatedField("slug", queryset=Project.objects.all(), required=False)
+    project = ProjectField(Act.MANAGE_MONEY, required=False)
     user = serializers.SlugRelatedField("username", queryset=User.objects.all(), required=False)
     microcredits = serializers.IntegerField(min_value=1, max_value=MAX_AMOUNT)
     note = serializers.CharField(max_length=corrections.MAX_NOTE)
@@ -100,7 +100,7 @@ class PayoutsView(APIView):
 
     def post(self, call: Call) -> Response:
         """As a transfer."""
-        asked = read(PayoutBody, call.data)
+        asked = read(PayoutBody, call.data, actor=actor_in(call))
         owner = {name: asked[name].pk for name in ("project", "user") if name in asked}
         rows = rows_of(Account, actor_in(call), Act.MANAGE_MONEY).filter(kind=AccountKind.EARNINGS, mode=KeyMode.LIVE)
         account = get_object_or_404(rows, **{f"{name}_id": id_ for name, id_ in owner.items()})
