@@ -34,7 +34,7 @@ SECTIONS = (
     Section("requests", "Requests", Act.SEE_TRAFFIC),
     Section("failures", "Failure queue", Act.SEE_TRAFFIC),
     Section("wallet", "Wallet", Act.SEE_MONEY),
-    Section("keys", "Keys", Act.SEE_KEYS, also=("key",)),
+    Section("keys", "Keys", Act.OWN_KEYS, also=("key",)),
     Section("members", "Members", Act.MANAGE_MEMBERS, also=("member", "invitation")),
     Section("settings", "Settings", Act.SEE_PROJECT),
 )

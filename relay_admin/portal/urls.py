@@ -12,6 +12,7 @@ of_project = [
     path("keys/new", keys.new, name="key-new"),
     path("keys/<int:key_number>", keys.one, name="key"),
     path("keys/<int:key_number>/rotate", keys.rotate, name="key-rotate"),
+    path("keys/<int:key_number>/successor", keys.successor, name="key-successor"),
     path("keys/<int:key_number>/revoke", keys.revoke, name="key-revoke"),
     path("members", members.listed, name="members"),
     path("members/<int:member_number>", members.one, name="member"),

@@ -7,6 +7,7 @@ _OF_PROJECT = {
     "keys/new": "keys/new",
     "keys/<int:key_number>": "keys/{relay_key}",
     "keys/<int:key_number>/rotate": "keys/{relay_key}/rotate",
+    "keys/<int:key_number>/successor": "keys/{relay_key}/successor",
     "keys/<int:key_number>/revoke": "keys/{relay_key}/revoke",
     "members": "members",
     "members/<int:member_number>": "members/{member}",

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from relay_admin.access import services
+from relay_admin.access.key_successors import relay_keys_rotate_due
 from relay_admin.access.models import AuditEvent, Invitation, Membership, RelayKey, User
 from relay_admin.access.people import person_make
 from relay_admin.access.roles import Role
@@ -106,7 +108,7 @@ def test_a_key_is_made_and_told_once(catalog: rows.Catalog) -> None:
     wanted = {
         "name": "nightly", "mode": "live", "scopes": ["relay", "inference"], "policy": catalog.policy.pk,
         "budget_credits": "2.5", "budget_period": "week", "allowed_networks": "192.0.2.0/24\n2001:db8::/32",
-        "expires_at": "2099-01-02T03:04",
+        "expiry": "date", "expires_at": "2099-01-02T03:04", "rotates_days_before": "14", "captures_payloads": "on",
     }  # fmt: skip
     answer = client.post(f"{KEYS}/new", wanted)
     key = RelayKey.objects.get(name="nightly")
@@ -117,6 +119,7 @@ def test_a_key_is_made_and_told_once(catalog: rows.Catalog) -> None:
     assert key.budget == {"microcredits": 2_500_000, "period": "week"}
     assert key.allowed_networks == ["192.0.2.0/24", "2001:db8::/32"]
     assert key.expires_at == datetime(2099, 1, 2, 3, 4, tzinfo=UTC)
+    assert (key.rotates_days_before, key.captures_payloads, key.pays) == (14, True, "project")
     assert key.created_by is not None
     assert AuditEvent.objects.filter(subject="access.relaykey", via="portal", action="insert").count() == 1
     for page in (KEYS, f"{KEYS}/{key.pk}"):
@@ -126,15 +129,15 @@ def test_a_key_is_made_and_told_once(catalog: rows.Catalog) -> None:
 def test_a_developer_makes_test_keys_alone(catalog: rows.Catalog) -> None:
     client = member(catalog.project, "developer")
     refused = client.post(f"{KEYS}/new", {**NEW, "mode": "live"})
-    assert (refused.status_code, "not one of the available choices" in said(refused)) == (200, True)
-    for page in ("", "/rotate", "/revoke"):
+    assert (refused.status_code, "With your role you make test keys" in said(refused)) == (200, True)
+    for page in ("", "/rotate", "/successor", "/revoke"):
         assert client.post(f"{KEYS}/{catalog.relay_key.pk}{page}", {**NEW, "overlap": "0"}).status_code == 403
     assert RelayKey.objects.count() == 1
     assert RelayKey.objects.get().revoked_at is None
     assert "rk_test_" in client.post(f"{KEYS}/new", NEW).content.decode()
 
 
-@pytest.mark.parametrize("role", ["support", "viewer", "customer"])
+@pytest.mark.parametrize("role", ["support", "viewer"])
 def test_others_have_no_keys(catalog: rows.Catalog, role: str) -> None:
     client = member(catalog.project, role)
     assert [client.get(page).status_code for page in (KEYS, f"{KEYS}/new")] == [403, 403]
@@ -163,11 +166,106 @@ def test_a_key_is_changed(catalog: rows.Catalog) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [{"budget_credits": "-1"}, {"budget_credits": "1e400"}, {"budget_credits": "NaN"}, {"allowed_networks": "nowhere"},
-     {"expires_at": "2001-01-01T00:00"}, {"scopes": ["root"]}, {"name": ""}, {"name": "app"}],
+     {"expiry": "date", "expires_at": "2001-01-01T00:00"}, {"expires_at": "2099-01-01T00:00"}, {"expiry": "date"},
+     {"expiry": "-7"}, {"rotates_days_before": "7"}, {"rotates_days_before": "91", "expiry": "365"},
+     {"rotates_days_before": "7", "expiry": "7"}, {"pays": "nobody"}, {"mode": "real"},
+     {"scopes": ["root"]}, {"name": ""}, {"name": "app"}],
 )  # fmt: skip
 def test_a_form_says_what_is_wrong(catalog: rows.Catalog, wrong: dict[str, object]) -> None:
     answer = member(catalog.project, "admin").post(f"{KEYS}/new", {**NEW, **wrong})
     assert (answer.status_code, 'role="alert"' in said(answer), RelayKey.objects.count()) == (200, True, 1)
+
+
+@pytest.mark.parametrize("mode", ["live", "test"])
+def test_a_customers_key_is_theirs_and_for_models(catalog: rows.Catalog, mode: str) -> None:
+    client = member(catalog.project, "customer")
+    assert f'href="{KEYS}"' in client.get(HOME).content.decode()
+    made = client.post(f"{KEYS}/new", {**NEW, "mode": mode, "policy": catalog.policy.pk, "scopes": ["relay"],
+                                       "pays": "project", "captures_payloads": "on", "expiry": "30"})  # fmt: skip
+    assert f"rk_{mode}_" in made.content.decode()
+    key = RelayKey.objects.get(name="nightly")
+    user = User.objects.get(email="customer@example.test")
+    assert (key.mode, key.scopes, key.pays, key.user, key.captures_payloads) == (
+        mode, ["inference"], "user", user, False,
+    )  # fmt: skip
+    assert key.wallet_id == (user.live_wallet_id if mode == "live" else user.test_wallet_id)
+    assert key.expires_at is not None
+    assert (key.expires_at - key.created_at).days in (29, 30)
+    listed = client.get(KEYS).content.decode()
+    assert (">nightly</a>" in listed, f"rk_live_{catalog.relay_key.key_id}" in listed) == (True, False)
+    changed = client.post(f"{KEYS}/{key.pk}", {"name": "mine", "scopes": ["control"], "budget_period": "day"})
+    key.refresh_from_db()
+    assert (changed.status_code, key.name, key.scopes, key.policy) == (302, "mine", ["inference"], None)
+    assert "rk_" in client.post(f"{KEYS}/{key.pk}/rotate", {"overlap": "0"}).content.decode()
+    assert client.get(f"{KEYS}/{catalog.relay_key.pk}").status_code == 403
+
+
+def test_nobody_but_its_user_changes_a_key_that_its_user_pays_for(catalog: rows.Catalog) -> None:
+    member(catalog.project, "customer").post(f"{KEYS}/new", NEW)
+    key, admin = RelayKey.objects.get(name="nightly"), member(catalog.project, "admin")
+    page = admin.get(f"{KEYS}/{key.pk}").content.decode()
+    assert ("Change it" in page, "/rotate" in page, "/revoke" in page) == (False, False, True)
+    for word in ("", "/rotate", "/successor"):
+        assert admin.post(f"{KEYS}/{key.pk}{word}", {**NEW, "overlap": "0"}).status_code == 403
+    assert admin.post(f"{KEYS}/{key.pk}/revoke").status_code == 302
+    key.refresh_from_db()
+    assert key.revoked_at is not None
+
+
+def test_a_developer_pays_for_a_live_key_of_their_own(catalog: rows.Catalog) -> None:
+    client, wanted = member(catalog.project, "developer"), {**NEW, "mode": "live", "pays": "user"}
+    assert "is for calling models" in said(client.post(f"{KEYS}/new", wanted))
+    assert "not yours to say" in said(client.post(f"{KEYS}/new", {**wanted, "scopes": ["inference"],
+                                                                  "captures_payloads": "on"}))  # fmt: skip
+    assert "rk_live_" in client.post(f"{KEYS}/new", {**wanted, "scopes": ["inference"]}).content.decode()
+    [key] = RelayKey.objects.filter(name="nightly")
+    assert (key.pays, key.scopes) == ("user", ["inference"])
+    assert "captures_payloads" not in said(client.get(f"{KEYS}/{key.pk}"))
+
+
+def test_the_date_stays_unless_another_is_chosen(catalog: rows.Catalog) -> None:
+    client, key = member(catalog.project, "admin"), catalog.relay_key
+    body = {"name": "app", "scopes": ["relay"], "budget_period": "day"}
+    client.post(f"{KEYS}/{key.pk}", {**body, "expiry": "date", "expires_at": "2099-01-02T03:04"})
+    key.refresh_from_db()
+    at = datetime(2099, 1, 2, 3, 4, tzinfo=UTC)
+    assert key.expires_at == at
+    client.post(f"{KEYS}/{key.pk}", body)
+    key.refresh_from_db()
+    assert key.expires_at == at
+    client.post(f"{KEYS}/{key.pk}", {**body, "expiry": "never"})
+    key.refresh_from_db()
+    assert key.expires_at is None
+
+
+def test_an_expiry_that_the_project_forbids_is_not_offered(catalog: rows.Catalog) -> None:
+    Project.objects.update(key_life_days=20, longest_key_life_days=60, endless_keys="operators")
+    client = member(catalog.project, "admin")
+    page = client.get(f"{KEYS}/new").content.decode()
+    assert re.findall(r'<option value="(\w*)"[^>]*>(?:in|never|on the)', page) == ["", "7", "30", "date"]
+    assert client.post(f"{KEYS}/new", {**NEW, "expiry": "never"}).status_code == 200
+    assert RelayKey.objects.count() == 1
+    client.post(f"{KEYS}/new", NEW)
+    key = RelayKey.objects.get(name="nightly")
+    assert key.expires_at is not None
+    assert (key.expires_at - key.created_at).days in (19, 20)
+
+
+def test_a_successor_that_was_made_by_itself_is_told_once(catalog: rows.Catalog) -> None:
+    client, key = member(catalog.project, "admin"), catalog.relay_key
+    now = timezone.now()
+    dates = {"created_at": now - timedelta(days=20), "expires_at": now + timedelta(days=29)}
+    RelayKey.objects.filter(pk=key.pk).update(rotates_days_before=30, **dates)
+    assert relay_keys_rotate_due() == 1
+    page = f"{KEYS}/{key.pk}/successor"
+    assert page in client.get(f"{KEYS}/{key.pk}").content.decode()
+    assert "successor waits" in client.get(KEYS).content.decode()
+    assert "rk_live_" not in client.get(page).content.decode().replace(f"rk_live_{key.key_id}", "")
+    [token] = set(re.findall(r"rk_live_\w{20,}", client.post(page).content.decode()))
+    assert services.relay_key_token_parse(token).key_id == RelayKey.objects.get(predecessor=key).key_id
+    again = client.post(page)
+    assert (again.status_code, token in again.content.decode()) == (410, False)
+    assert page not in client.get(f"{KEYS}/{key.pk}").content.decode()
 
 
 # Members and the project itself
