@@ -29,7 +29,7 @@ It is the address of one already. Sign in with it, or set a new password:\n\n{li
 _LOW_BALANCE = """The {whose} has {left} credits left. You wanted to be told below {limit}.
 The next mail of this kind comes after it was filled and fell again.
 
-What your account has, and when to be told: {link}"""
+What it has: {link}"""
 PATHS = {
     MailKind.SIGN_UP: "/account/sign-up/{token}",
     MailKind.RESET: "/account/reset/{token}",
@@ -50,9 +50,9 @@ def has_account_text(*, control: str, address: str) -> tuple[str, str]:
     return "You have an account already", _filled(_HAS_ACCOUNT, control, address, _RESET_PATH)
 
 
-def low_balance_text(*, control: str, whose: str, left: str, limit: str) -> tuple[str, str]:
-    """`whose`: the wallet; amounts in credits."""
-    told = _LOW_BALANCE.format(whose=whose, left=left, limit=limit, link=f"{control}/account/")
+def low_balance_text(*, control: str, whose: str, left: str, limit: str, path: str) -> tuple[str, str]:
+    """`whose`: the wallet, which the page at `path` shows; amounts in credits."""
+    told = _LOW_BALANCE.format(whose=whose, left=left, limit=limit, link=f"{control}{path}")
     return "Credits are running low", told + _END.format(control=control)
 
 

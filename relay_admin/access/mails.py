@@ -130,8 +130,8 @@ def _low_balance(mail: Mail) -> tuple[str, tuple[str, str]] | None:
     low = low_of(mail.account_id) if mail.account_id else None
     if mail.user is None or not mail.user.is_active or low is None:
         return None
-    left, limit = credits_text(low.left), credits_text(low.limit)
-    return mail.user.email, low_balance_text(control=settings.CONTROL_URL, whose=low.whose, left=left, limit=limit)
+    told = {"whose": low.whose, "left": credits_text(low.left), "limit": credits_text(low.limit), "path": low.path}
+    return mail.user.email, low_balance_text(control=settings.CONTROL_URL, **told)
 
 
 def _owner(address: str) -> User | None:

@@ -8,8 +8,9 @@ from rest_framework.request import Request as Call
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from relay_admin.control_api.paging import Query
 from relay_admin.control_api.permissions import requires
-from relay_admin.control_api.wire import CamelCaseSerializer
+from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
 from relay_admin.deliveries.models import (
     MAX_ALERT_WINDOW_SECONDS,
     REMIND_SECONDS,
@@ -40,7 +41,7 @@ class RuleJson(CamelCaseSerializer):
         ]
 
 
-class RuleInput(serializers.ModelSerializer):
+class RuleInput(Strict, serializers.ModelSerializer):
     """What makes or changes a rule."""
 
     targetId = serializers.IntegerField(  # noqa: N815 - as on the wire
@@ -62,6 +63,12 @@ class RuleInput(serializers.ModelSerializer):
         if not is_reminder(seconds):
             raise serializers.ValidationError(REMINDER_REFUSAL)
         return seconds
+
+
+class EventsQuery(Query):
+    """Query of the events."""
+
+    open = serializers.BooleanField(default=False)
 
 
 class EventJson(CamelCaseSerializer):
@@ -136,6 +143,6 @@ class EventsView(APIView):
     def get(self, call: Call) -> Response:
         """At most MAX_EVENTS."""
         events = AlertEvent.objects.select_related("rule").order_by("-opened_at", "-id")
-        if call.query_params.get("open") == "true":
+        if read(EventsQuery, call.query_params)["open"]:
             events = events.filter(closed_at=None)
         return Response({"items": EventJson(events[:MAX_EVENTS], many=True).data})

@@ -145,6 +145,12 @@ class RequestsQuery(Query):
         return wanted
 
 
+class RequestQuery(Query):
+    """Query of one request."""
+
+    content = serializers.BooleanField(default=False)
+
+
 class RequestsView(APIView):
     """GET requests, newest first."""
 
@@ -171,6 +177,7 @@ class RequestView(APIView):
 
     def get(self, call: Call, request_id: UUID) -> Response:
         """404 for an id that is not known, or whose retention is over."""
+        wants_content = read(RequestQuery, call.query_params)["content"]
         one_of(Request, actor_in(call), Act.SEE_TRAFFIC, pk=request_id)
         row = request_with_names(request_id).get()
         with_ends([row])
@@ -179,7 +186,7 @@ class RequestView(APIView):
         body: dict[str, Any] = RequestOnScreenJson(row).data
         end = RequestEnd.objects.filter(pk=row.pk).first()
         body["end"] = None if end is None else RequestEndJson(end).data
-        if call.query_params.get("content") == "true":
+        if wants_content:
             _refuse_content(call, row)
             body["content"] = _content_json(shown_content(row))
         return Response(body)

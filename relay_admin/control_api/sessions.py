@@ -11,10 +11,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from relay_admin.access import session_services
+from relay_admin.access.login_form import MAX_SIGN_IN_NAME
 from relay_admin.access.models import Session, User
 from relay_admin.access.session_services import VIEW_PERMISSION
+from relay_admin.control_api.paging import Query
 from relay_admin.control_api.permissions import IsPerson
-from relay_admin.control_api.wire import CamelCaseSerializer
+from relay_admin.control_api.wire import CamelCaseSerializer, read
 
 MAX_LISTED = 200
 
@@ -34,18 +36,25 @@ class SessionJson(CamelCaseSerializer):
         return session.pk == self.context["current"]
 
 
+class SessionsQuery(Query):
+    """Query of the list: somebody's by name, or `*` for everybody's."""
+
+    user = serializers.CharField(max_length=MAX_SIGN_IN_NAME, required=False)
+
+
 class SessionsView(APIView):
     """The caller's sessions."""
 
     permission_classes = [IsPerson]
 
     def get(self, call: Request) -> Response:
-        """The last seen first, at most MAX_LISTED; `?user=` somebody's by name, or `*` for everybody's."""
+        """The last seen first, at most MAX_LISTED."""
         sessions = _asked_for(call)[:MAX_LISTED]
         return Response({"items": SessionJson(sessions, many=True, context={"current": _current(call)}).data})
 
     def delete(self, call: Request) -> Response:
         """Ends all of the caller's but the one that this call is made with; how many those were."""
+        read(Query, call.query_params)  # by name one would mean another's
         user = cast("User", call.user)
         others = session_services.sessions_of(user).exclude(pk=_current(call))
         return Response({"revoked": session_services.sessions_revoke(others, by=user)})
@@ -69,13 +78,11 @@ class SessionView(APIView):
 
 def _asked_for(call: Request) -> QuerySet[Session]:
     user = cast("User", call.user)
-    name = call.query_params.get("user", user.username)
+    name: str = read(SessionsQuery, call.query_params).get("user", user.username)
     if name == user.username:
         return session_services.sessions_of(user)
     if not user.has_perm(VIEW_PERMISSION):
         raise PermissionDenied(f"Other people's sessions need the permission {VIEW_PERMISSION}.")
-    if "\0" in name:
-        raise serializers.ValidationError({"user": ["A name holds no NUL."]})
     everybody = session_services.current_sessions()
     return everybody if name == "*" else everybody.filter(user__username=name)
 

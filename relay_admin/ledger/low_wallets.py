@@ -12,11 +12,12 @@ from relay_contract.ledger import MAX_AMOUNT
 
 @dataclass(frozen=True, slots=True)
 class Low:
-    """A wallet that is low: its balance and limit in micro-credits, and whose it is, in words."""
+    """A wallet that is low: its balance and limit in micro-credits, in words whose it is, and the page of it."""
 
     whose: str
     left: int
     limit: int
+    path: str
 
 
 def low_of(account_id: int) -> Low | None:
@@ -24,8 +25,10 @@ def low_of(account_id: int) -> Low | None:
     found = balances([account_id]).get(account_id)
     if found is None or found.low_balance is None or found.available >= found.low_balance:
         return None
-    owner = f"of the project {found.project}" if found.project_id is not None else "of your own"
-    return Low(f"{found.mode} wallet {owner}", found.available, found.low_balance)
+    if found.project_id is None:
+        return Low(f"{found.mode} wallet of your own", found.available, found.low_balance, "/account/balance")
+    path = f"/portal/projects/{found.project}/wallet?mode={found.mode}"
+    return Low(f"{found.mode} wallet of the project {found.project}", found.available, found.low_balance, path)
 
 
 def low_balance_set(*, user: User, microcredits: int | None) -> None:

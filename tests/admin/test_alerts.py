@@ -45,10 +45,17 @@ def test_rules_that_cannot_be(catalog: rows.Catalog) -> None:
         {"remindSeconds": 59},
         {"remindSeconds": -1},
         {"remindSeconds": 604_801},
+        {"window": 60},
+        {"id": 7},
     ):
         given = {"kind": "backlog_age", "endpoint": catalog.endpoint.pk} | wrong
         assert client.post(RULES, given, content_type="application/json").status_code == 400
     assert AlertRule.objects.count() == 0
+    rule = AlertRule.objects.create(kind="target_gone", endpoint=catalog.endpoint)
+    refused = client.patch(f"{RULES}/{rule.pk}", {"enabled": False}, content_type="application/json")
+    assert (refused.status_code, "enabled" in refused.content.decode()) == (400, True)
+    rule.refresh_from_db()
+    assert rule.is_enabled is True
 
 
 def test_events_and_who_may_see_them(catalog: rows.Catalog) -> None:
@@ -59,6 +66,10 @@ def test_events_and_who_may_see_them(catalog: rows.Catalog) -> None:
     assert (shown["kind"], shown["subject"], shown["closedAt"]) == ("target_gone", "target:1", None)
     AlertEvent.objects.update(closed_at=event.opened_at)
     assert client.get("/api/v1/alerts/events?open=true").json() == {"items": []}
+    assert len(client.get("/api/v1/alerts/events?open=false").json()["items"]) == 1
+    assert [client.get(f"/api/v1/alerts/events?{query}").status_code for query in ("open=maybe", "opened=true")] == [
+        400
+    ] * 2
     refused = client.post(RULES, {"kind": "target_gone", "endpoint": catalog.endpoint.pk}, "application/json")
     assert (refused.status_code, AlertRule.objects.count()) == (403, 1)
     assert client.get(f"/admin/deliveries/alertevent/{event.pk}/change/").status_code == 200

@@ -1,7 +1,9 @@
 """Credits that a new user is given once, and mails about wallets that run low."""
 
+import re
 import threading
 from collections.abc import Iterator
+from email.message import EmailMessage
 from typing import Any
 
 import pytest
@@ -131,6 +133,14 @@ def test_at_once_it_is_given_once(settings: Any) -> None:
 # --- low balances ---
 
 
+def followed(client: Client, mail: EmailMessage) -> str:
+    """The page to which the mail's link leads."""
+    [path] = re.findall(r"http://testserver(/\S+)", mail.get_content())
+    answer = client.get(path)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
 def test_a_user_is_told_once_for_each_fall(ada: User, mailbox: Mailbox) -> None:
     client = Client()
     client.force_login(ada)
@@ -145,6 +155,7 @@ def test_a_user_is_told_once_for_each_fall(ada: User, mailbox: Mailbox) -> None:
     [mail] = mailbox.mails
     assert mail["to"] == ADA
     assert "live wallet of your own has 2.4 credits left. You wanted to be told below 2.5." in mail.get_content()
+    assert "has 2.4 credits" in followed(client, mail)
     move(ada.live_wallet_id, 1_000_000)
     assert low_balances_tell() == 0
     move(ada.live_wallet_id, -1_000_000)
@@ -185,6 +196,9 @@ def test_a_projects_owner_and_admins_are_told(mailbox: Mailbox, catalog: rows.Ca
     assert [low_balances_tell(), mails_send()] == [1, 2]
     assert [mail["to"] for mail in mailbox.mails] == ["owner@example.test", "admin@example.test"]
     assert "live wallet of the project shop" in mailbox.mails[0].get_content()
+    client = Client()
+    client.force_login(User.objects.get(email="owner@example.test"))
+    assert 'aria-labelledby="entries"' in followed(client, mailbox.mails[0])
 
 
 def test_a_limit_is_ones_own_and_an_amount(ada: User, mailbox: Mailbox) -> None:

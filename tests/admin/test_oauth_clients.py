@@ -2,8 +2,11 @@
 
 import base64
 import json
+import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -16,12 +19,17 @@ from oauth2_provider.models import get_device_grant_model
 from relay_admin.access.models import LoginAttempts, Membership, User
 from relay_admin.access.oauth import issuing, keys, revocation, services
 from relay_admin.access.oauth.models import AccessToken, Authorization, Grant, OAuthApplication, Revocation, SigningKey
+from relay_admin.control_api import urls
 from relay_contract import token_keys
 from tests.admin import oauth_client, rows
 from tests.admin.oauth_client import DEVICE, Flow, post
 
 METADATA = "/.well-known/oauth-authorization-server"
 ORIGIN = "https://app.example"
+EMPTY = {"/auth/login", "/api/v1/projects", "/api/v1/projects/{}"}
+"""Everybody's to ask, with nothing of the user's in the answer: roles do not come with a token."""
+ELSEWHERE = {"/oauth/userinfo"}
+"""Not the control API's."""
 
 
 @pytest.fixture
@@ -308,6 +316,28 @@ def test_an_application_reads_the_account_and_changes_nothing(
     for path, body in ((revoke, {}), ("/api/v1/transfers", {"from": "earnings", "microcredits": 1})):
         assert Client().post(path, body, content_type="application/json", headers=header).status_code == 403
     assert Client().get("/api/v1/sessions", headers=header).status_code == 403
+
+
+def test_the_manual_lists_all_that_a_token_reads(catalog: rows.Catalog, browser: Client) -> None:
+    token = Flow(oauth_client.application(catalog.project), browser).tokens(scope="account")["access_token"]
+    header, values = (
+        {"Authorization": f"Bearer {token}"},
+        {"int": "1", "uuid": str(UUID(int=7)), "str": "shop", "slug": "entries"},
+    )
+    opened = set()
+    for pattern in urls.urlpatterns:
+        route = f"/{pattern.pattern}"
+        answer = Client().get(re.sub(r"<(\w+):\w+>", lambda found: values[found[1]], route), headers=header)
+        if answer.status_code not in (401, 403, 405):
+            opened.add(re.sub(r"<\w+:\w+>", "{}", route))
+    section = (
+        Path("docs/oauth.md")
+        .read_text()
+        .partition("## What an application reads of the account")[2]
+        .partition("\n## ")[0]
+    )
+    listed = {re.sub(r"{\w+}", "{}", path) for path in re.findall(r"`GET (/[\w./{}-]+)", section)}
+    assert opened - EMPTY == listed - ELSEWHERE
 
 
 def test_a_superusers_token_is_no_operators(catalog: rows.Catalog, browser: Client, user: User) -> None:

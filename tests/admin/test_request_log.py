@@ -224,6 +224,12 @@ def test_what_is_to_be_hidden_is_nowhere(client_of, token_of, catalog: rows.Cata
     assert listed(client_of("superuser"), q=SECRET) == set()
 
 
+@pytest.mark.parametrize("query", ["contents=true", "content=yess"])
+def test_a_switch_that_is_none_is_refused(query: str, token_of, catalog: rows.Catalog) -> None:
+    request = rows.request_row(catalog)
+    assert Client().get(f"/api/v1/requests/{request.pk}?{query}", headers=token_of("support")).status_code == 400
+
+
 def test_a_large_body_is_not_shown(token_of, catalog: rows.Catalog) -> None:
     body = b'{"a": "' + b"x" * 1_100_000 + b'"}'
     request = rows.request_row(catalog, body=body)

@@ -343,6 +343,22 @@ def test_other_peoples_are_listed_by_permission(sam: User, kim: User) -> None:
     assert of_kim.get(API, {"user": "\0"}).status_code == 400
 
 
+@pytest.mark.parametrize("query", ["name=kim", "user=k%00im"])
+def test_a_filter_that_is_none_is_refused(sam: User, query: str) -> None:
+    client = Client()
+    client.force_login(sam)
+    assert client.get(f"/api/v1/sessions?{query}").status_code == 400
+
+
+def test_the_api_ends_nobodys_by_name(sam: User) -> None:
+    client, other = Client(), Client()
+    client.force_login(sam)
+    other.force_login(sam)
+    token = {"X-CSRFToken": "x"}
+    assert client.delete("/api/v1/sessions?user=kim", headers=token).status_code == 400
+    assert Session.objects.filter(user=sam).count() == 2
+
+
 def test_the_api_revokes(sam: User, kim: User) -> None:
     here, there, third, of_kim = signed_in(sam), signed_in(sam), signed_in(sam), signed_in(kim)
     assert here.delete(f"{API}/{session_of(there).pk}").status_code == 204
