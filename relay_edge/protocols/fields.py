@@ -107,7 +107,7 @@ class Fields:
             raise self.refuse(name, f"is below {least}.")
         return value
 
-    def number(self, name: str) -> float | None:
+    def number(self, name: str, least: float = -MAX_NUMBER) -> float | None:
         """A finite number."""
         self._known.add(name)
         value = self._values.get(name)
@@ -117,6 +117,8 @@ class Fields:
             raise self.refuse(name, "has to be a number.")
         if not -MAX_NUMBER <= value <= MAX_NUMBER:
             raise self.refuse(name, "is out of range.")
+        if value < least:
+            raise self.refuse(name, f"is below {least:g}.")
         return float(value)
 
     def object_text(self, name: str) -> str:

@@ -337,6 +337,14 @@ async def test_what_one_host_cannot_be_told_goes_to_another() -> None:
         assert first.calls == []
 
 
+async def test_no_answer_at_all_cannot_be_asked_for() -> None:
+    async with Vendor(ANTHROPIC) as vendor, running_plane(catalog_of(vendor)) as plane:
+        answer = await plane.post(CALL | {"n": 0})
+        assert (answer.status, answer.json["error"]["param"]) == (400, "n")
+        assert (await plane.post(CALL | {"n": 1, "temperature": 0, "top_p": 0})).status == 200
+        assert len(vendor.calls) == 1
+
+
 async def test_what_another_host_cannot_be_told_does_not_hide_why_the_first_one_failed() -> None:
     async def failing(_call: VendorCall, wire: Wire) -> None:
         wire.close()
@@ -351,6 +359,7 @@ async def test_what_another_host_cannot_be_told_does_not_hide_why_the_first_one_
 @pytest.mark.parametrize(
     ("fields", "place"),
     [({"messages": []}, "messages"), ({"messages": 5}, "messages"), ({"temperature": "x"}, "temperature"),
+     ({"temperature": -0.1}, "temperature"), ({"top_p": -1}, "top_p"),
      ({"messages": [{"role": "assistant", "content": "x"}, 5]}, "messages[1]")],
 )  # fmt: skip
 async def test_bad_input_is_refused_by_its_place(

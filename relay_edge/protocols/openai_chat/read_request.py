@@ -64,8 +64,8 @@ def read_request(body: bytes, notes: Notes) -> Request:
         tool_choice=read_tool_choice(call, tools),
         parallel_tools=call.flag("parallel_tool_calls"),
         max_tokens=_max_tokens(call),
-        temperature=call.number("temperature"),
-        top_p=call.number("top_p"),
+        temperature=call.number("temperature", 0),
+        top_p=call.number("top_p", 0),
         top_k=call.count("top_k"),
         stop=_stop(call),
         seed=_seed(call),
@@ -88,7 +88,7 @@ def read_request(body: bytes, notes: Notes) -> Request:
 
 
 def _refuse_unservable(call: Fields) -> None:
-    if (call.count("n") or 1) != 1:
+    if (call.count("n", 1) or 1) != 1:
         raise call.refuse("n", "only one answer can be asked for, since the host of this model gives one.")
     if call.has("modalities") and call.texts("modalities") not in ((), ("text",)):
         raise call.refuse("modalities", "the host of this model answers in text only.")
