@@ -24,10 +24,14 @@ _PLACES = f"""least(
             - extract(epoch FROM greatest(state.tat - now(), interval '0'))::float8 * {_RATE})) END
     )::bigint"""
 
+_PAUSED = f"CASE WHEN {_IS_PAUSED} THEN extract(epoch FROM state.paused_until - now())::float8 END"
+_FULL = f"""CASE WHEN target.rate_amount IS NOT NULL THEN
+        extract(epoch FROM greatest(state.tat - now(), interval '0'))::float8 - ({_BURST} - 1) / ({_RATE}) END"""
+
 ROOM = f"""
     SELECT wanted.target_id, target.id IS NULL AS is_deleted, target.is_enabled, target.version, target.url,
         target.timeout_seconds, {_RATE} AS rate, line.revision,
-        {_PLACES} AS places,
+        {_PLACES} AS places, {_PAUSED} AS paused_seconds, {_FULL} AS full_seconds,
         target.rate_amount IS NOT NULL OR target.max_in_flight IS NOT NULL OR target.ordering_key <> ''
             OR coalesce({_IS_TRIPPED}, false) AS needs_lock,
         coalesce(state.breaker <> 'closed' OR state.paused_until IS NOT NULL OR state.failing_since IS NOT NULL
@@ -41,7 +45,9 @@ ROOM = f"""
     LEFT JOIN deliveries_targetstate AS state ON state.target_id = wanted.target_id
 """  # noqa: S608 (constants of this file)
 """A row for each target of a CTE `wanted(target_id)`: `places` is NULL where nothing limits it; `is_watched` where a
-success would change its state (`breaker.is_clean`). Everything is NULL or false of a target that was deleted."""
+success would change its state (`breaker.is_clean`); `paused_seconds` and `full_seconds` until a pause ends, and until
+its rate lets the next one go, below 0 where it may go now, NULL without a pause or rate. Everything is NULL or false of
+a target that was deleted."""
 
 LOCK = """
 SELECT target_id FROM deliveries_targetstate WHERE target_id = ANY(%b::bigint[])

@@ -8,6 +8,7 @@ import asyncio
 import json
 from dataclasses import replace
 from functools import partial
+from math import ceil
 
 from delivery import outcome
 from delivery.answer_mapping import IN_THREAD_BYTES, AnswerFault, map_answer
@@ -15,7 +16,7 @@ from delivery.attempt import Answer, Claim, Fault, Whole
 from delivery.database import Connection
 from delivery.outcome import Dead, Delivered
 from relay_contract.intake import DeadReason
-from relay_contract.replies import Reply, as_object, passed
+from relay_contract.replies import MAX_RETRY_SECONDS, Reply, as_object, passed
 
 KEEP = """
 INSERT INTO deliveries_answer (delivery_id, request_id, status, headers, body, is_cut, duration_ms, at)
@@ -67,10 +68,13 @@ def judge(answer: Answer) -> Delivered | Dead:
     return Delivered() if answer.status < 500 else Dead(DeadReason.ATTEMPTS_EXHAUSTED)
 
 
-def reply_of(claim: Claim, answer: Answer) -> Reply:
-    """What the caller is told of a checked answer."""
+def reply_of(claim: Claim, answer: Answer, wait_seconds: float | None) -> Reply:
+    """What the caller is told of a checked answer. `wait_seconds`: until a target without room may have some; None,
+    and below 0, where it is neither paused nor at its rate: nobody knows."""
     if answer.fault is not None or answer.whole is None or answer.status is None:
-        return Reply(claim.request_id, 0, fault=str(answer.fault))
+        wait = 0 if wait_seconds is None or answer.fault is not Fault.NO_ROOM else ceil(wait_seconds)
+        retry_after = min(MAX_RETRY_SECONDS, max(0, wait))
+        return Reply(claim.request_id, 0, fault=str(answer.fault), retry_after_seconds=retry_after)
     return Reply(claim.request_id, answer.status, passed(answer.whole.headers) or (), answer.whole.body)
 
 

@@ -62,7 +62,9 @@ WITH candidate AS MATERIALIZED (
 ), due AS MATERIALIZED (
     SELECT sized.place, target_id, coalesce(room.is_enabled AND sized.turn <= coalesce(room.places, sized.turn), true)
         AS has_room, coalesce(room.is_watched, false) AS is_watched, room.revision,
-        coalesce(room.needs_lock, false) AND target_id <> ALL (%b::bigint[]) AS is_met
+        coalesce(room.needs_lock, false) AND target_id <> ALL (%b::bigint[]) AS is_met,
+        CASE WHEN room.is_enabled
+            THEN greatest(room.paused_seconds, room.full_seconds + (sized.turn - 1) / room.rate) END AS wait_seconds
     FROM sized LEFT JOIN room USING (target_id)
     WHERE sized.place_in_line <= %b::bigint AND sized.bytes_to_here <= %b::bigint
 ), claimed AS (
@@ -74,7 +76,7 @@ WITH candidate AS MATERIALIZED (
     RETURNING delivery.id, delivery.request_id, delivery.target_id, delivery.shard, delivery.attempt_count,
         delivery.replay_count, delivery.body_bytes, coalesce(due.revision, delivery.revision) AS revision,
         {TARGET_VERSION} AS target_version, target.url, target.timeout_seconds, due.has_room, due.is_watched,
-        delivery.is_compared
+        delivery.is_compared, due.wait_seconds
 ), paid AS (
     SELECT target_id, room.rate, count(*) FROM claimed JOIN room USING (target_id)
     WHERE has_room AND room.rate IS NOT NULL GROUP BY target_id, room.rate
@@ -82,11 +84,12 @@ WITH candidate AS MATERIALIZED (
 SELECT claimed.id, claimed.request_id, claimed.target_id, claimed.shard, claimed.attempt_count, claimed.replay_count,
     claimed.body_bytes, claimed.revision, claimed.target_version, coalesce(claimed.url, ''),
     coalesce(claimed.timeout_seconds, 0), claimed.has_room, claimed.is_watched, claimed.is_compared,
-    coalesce(request.method, 'POST'), coalesce(request.query, ''), coalesce(request.idempotency_key <> '', false)
+    coalesce(request.method, 'POST'), coalesce(request.query, ''), coalesce(request.idempotency_key <> '', false),
+    claimed.wait_seconds
 FROM claimed LEFT JOIN deliveries_request AS request ON request.id = claimed.request_id
 UNION ALL
 SELECT DISTINCT NULL::uuid, NULL::uuid, target_id, 0, 0, 0, 0, 0, NULL::bigint, '', 0, false, false, false, '', '',
-    false
+    false, NULL::float8
 FROM due WHERE is_met
 """  # noqa: S608 (constants of the contract)
 
@@ -138,6 +141,7 @@ class SyncClaim(NamedTuple):
 
     claim: Claim
     is_kept: bool  # its answer may be asked for again, with the same Idempotency-Key
+    wait_seconds: float | None = None  # until its target may have room; None: nobody knows
 
 
 class Swept(NamedTuple):
@@ -167,6 +171,7 @@ class _Row(NamedTuple):
     method: str
     query: str
     is_kept: bool
+    wait_seconds: float | None
 
 
 class SyncClaims:
@@ -196,7 +201,10 @@ class SyncClaims:
             {(row.target_id, row.target_version) for row in rows if row.target_version is not None}
         )
         contents = await self._contents.take([row.request_id for row in rows])
-        return [SyncClaim(_claim(claim_id, row, destinations, contents[row.request_id]), row.is_kept) for row in rows]
+        return [
+            SyncClaim(_claim(claim_id, row, destinations, contents[row.request_id]), row.is_kept, row.wait_seconds)
+            for row in rows
+        ]
 
     async def _claim(self, claim_id: UUID, deliveries: int, body_bytes: int) -> tuple[list[_Row], list[int]]:
         """What was taken, and the targets that have to be locked before more is."""

@@ -157,7 +157,7 @@ class SyncLane:
                 answer = await sync_answers.mapped(claim, sync_answers.checked(await self._sender.send(claim)))
             except asyncio.CancelledError:  # once: what follows is bounded by RECORD_SECONDS
                 answer = Answer(datetime.now(UTC), 0, None, Fault.WORKER_STOPPED)
-            reply = sync_answers.reply_of(claim, answer)
+            reply = sync_answers.reply_of(claim, answer, each.wait_seconds)
             if each.is_kept and reply.status and len(reply.body) <= MAX_KEPT_BYTES:
                 await self._keep(each, reply, answer)
             await self._record(result_of(claim, replace(answer, whole=None), sync_answers.judge(answer), 1.0))

@@ -1,9 +1,10 @@
 """What a worker tells the edge of a sync delivery: the target's answer, or why there is none. Pure.
 
 One message on the edge's channel: request id (16 bytes), status (2), flags (1), length of what follows (4), that many
-bytes of JSON, then the body. Numbers are unsigned, big end first. The JSON is the list of header lines of an answer, or
-the code of the fault where there is none. A body above MAX_INLINE_BYTES does not travel on a channel, where Redis would
-cut the connection of an edge that is slow to read: it lies under `keys.answer`, and a flag says so.
+bytes of JSON, then the body; of a fault the seconds after which to ask again, in digits, where they are known. Numbers
+are unsigned, big end first. The JSON is the list of header lines of an answer, or the code of the fault where there is
+none. A body above MAX_INLINE_BYTES does not travel on a channel, where Redis would cut the connection of an edge that
+is slow to read: it lies under `keys.answer`, and a flag says so.
 """
 
 import struct
@@ -21,6 +22,7 @@ MAX_ANSWER_BYTES: Final = 8_388_608
 """A longer answer is none: the caller is told so, and never gets a part of it as if it were the whole."""
 MAX_KEPT_BYTES: Final = 262_144
 """Of an answer that a caller with the same Idempotency-Key may ask for again."""
+MAX_RETRY_SECONDS: Final = 30
 MAX_HEADERS: Final = 128
 MAX_HEADER_BYTES: Final = 32_768
 
@@ -35,6 +37,7 @@ EDGE_DIGITS: Final = 16
 
 _HEAD: Final = struct.Struct(">16sHBI")
 _ELSEWHERE: Final = 1
+_WAIT_DIGITS: Final = 2
 _WITHHELD: Final = HOP_BY_HOP | CREDENTIALS
 _decode_lines: Final = msgspec.json.Decoder(list[tuple[str, str]])
 _decode_fault: Final = msgspec.json.Decoder(str)
@@ -52,6 +55,7 @@ class Reply:
     body: bytes = b""
     fault: str = ""
     is_elsewhere: bool = False  # the body lies under `keys.answer`
+    retry_after_seconds: int = 0  # of NO_ROOM, 1 to MAX_RETRY_SECONDS; 0: nobody knows
 
     @property
     def is_large(self) -> bool:
@@ -89,7 +93,8 @@ def encode(reply: Reply) -> bytes:
     """The message."""
     head = msgspec.json.encode(reply.fault or reply.lines)
     flags = _ELSEWHERE if reply.is_elsewhere else 0
-    return _HEAD.pack(reply.request_id.bytes, reply.status, flags, len(head)) + head + reply.body
+    body = b"%d" % reply.retry_after_seconds if reply.retry_after_seconds else reply.body
+    return _HEAD.pack(reply.request_id.bytes, reply.status, flags, len(head)) + head + body
 
 
 def decode(message: bytes) -> Reply:
@@ -102,7 +107,9 @@ def decode(message: bytes) -> Reply:
         raise ValueError("a reply is shorter than it says")
     text = message[start:end]
     if not status:
-        return Reply(UUID(bytes=request_id), 0, fault=_decode_fault.decode(text))
+        wait = message[end : end + _WAIT_DIGITS]
+        seconds = min(int(wait), MAX_RETRY_SECONDS) if wait.isdigit() else 0
+        return Reply(UUID(bytes=request_id), 0, fault=_decode_fault.decode(text), retry_after_seconds=seconds)
     lines = tuple(_decode_lines.decode(text))
     return Reply(UUID(bytes=request_id), status, lines, message[end:], is_elsewhere=bool(flags & _ELSEWHERE))
 

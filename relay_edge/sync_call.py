@@ -33,6 +33,7 @@ GRACE_SECONDS: Final = 0.25
 DRAIN_SECONDS: Final = 30.0
 """What a caller gets to read an answer too large for a message. Whoever is slower is cut off."""
 NO_ROOM_RETRY_SECONDS: Final = 5.0
+"""Where nobody knows: the target is disabled, its breaker lets one try pass, or as many are under way as it takes."""
 
 _CHANNEL: Final = keys.SYNC_WAKE.encode()
 _NO_BODY: Final = frozenset({204, 304})
@@ -84,7 +85,7 @@ class SyncCalls:
         try:
             reply = await self._replies.wait(waiting.expected, target.timeout_seconds + GRACE_SECONDS)
             if reply.fault:
-                raise _error_of(reply.fault)
+                raise _error_of(reply)
             waiting.target_status = reply.status
             return await self._pass_on(call, target, reply)
         except RelayError as error:
@@ -157,14 +158,15 @@ def _length(reply: Reply) -> list[tuple[str, bytes]]:
     ][:1]
 
 
-def _error_of(fault: str) -> RelayError:
+def _error_of(reply: Reply) -> RelayError:
     """What the caller is told of a target that gave no answer."""
+    fault = reply.fault
     if fault == replies.TIMEOUT:
         return SyncTimeout()
     if fault == replies.NO_ROOM:
         return Unavailable(
             "The target that answers this endpoint's callers takes nothing at the moment. It was not called.",
-            retry_after_seconds=NO_ROOM_RETRY_SECONDS,
+            retry_after_seconds=reply.retry_after_seconds or NO_ROOM_RETRY_SECONDS,
         )
     if fault == replies.TOKEN_UNAVAILABLE:
         return TokenUnavailable()

@@ -15,8 +15,17 @@ def test_an_answer_comes_back_as_it_was_sent() -> None:
 
 
 def test_a_fault_comes_back_as_it_was_sent() -> None:
-    reply = Reply(uuid7(), 0, fault="connection_refused")
-    assert replies.decode(replies.encode(reply)) == reply
+    for seconds in (0, 1, replies.MAX_RETRY_SECONDS):
+        reply = Reply(uuid7(), 0, fault="connection_refused", retry_after_seconds=seconds)
+        assert replies.decode(replies.encode(reply)) == reply
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [(b"", 0), (b"x1", 0), (b"-1", 0), (b"7", 7), (b"99", 30), (b"12345", 12)]
+)
+def test_only_sane_seconds_are_read(text: bytes, seconds: int) -> None:
+    message = replies.encode(Reply(uuid7(), 0, fault=replies.NO_ROOM)) + text
+    assert replies.decode(message).retry_after_seconds == seconds
 
 
 def test_a_large_body_lies_elsewhere() -> None:

@@ -262,7 +262,32 @@ async def test_as_many_a_second_as_the_target_takes(
         await accept(queue, target)
         reply = await heard()
         assert (reply.status, reply.fault) == (expected, "" if expected else replies.NO_ROOM)
+    assert reply.retry_after_seconds == replies.MAX_RETRY_SECONDS
     assert len(receiver.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("UPDATE catalog_target SET is_enabled = false", range(1)),
+        ("UPDATE deliveries_targetstate SET paused_until = now() + interval '20 s'", range(15, 21)),
+        ("UPDATE deliveries_targetstate SET tat = now() + interval '12 s'", range(7, 13)),
+    ],
+)
+async def test_who_is_not_waited_for_is_told_when_to_come_again(
+    queue: Queue, receiver: Receiver, answer: WorkSync, heard: Heard, case: tuple[str, range]
+) -> None:
+    target = await queue.target(f"{receiver.url}/in")
+    await queue.sql("UPDATE catalog_target SET rate_amount = 1, rate_window_seconds = 4")
+    await queue.sql(
+        "INSERT INTO deliveries_targetstate (target_id) SELECT id FROM catalog_target ON CONFLICT DO NOTHING"
+    )
+    await queue.sql(case[0])
+    await answer()
+    await accept(queue, target)
+    reply = await heard()
+    assert reply.fault == replies.NO_ROOM
+    assert reply.retry_after_seconds in case[1]
 
 
 @pytest.mark.parametrize(

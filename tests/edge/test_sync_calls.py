@@ -215,24 +215,28 @@ async def test_a_header_that_breaks_out_of_its_line_is_no_answer(redis_url: str)
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "code"),
+    ("fault", "status", "code", "told"),
     [
-        ("connection_refused", 502, "target_failed"),
-        ("timeout", 504, "sync_timeout"),
-        (replies.NO_ROOM, 503, "unavailable"),
-        (replies.TOKEN_UNAVAILABLE, 502, "token_unavailable"),
+        ("connection_refused", 502, "target_failed", (0, None)),
+        ("timeout", 504, "sync_timeout", (0, None)),
+        (replies.NO_ROOM, 503, "unavailable", (0, "5")),
+        (replies.NO_ROOM, 503, "unavailable", (17, "17")),
+        (replies.NO_ROOM, 503, "unavailable", (99, "30")),
+        (replies.TOKEN_UNAVAILABLE, 502, "token_unavailable", (0, None)),
     ],
 )
-async def test_no_answer_is_told_as_what_it_is(redis_url: str, fault: str, status: int, code: str) -> None:
+async def test_no_answer_is_told_as_what_it_is(
+    redis_url: str, fault: str, status: int, code: str, told: tuple[int, str | None]
+) -> None:
     async with running(redis_url) as relay:
         caller = await relay.call()
         request_id, _ = await relay.announced()
-        await relay.tell(Reply(request_id, 0, fault=fault))
+        await relay.tell(Reply(request_id, 0, fault=fault, retry_after_seconds=told[0]))
         answer = await caller.answer()
         await until(lambda: relay.ends, "the end to be told")
     assert (answer.status, answer.json["error"]) == (status, code)
     assert answer.json["requestId"] == answer.headers["x-request-id"] == str(request_id)
-    assert ("retry-after" in answer.headers) is (status == 503)
+    assert answer.headers.get("retry-after") == told[1]
     [row] = relay.ends
     assert (row.status, row.error, row.target_status, row.first_byte_us) == (status, code, None, None)
 
