@@ -30,6 +30,7 @@ PATHS = {
     "catalog.line": "project",
     "catalog.project": "pk",
     "catalog.target": "endpoint__line__project",
+    "deliveries.deaddelivery": "project",
     "deliveries.delivery": "project",
     "deliveries.replaybatch": "project",
     "deliveries.request": "project",

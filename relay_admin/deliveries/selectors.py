@@ -5,6 +5,7 @@ subqueries, which give null for what is gone; an inner join would hide those row
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
 from django.db import connection
@@ -27,6 +28,7 @@ from relay_admin.deliveries.replays import MAX_COUNTED, ReplayState
 from relay_admin.ledger.models import Charge
 from relay_contract.intake import DUE_STATES, SHARDS, DeliveryState, last_delivery_id
 
+SomeDelivery = TypeVar("SomeDelivery", bound=Delivery)
 WATCHED = timedelta(minutes=2)
 """So long after a replay's end its figures are worth looking at again."""
 
@@ -40,7 +42,7 @@ _ENDPOINT = Subquery(
 _RELAY_KEY = Subquery(RelayKey.objects.filter(pk=OuterRef("relay_key_id")).order_by().values("name")[:1])
 
 
-def name_deliveries(rows: QuerySet[Delivery]) -> QuerySet[Delivery]:
+def name_deliveries(rows: QuerySet[SomeDelivery]) -> QuerySet[SomeDelivery]:
     """Adds `project_slug` and `target_name`, each None when gone."""
     return rows.annotate(project_slug=_PROJECT, target_name=_TARGET)
 

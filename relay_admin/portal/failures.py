@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
@@ -19,8 +20,9 @@ from relay_admin.access.scoping import one_of, rows_of
 from relay_admin.account.page import user_of
 from relay_admin.catalog.models import Target
 from relay_admin.deliveries import services
+from relay_admin.deliveries.admin.keyset import failed_before
 from relay_admin.deliveries.admin.replay_pages import facts, filter_texts, staying
-from relay_admin.deliveries.models import Delivery, ReplayBatch
+from relay_admin.deliveries.models import DeadDelivery, Delivery, ReplayBatch
 from relay_admin.deliveries.replays import ReplayState
 from relay_admin.deliveries.selectors import name_deliveries, replay_progress
 from relay_admin.portal.lists import older_address
@@ -42,7 +44,7 @@ _TURNS: dict[str, tuple[Callable[..., ReplayBatch], frozenset[str]]] = {
 @require_safe
 @portal_page
 def queue(request: HttpRequest, project: str) -> HttpResponse:
-    """What failed, newest delivery first."""
+    """What failed, the last first."""
     place = project_of(request, project, Act.SEE_TRAFFIC)
     form = _filter(request, place)
     found = list(_failed(place, form, request.GET.get("after", ""))[: PAGE + 1]) if form.is_valid() else []
@@ -54,7 +56,7 @@ def queue(request: HttpRequest, project: str) -> HttpResponse:
         place,
         form=form,
         rows=found[:PAGE],
-        older=older_address(request, found[PAGE - 1].pk) if len(found) > PAGE else "",
+        older=older_address(request, found[PAGE - 1].place) if len(found) > PAGE else "",
         may_replay=place.may(Act.REPLAY),
         query=query.urlencode(),
         replays=_replays(place).order_by("-pk")[:MOST_REPLAYS],
@@ -133,7 +135,7 @@ def _filter(request: HttpRequest, place: Place) -> FailureFilter:
     return form
 
 
-def _failed(place: Place, form: FailureFilter, after: str) -> Any:
+def _failed(place: Place, form: FailureFilter, after: str) -> QuerySet[DeadDelivery]:
     lookups = {
         "target": "target_id",
         "reason": "dead_reason",
@@ -142,10 +144,10 @@ def _failed(place: Place, form: FailureFilter, after: str) -> Any:
         "since": "finished_at__gte",
         "until": "finished_at__lt",
     }
-    rows = rows_of(Delivery, place.actor, Act.SEE_TRAFFIC).filter(project=place.project, state=str(DeliveryState.DEAD))
+    rows = rows_of(DeadDelivery, place.actor, Act.SEE_TRAFFIC)
+    rows = rows.filter(project=place.project, state=str(DeliveryState.DEAD))
     rows = rows.filter(**{lookups[name]: value for name, value in form.wanted.items()})
-    last = _as_id(after)
-    return name_deliveries(rows.filter(pk__lt=last) if last else rows).order_by("-pk")
+    return name_deliveries(failed_before(rows, after))
 
 
 def _own_ids(place: Place, named: list[str]) -> list[UUID]:

@@ -1,15 +1,20 @@
 """The portal's logs and failure queue: who sees what of a request, and replays that are of one project alone."""
 
+import re
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.utils import timezone
 
 from relay_admin.access.models import Membership, User
 from relay_admin.access.roles import ACTS, Act, Role
-from relay_admin.deliveries.models import Delivery, ReplayBatch
+from relay_admin.deliveries.admin.keyset import failed_before
+from relay_admin.deliveries.models import DeadDelivery, Delivery, ReplayBatch
 from relay_contract.intake import DeliveryState
 from tests.admin import rows
 from tests.admin.test_portal import member, person
@@ -94,6 +99,34 @@ def test_ones_own_calls(catalog: rows.Catalog) -> None:
     for nobodys in (other.pk, uuid4()):
         assert "Not found" in page(client, f"/portal/calls/{nobodys}", 404)
     assert page(client, f"{SHOP}/calls/{call.pk}", 404)
+
+
+def test_the_failure_queue_is_in_the_order_of_failing(catalog: rows.Catalog) -> None:
+    """Not of acceptance; pages meet where they end, also within a moment."""
+    now = timezone.now()
+    for number in range(52):
+        dead(catalog, finished_at=now - timedelta(minutes=number // 2), last_status=400 + number)
+    client = member(catalog.project, "viewer")
+    first = page(client, f"{SHOP}/failures")
+    seen = [int(status) for status in re.findall(r"HTTP (\d+)", first)]
+    assert [status // 2 for status in seen] == [200 + number // 2 for number in range(50)]
+    [older] = re.findall(r'href="(\?[^"]*after=[^"]+)">Older', first)
+    last = page(client, f"{SHOP}/failures{older.replace('&amp;', '&')}")
+    assert sorted(int(status) for status in re.findall(r"HTTP (\d+)", last)) == [450, 451]
+    assert ">Older" not in last
+    for nowhere in ("x", f"{2**70}.{uuid4()}", f"-1.{uuid4()}"):
+        assert page(client, f"{SHOP}/failures?after={nowhere}").count("HTTP ") == 50
+
+
+def test_a_page_of_the_failure_queue_is_read_from_its_index(catalog: rows.Catalog) -> None:
+    delivery = dead(catalog)
+    mine = DeadDelivery.objects.filter(project=catalog.project, state="dead")
+    for rows_of_page in (mine, failed_before(mine, f"1700000000000000.{delivery.pk}")):
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+        plan = rows_of_page[:51].explain()
+        assert "finished_at" in plan.split("Index Scan using ", 1)[1].split(" ", 1)[0], plan
+        assert "Seq Scan" not in plan, plan
 
 
 def test_a_replay_of_chosen_ones_says_what_it_does_first(catalog: rows.Catalog) -> None:

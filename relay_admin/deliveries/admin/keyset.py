@@ -50,13 +50,19 @@ class BeforeFilter(admin.SimpleListFilter):
 
 
 class FailedBeforeFilter(BeforeFilter):
-    """In the failure queue: by when deliveries failed, then by id."""
+    """In the failure queue."""
 
     def queryset(self, _request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        """The first bound is the index's; the second tells apart what failed in one moment."""
-        moment, _, key = (self.value() or "").partition(".")
-        last, microseconds = as_uuid(key), as_row_id(moment)
-        if last is None or microseconds is None or microseconds > _LAST:
-            return queryset
-        failed_at = EPOCH + timedelta(microseconds=microseconds)
-        return queryset.filter(Q(finished_at__lt=failed_at) | Q(pk__lt=last), finished_at__lte=failed_at)
+        """As below."""
+        return failed_before(queryset, self.value() or "")
+
+
+def failed_before(rows: QuerySet, place: str) -> QuerySet:
+    """What comes after a `DeadDelivery.place` in the failure queue: by when deliveries failed, then by id. Text that is
+    no place is the first page. The first bound is the index's; the second tells apart what failed in one moment."""
+    moment, _, key = place.partition(".")
+    last, microseconds = as_uuid(key), as_row_id(moment)
+    if last is None or microseconds is None or microseconds > _LAST:
+        return rows
+    failed_at = EPOCH + timedelta(microseconds=microseconds)
+    return rows.filter(Q(finished_at__lt=failed_at) | Q(pk__lt=last), finished_at__lte=failed_at)
