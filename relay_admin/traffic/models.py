@@ -105,7 +105,9 @@ class Call(models.Model):
             models.Index(fields=["-received_at"], name="traffic_call_time"),
             models.Index(fields=["project", "-received_at"], name="traffic_call_project"),
             models.Index(fields=["relay_key", "-received_at"], name="traffic_call_key"),
+            models.Index(fields=["user", "-received_at"], condition=Q(user__isnull=False), name="traffic_call_user"),
             models.Index(fields=["-received_at"], condition=~Q(error=""), name="traffic_call_failed"),
+            models.Index(fields=["-received_at"], condition=Q(status__gte=300), name="traffic_call_refused"),
             models.Index(fields=["-received_at"], condition=UNPRICED, name="traffic_call_unpriced"),
         ]
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import QuerySet
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -14,6 +15,7 @@ from relay_admin.access.models import OAuthApplication, User
 from relay_admin.catalog.models import Pricing
 from relay_admin.traffic import retention
 from relay_admin.traffic.models import BreakerEvent, Call, Capture, Trace
+from relay_admin.traffic.selectors import calls_before, in_status_class
 from relay_contract.ids import uuid7
 from relay_contract.pricing import usd_text
 from tests.admin import rows
@@ -34,6 +36,38 @@ from tests.admin.test_pages import text_of
 )
 def test_money_is_shown_exactly(nanousd: int, text: str) -> None:
     assert usd_text(nanousd) == text
+
+
+@pytest.fixture
+def many(catalog: rows.Catalog) -> Call:
+    """One of two thousand calls of a hundred users; plans are as of a large table."""
+    call = rows.call_row(catalog, user_id=7)
+    columns = ", ".join(field.column for field in Call._meta.concrete_fields if field.column not in ("id", "user_id"))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO traffic_call (id, user_id, {columns})"
+            f" SELECT gen_random_uuid(), n % 100, {columns} FROM traffic_call, generate_series(1, 2000) AS n"
+        )
+        cursor.execute("ANALYZE traffic_call")
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("SET LOCAL enable_bitmapscan = off")
+    return call
+
+
+def plan_of(calls: QuerySet[Call]) -> str:
+    return calls.order_by("-received_at", "-pk")[:51].explain()
+
+
+def test_a_page_of_one_users_calls_is_read_from_an_index(many: Call) -> None:
+    mine = Call.objects.filter(user_id=7)
+    for calls in (mine, calls_before(mine, many)):
+        plan = plan_of(calls)
+        assert "Index Scan using traffic_call_user" in plan, plan
+
+
+def test_a_page_of_failed_calls_is_read_from_an_index(many: Call) -> None:
+    plan = plan_of(Call.objects.filter(in_status_class("5xx")))
+    assert "Index Scan using traffic_call_refused" in plan, plan
 
 
 @pytest.mark.parametrize("who", ["viewers", "support", "operators"])

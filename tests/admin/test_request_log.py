@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import Any
 from urllib.parse import parse_qs
 from uuid import UUID
@@ -15,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from relay_admin.catalog.models import Endpoint
-from relay_admin.deliveries import storage
+from relay_admin.deliveries import request_filters, storage
 from relay_admin.deliveries.admin.request import RequestAdmin
 from relay_admin.deliveries.models import Idempotency, Request, RequestEnd
 from relay_admin.deliveries.request_filters import narrowed
@@ -164,6 +165,62 @@ def test_one_day_reads_its_partitions_alone(catalog: rows.Catalog) -> None:
         plan = page[:50].explain()
         read = {word for word in plan.split() if word.startswith("deliveries_request_2")}
         assert 1 <= len({name[:27] for name in read}) <= 2, plan
+
+
+RARE = [{"status": "5xx"}, {"status": "504"}, {"status": "4xx"}, {"error": "sync_timeout"}, {"outcome": "dead"},
+        {"outcome": "discarded"}, {"outcome": "none"}]  # fmt: skip
+
+
+@pytest.mark.parametrize("wanted", RARE, ids=str)
+def test_what_is_rare_is_read_from_its_index(catalog: rows.Catalog, wanted: dict[str, str]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")  # tables of a test fit on a page
+    plan = narrowed(Request.objects.order_by("-pk"), wanted)[:50].explain()
+    of_deliveries = {"dead", "discarded"} & set(wanted.values())
+    assert ("_failed" if of_deliveries else "_rare") in plan, plan
+    assert "SubPlan" not in plan, plan
+
+
+@pytest.mark.parametrize("wanted", [*RARE, {"status": "2xx"}, {"status": "202"}], ids=str)
+def test_what_is_rare_and_what_is_not_are_found_alike(
+    catalog: rows.Catalog, three: dict[str, Request], monkeypatch: pytest.MonkeyPatch, wanted: dict[str, str]
+) -> None:
+    late = rows.request_row(catalog, status=0)
+    RequestEnd.objects.create(
+        id=late.pk, received_at=late.received_at, status=504, error="sync_timeout", total_us=1, bytes_out=0,
+        heartbeats=0, close_reason="", is_stream=False, url="",
+    )  # fmt: skip
+    within = {"since": late.received_at - timedelta(days=1), "until": late.received_at + timedelta(days=1)}
+    first = set(narrowed(Request.objects.all(), wanted).values_list("pk", flat=True))
+    monkeypatch.setattr(request_filters, "MOST_RARE", 0)
+    found = set(narrowed(Request.objects.all(), wanted | within).values_list("pk", flat=True))
+    expected = {
+        "5xx": {late.pk}, "504": {late.pk}, "sync_timeout": {late.pk}, "4xx": {three["refused"].pk},
+        "none": {three["refused"].pk}, "dead": {three["failed"].pk}, "discarded": set(),
+    }  # fmt: skip
+    [word] = wanted.values()
+    assert first == found == expected.get(word, {three["fine"].pk, three["failed"].pk})
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_indexes_of_partitions_are_built_while_they_are_written_to() -> None:
+    """Also when that broke off: what is there stays, what is not valid is made again."""
+    migration = import_module("relay_admin.deliveries.migrations.0014_rare_requests")
+    with connection.cursor() as cursor:
+        cursor.execute("DROP INDEX deliveries_request_rare, deliveries_finished_failed")
+        cursor.execute("CREATE INDEX deliveries_request_default_rare ON deliveries_request_default (id)")
+        cursor.execute(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'deliveries_request_default_rare'::regclass"
+        )
+    for _ in range(2):
+        migration.build(None, connection.schema_editor())
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid")
+        assert cursor.fetchall() == []
+        cursor.execute("SELECT count(*) FROM pg_inherits WHERE inhparent = 'deliveries_request_rare'::regclass")
+        [(attached,)] = cursor.fetchall()
+        cursor.execute("SELECT count(*) FROM pg_inherits WHERE inhparent = 'deliveries_request'::regclass")
+        assert cursor.fetchall() == [(attached,)]
 
 
 def test_the_list_costs_the_same_for_many_rows(client_of, catalog: rows.Catalog) -> None:
