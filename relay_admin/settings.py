@@ -13,6 +13,7 @@ from relay_admin import sidebar
 from relay_admin.ledger import packs
 from relay_contract.env import ConfigurationError, Env
 
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 _env = Env(environ.Env.ENVIRON)
@@ -31,6 +32,7 @@ BOOTSTRAP_ADMIN_TOKEN = _env.secret("RELAY_BOOTSTRAP_ADMIN_TOKEN", "")
 REPLAY_CHARGE = _env.text("RELAY_REPLAY_CHARGE", "first_free", ("first_free", "free", "half", "full"))
 STRIPE_SECRET_KEY = _env.secret("RELAY_STRIPE_SECRET_KEY", "")
 STRIPE_WEBHOOK_SECRET = _env.secret("RELAY_STRIPE_WEBHOOK_SECRET", None if STRIPE_SECRET_KEY else "")
+STRIPE_URL = _env.url("RELAY_STRIPE_URL", ("https", "http"), "https://api.stripe.com").rstrip("/")
 _no_packs: tuple[packs.Pack, ...] = ()
 CREDIT_PACKS = _env.parsed("RELAY_CREDIT_PACKS", _no_packs, packs.EXPECTED, packs.read_packs)
 SIGNUP_GIFT_CREDITS = _env.integer("RELAY_SIGNUP_GIFT_CREDITS", 0, 0, 1_000_000)
@@ -49,16 +51,16 @@ if OIDC_ISSUER and OIDC_FOR != "customers" and not OIDC_DOMAINS:
     _env.refuse(
         "RELAY_OIDC_DOMAINS is not set: it names the e-mail domains whose people become staff by RELAY_OIDC_FOR"
     )
-if OIDC_ISSUER.startswith("http:") and urlsplit(OIDC_ISSUER).hostname not in ("127.0.0.1", "localhost", "::1"):
+if OIDC_ISSUER.startswith("http:") and urlsplit(OIDC_ISSUER).hostname not in _LOOPBACK:
     _env.refuse("RELAY_OIDC_ISSUER is wrong; expected https, since who listens in could sign in as anybody")
+if STRIPE_URL.startswith("http:") and urlsplit(STRIPE_URL).hostname not in _LOOPBACK:
+    _env.refuse("RELAY_STRIPE_URL is wrong; expected https, since Stripe's secret key is sent there")
 _database_url = _env.url("DATABASE_URL")
 _control_hosts = _env.text("RELAY_CONTROL_HOSTS", "").replace(",", " ").split()
 try:
     _env.done()
 except ConfigurationError as _mistakes:
     raise SystemExit(str(_mistakes)) from None
-
-STRIPE_URL = "https://api.stripe.com"
 
 # Where catalog documents find the secrets that they refer to by name (`value_env`).
 ENVIRONMENT = environ.FileAwareEnv.ENVIRON

@@ -32,6 +32,7 @@ class StripeServer:
         self.problems: list[str] = []
         self.answer: tuple[int, bytes] | None = None
         self.url = ""
+        self.checkout_url = "https://checkout.stripe.com"
 
     def answered(self, headers: Any, form: dict[str, str]) -> tuple[int, bytes]:
         """By Idempotency-Key: the same again for the same form, and an error for another one."""
@@ -49,7 +50,7 @@ class StripeServer:
         key = headers["idempotency-key"]
         if key not in self.by_key:
             reference = f"cs_live_{len(self.by_key) + 1}"
-            self.by_key[key] = form, {"id": reference, "url": f"https://checkout.stripe.com/c/pay/{reference}"}
+            self.by_key[key] = form, {"id": reference, "url": f"{self.checkout_url}/c/pay/{reference}"}
         first, session = self.by_key[key]
         if first != form:
             return 400, b'{"error": {"type": "idempotency_error", "message": "Keys for idempotent requests"}}'

@@ -113,6 +113,7 @@ def test_mistakes_are_told_together_and_without_a_traceback(command: list[str]) 
         ({"RELAY_MAIL_URL": "smtp://mail.example.com", "RELAY_MAIL_FROM": "relay"}, "RELAY_MAIL_FROM is wrong"),
         ({"RELAY_OIDC_ISSUER": "https://id.example.com"}, "RELAY_OIDC_CLIENT_ID is not set"),
         ({"RELAY_OIDC_ISSUER": "http://id.example.com"}, "RELAY_OIDC_ISSUER is wrong; expected https"),
+        ({"RELAY_STRIPE_URL": "http://stripe.example.com"}, "RELAY_STRIPE_URL is wrong; expected https"),
         ({"RELAY_OIDC_ISSUER": "https://id.example.com", "RELAY_OIDC_FOR": "both"}, "RELAY_OIDC_DOMAINS is not set"),
     ],
 )
