@@ -14,6 +14,7 @@ from django.test import Client
 from relay_admin.access import budgets, memberships
 from relay_admin.access.models import AuditEvent, Membership
 from relay_admin.access.roles import Role
+from relay_admin.catalog import document, plan
 from relay_admin.catalog.models import Project
 from relay_contract.periods import Period, end_ms, index
 from relay_contract.redis import keys
@@ -262,6 +263,19 @@ def test_operators_set_budgets_on_the_project_s_page(catalog: rows.Catalog, clie
     assert client.post(address, form | {f"{named}-has_own_budget": "on"}).status_code == 302
     catalog.project.refresh_from_db()
     assert (catalog.project.user_budget, stored(who)) == (MONTH, (True, DAY))
+
+
+def test_a_catalog_document_says_what_users_may_spend(catalog: rows.Catalog) -> None:
+    def applied(budget: str) -> None:
+        text = f"version: 1\nprojects:\n  - {{slug: shop, name: Shop, user_budget: {budget}}}\n"
+        wanted = document.read(text)
+        plan.apply(wanted, {}, plan.make(wanted, {}))
+
+    applied("{microcredits: 70, period: day}")
+    catalog.project.refresh_from_db()
+    assert catalog.project.user_budget == DAY
+    with pytest.raises(document.DocumentError, match="user_budget"):
+        applied("{microcredits: 70, period: year}")
 
 
 def test_who_only_looks_reads_words(catalog: rows.Catalog, client_of: Any) -> None:
