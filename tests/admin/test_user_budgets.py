@@ -274,7 +274,7 @@ def test_a_catalog_document_says_what_users_may_spend(catalog: rows.Catalog) -> 
     applied("{microcredits: 70, period: day}")
     catalog.project.refresh_from_db()
     assert catalog.project.user_budget == DAY
-    with pytest.raises(document.DocumentError, match="user_budget"):
+    with pytest.raises(document.DocumentError, match="with day, week or month"):
         applied("{microcredits: 70, period: year}")
 
 
