@@ -67,7 +67,9 @@ class MemberBudgetForm(forms.Form):
     PROJECT, OWN, NONE = "project", "own", "none"
 
     whose = forms.ChoiceField(label="Budget", widget=forms.RadioSelect)
-    budget_credits = credits_field("For a budget of their own. With 0 they make no call that costs anything.", label="Credits")
+    budget_credits = credits_field(
+        "For a budget of their own. With 0 they make no call that costs anything.", label="Credits"
+    )
     budget_period = period_field()
 
     def __init__(self, member: Membership, data: Any = None) -> None:
