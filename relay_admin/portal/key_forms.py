@@ -1,7 +1,6 @@
 """Forms of a project's keys. They read; `access/services.py` changes."""
 
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -11,11 +10,9 @@ from relay_admin.access.key_choices import policies_of, rate_limits_of
 from relay_admin.access.key_life import may_make_endless
 from relay_admin.access.models import MAX_ROTATES_DAYS, RelayKey, User
 from relay_admin.access.roles import Act
+from relay_admin.portal.budget_forms import budget_initial, budget_typed, credits_field, period_field
 from relay_admin.portal.page import Place
-from relay_contract.credits import MICRO
-from relay_contract.ledger import MAX_AMOUNT
 from relay_contract.nouns import KeyMode, Payer, Scope
-from relay_contract.periods import Period
 
 _LOCAL = "%Y-%m-%dT%H:%M"
 _MAX_NETWORKS_TEXT = 12_000
@@ -26,7 +23,6 @@ _SCOPES = {
 }
 _MODES = {KeyMode.TEST: "Test", KeyMode.LIVE: "Live"}
 _PAYERS = {Payer.PROJECT: "The project's wallet", Payer.USER: "The project's pool for me, then my own wallet"}
-_PERIODS = {Period.DAY: "a day", Period.WEEK: "a week", Period.MONTH: "a month"}
 OVERLAPS = {0: "ends at once", 3_600: "works 1 hour more", 86_400: "works 24 hours more", 604_800: "works 7 days more",
             2_592_000: "works 30 days more", 7_776_000: "works 90 days more"}  # fmt: skip
 """Seconds that a key works beside its successor."""
@@ -57,19 +53,8 @@ class KeyForm(forms.Form):
     rate_limit = forms.ModelChoiceField(
         None, required=False, empty_label="None of its own", help_text="What it may use beside the project's limit."
     )
-    budget_credits = forms.DecimalField(
-        label="Budget, in credits",
-        required=False,
-        min_value=0,
-        max_value=Decimal(MAX_AMOUNT) / MICRO,
-        decimal_places=6,
-        help_text="What it may spend. Empty: no budget of its own.",
-    )
-    budget_period = forms.ChoiceField(
-        label="The budget is for",
-        choices=[(str(period), text) for period, text in _PERIODS.items()],
-        initial=str(Period.MONTH),
-    )
+    budget_credits = credits_field("What it may spend. Empty: no budget of its own.", label="Budget, in credits")
+    budget_period = period_field()
     allowed_networks = forms.CharField(
         label="Networks",
         required=False,
@@ -134,8 +119,7 @@ class KeyForm(forms.Form):
     def columns(self) -> dict[str, Any]:
         """Of a form that is valid, as a relay key has them."""
         found = dict(self.cleaned_data)
-        credit, period = found.pop("budget_credits"), found.pop("budget_period")
-        found["budget"] = None if credit is None else {"microcredits": int(credit * MICRO), "period": period}
+        found["budget"] = budget_typed(found)
         expiry = found.pop("expiry")
         if expiry == _KEPT:
             del found["expires_at"]
@@ -227,11 +211,9 @@ def _expiries(place: Place, key: RelayKey | None) -> list[tuple[str, str]]:
 
 
 def _initial(key: RelayKey) -> dict[str, Any]:
-    budget = key.budget or {}
     return {
         **{name: getattr(key, name) for name in ("name", "scopes", "policy", "rate_limit")},
         **{name: getattr(key, name) for name in ("rotates_days_before", "captures_payloads")},
         "allowed_networks": "\n".join(key.allowed_networks),
-        "budget_credits": f"{Decimal(budget['microcredits']) / MICRO:f}" if budget else None,
-        "budget_period": budget.get("period", str(Period.MONTH)),
+        **budget_initial(key.budget),
     }
