@@ -280,6 +280,8 @@ class FoundDrift(models.Model):
     expected = models.BigIntegerField(null=True)
     found = models.BigIntegerField(null=True)
     account_id = models.BigIntegerField(null=True, help_text="Where its rows are to be seen.")
+    rows = models.JSONField(db_default=[], help_text="The first that are behind it, as `drifts.Row` has them.")
+    row_count = models.BigIntegerField(db_default=0, help_text="Of all of them.")
 
     class Meta:
         db_table = "ledger_drift"
