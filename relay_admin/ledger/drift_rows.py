@@ -185,7 +185,7 @@ WITH about AS (
 ), line(place, what, expected, found, at) AS ({{rows}})
 SELECT place, what, expected::bigint, found::bigint, at, total FROM (
     SELECT *, count(*) OVER (PARTITION BY place) AS total, row_number() OVER (
-        PARTITION BY place ORDER BY expected IS NULL OR found IS NULL, at DESC NULLS LAST, what
+        PARTITION BY place ORDER BY expected IS NULL OR found IS NULL, at DESC NULLS LAST, what DESC
     ) AS number FROM line
 ) AS ranked WHERE number <= {MAX_ROWS} ORDER BY place, number
 """  # noqa: S608 (constants)
