@@ -11,6 +11,7 @@ from datetime import date
 
 from django.db import connection
 
+from relay_admin.ledger.budget_sql import SOURCE
 from relay_admin.ledger.drifts import MAX_ROWS, Drift, Row
 from relay_admin.ledger.movements import UNFOLDED
 from relay_admin.ledger.proof_sql import CALL_KINDS, COUNTED, DAYS, HOURS, SUMMED
@@ -24,9 +25,13 @@ ABOUT = {
     "generation": "integer",
     "kind": "smallint",
     "mode": "text",
+    "owner": "bigint",
+    "person": "bigint",
     "project": "bigint",
+    "scope": "text",
     "side": "text",
     "source": "uuid",
+    "start": "timestamptz",
 }
 """What a drift may be about, and the type in SQL."""
 
@@ -160,6 +165,21 @@ SELECT place, format('taken under generation %%s', taken.generation), taken.take
 FROM about JOIN ledger_balance AS balance ON balance.account_id = about.account
     JOIN ledger_taken AS taken ON taken.account_id = about.account AND taken.generation > balance.closed_generation
 """
+_BUDGET = f"""
+SELECT place, format('hour %%s UTC, key %%s', to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), relay_key_id),
+    sum(charge), NULL::bigint, hour
+FROM about LEFT JOIN access_authorization AS given ON about.scope = 'grant' AND given.id = about.owner
+    JOIN LATERAL (
+        SELECT date_trunc('hour', each.hour, 'UTC') AS hour, relay_key_id, charge FROM ({SOURCE}) AS each
+        WHERE each.hour >= about.start AND CASE about.scope
+            WHEN 'key' THEN relay_key_id = about.owner
+            WHEN 'project' THEN project_id = about.owner
+            WHEN 'grant' THEN (user_id, application_id, relay_key_id) = (given.user_id, given.application_id, 0)
+            WHEN 'share' THEN (payer_id, user_id) = (about.owner, about.person)
+        END
+    ) AS used ON true
+GROUP BY place, hour, relay_key_id
+"""  # noqa: S608 (constants)
 
 _STATEMENTS = {
     **dict.fromkeys(
@@ -175,6 +195,7 @@ _STATEMENTS = {
     "usage_differs": _USED,
     "spent_differs": _SPENT,
     "grant_differs": _GRANTED,
+    "budget_differs": _BUDGET,
 }
 """By code: the drift's place, what the row is, two figures, and when."""
 

@@ -507,12 +507,16 @@ class Terms(models.Model):
 
 
 class Usage(models.Model):
-    """Sums of calls or deliveries that have one hour, project, key and so on. 0 and "": none, or of no matter."""
+    """Sums of calls or deliveries that have one hour, project, key and so on. 0 and "": none, or of no matter.
+
+    Deliveries are there twice: when they were accepted, by key, as budgets count them, and when they were settled, by
+    target.
+    """
 
     hour = models.DateTimeField()
     project_id = models.BigIntegerField()
     mode = models.CharField(max_length=8)
-    what = models.CharField(max_length=8, help_text="call, delivery")
+    what = models.CharField(max_length=8, help_text="call, delivery")  # and accepted
     relay_key_id = models.BigIntegerField()
     user_id = models.BigIntegerField()
     application_id = models.BigIntegerField()

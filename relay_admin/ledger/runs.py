@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from django.db import transaction
 from django.utils import timezone
 
-from relay_admin.ledger import proofs, purse_drifts, reconcile
+from relay_admin.ledger import budget_drifts, proofs, purse_drifts, reconcile
 from relay_admin.ledger.drifts import Drift, Row, one_moment
 from relay_admin.ledger.models import Account, FoundDrift, ReconcileRun
 from relay_admin.redis_link import RedisAwayError
@@ -21,7 +21,7 @@ DAYS = 35
 """Deliveries and their charges are compared so far back."""
 KEPT_RUNS = 400
 NOT_CHECKED = -1
-"""For the purses, where Redis did not answer."""
+"""For purses and budgets, where Redis did not answer."""
 _ACCOUNT = re.compile(r"account (\d{1,18})\b", re.ASCII)
 _PROJECT = re.compile(r"project (\d{1,18}), (live|test)", re.ASCII)
 
@@ -37,8 +37,11 @@ def reconcile_run(*, asked_by_id: int | None = None, days: int = DAYS) -> Reconc
         _keep(run, name, drifts)
     try:
         _keep(run, "purses", purse_drifts.drifts())
+        budgets = budget_drifts.compared()
+        _keep(run, "budgets", budget_drifts.drifts_of(budgets))
+        budget_drifts.recount(budgets)
     except RedisAwayError:
-        run.checks["purses"] = NOT_CHECKED
+        run.checks = {"purses": NOT_CHECKED, "budgets": NOT_CHECKED} | run.checks
     run.ended_at = timezone.now()
     with transaction.atomic():
         run.save(update_fields=["checks", "ended_at"])

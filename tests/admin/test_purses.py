@@ -118,7 +118,7 @@ def test_limits_in_the_admin(wallet: Account, admin_client: Client) -> None:
 
 
 def test_a_run_finds_nothing_where_all_is_well(wallet: Account) -> None:
-    assert runs.reconcile_run().checks == {"ledger": 0, "deliveries": 0, "purses": 0}
+    assert runs.reconcile_run().checks == {"ledger": 0, "deliveries": 0, "purses": 0, "budgets": 0}
 
 
 @pytest.mark.parametrize(
