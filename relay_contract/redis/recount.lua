@@ -14,10 +14,11 @@ for at = 1, #found, 2 do
     return 0
   end
 end
-if (used.bucket == ARGV[1] and used.used or '') ~= ARGV[2] then
+local bucket = tonumber(used.bucket or 0)
+if bucket > tonumber(ARGV[1]) or (bucket == tonumber(ARGV[1]) and used.used or '') ~= ARGV[2] then
   return 0
 end
-if used.bucket and used.bucket ~= ARGV[1] then
+if bucket < tonumber(ARGV[1]) then
   redis.call('DEL', KEYS[1])
 end
 redis.call('HSET', KEYS[1], 'bucket', ARGV[1], 'used', ARGV[3])
