@@ -14,7 +14,7 @@ from django.db import connection
 from relay_admin.ledger.budget_sql import SOURCE
 from relay_admin.ledger.drifts import MAX_ROWS, Drift, Row
 from relay_admin.ledger.movements import UNFOLDED
-from relay_admin.ledger.proof_sql import CALL_KINDS, COUNTED, DAYS, HOURS, SUMMED
+from relay_admin.ledger.proof_sql import BEGUN, CALL_KINDS, CHARGES, COUNTED, DAYS, HOURS, SUMMED, WHOLE_HOUR
 from relay_contract.ledger import EntryKind
 from relay_contract.nouns import KeyMode
 
@@ -136,6 +136,35 @@ SELECT place, found.* FROM about JOIN LATERAL (
     )
 ) AS found ON true
 """  # noqa: S608 (constants)
+# The same of deliveries: `scope` says whether when they were accepted or settled.
+_CHARGED = f"""
+SELECT place, found.* FROM about JOIN LATERAL (
+    WITH charged AS MATERIALIZED (
+        SELECT hour, relay_key_id, target_id, delivery_id, replay, at,
+            CASE about.side WHEN 'charge' THEN charge ELSE 1 END AS amount
+        FROM {CHARGES} JOIN ({BEGUN}) AS first USING (what)
+        WHERE {WHOLE_HOUR} AND what = about.scope AND project_id = about.project AND charged.mode = about.mode
+    ), detail AS (
+        SELECT hour, relay_key_id, target_id, sum(amount) AS amount FROM charged GROUP BY 1, 2, 3
+    ), total AS (
+        SELECT hour, relay_key_id, target_id, sum(CASE about.side WHEN 'charge' THEN charge ELSE calls END) AS amount
+        FROM {HOURS} JOIN ({BEGUN}) AS first USING (what)
+        WHERE {WHOLE_HOUR} AND what = about.scope AND project_id = about.project AND used.mode = about.mode
+        GROUP BY 1, 2, 3
+    )
+    SELECT format('hour %%s UTC, %%s', to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'),
+            CASE about.scope WHEN 'accepted' THEN 'key ' || relay_key_id ELSE 'target ' || target_id END),
+        coalesce(detail.amount, 0)::bigint, coalesce(total.amount, 0)::bigint, hour
+    FROM detail FULL JOIN total USING (hour, relay_key_id, target_id)
+    WHERE coalesce(detail.amount, 0) <> coalesce(total.amount, 0)
+    UNION ALL
+    SELECT format('delivery %%s, replay %%s', delivery_id, replay), amount::bigint, NULL, at FROM charged
+    WHERE NOT EXISTS (
+        SELECT 1 FROM total WHERE (total.hour, total.relay_key_id, total.target_id)
+            = (charged.hour, charged.relay_key_id, charged.target_id)
+    )
+) AS found ON true
+"""  # noqa: S608 (constants)
 _SPENT = f"""
 SELECT place, format('call %%s', call.id), charge_microcredits, NULL::bigint, received_at
 FROM about JOIN traffic_call AS call ON call.payer_id = about.account AND call.generation = about.generation
@@ -193,6 +222,7 @@ _STATEMENTS = {
     "holds_differ": _HELD,
     **dict.fromkeys(("no_hold", "not_closed", "closed_while_live", "held_for_nothing"), _CHARGES),
     "usage_differs": _USED,
+    "charges_differ": _CHARGED,
     "spent_differs": _SPENT,
     "grant_differs": _GRANTED,
     "budget_differs": _BUDGET,

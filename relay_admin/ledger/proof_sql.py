@@ -15,12 +15,25 @@ COUNTED = f"""{IS_CHARGED} AND NOT {IS_DUE} AND received_at >= {_SINCE}
     AND received_at >= date_trunc('hour', {OLDEST}, 'UTC') + interval '1 hour'"""
 """Of a call: that it is in an hour, which is compared."""
 HOURS = """(
-    SELECT project_id, mode, hour, what, relay_key_id, charge, calls FROM ledger_usagehour
+    SELECT project_id, mode, hour, what, relay_key_id, target_id, charge, calls FROM ledger_usagehour
     UNION ALL
-    SELECT project_id, mode, hour, what, relay_key_id, charge, calls FROM ledger_usagedelta
+    SELECT project_id, mode, hour, what, relay_key_id, target_id, charge, calls FROM ledger_usagedelta
 ) AS used"""
 SUMMED = f"what = 'call' AND hour >= {_SINCE} AND hour > date_trunc('hour', {OLDEST}, 'UTC')"
 """Of an hour: that it is compared."""
+CHARGES = """(
+    SELECT project_id, key_mode AS mode, date_trunc('hour', at, 'UTC') AS hour, 'delivery' AS what, 0 AS relay_key_id,
+        target_id, micro_credits AS charge, delivery_id, replay, at
+    FROM ledger_charge WHERE kind = 'settle'
+    UNION ALL
+    SELECT project_id, key_mode, date_trunc('hour', at, 'UTC'), 'accepted', coalesce(relay_key_id, 0), 0,
+        micro_credits, delivery_id, replay, at
+    FROM ledger_charge WHERE kind = 'hold' AND replay = 0 AND micro_credits > 0
+) AS charged"""
+"""What hours of deliveries are made of."""
+BEGUN = f"SELECT what, min(hour) AS begun FROM {HOURS} WHERE what <> 'call' GROUP BY what"  # noqa: S608 (constants)
+"""Since when there are such hours; the first may be only a part."""
+WHOLE_HOUR = f"hour > begun AND hour >= {_SINCE}"
 
 DAYS = f"""
 detail AS (

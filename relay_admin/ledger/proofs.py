@@ -14,7 +14,19 @@ from relay_admin.ledger.accounts import TOTALS
 from relay_admin.ledger.drift_rows import with_rows
 from relay_admin.ledger.drifts import MAX_SHOWN, Drift
 from relay_admin.ledger.movements import UNFOLDED
-from relay_admin.ledger.proof_sql import CALL_KINDS, COUNTED, DAYS, HOURS, IS_CHARGED, IS_DUE, OLDEST, SUMMED
+from relay_admin.ledger.proof_sql import (
+    BEGUN,
+    CALL_KINDS,
+    CHARGES,
+    COUNTED,
+    DAYS,
+    HOURS,
+    IS_CHARGED,
+    IS_DUE,
+    OLDEST,
+    SUMMED,
+    WHOLE_HOUR,
+)
 from relay_contract.ledger import REVENUE, EntryKind
 from relay_contract.nouns import KeyMode
 
@@ -149,6 +161,22 @@ WITH detail AS (
 SELECT format('usage of project %%s, %%s, %%s', project_id, mode, side), expected::bigint, found::bigint,
     jsonb_build_object('project', project_id, 'mode', mode, 'side', side)
 FROM detail FULL JOIN total USING (project_id, mode) CROSS JOIN LATERAL (VALUES
+    ('charge', coalesce(detail.charge, 0), coalesce(total.charge, 0)),
+    ('calls', coalesce(detail.calls, 0), coalesce(total.calls, 0))
+) AS compared(side, expected, found)
+WHERE expected <> found
+""",  # noqa: S608 (constants)
+    "charges_differ": f"""
+WITH detail AS (
+    SELECT project_id, mode, what, sum(charge) AS charge, count(*) AS calls
+    FROM {CHARGES} JOIN ({BEGUN}) AS first USING (what) WHERE {WHOLE_HOUR} GROUP BY 1, 2, 3
+), total AS (
+    SELECT project_id, mode, what, sum(charge) AS charge, sum(calls) AS calls
+    FROM {HOURS} JOIN ({BEGUN}) AS first USING (what) WHERE {WHOLE_HOUR} GROUP BY 1, 2, 3
+)
+SELECT format('usage of project %%s, %%s, %%s, %%s', project_id, mode, what, side), expected::bigint, found::bigint,
+    jsonb_build_object('project', project_id, 'mode', mode, 'scope', what, 'side', side)
+FROM detail FULL JOIN total USING (project_id, mode, what) CROSS JOIN LATERAL (VALUES
     ('charge', coalesce(detail.charge, 0), coalesce(total.charge, 0)),
     ('calls', coalesce(detail.calls, 0), coalesce(total.calls, 0))
 ) AS compared(side, expected, found)

@@ -224,6 +224,30 @@ def test_a_posted_call_that_is_in_no_hour(wallet: Account, catalog: rows.Catalog
     assert [each[1:] for each in shown(found("usage_differs", side="charge"))] == [(40, 0), (40, None)]
 
 
+@pytest.mark.parametrize("what", ["accepted", "delivery"])
+def test_deliveries_whose_hour_says_otherwise(wallet: Account, catalog: rows.Catalog, what: str) -> None:
+    """Of two hours, since the first that there is may be a part of one."""
+    kind, place = (
+        ("hold", f"key {catalog.relay_key.pk}") if what == "accepted" else ("settle", f"target {catalog.target.pk}")
+    )
+    delivery = rows.delivery_row(rows.request_row(catalog), catalog.target, DeliveryState.DELIVERED)
+    at = Charge.objects.get(delivery_id=delivery.pk, kind=kind).at
+    sql(
+        "INSERT INTO ledger_charge SELECT (json_populate_record(charge, json_build_object('delivery_id', %s::uuid,"
+        " 'at', at - interval '1 hour'))).* FROM ledger_charge AS charge WHERE kind = %s",
+        uuid7(), kind,
+    )  # fmt: skip
+    assert not [drift for drift in proofs.drifts(BEGINNING) if drift.code == "charges_differ"]
+    sql("UPDATE ledger_usagedelta SET charge = 7 WHERE what = %s AND hour > now() - interval '1 hour'", what)
+    hour = f"hour {at:%Y-%m-%d %H}:00 UTC, {place}"
+    assert shown(found("charges_differ", scope=what)) == [(hour, CREDIT, 7)]
+    sql("DELETE FROM ledger_usagedelta WHERE what = %s AND charge = 7", what)
+    for side, amount in (("charge", CREDIT), ("calls", 1)):
+        drift = found("charges_differ", scope=what, side=side)
+        assert (drift.expected, drift.found, drift.is_credits) == (amount, 0, side == "charge")
+        assert shown(drift) == [(hour, amount, 0), (f"delivery {delivery.pk}, replay 0", amount, None)]
+
+
 def test_a_run_keeps_shows_and_says_rows(wallet: Account, admin_client: Client, redis_url: str) -> None:
     with past_triggers("ledger_entry"):
         hidden = grant(wallet.pk, 9)
