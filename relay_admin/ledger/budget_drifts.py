@@ -31,9 +31,6 @@ SETTLE_SECONDS = 3.0
 _BEAT_SECONDS = 1.0
 _OF_ID = timedelta(hours=1)
 """A delivery's id is no older than its hold by so much."""
-_GIVEN_BY = {"key": "access.relaykey", "project": "catalog.project", "grant": "access.authorization"}
-"""By the scope of a budget: the subject of the audit log that tells when it was given."""
-
 _OWNED_CHARGE = "charge.project_id, coalesce(charge.relay_key_id, 0), 0, 0, 0"
 _MOVED = "date_trunc(%(period)s, now(), 'UTC')"
 _NEAR = f"""
@@ -48,15 +45,40 @@ _USED_NEAR = budget_sql.USED.replace(
     budget_sql.SOURCE,
     f" SELECT * FROM ({_NEAR}) AS near ({budget_sql.OWNED}, hour, charge) ",  # noqa: S608 (constants)
 )
-_GIVEN = """
-SELECT EXISTS (
-    SELECT 1 FROM access_auditevent WHERE subject = %s AND subject_id = %s AND at >= %s AND (
-        before->'budget'->>'period' IS DISTINCT FROM after->'budget'->>'period'
-        OR (before ? 'cap_microcredits' OR after ? 'cap_microcredits')
-            AND (before->>'cap_microcredits' IS NULL OR after->>'cap_microcredits' IS NULL)
-    )
-)
-"""
+_NAMED = {
+    "key": "budget of key {owner}",
+    "project": "budget of project {owner}",
+    "user": "budget of user {person} in project {owner}",
+    "grant": "cap of authorization {owner}",
+    "share": "share of user {person} in account {owner}",
+}
+"""By the scope of a budget. Those of the contract, and `share` for a user's of a pool."""
+
+
+def _changed(subject: str, condition: str, owner: str = "subject_id") -> str:
+    return f"""
+SELECT EXISTS (SELECT 1 FROM access_auditevent
+    WHERE {subject} AND {owner} = %(owner)s AND at >= %(since)s AND ({condition}))
+"""  # noqa: S608 (constants)
+
+
+_PERIOD = "before->'budget'->>'period' IS DISTINCT FROM after->'budget'->>'period'"
+_GIVEN = {
+    "key": _changed("subject = 'access.relaykey'", _PERIOD),
+    "project": _changed("subject = 'catalog.project'", _PERIOD),
+    "user": _changed(
+        "subject IN ('catalog.project', 'access.membership')",
+        "coalesce(before, after) ?| ARRAY['user_budget', 'has_own_budget']"
+        " OR subject = 'access.membership' AND coalesce(before, after) ? 'budget'",
+        "project_id",
+    ),
+    "grant": _changed(
+        "subject = 'access.authorization'",
+        "coalesce(before, after) ? 'cap_microcredits'"
+        " AND (before->>'cap_microcredits' IS NULL OR after->>'cap_microcredits' IS NULL)",
+    ),
+}
+"""By scope: whether the audit log knows since a moment that a budget of an owner was given, or its period changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +109,31 @@ class Compared:
 
     def drift(self) -> Drift:
         """As it is shown."""
-        first, second = self.owner.split(":")
-        about: dict[str, str | int] = {"start": self.start.isoformat()}
-        if self.kind == "b":
-            noun = "budget" if first != "grant" else "cap of authorization"
-            subject = f"{noun} {second}" if first == "grant" else f"{noun} of {first} {second}"
-            about |= {"scope": first, "owner": int(second)}
-        else:
-            subject = f"share of user {second} in account {first}"
-            about |= {"scope": "share", "owner": int(first), "person": int(second)}
+        scope, (owner, person) = self._whose()
+        subject = _NAMED[scope].format(owner=owner, person=person)
+        about = {"scope": scope, "owner": owner, "person": person, "start": self.start.isoformat()}
         since = f"{self.period} from {self.start:%Y-%m-%d}"
         return Drift("budget_differs", f"{subject}, {since}", self.expected, self.used, about)
 
+    def was_given(self) -> bool:
+        """Whether it was given within its period: Redis counts from then on, and Postgres knows of before."""
+        scope, (owner, _) = self._whose()
+        if scope == "share" or self.used > self.expected:
+            return False
+        with connection.cursor() as cursor:
+            cursor.execute(_GIVEN[scope], {"owner": owner, "since": self.start})
+            return bool(cursor.fetchone()[0])
+
+    def _whose(self) -> tuple[str, tuple[int, int]]:
+        """Scope, owner, and of some a person; else 0."""
+        scope, _, rest = f"share:{self.owner}".partition(":") if self.kind == "c" else self.owner.partition(":")
+        owner, _, person = rest.replace(":", ".").partition(".")
+        return scope, (int(owner), int(person or 0))
+
 
 def compared(settle_seconds: float = SETTLE_SECONDS) -> list[Compared]:
-    """What differs, but for what is near the beginning of its period. Nobody is to be told of those that were given
-    within their period (`was_given`). Raises RedisAwayError."""
+    """What differs, and is explained by nothing that is near the beginning of its period, nor by having been given
+    within it. Raises RedisAwayError."""
     first = _differing()
     if not first:
         return []
@@ -111,22 +142,16 @@ def compared(settle_seconds: float = SETTLE_SECONDS) -> list[Compared]:
         return []  # rows are under way that Redis has heard of
     still = set(first)
     near = {period: (_near(period, -1), _near(period, 1)) for period in {each.period for each in first}}
-    return [each for each in _differing() if each in still and not _is_near(each, *near[each.period])]
+    return [
+        each
+        for each in _differing()
+        if each in still and not _is_near(each, *near[each.period]) and not each.was_given()
+    ]
 
 
 def drifts_of(found: list[Compared]) -> list[Drift]:
-    """Those that are drifts, with the hours behind them."""
-    return with_rows([each.drift() for each in found if not was_given(each)][:MAX_SHOWN])
-
-
-def was_given(each: Compared) -> bool:
-    """Whether it was given within its period: Redis counts since then, and Postgres knows of before."""
-    scope, _, owner = each.owner.partition(":")
-    if each.kind != "b" or each.used > each.expected or scope not in _GIVEN_BY:
-        return False
-    with connection.cursor() as cursor:
-        cursor.execute(_GIVEN, [_GIVEN_BY[scope], int(owner), each.start])
-        return bool(cursor.fetchone()[0])
+    """As they are shown, with the hours behind them."""
+    return with_rows([each.drift() for each in found[:MAX_SHOWN]])
 
 
 def recount(found: list[Compared]) -> None:

@@ -204,6 +204,7 @@ FROM about LEFT JOIN access_authorization AS given ON about.scope = 'grant' AND 
             WHEN 'key' THEN relay_key_id = about.owner
             WHEN 'project' THEN project_id = about.owner
             WHEN 'grant' THEN (user_id, application_id, relay_key_id) = (given.user_id, given.application_id, 0)
+            WHEN 'user' THEN (project_id, user_id) = (about.owner, about.person)
             WHEN 'share' THEN (payer_id, user_id) = (about.owner, about.person)
         END
     ) AS used ON true

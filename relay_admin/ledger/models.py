@@ -509,8 +509,8 @@ class Terms(models.Model):
 class Usage(models.Model):
     """Sums of calls or deliveries that have one hour, project, key and so on. 0 and "": none, or of no matter.
 
-    Deliveries are there twice: when they were accepted, by key, as budgets count them, and when they were settled, by
-    target.
+    Deliveries are there twice: when they were accepted, by key and its user, as budgets count them, and when they were
+    settled, by target.
     """
 
     hour = models.DateTimeField()

@@ -7,9 +7,10 @@ _SETTLED = """
         sum(micro_credits), sum(micro_credits), 0, 0, 0, 0
     FROM added WHERE kind = 'settle' GROUP BY 1, 2, 3, target_id"""
 _ACCEPTED = """
-    SELECT date_trunc('hour', at, 'UTC'), project_id, key_mode, 'accepted', coalesce(relay_key_id, 0), 0, 0, '', 0,
-        count(*), sum(micro_credits), sum(micro_credits), 0, 0, 0, 0
-    FROM {source} WHERE kind = 'hold' AND replay = 0 AND micro_credits > 0 GROUP BY 1, 2, 3, 5"""
+    SELECT date_trunc('hour', at, 'UTC'), hold.project_id, key_mode, 'accepted', coalesce(relay_key_id, 0),
+        coalesce(key.user_id, 0), 0, '', 0, count(*), sum(micro_credits), sum(micro_credits), 0, 0, 0, 0
+    FROM {source} AS hold LEFT JOIN access_relaykey AS key ON key.id = hold.relay_key_id
+    WHERE kind = 'hold' AND replay = 0 AND micro_credits > 0 GROUP BY 1, 2, 3, 5, 6"""
 _FUNCTION = """
 CREATE OR REPLACE FUNCTION ledger_count_deliveries() RETURNS trigger LANGUAGE plpgsql
     SECURITY DEFINER SET search_path = pg_catalog, public AS $$
@@ -36,7 +37,7 @@ DELETE FROM ledger_usagehour WHERE what = 'accepted';
 
 
 class Migration(migrations.Migration):
-    """Hours say what deliveries cost when they were accepted, by key: what budgets count of them."""
+    """Hours say what deliveries cost when they were accepted, by key and its user: what budgets count of them."""
 
     dependencies = [("ledger", "0010_drift_rows")]
 
