@@ -98,6 +98,24 @@ def test_what_was_accepted_is_of_the_keys_user(catalog: rows.Catalog) -> None:
     ]
 
 
+def test_budgets_of_users(catalog: rows.Catalog, owners: tuple[str, str], client_of_redis: "redis.Redis") -> None:
+    user = User.objects.create_user("eve")
+    RelayKey.objects.filter(pk=catalog.relay_key.pk).update(user=user)
+    Project.objects.filter(pk=catalog.project.pk).update(user_budget=BUDGET)
+    call(catalog, 70, user_id=user.pk)
+    rows.delivery_row(rows.request_row(catalog), catalog.target, DeliveryState.PENDING)
+    name = keys.purse("b", f"user:{catalog.project.pk}.{user.pk}")
+    count(client_of_redis, 70 + MICRO, *owners, name)
+    assert found() == []
+    count(client_of_redis, 69 + MICRO, name)
+    assert found() == []  # it was given now
+    forget_who_gave_what()
+    [drift] = budget_drifts.drifts_of(budget_drifts.compared(settle_seconds=0))
+    assert drift.subject.startswith(f"budget of user {user.pk} in project {catalog.project.pk}, month")
+    assert (drift.expected, drift.found) == (70 + MICRO, 69 + MICRO)
+    assert sum(row.expected or 0 for row in drift.rows) == 70 + MICRO
+
+
 def test_a_run_shows_what_differs_once_and_postgres_word_replaces_it(
     catalog: rows.Catalog, owners: tuple[str, str], client_of_redis: "redis.Redis"
 ) -> None:
