@@ -25,6 +25,19 @@ BUDGET = {"microcredits": 10**12, "period": "month"}
 _FORGET = "SELECT set_config('relay.audit_forgets', 'on', true)"
 
 
+@pytest.fixture(autouse=True)
+def near(monkeypatch: pytest.MonkeyPatch) -> timedelta:
+    """How near the beginning of its month something is that may be on either side; now never is."""
+    so_far = timezone.now() - beginning()
+    least = min(budget_drifts.NEAR, so_far / 2)
+    monkeypatch.setattr(budget_drifts, "NEAR", least)
+    return least
+
+
+def beginning() -> datetime:
+    return datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
 @pytest.fixture
 def client_of_redis(redis_url: str) -> Iterator["redis.Redis"]:
     with redis.Redis.from_url(redis_url) as client:
@@ -192,20 +205,21 @@ def test_nothing_that_changed_meanwhile_is_replaced(owners: tuple[str, str], cli
 
 
 @pytest.mark.parametrize(
-    ("minutes", "counted", "is_told"),
-    [(-5, 40, False), (-5, 41, True), (5, -40, False), (5, -41, True), (-15, 40, True)],
+    ("share", "counted", "is_told"),
+    [(-0.5, 40, False), (-0.5, 41, True), (0.5, -40, False), (0.5, -41, True), (-1.5, 40, True)],
 )
 def test_what_came_at_the_turn_of_the_month_may_be_of_either(
     catalog: rows.Catalog,
     owners: tuple[str, str],
     client_of_redis: "redis.Redis",
-    minutes: int,
-    counted: int,
+    near: timedelta,
     *,
+    share: float,
+    counted: int,
     is_told: bool,
 ) -> None:
-    start = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    call(catalog, 25, received_at=start + timedelta(minutes=minutes))
+    at = beginning() + share * near
+    call(catalog, 25, received_at=at)
     delivery = rows.delivery_row(rows.request_row(catalog), catalog.target, DeliveryState.PENDING, credits=15)
     with connection.cursor() as cursor:  # as if it had been accepted then
         cursor.execute("ALTER TABLE ledger_charge DISABLE TRIGGER USER")
@@ -218,7 +232,7 @@ def test_what_came_at_the_turn_of_the_month_may_be_of_either(
             "::bigint), 12, '0') || repeat('7', 20))::uuid, 0, 0, 'hold', %(id)s, %(project)s, %(key)s, 1, 'live', 15,"
             " 1, %(at)s)",
             {
-                "at": start + timedelta(minutes=minutes),
+                "at": at,
                 "id": delivery.request_id,
                 "project": catalog.project.pk,
                 "key": catalog.relay_key.pk,
@@ -226,7 +240,7 @@ def test_what_came_at_the_turn_of_the_month_may_be_of_either(
         )
     for _ in range(3):
         call(catalog, 100)
-    count(client_of_redis, 300 + counted + (40 if minutes > 0 else 0), *owners)
+    count(client_of_redis, 300 + counted + (40 if share > 0 else 0), *owners)
     assert len(found()) == 2 * is_told
 
 
