@@ -18,6 +18,8 @@ MOST_MODELS = 10
 """Named in one alert."""
 MOST_REASON = 500
 """Characters of why a draft could not be published."""
+MOST_DRIFTS, MOST_DRIFT_ROWS = 5, 3
+"""Named in one alert, and of each."""
 CLOSED_SECONDS = 30
 """That money is closed, or nobody keeps the purses, before anybody is told."""
 
@@ -192,8 +194,15 @@ _WALLET_EMPTY = _OF_ACCOUNT + _BALANCE.format(
     condition=f"b.is_purse AND b.credit > 0 AND {_LEFT} + a.overdraft_microcredits <= 0",
     most=MOST_FINDINGS,
 )
+# The first drifts by name, each with the first rows behind it: who is woken sees where to look.
 _DRIFT = f"""
-SELECT r.id, r.endpoint_id, 'ledger', jsonb_build_object('runId', run.id, 'at', run.ended_at, 'drifts', found.drifts)
+SELECT r.id, r.endpoint_id, 'ledger', jsonb_build_object('runId', run.id, 'at', run.ended_at, 'drifts', found.drifts,
+    'first', (
+        SELECT coalesce(jsonb_agg(jsonb_build_object('code', code, 'subject', subject, 'expected', expected,
+            'found', found, 'rows', jsonb_path_query_array(rows, '$[0 to {MOST_DRIFT_ROWS - 1}].what'),
+            'rowCount', row_count) ORDER BY id), '[]')
+        FROM (SELECT * FROM ledger_drift WHERE run_id = run.id ORDER BY id LIMIT {MOST_DRIFTS}) AS drift
+    ))
 FROM {_RULES} CROSS JOIN (
     SELECT id, ended_at, checks FROM ledger_reconcilerun WHERE ended_at IS NOT NULL ORDER BY id DESC LIMIT 1
 ) AS run CROSS JOIN LATERAL (

@@ -12,8 +12,9 @@ from django.views.decorators.cache import never_cache
 from relay_admin.access.models import User
 from relay_admin.ledger import corrections, runs
 from relay_admin.ledger.admin import credits_text
+from relay_admin.ledger.drifts import Drift, Row
 from relay_admin.ledger.keeping import keeping
-from relay_admin.ledger.models import FoundDrift, ReconcileRun
+from relay_admin.ledger.models import ReconcileRun
 
 SHOWN_RUNS = 30
 SHOWN_DRIFTS = 500
@@ -36,7 +37,7 @@ def page(request: HttpRequest) -> HttpResponse:
         "title": "Money",
         "runs": [_run_row(run) for run in found],
         "shown": shown and _run_row(shown),
-        "drifts": [_drift_row(drift) for drift in shown.drifts.all()[:SHOWN_DRIFTS]] if shown else [],
+        "drifts": _drift_rows(shown) if shown else [],
         "keeping": keeping(),
         "may_run": user.has_perm(corrections.PERMISSION),
     }
@@ -69,9 +70,24 @@ def _run_row(run: ReconcileRun) -> dict[str, Any]:
     }
 
 
-def _drift_row(drift: FoundDrift) -> dict[str, Any]:
+def _drift_rows(run: ReconcileRun) -> list[dict[str, Any]]:
+    accounts = run.drifts.values_list("account_id", flat=True)[:SHOWN_DRIFTS]
+    drifts = runs.drifts_of(run, SHOWN_DRIFTS)
+    return [_drift_row(drift, account_id) for drift, account_id in zip(drifts, accounts, strict=True)]
+
+
+def _drift_row(drift: Drift, account_id: int | None) -> dict[str, Any]:
     return {
-        "drift": drift,
-        "expected": "" if drift.expected is None else credits_text(drift.expected),
-        "found": "" if drift.found is None else credits_text(drift.found),
+        "account_id": account_id,
+        "code": drift.code,
+        "subject": drift.subject,
+        **_figures(drift, drift),
+        "rows": [{"what": row.what, "at": row.at, **_figures(drift, row)} for row in drift.rows],
+        "more": drift.row_count - len(drift.rows),
     }
+
+
+def _figures(drift: Drift, of: Drift | Row) -> dict[str, str]:
+    """As text; those of rows are of the same kind as the drift's own."""
+    texts = credits_text if drift.is_credits else str
+    return {name: "" if (figure := getattr(of, name)) is None else texts(figure) for name in ("expected", "found")}

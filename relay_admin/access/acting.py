@@ -20,7 +20,7 @@ _TELL = "SELECT set_config('relay.actor', %s, false)"
 # A WITH may write, so it is told of too: 0.2 ms for a page that reads by one. That a session was seen is no change of
 # anybody's, and is written while it is being asked who it is.
 _WRITES_NOTHING = re.compile(
-    r"\s*(?:SELECT|SAVEPOINT|RELEASE|ROLLBACK)\b|UPDATE \"access_session\" SET \"seen_at\"", re.IGNORECASE
+    r"\s*(?:SELECT|SET|SAVEPOINT|RELEASE|ROLLBACK)\b|UPDATE \"access_session\" SET \"seen_at\"", re.IGNORECASE
 )
 
 

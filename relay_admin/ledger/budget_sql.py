@@ -5,19 +5,24 @@ count on when it has lost it. SQL for whoever has a connection. Reads hours and 
 _MOST_DUE = 100_000
 """Calls that are due are read up to here; there are as many where nothing was posted for minutes."""
 
+OWNED = "project_id, relay_key_id, user_id, application_id, payer_id"
+OWNED_CALL = """call.project_id, coalesce(call.relay_key_id, 0), coalesce(call.user_id, 0),
+            coalesce(call.application_id, 0), coalesce(call.payer_id, 0)"""
+# Deliveries count as they were accepted, which is what purses were told: whatever becomes of them changes neither.
+SOURCE = f"""
+        SELECT {OWNED}, hour, charge FROM ledger_usagehour WHERE what <> 'delivery'
+        UNION ALL
+        SELECT {OWNED}, hour, charge FROM ledger_usagedelta WHERE what <> 'delivery'
+        UNION ALL
+        SELECT {OWNED_CALL}, call.received_at, call.charge_microcredits
+        FROM (SELECT id FROM ledger_due ORDER BY id LIMIT {_MOST_DUE}) AS due JOIN traffic_call AS call USING (id)
+"""  # noqa: S608 (constants)
+
 USED = f"""
 WITH used AS MATERIALIZED (
     SELECT project_id, relay_key_id, user_id, application_id, payer_id, date_trunc('day', hour, 'UTC') AS day,
         sum(charge) AS charge
-    FROM (
-        SELECT project_id, relay_key_id, user_id, application_id, payer_id, hour, charge FROM ledger_usagehour
-        UNION ALL
-        SELECT project_id, relay_key_id, user_id, application_id, payer_id, hour, charge FROM ledger_usagedelta
-        UNION ALL
-        SELECT call.project_id, coalesce(call.relay_key_id, 0), coalesce(call.user_id, 0),
-            coalesce(call.application_id, 0), coalesce(call.payer_id, 0), call.received_at, call.charge_microcredits
-        FROM (SELECT id FROM ledger_due ORDER BY id LIMIT {_MOST_DUE}) AS due JOIN traffic_call AS call USING (id)
-    ) AS each
+    FROM ({SOURCE}) AS each
     WHERE hour >= least(date_trunc('month', now(), 'UTC'), date_trunc('week', now(), 'UTC'))
     GROUP BY 1, 2, 3, 4, 5, 6
 ), budget AS (
@@ -27,8 +32,8 @@ WITH used AS MATERIALIZED (
     SELECT 'key:' || id, budget->>'period', project_id, id
     FROM access_relaykey WHERE budget->>'period' IN ('day', 'week', 'month')
 ), spent AS (
-    SELECT 'b' AS kind, budget.owner, budget.period, sum(used.charge) AS charge
-    FROM budget JOIN used ON used.project_id = budget.project_id
+    SELECT 'b' AS kind, budget.owner, budget.period, coalesce(sum(used.charge), 0) AS charge
+    FROM budget LEFT JOIN used ON used.project_id = budget.project_id
         AND used.relay_key_id = coalesce(budget.relay_key_id, used.relay_key_id)
         AND used.day >= date_trunc(budget.period, now(), 'UTC')
     GROUP BY budget.owner, budget.period
@@ -44,8 +49,8 @@ WITH used AS MATERIALIZED (
         AND used.day >= date_trunc(budget.period, now(), 'UTC')
     GROUP BY used.project_id, used.user_id, budget.period
     UNION ALL
-    SELECT 'b', 'grant:' || authorized.id, 'month', sum(used.charge)
-    FROM access_authorization AS authorized JOIN used ON used.user_id = authorized.user_id
+    SELECT 'b', 'grant:' || authorized.id, 'month', coalesce(sum(used.charge), 0)
+    FROM access_authorization AS authorized LEFT JOIN used ON used.user_id = authorized.user_id
         AND used.application_id = authorized.application_id AND used.relay_key_id = 0
         AND used.day >= date_trunc('month', now(), 'UTC')
     WHERE authorized.cap_microcredits IS NOT NULL GROUP BY authorized.id

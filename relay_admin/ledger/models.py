@@ -280,6 +280,8 @@ class FoundDrift(models.Model):
     expected = models.BigIntegerField(null=True)
     found = models.BigIntegerField(null=True)
     account_id = models.BigIntegerField(null=True, help_text="Where its rows are to be seen.")
+    rows = models.JSONField(db_default=[], help_text="The first that are behind it, as `drifts.Row` has them.")
+    row_count = models.BigIntegerField(db_default=0, help_text="Of all of them.")
 
     class Meta:
         db_table = "ledger_drift"
@@ -505,12 +507,16 @@ class Terms(models.Model):
 
 
 class Usage(models.Model):
-    """Sums of calls or deliveries that have one hour, project, key and so on. 0 and "": none, or of no matter."""
+    """Sums of calls or deliveries that have one hour, project, key and so on. 0 and "": none, or of no matter.
+
+    Deliveries are there twice: when they were accepted, by key and its user, as budgets count them, and when they were
+    settled, by target.
+    """
 
     hour = models.DateTimeField()
     project_id = models.BigIntegerField()
     mode = models.CharField(max_length=8)
-    what = models.CharField(max_length=8, help_text="call, delivery")
+    what = models.CharField(max_length=8, help_text="call, delivery")  # and accepted
     relay_key_id = models.BigIntegerField()
     user_id = models.BigIntegerField()
     application_id = models.BigIntegerField()

@@ -1,55 +1,54 @@
 """Whether the double-entry ledger is right: every row balances, modes sum up to nothing, and totals are their details.
 
-Each proof is one statement, so one snapshot, and holds at any moment, also while the ledger is written and folded. All
-entries are read, and the charges and calls of the days that are asked for.
+Each proof is one statement, so one snapshot, and holds at any moment, also while the ledger is written and folded;
+whoever wants all of them of one moment opens that first (`drifts.one_moment`). All entries are read, and the charges
+and calls of the days that are asked for. What comes back is what differs, never a row that is right.
 """
 
-from dataclasses import dataclass
+import json
 from datetime import date
 
 from django.db import connection
 
 from relay_admin.ledger.accounts import TOTALS
+from relay_admin.ledger.drift_rows import with_rows
+from relay_admin.ledger.drifts import MAX_SHOWN, Drift
 from relay_admin.ledger.movements import UNFOLDED
-from relay_contract.ledger import CALL_KINDS, REVENUE, EntryKind
+from relay_admin.ledger.proof_sql import (
+    BEGUN,
+    CALL_KINDS,
+    CHARGES,
+    COUNTED,
+    DAYS,
+    HOURS,
+    IS_CHARGED,
+    IS_DUE,
+    OLDEST,
+    SUMMED,
+    WHOLE_HOUR,
+)
+from relay_contract.ledger import REVENUE, EntryKind
 from relay_contract.nouns import KeyMode
 
-MAX_SHOWN = 100
 _START = f"(SELECT created_at FROM ledger_account WHERE id = {REVENUE[KeyMode.LIVE]})"  # noqa: S608 (a constant)
-_CALL_KINDS = ", ".join(f"{kind:d}" for kind in CALL_KINDS)
-_IS_DUE = "EXISTS (SELECT 1 FROM ledger_due WHERE ledger_due.id = call.id)"
-_IS_CHARGED = "call.payer_id IS NOT NULL AND call.usage_source <> 'none'"
-_OLDEST = f"(SELECT received_at FROM traffic_call AS call WHERE NOT {_IS_DUE} ORDER BY received_at LIMIT 1)"  # noqa: S608
-"""Retention has taken the calls before, and of those that are due it takes none."""
-
 _PROOFS = {
     "unbalanced_entry": """
-SELECT format('entry %%s %%s', source, kind), NULL::bigint, amount FROM ledger_entry AS entry
+SELECT format('entry %%s %%s', source, kind), NULL::bigint, amount, jsonb_build_object('source', source)
+FROM ledger_entry AS entry
 WHERE amount <= 0 OR debit_id = credit_id OR (debit_id & 1) <> (credit_id & 1)
     OR NOT EXISTS (SELECT 1 FROM ledger_account WHERE id = entry.debit_id)
     OR NOT EXISTS (SELECT 1 FROM ledger_account WHERE id = entry.credit_id)
 """,
     "mode_not_zero": f"""
-SELECT 'mode ' || account.mode, 0::bigint, sum(total.credit - total.debit)::bigint
+SELECT 'mode ' || account.mode, 0::bigint, sum(total.credit - total.debit)::bigint,
+    jsonb_build_object('mode', account.mode)
 FROM ({TOTALS}) AS total JOIN ledger_account AS account ON account.id = total.account_id
 GROUP BY account.mode HAVING sum(total.credit - total.debit) <> 0
 """,  # noqa: S608 (constants)
     "entries_differ": f"""
-WITH detail AS (
-    SELECT account_id, day, kind, sum(debit) AS debit, sum(credit) AS credit FROM (
-        SELECT debit_id AS account_id, (at AT TIME ZONE 'UTC')::date AS day, kind, amount AS debit, 0 AS credit
-        FROM ledger_entry
-        UNION ALL
-        SELECT credit_id, (at AT TIME ZONE 'UTC')::date, kind, 0, amount FROM ledger_entry
-    ) AS side GROUP BY account_id, day, kind
-), total AS (
-    SELECT account_id, day, kind, sum(debit) AS debit, sum(credit) AS credit FROM (
-        SELECT account_id, day, kind, debit, credit FROM ledger_day
-        UNION ALL
-        SELECT account_id, day, kind, debit, credit FROM ({UNFOLDED}) AS movement
-    ) AS side WHERE kind <> {EntryKind.DELIVERIES:d} GROUP BY account_id, day, kind
-)
-SELECT format('account %%s on %%s, kind %%s, %%s', account_id, day, kind, side), expected::bigint, found::bigint
+WITH {DAYS}
+SELECT format('account %%s on %%s, kind %%s, %%s', account_id, day, kind, side), expected::bigint, found::bigint,
+    jsonb_build_object('account', account_id, 'day', day, 'kind', kind, 'side', side)
 FROM detail FULL JOIN total USING (account_id, day, kind) CROSS JOIN LATERAL (VALUES
     ('debit', coalesce(detail.debit, 0), coalesce(total.debit, 0)),
     ('credit', coalesce(detail.credit, 0), coalesce(total.credit, 0))
@@ -57,7 +56,8 @@ FROM detail FULL JOIN total USING (account_id, day, kind) CROSS JOIN LATERAL (VA
 WHERE expected <> found
 """,  # noqa: S608 (constants)
     "balance_differs": """
-SELECT format('account %%s, %%s', account_id, side), expected::bigint, found::bigint
+SELECT format('account %%s, %%s', account_id, side), expected::bigint, found::bigint,
+    jsonb_build_object('account', account_id, 'side', side)
 FROM (
     SELECT account_id, sum(debit) AS debit, sum(credit) AS credit FROM ledger_day GROUP BY account_id
 ) AS detail FULL JOIN ledger_balance AS total USING (account_id) CROSS JOIN LATERAL (VALUES
@@ -80,7 +80,7 @@ WITH detail AS (
     WHERE side.kind = {EntryKind.DELIVERIES:d} AND day >= %(since)s GROUP BY 1, 2, 3
 )
 SELECT format('project %%s, %%s, on %%s', project_id, mode, day), coalesce(detail.settled, 0)::bigint,
-    coalesce(total.settled, 0)::bigint
+    coalesce(total.settled, 0)::bigint, jsonb_build_object('project', project_id, 'mode', mode, 'day', day)
 FROM detail FULL JOIN total USING (project_id, mode, day)
 WHERE coalesce(detail.settled, 0) <> coalesce(total.settled, 0)
 """,  # noqa: S608 (constants)
@@ -94,18 +94,21 @@ WITH detail AS (
         SELECT account_id, open_holds FROM ({UNFOLDED}) AS movement
     ) AS side JOIN ledger_account AS account ON account.id = side.account_id AND account.kind = 'wallet' GROUP BY 1, 2
 )
-SELECT format('project %%s, %%s', project_id, mode), coalesce(detail.held, 0)::bigint, coalesce(total.held, 0)::bigint
+SELECT format('project %%s, %%s', project_id, mode), coalesce(detail.held, 0)::bigint, coalesce(total.held, 0)::bigint,
+    jsonb_build_object('project', project_id, 'mode', mode)
 FROM detail FULL JOIN total USING (project_id, mode)
 WHERE coalesce(detail.held, 0) <> coalesce(total.held, 0)
 """,  # noqa: S608 (constants)
     "topup_differs": f"""
-SELECT 'top-up ' || coalesce(topup.source, entry.source), topup.microcredits, coalesce(entry.amount, 0)
+SELECT 'top-up ' || coalesce(topup.source, entry.source), topup.microcredits, coalesce(entry.amount, 0),
+    jsonb_build_object('source', coalesce(topup.source, entry.source))
 FROM (SELECT * FROM ledger_topup WHERE state IN ('paid', 'refunded')) AS topup
     FULL JOIN (SELECT * FROM ledger_entry WHERE kind = {EntryKind.TOPUP:d}) AS entry ON entry.source = topup.source
 WHERE (topup.account_id, topup.microcredits) IS DISTINCT FROM (entry.credit_id, entry.amount)
 """,  # noqa: S608 (constants)
     "refund_differs": f"""
-SELECT 'refund ' || coalesce(refund.source, entry.source), refund.microcredits, coalesce(entry.amount, 0)
+SELECT 'refund ' || coalesce(refund.source, entry.source), refund.microcredits, coalesce(entry.amount, 0),
+    jsonb_build_object('source', coalesce(refund.source, entry.source))
 FROM (
     SELECT refund.source, refund.microcredits, topup.account_id FROM ledger_refund AS refund
         JOIN ledger_topup AS topup ON topup.id = refund.top_up_id WHERE refund.microcredits <> 0
@@ -116,7 +119,8 @@ WHERE entry.source IS NULL OR refund.source IS NULL OR abs(refund.microcredits) 
     OR refund.account_id <> CASE WHEN refund.microcredits > 0 THEN entry.debit_id ELSE entry.credit_id END
 """,  # noqa: S608 (constants)
     "code_differs": f"""
-SELECT 'redemption ' || coalesce(redemption.source, entry.source), redemption.microcredits, coalesce(entry.amount, 0)
+SELECT 'redemption ' || coalesce(redemption.source, entry.source), redemption.microcredits, coalesce(entry.amount, 0),
+    jsonb_build_object('source', coalesce(redemption.source, entry.source))
 FROM (
     SELECT redemption.source, redemption.account_id, code.microcredits FROM ledger_coderedemption AS redemption
         JOIN ledger_creditcode AS code ON code.id = redemption.code_id
@@ -126,69 +130,71 @@ FROM (
 WHERE (redemption.account_id, redemption.microcredits) IS DISTINCT FROM (entry.credit_id, entry.amount)
 """,  # noqa: S608 (constants)
     "payment_unknown": """
-SELECT format('%%s payment %%s', provider, payment), NULL::bigint, price_minor FROM ledger_paymentevent AS event
+SELECT format('%%s payment %%s', provider, payment), NULL::bigint, price_minor, '{}'::jsonb
+FROM ledger_paymentevent AS event
 WHERE outcome = 'unknown' AND NOT EXISTS (SELECT 1 FROM ledger_topup WHERE reference = event.payment)
 """,
     "calls_differ": f"""
 WITH posted AS (
-    SELECT source AS id, sum(amount) AS amount FROM ledger_entry WHERE kind IN ({_CALL_KINDS}) GROUP BY source
+    SELECT source AS id, sum(amount) AS amount FROM ledger_entry WHERE kind IN ({CALL_KINDS}) GROUP BY source
 )
-SELECT 'call ' || call.id, expected::bigint, coalesce(posted.amount, 0)::bigint
+SELECT 'call ' || call.id, expected::bigint, coalesce(posted.amount, 0)::bigint, jsonb_build_object('source', call.id)
 FROM traffic_call AS call LEFT JOIN posted ON posted.id = call.id CROSS JOIN LATERAL (
-    SELECT CASE WHEN {_IS_CHARGED} AND NOT {_IS_DUE} THEN call.charge_microcredits ELSE 0 END AS expected
+    SELECT CASE WHEN {IS_CHARGED} AND NOT {IS_DUE} THEN call.charge_microcredits ELSE 0 END AS expected
 ) AS charge
 WHERE call.received_at >= (%(since)s::date AT TIME ZONE 'UTC') AND expected <> coalesce(posted.amount, 0)
 """,  # noqa: S608 (constants)
     "entry_without_call": f"""
-SELECT format('entry %%s %%s', source, kind), NULL::bigint, amount FROM ledger_entry AS entry
-WHERE kind IN ({_CALL_KINDS}) AND at >= (%(since)s::date AT TIME ZONE 'UTC')
-    AND source >= (lpad(to_hex((extract(epoch FROM {_OLDEST}) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
+SELECT format('entry %%s %%s', source, kind), NULL::bigint, amount, jsonb_build_object('source', source)
+FROM ledger_entry AS entry
+WHERE kind IN ({CALL_KINDS}) AND at >= (%(since)s::date AT TIME ZONE 'UTC')
+    AND source >= (lpad(to_hex((extract(epoch FROM {OLDEST}) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
     AND NOT EXISTS (SELECT 1 FROM traffic_call WHERE id = entry.source)
 """,  # noqa: S608 (constants)
     "usage_differs": f"""
 WITH detail AS (
     SELECT project_id, mode, sum(charge_microcredits) AS charge, count(*) AS calls FROM traffic_call AS call
-    WHERE {_IS_CHARGED} AND NOT {_IS_DUE} AND received_at >= (%(since)s::date AT TIME ZONE 'UTC')
-        AND received_at >= date_trunc('hour', {_OLDEST}, 'UTC') + interval '1 hour' GROUP BY 1, 2
+    WHERE {COUNTED} GROUP BY 1, 2
 ), total AS (
-    SELECT project_id, mode, sum(charge) AS charge, sum(calls) AS calls FROM (
-        SELECT project_id, mode, hour, what, charge, calls FROM ledger_usagehour
-        UNION ALL
-        SELECT project_id, mode, hour, what, charge, calls FROM ledger_usagedelta
-    ) AS used WHERE what = 'call' AND hour >= (%(since)s::date AT TIME ZONE 'UTC')
-        AND hour > date_trunc('hour', {_OLDEST}, 'UTC') GROUP BY 1, 2
+    SELECT project_id, mode, sum(charge) AS charge, sum(calls) AS calls FROM {HOURS} WHERE {SUMMED} GROUP BY 1, 2
 )
-SELECT format('usage of project %%s, %%s, %%s', project_id, mode, side), expected::bigint, found::bigint
+SELECT format('usage of project %%s, %%s, %%s', project_id, mode, side), expected::bigint, found::bigint,
+    jsonb_build_object('project', project_id, 'mode', mode, 'side', side)
 FROM detail FULL JOIN total USING (project_id, mode) CROSS JOIN LATERAL (VALUES
     ('charge', coalesce(detail.charge, 0), coalesce(total.charge, 0)),
     ('calls', coalesce(detail.calls, 0), coalesce(total.calls, 0))
 ) AS compared(side, expected, found)
 WHERE expected <> found
 """,  # noqa: S608 (constants)
-}  # each: what it is about, the micro-credits that its details say, and those that were found
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """Something that does not add up: the sum of its details, and what is said of them instead. Micro-credits."""
-
-    code: str
-    subject: str
-    expected: int | None
-    found: int | None  # None where it is not about an amount
-
-    def __str__(self) -> str:
-        amount = "" if self.found is None else f", {self.found}"
-        instead = "" if self.expected is None else f" instead of {self.expected}"
-        return f"{self.subject}: {self.code}{amount}{instead}"
+    "charges_differ": f"""
+WITH detail AS (
+    SELECT project_id, mode, what, sum(charge) AS charge, count(*) AS calls
+    FROM {CHARGES} JOIN ({BEGUN}) AS first USING (what) WHERE {WHOLE_HOUR} GROUP BY 1, 2, 3
+), total AS (
+    SELECT project_id, mode, what, sum(charge) AS charge, sum(calls) AS calls
+    FROM {HOURS} JOIN ({BEGUN}) AS first USING (what) WHERE {WHOLE_HOUR} GROUP BY 1, 2, 3
+)
+SELECT format('usage of project %%s, %%s, %%s, %%s', project_id, mode, what, side), expected::bigint, found::bigint,
+    jsonb_build_object('project', project_id, 'mode', mode, 'scope', what, 'side', side)
+FROM detail FULL JOIN total USING (project_id, mode, what) CROSS JOIN LATERAL (VALUES
+    ('charge', coalesce(detail.charge, 0), coalesce(total.charge, 0)),
+    ('calls', coalesce(detail.calls, 0), coalesce(total.calls, 0))
+) AS compared(side, expected, found)
+WHERE expected <> found
+""",  # noqa: S608 (constants)
+}
+"""By code: what it is about, the micro-credits that its details say, those that were found, where to look for rows."""
 
 
 def drifts(since: date) -> list[Drift]:
-    """The first of each proof. Deliveries are compared from `since` on, as far back as charges are kept, and so are
-    calls, of which the first hour that is kept may be only a part."""
-    found = []
+    """The first of each proof, with the rows behind them. Deliveries are compared from `since` on, as far back as
+    charges are kept, and so are calls, of which the first hour that is kept may be only a part."""
+    found: list[Drift] = []
     with connection.cursor() as cursor:
         for code, statement in _PROOFS.items():
             cursor.execute(f"{statement} ORDER BY 1 LIMIT {MAX_SHOWN}", {"since": since})
-            found += [Drift(code, *row) for row in cursor.fetchall()]
-    return found
+            found += [
+                Drift(code, subject, expected, actual, json.loads(about))
+                for subject, expected, actual, about in cursor.fetchall()
+            ]
+    return with_rows(found, since)

@@ -4,8 +4,9 @@ generations that are not given any more and of which nothing is held, and grants
 from django.db import connection
 
 from relay_admin.ledger import purse_sql
+from relay_admin.ledger.drift_rows import with_rows
+from relay_admin.ledger.drifts import MAX_SHOWN, Drift
 from relay_admin.ledger.movements import UNFOLDED
-from relay_admin.ledger.proofs import MAX_SHOWN, Drift
 from relay_admin.ledger.purses import Purse, purses
 
 _TAKEN = f"""
@@ -39,14 +40,16 @@ def drifts() -> list[Drift]:
         for account, number in sorted(compared)
         if number < generation
     ]
-    return ([drift for drift in differing if drift is not None] + _grants(by_account))[:MAX_SHOWN]
+    found_drifts = [drift for drift in differing if drift is not None] + _grants(by_account)
+    return with_rows(found_drifts[:MAX_SHOWN])
 
 
 def _spent_differs(purse: Purse | None, account: int, number: int, taken: int) -> Drift | None:
     spent, held = (purse.spent.get(number, 0), purse.held.get(number, 0)) if purse is not None else (0, 0)
     if held or spent == taken:
         return None
-    return Drift("spent_differs", f"account {account}, generation {number}", taken, spent)
+    about = {"account": account, "generation": number}
+    return Drift("spent_differs", f"account {account}, generation {number}", taken, spent, about)
 
 
 def _grants(by_account: dict[int, Purse]) -> list[Drift]:
@@ -59,7 +62,7 @@ def _grants(by_account: dict[int, Purse]) -> list[Drift]:
             elif (
                 purse is not None and (purse.version, purse.granted) != (version, granted) and purse.version == version
             ):
-                found.append(Drift("grant_differs", f"account {account}", granted, purse.granted))
+                found.append(Drift("grant_differs", f"account {account}", granted, purse.granted, {"account": account}))
     return found
 
 

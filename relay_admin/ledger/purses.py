@@ -39,6 +39,15 @@ class Purse:
     held: dict[int, int]  # by generation, over all processes
 
 
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What Redis counted of a budget, or of a user's share of a pool, in a period. Micro-credits."""
+
+    bucket: int  # the number of the period
+    used: int
+    is_held: bool  # by calls in flight
+
+
 def take(account_id: int, amount: int) -> int:
     """Spend it at once; the generation that its row is to name. Raises CannotPayError, MoneyClosedError,
     RedisAwayError: after the last it may be taken, until its generation is closed."""
@@ -119,6 +128,39 @@ def purses() -> tuple[int | None, list[Purse]]:
     assert marker is None or isinstance(marker, bytes)
     generation = int(marker.split(b":")[0]) if marker is not None and is_open(marker) else None
     return generation, [_purse(name.decode(), fields) for name, fields in zip(names, hashes, strict=True) if fields]
+
+
+def counts() -> dict[str, Count] | None:
+    """Of every budget and share, by key; None while money is closed. Raises RedisAwayError."""
+    with open_redis() as client:
+        if not is_open(client.get(keys.MONEY)):  # type: ignore[arg-type]  # no coroutine: it is no asyncio client
+            return None
+        names = [name for kind in ("b", "c") for name in client.scan_iter(match=keys.purse(kind, "*"), count=1000)]
+        with client.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hgetall(name)
+            hashes = pipe.execute()
+    return {name.decode(): _count(fields) for name, fields in zip(names, hashes, strict=True) if b"bucket" in fields}
+
+
+def recount(key: str, bucket: int, found: Count | None, used: int) -> bool:
+    """Tell a budget or share what was used of it, unless it has changed since it was found. Raises RedisAwayError."""
+    was = "" if found is None else str(found.used)
+    with open_redis() as client:
+        return bool(client.register_script(scripts.RECOUNT.text)(keys=[key], args=[bucket, was, used]))
+
+
+def unwritten_seconds() -> float:
+    """For how long an edge that lives has kept rows to itself at most, by its last word. Raises RedisAwayError."""
+    with open_redis() as client:
+        edges = [name.decode() for name in client.smembers(keys.EDGES)]
+        beats = client.mget([keys.alive(name) for name in edges]) if edges else []
+    return max((float(beat.partition(b":")[0]) for beat in beats if beat is not None), default=0.0)
+
+
+def _count(fields: dict[bytes, bytes]) -> Count:
+    is_held = any(name.startswith(b"h:") and int(value) for name, value in fields.items())
+    return Count(int(fields[b"bucket"]), int(fields.get(b"used", b"0")), is_held)
 
 
 def _purse(key: str, fields: dict[bytes, bytes]) -> Purse:

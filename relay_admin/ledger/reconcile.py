@@ -1,11 +1,15 @@
 """Whether the ledger says what the deliveries say. One statement each, so one snapshot: right also under load."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from django.db import connection
 
-MAX_SHOWN = 100
+from relay_admin.ledger.drift_rows import with_rows
+from relay_admin.ledger.drifts import MAX_SHOWN, Drift
+from relay_contract.ids import uuid7_bound
+
 ALL = UUID(int=0)
 
 # A delivery's current replay has one hold; it has a close exactly when it is over. Earlier replays are closed, and no
@@ -63,6 +67,24 @@ def problems(since: UUID = ALL, limit: int = MAX_SHOWN) -> list[Problem]:
     with connection.cursor() as cursor:
         cursor.execute(_PROBLEMS, {"since": since, "limit": limit})
         return [Problem(*row) for row in cursor.fetchall()]
+
+
+def drifts(since: datetime) -> list[Drift]:
+    """The first problems as drifts, each with the charges of its delivery."""
+    found = problems(uuid7_bound(int(since.timestamp() * 1000)))
+    return with_rows(
+        [
+            Drift(
+                problem.code,
+                f"delivery {problem.delivery_id}, replay {problem.replay}",
+                None,
+                None,
+                {"delivery": str(problem.delivery_id)},
+            )
+            for problem in found
+        ],
+        since.date(),
+    )
 
 
 def totals(since: UUID = ALL) -> Totals:

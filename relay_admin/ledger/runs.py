@@ -1,19 +1,17 @@
-"""Comparisons of what is kept twice, and what each found: on demand and each night. Every check is one statement, so
-one snapshot, but that of the purses, which compares only what stands still."""
+"""Comparisons of what is kept twice, and what each found: on demand and each night. What Postgres says of itself is of
+one moment, in a transaction that only reads; the purses are compared after it, by what stands still."""
 
 import logging
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
 from django.utils import timezone
 
-from relay_admin.ledger import proofs, purse_drifts, reconcile
+from relay_admin.ledger import budget_drifts, proofs, purse_drifts, reconcile
+from relay_admin.ledger.drifts import Drift, Row, one_moment
 from relay_admin.ledger.models import Account, FoundDrift, ReconcileRun
-from relay_admin.ledger.proofs import Drift
 from relay_admin.redis_link import RedisAwayError
-from relay_contract.ids import uuid7_bound
 from relay_contract.ledger import AccountKind
 from relay_contract.logs import log_fields
 
@@ -23,7 +21,7 @@ DAYS = 35
 """Deliveries and their charges are compared so far back."""
 KEPT_RUNS = 400
 NOT_CHECKED = -1
-"""For the purses, where Redis did not answer."""
+"""For purses and budgets, where Redis did not answer."""
 _ACCOUNT = re.compile(r"account (\d{1,18})\b", re.ASCII)
 _PROJECT = re.compile(r"project (\d{1,18}), (live|test)", re.ASCII)
 
@@ -33,19 +31,17 @@ def reconcile_run(*, asked_by_id: int | None = None, days: int = DAYS) -> Reconc
     run = ReconcileRun.objects.create(checks={}, asked_by_id=asked_by_id)
     run.refresh_from_db()
     since = datetime.now(UTC) - timedelta(days=days)
-    checks: dict[str, Callable[[], list[Drift]]] = {
-        "ledger": lambda: proofs.drifts(since.date()),
-        "deliveries": lambda: _of_deliveries(since),
-        "purses": purse_drifts.drifts,
-    }
-    for name, check in checks.items():
-        try:
-            found = check()
-        except RedisAwayError:
-            run.checks[name] = NOT_CHECKED
-        else:
-            run.checks[name] = len(found)
-            FoundDrift.objects.bulk_create([_row(run, drift) for drift in found])
+    with one_moment():
+        found = {"ledger": proofs.drifts(since.date()), "deliveries": reconcile.drifts(since)}
+    for name, drifts in found.items():
+        _keep(run, name, drifts)
+    try:
+        _keep(run, "purses", purse_drifts.drifts())
+        budgets = budget_drifts.compared()
+        _keep(run, "budgets", budget_drifts.drifts_of(budgets))
+        budget_drifts.recount(budgets)
+    except RedisAwayError:
+        run.checks = {"purses": NOT_CHECKED, "budgets": NOT_CHECKED} | run.checks
     run.ended_at = timezone.now()
     with transaction.atomic():
         run.save(update_fields=["checks", "ended_at"])
@@ -55,14 +51,27 @@ def reconcile_run(*, asked_by_id: int | None = None, days: int = DAYS) -> Reconc
     return run
 
 
-def _of_deliveries(since: datetime) -> list[Drift]:
+def drifts_of(run: ReconcileRun, limit: int | None = None) -> list[Drift]:
+    """What the run found, as it was found."""
     return [
-        Drift(problem.code, f"delivery {problem.delivery_id}, replay {problem.replay}", None, None)
-        for problem in reconcile.problems(uuid7_bound(int(since.timestamp() * 1000)))
+        Drift(
+            kept.code,
+            kept.subject,
+            kept.expected,
+            kept.found,
+            rows=tuple(Row.of_json(row) for row in kept.rows),
+            row_count=kept.row_count,
+        )
+        for kept in run.drifts.all()[:limit]
     ]
 
 
-def _row(run: ReconcileRun, drift: Drift) -> FoundDrift:
+def _keep(run: ReconcileRun, name: str, drifts: list[Drift]) -> None:
+    run.checks[name] = len(drifts)
+    FoundDrift.objects.bulk_create([_kept(run, drift) for drift in drifts])
+
+
+def _kept(run: ReconcileRun, drift: Drift) -> FoundDrift:
     return FoundDrift(
         run=run,
         code=drift.code,
@@ -70,6 +79,8 @@ def _row(run: ReconcileRun, drift: Drift) -> FoundDrift:
         expected=drift.expected,
         found=drift.found,
         account_id=_account_of(drift.subject),
+        rows=[row.as_json() for row in drift.rows],
+        row_count=drift.row_count,
     )
 
 

@@ -111,7 +111,8 @@ def series(of: Range, step: Step, after: datetime | None = None, limit: int = 50
     statement = f"""
         WITH sums AS (
             SELECT date_trunc('{step}', hour, 'UTC') AS moment, what, {_TOTALS} FROM {_ALL}
-            WHERE {_in_range(of)} AND (%(after)s::timestamptz IS NULL OR date_trunc('{step}', hour, 'UTC') > %(after)s)
+            WHERE {_in_range(of)} AND what <> 'accepted'
+                AND (%(after)s::timestamptz IS NULL OR date_trunc('{step}', hour, 'UTC') > %(after)s)
             GROUP BY 1, 2
         )
         SELECT * FROM sums WHERE moment IN (SELECT DISTINCT moment FROM sums ORDER BY 1 LIMIT %(limit)s) ORDER BY 1, 2

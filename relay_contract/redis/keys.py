@@ -13,7 +13,7 @@ cluster.
 | `kept` | hash | claim.lua, claim_end.lua | two keeping times after the last answer kept |
 | `MONEY` | string | the keeper sets, admit.lua reads | - |
 | `SEEDING` | string | the keeper, while it makes purses anew | a minute after its last step |
-| `purse` | hash | admit.lua, settle.lua, the keeper | a budget's 40 days after its period began |
+| `purse` | hash | admit.lua, settle.lua, the keeper, the control plane | a budget's 40 days after its period began |
 | `alive` | string | each edge process, each second; the keeper reads | 15 s after its last word |
 | `EDGES` | set | each edge process adds itself; the keeper removes | - |
 | `wake` | string | edge sets, worker renews and clears | 1 s |

@@ -118,7 +118,7 @@ def test_limits_in_the_admin(wallet: Account, admin_client: Client) -> None:
 
 
 def test_a_run_finds_nothing_where_all_is_well(wallet: Account) -> None:
-    assert runs.reconcile_run().checks == {"ledger": 0, "deliveries": 0, "purses": 0}
+    assert runs.reconcile_run().checks == {"ledger": 0, "deliveries": 0, "purses": 0, "budgets": 0}
 
 
 @pytest.mark.parametrize(
@@ -142,6 +142,8 @@ def test_a_run_keeps_what_differs(
     [drift] = ReconcileRun.objects.get().drifts.all()
     assert (drift.code, drift.found, drift.account_id) == (code, found, wallet.pk)
     assert expected is None or drift.expected == expected
+    rows_shown = {"grant_differs": [("overdraft", 0), ("held for deliveries", 0), ("balance", 1000)]}.get(code, [])
+    assert [(row["what"], row["expected"]) for row in drift.rows] == rows_shown
     page = admin_client.get("/admin/money/").content.decode()
     assert code in page
     assert f"/admin/ledger/account/{wallet.pk}/change/" in page

@@ -400,13 +400,23 @@ async def test_wallets_that_run_low_and_out(queue: Queue, alerts: Alerts) -> Non
 async def test_a_ledger_that_does_not_add_up(queue: Queue, alerts: Alerts) -> None:
     await watched(queue)
     await rule(queue, "ledger_drift")
-    run = "INSERT INTO ledger_reconcilerun (ended_at, checks) VALUES (now(), %s)"
-    await queue.sql(run, '{"ledger": 2, "deliveries": 1, "purses": -1}')
+    run = "INSERT INTO ledger_reconcilerun (ended_at, checks) VALUES (now(), %s) RETURNING id"
+    [inserted] = await queue.sql(run, '{"ledger": 2, "deliveries": 1, "purses": -1}')
+    found = (
+        "INSERT INTO ledger_drift (run_id, code, subject, expected, found, rows, row_count)"
+        " VALUES (%s, %s, %s, 7, 9, %s, 30)"
+    )
+    behind = json.dumps([{"what": f"entry {number}", "expected": None, "found": 1, "at": None} for number in range(20)])
+    for number in range(6):
+        await queue.sql(found, inserted["id"], "entries_differ", f"account {number}", behind)
     await alerts.look()
     await queue.sql(run, '{"ledger": 0, "deliveries": 0, "purses": -1}')
     await alerts.look()
     first, over = await told(queue)
     assert (first[0], first[1]["drifts"]) == ("relay.ledger.drift", 3)
+    assert [drift["subject"] for drift in first[1]["first"]] == [f"account {number}" for number in range(5)]
+    named = {"expected": 7, "found": 9, "rows": ["entry 0", "entry 1", "entry 2"], "rowCount": 30}
+    assert first[1]["first"][0] == {"code": "entries_differ", "subject": "account 0"} | named
     assert over[0] == "relay.ledger.drift.recovered"
 
 

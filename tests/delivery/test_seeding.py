@@ -14,7 +14,9 @@ from delivery.ledger_poster import Poster
 from relay_admin.access.models import Membership, RelayKey, User
 from relay_admin.access.oauth.models import Authorization, OAuthApplication
 from relay_admin.catalog.models import Project
+from relay_admin.deliveries import endings, services
 from relay_contract.credits import MICRO
+from relay_contract.intake import DeadReason, DeliveryState
 from relay_contract.redis import keys
 from tests.delivery.money import Money
 from tests.delivery.queue import PROJECT_ID, Queue
@@ -201,3 +203,20 @@ async def test_the_keeper_says_how_purses_are_kept(money: Money) -> None:
     money.clock.now += 10
     await said()
     assert await money.queue.sql("SELECT closed_since FROM ledger_keeping") == [first]
+
+
+async def test_deliveries_count_by_key_as_they_were_accepted(money: Money) -> None:
+    await owners()
+    target = await money.queue.target("http://127.0.0.1:9/")
+    first = await money.queue.accept_one(target, relay_key_id=5)
+    await money.queue.accept_one(target, relay_key_id=None)
+    for step in ("accepted", "released", "replayed"):
+        if step == "released":
+            chosen = "SELECT ctid AS place FROM deliveries_live WHERE id = %s FOR UPDATE"
+            await money.queue.sql(endings.end(chosen, DeliveryState.DEAD, DeadReason.EXPIRED, "'release'"), first)
+        elif step == "replayed":
+            await sync_to_async(services.delivery_replay)(delivery_ids=[first], by=None)
+        await money.client.flushall()
+        await money.open_money()
+        assert await used(money, "b", "key:5") == MICRO
+        assert await used(money, "b", f"project:{PROJECT_ID}") == 2 * MICRO

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from relay_admin.ledger import proofs, reconcile, runs
+from relay_admin.ledger.drifts import MAX_SHOWN, one_moment
 from relay_contract.credits import MICRO
 from relay_contract.ids import uuid7_bound
 
@@ -29,22 +30,24 @@ class Command(BaseCommand):
             self._reconcile(options["days"])
             return
         since = uuid7_bound(max(0, time.time_ns() // 1_000_000 - options["days"] * DAY_MS))
-        found = reconcile.problems(since)
-        sums = reconcile.totals(since)
+        with one_moment():
+            found = reconcile.problems(since)
+            sums = reconcile.totals(since)
+            drifts = proofs.drifts((datetime.now(UTC) - timedelta(days=options["days"])).date())
         self.stdout.write(
             f"credits: {sums.held / MICRO:,.6f} held, {sums.settled / MICRO:,.6f} settled,"
             f" {sums.released / MICRO:,.6f} released, {sums.open / MICRO:,.6f} open"
         )
         for problem in found:
             self.stderr.write(f"{problem.delivery_id} replay {problem.replay}: {problem.code}")
-        drifts = proofs.drifts((datetime.now(UTC) - timedelta(days=options["days"])).date())
         for drift in drifts:
-            self.stderr.write(str(drift))
+            for line in drift.lines():
+                self.stderr.write(line)
         wrong = [
             f"{len(rows)}{' or more' if len(rows) >= most else ''} {what}"
             for rows, most, what in (
-                (found, reconcile.MAX_SHOWN, "deliveries are not accounted for."),
-                (drifts, proofs.MAX_SHOWN, "sums are not those of their details."),
+                (found, MAX_SHOWN, "deliveries are not accounted for."),
+                (drifts, MAX_SHOWN, "sums are not those of their details."),
             )
             if rows
         ]
@@ -55,8 +58,9 @@ class Command(BaseCommand):
 
     def _reconcile(self, days: int) -> None:
         run = runs.reconcile_run(days=days)
-        for row in run.drifts.all():
-            self.stderr.write(str(proofs.Drift(row.code, row.subject, row.expected, row.found)))
+        for drift in runs.drifts_of(run):
+            for line in drift.lines():
+                self.stderr.write(line)
         for name, drifts in run.checks.items():
             said = "not checked: Redis does not answer" if drifts == runs.NOT_CHECKED else f"{drifts} drifts"
             self.stdout.write(f"{name}: {said}")
