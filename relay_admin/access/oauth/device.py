@@ -11,6 +11,7 @@ from typing import Any, cast
 from django.contrib.auth.decorators import login_required
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_http_methods
@@ -25,6 +26,7 @@ from relay_admin.access.oauth.cors import shared
 from relay_admin.access.oauth.metadata import url_of
 from relay_admin.access.oauth.models import OAuthApplication
 from relay_admin.access.oauth.pages import CapForm, page
+from relay_admin.access.oauth.revocation import ConsentOver
 from relay_admin.access.oauth.server import core
 from relay_admin.access.oauth.validator import DEVICE_LIFE, hashed
 from relay_admin.access.throttle import LoginThrottled, code_begin, code_found
@@ -98,7 +100,10 @@ def code_page(request: HttpRequest) -> HttpResponse:
         return page(request, "oauth/device.html", {"said": said}, status=400)
     if request.method == "GET":
         return _asked(request, user, application, device, CapForm(initial=_kept_cap(user, application)))
-    return _decided(request, user, application, device)
+    try:
+        return _decided(request, user, application, device)
+    except ConsentOver:
+        return redirect(request.path)
 
 
 def _found(request: HttpRequest, user: User, typed: str) -> tuple[Any, OAuthApplication | None]:
@@ -135,11 +140,13 @@ def _decided(request: HttpRequest, user: User, application: OAuthApplication, de
     if is_allowed and not form.is_valid():
         return _asked(request, user, application, device, form)
     device_model = get_device_grant_model()
+    standing = authorizations.authorization_of(user, application)
     with transaction.atomic():
         waits = device_model.objects.filter(pk=device.pk, status=device_model.AUTHORIZATION_PENDING)
         status = device_model.AUTHORIZED if is_allowed else device_model.DENIED
         if waits.update(user=user, status=status) and is_allowed:
             authorizations.authorization_give(
+                standing=standing,
                 user=user,
                 application=application,
                 scopes=device.scope.split(),
