@@ -32,7 +32,7 @@ REMEMBERED = timedelta(seconds=LIFE_SECONDS + SKEW_SECONDS)
 
 
 class ConsentOver(Exception):
-    """Whoever says yes is not who they were when they were recognised, or took back in this moment what they allowed."""
+    """Whoever says yes is another by now than when they were recognised, or took back what they allowed."""
 
 
 def hold(*, authorization_id: int, user_id: int, application_id: int) -> None:
@@ -45,9 +45,9 @@ def hold(*, authorization_id: int, user_id: int, application_id: int) -> None:
 
 
 def hold_consent(authorization: Authorization, user: User) -> None:
-    """For who writes a code on the word of this user, as they were recognised: whoever changes the password, deactivates
-    them or takes back what they allow has done so by now, or waits until the code is there to be ended. Raises
-    ConsentOver for a user whose password is another, or who is deactivated."""
+    """For who writes a code on the word of this user, as they were recognised: whoever changes the password,
+    deactivates them or takes back what they allow has done so by now, or waits until the code is there to be ended.
+    Raises ConsentOver for a user whose password is another, or who is deactivated."""
     hold(authorization_id=authorization.pk, user_id=user.pk, application_id=authorization.application_id)
     now = User.objects.filter(pk=user.pk).values_list("password", "is_active").first()
     if now != (user.password, True):
