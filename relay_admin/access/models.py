@@ -193,7 +193,7 @@ class RelayKey(models.Model):
         return self.expires_at + timedelta(seconds=nouns.KEY_GRACE_SECONDS)
 
     def state(self, now: datetime) -> str:
-        """`active`, `expiring` (works for a last while), `stopped` (who pays is deactivated), `expired` or `revoked`."""
+        """`active`, `expiring` (works for a last while), `stopped` (its payer is deactivated), `expired`, `revoked`."""
         if self.revoked_at is not None:
             return "revoked"
         if self.ends_at is not None and self.ends_at <= now:
