@@ -462,7 +462,7 @@ def test_another_address_is_not_proved_however_it_came(ada: User) -> None:
 
 
 def test_who_tries_many_links_waits(db: None) -> None:
-    for _ in range(throttle.LINKS_OF_SITE.at_once):
+    for _ in range(throttle.OF_SITE[throttle.Action.LINK].at_once):
         assert Client().get(f"{RESET}/{'x' * 43}").status_code == 404
     answer = Client().get(f"{SIGN_UP}/{'x' * 43}")
     assert answer.status_code == 429

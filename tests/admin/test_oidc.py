@@ -3,16 +3,19 @@
 import http.client
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from django.http import HttpResponse
 from django.test import Client
+from django.utils import timezone
 from joserfc.jwk import OctKey, RSAKey
 
-from relay_admin.access.models import AuditEvent, ExternalIdentity, Purpose, User
+from relay_admin.access.models import AuditEvent, ExternalIdentity, LoginAttempts, Purpose, User
 from relay_admin.access.people import person_make
+from relay_admin.access.throttle import OF_SITE, Action
 from relay_admin.access.tickets import ticket_issue
 from tests.admin import rows
 from tests.oidc_provider import CLIENT_ID, CLIENT_SECRET, OidcProvider, open_provider
@@ -87,6 +90,25 @@ def test_the_session_is_a_new_one(provider: OidcProvider) -> None:
     before = client.cookies["sessionid"].value
     client.get(back)
     assert client.cookies["sessionid"].value != before
+
+
+def test_an_office_behind_one_address_is_not_kept_out_by_links(provider: OidcProvider) -> None:
+    for _ in range(OF_SITE[Action.LINK].at_once + 1):
+        answer = Client().get(f"/account/reset/{'x' * 43}")
+    assert answer.status_code == 429
+    assert enter(Client()).status_code == 302
+
+
+def test_sign_ins_from_one_address_are_counted(provider: OidcProvider) -> None:
+    assert Client().get(BEGIN).status_code == 302
+    LoginAttempts.objects.update(allowed_at=timezone.now() + timedelta(hours=1))
+    provider.asked.clear()
+    for path in (BEGIN, f"{CALLBACK}?code=x&state=x"):
+        answer = Client().get(path)
+        assert (answer.status_code, "Retry-After" in answer) == (429, True)
+    assert provider.asked == []
+    assert Client(REMOTE_ADDR="192.0.2.1").get(BEGIN).status_code == 302
+    assert Client().get(f"/account/reset/{'x' * 43}").status_code == 404, "links are counted apart"
 
 
 @pytest.mark.parametrize("onward", ["https://evil.test/", "//evil.test", "/\\evil.test"])
