@@ -341,6 +341,26 @@ def test_revocation_of_either_token(flow: Flow) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "proved", "told"),
+    [
+        ("ada", True, {}),
+        ("other@example.test", True, {}),
+        ("ada@example.test", False, {"email": "ada@example.test", "email_verified": False}),
+        ("Ada@example.test", True, {"email": "ada@example.test", "email_verified": True}),
+    ],
+)
+def test_user_info_tells_a_name_from_a_proved_address(
+    flow: Flow, name: str, proved: bool, told: dict[str, Any]
+) -> None:
+    User.objects.update(username=name, email_verified_at=timezone.now() if proved else None)
+    header = {"Authorization": f"Bearer {flow.tokens(scope='account')['access_token']}"}
+    said = Client().get("/oauth/userinfo", headers=header).json()
+    assert set(said) == {"sub", "preferred_username", "balance", *told}
+    assert said["preferred_username"] == name
+    assert {key: said[key] for key in told} == told
+
+
+@pytest.mark.parametrize(
     "header", ["", "Bearer", "Bearer x.y.z", "Basic eA==", "Bearer rk_live_x", "Bearer " + "a" * 9_000]
 )
 def test_user_info_wants_a_token(flow: Flow, header: str) -> None:

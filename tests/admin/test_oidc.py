@@ -207,7 +207,19 @@ def test_what_was_begun_long_ago_is_over(provider: OidcProvider) -> None:
     assert client.get(back).status_code == 400
 
 
-@pytest.mark.parametrize("claims", [{"email_verified": False}, {"email_verified": None}, {"email_verified": "true"}])
+NAMES = {"preferred_username": ADA, "upn": ADA, "name": ADA, "unique_name": ADA, "email_verified": True}
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"email_verified": False},
+        {"email_verified": None},
+        {"email_verified": "true"},
+        {"email": None, **NAMES},
+        {"email": "other@example.test", **NAMES, "email_verified": False},
+    ],
+)
 def test_an_address_that_is_not_proved_makes_no_account(provider: OidcProvider, claims: dict[str, Any]) -> None:
     provider.claims = claims
     assert enter(Client()).status_code == 403

@@ -146,9 +146,18 @@ def userinfo(request: HttpRequest) -> HttpResponse:
     said = {
         "sub": str(user.pk),
         "preferred_username": user.get_username(),
+        **_address(user),
         "balance": {"mode": claims.mode, "microcredits": balance_of(claims.wallet_id).available},
     }
     return JsonResponse(said, headers=_NO_STORE)
+
+
+def _address(user: User) -> dict[str, Any]:
+    """Of somebody whose name is their e-mail address, which is told as their name: whether they have proved it. Another
+    address is no application's to know."""
+    if user.get_username().lower() != user.email.lower():
+        return {}
+    return {"email": user.email, "email_verified": user.email_verified_at is not None}
 
 
 def _authenticated(request: HttpRequest) -> Any:
