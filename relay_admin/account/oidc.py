@@ -109,6 +109,8 @@ def _address(request: HttpRequest, *, onward: str, user_id: int | None = None) -
         raise Http404
     begun = Begun.new()
     address = _provider().address(begun)
+    if not request.user.is_authenticated:
+        request.session.set_expiry(LIFE_SECONDS)  # anybody may begin, and each time makes a row
     request.session[_KEY] = {"begun": asdict(begun), "onward": onward, "user_id": user_id, "at": time.time()}
     return address
 

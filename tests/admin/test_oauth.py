@@ -303,6 +303,14 @@ def test_somebody_who_is_not_signed_in_is_asked_to_first(flow: Flow) -> None:
     assert not Grant.objects.exists()
 
 
+@pytest.mark.parametrize("wrong", [{"response_type": "token"}, {"scope": "admin"}, {"code_challenge": None}])
+def test_nobody_is_led_on_to_an_application_before_they_signed_in(flow: Flow, wrong: dict[str, Any]) -> None:
+    """Whoever may make an application would lead people from our address to any other."""
+    flow.browser.logout()
+    for response in (flow.ask(**wrong), flow.decide(**wrong)):
+        assert response["Location"].startswith("/account/sign-in?next=/oauth/authorize%3F")
+
+
 def test_the_consent_page_is_the_user_s_alone(flow: Flow) -> None:
     response = flow.ask()
     policy = response["Content-Security-Policy"]

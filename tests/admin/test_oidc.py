@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 from joserfc.jwk import OctKey, RSAKey
 
-from relay_admin.access.models import AuditEvent, ExternalIdentity, LoginAttempts, Purpose, User
+from relay_admin.access.models import AuditEvent, ExternalIdentity, LoginAttempts, Purpose, Session, User
 from relay_admin.access.people import person_make
 from relay_admin.access.throttle import OF_SITE, Action
 from relay_admin.access.tickets import ticket_issue
@@ -90,6 +90,24 @@ def test_the_session_is_a_new_one(provider: OidcProvider) -> None:
     before = client.cookies["sessionid"].value
     client.get(back)
     assert client.cookies["sessionid"].value != before
+
+
+def test_a_session_of_nobody_ends_with_what_was_begun(provider: OidcProvider) -> None:
+    """Whoever begins without end leaves no rows for weeks. Who signs in, whichever way, has a session as everybody."""
+    client = Client()
+    back = go_there(client.get(BEGIN)["Location"])
+    assert _life() <= timedelta(seconds=600)
+    person_make(address="sam@example.test", password=rows.PASSWORD, is_verified=True)
+    client.post("/account/sign-in", {"username": "sam@example.test", "password": rows.PASSWORD})
+    assert _life() > timedelta(days=13)
+    client.get(back)
+    assert _life() > timedelta(days=13)
+    client.get(BEGIN)
+    assert _life() > timedelta(days=13)
+
+
+def _life() -> timedelta:
+    return Session.objects.get().expires_at - timezone.now()
 
 
 def test_an_office_behind_one_address_is_not_kept_out_by_links(provider: OidcProvider) -> None:

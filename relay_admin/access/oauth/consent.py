@@ -49,7 +49,7 @@ def authorize(request: HttpRequest) -> HttpResponse:
     except FatalClientError as error:
         return _refused(request, error.oauthlib_error.description or error.oauthlib_error.error)
     except OAuthToolkitError as error:
-        return _back(error.oauthlib_error.redirect_uri, error.oauthlib_error.twotuples)
+        return _back_with(request, error.oauthlib_error)
     if not request.user.is_authenticated:
         return redirect_to_login(request.get_full_path())
     user = cast("User", request.user)
@@ -63,6 +63,14 @@ def authorize(request: HttpRequest) -> HttpResponse:
 def _refused(request: HttpRequest, said: str) -> HttpResponse:
     """Nobody is sent anywhere: neither the application nor where to go back to is certain."""
     return page(request, "oauth/refused.html", {"said": said}, status=400)
+
+
+def _back_with(request: HttpRequest, error: errors.OAuth2Error) -> HttpResponse:
+    """Back to the application, once it is known who goes (RFC 9700 section 4.11.2): else whoever may make one would lead
+    people from our address to any other."""
+    if not request.user.is_authenticated:
+        return redirect_to_login(request.get_full_path())
+    return _back(error.redirect_uri, error.twotuples)
 
 
 def _begun(asking: _Asking) -> HttpResponse:
