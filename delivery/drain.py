@@ -29,6 +29,7 @@ from delivery.record import Recorder, Result, given_back, result_of
 from delivery.sender import Sender
 from delivery.wakes import RENEW_SECONDS, Wakes
 from relay_contract import logs
+from relay_contract.ending import end
 
 logger = logging.getLogger(__name__)
 
@@ -162,8 +163,7 @@ class Drainer:
             ]
             await self._claim(group)
             await self._finish(grace_seconds)
-            for loop in loops:
-                loop.cancel()
+            await end(*loops)
 
     async def _claim(self, group: asyncio.TaskGroup) -> None:
         outage = Outage("claim")

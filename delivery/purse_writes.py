@@ -4,11 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-
 from delivery.generations import Beat, Marker, Parts, parts_of
+from delivery.redis_client import connect
 from relay_contract.redis import keys, scripts
 
 TIMEOUT_SECONDS = 5.0
@@ -30,12 +27,7 @@ class PurseWrites:
     """Call from the event loop it was made on."""
 
     def __init__(self, redis_url: str) -> None:
-        self._redis = redis.asyncio.Redis.from_url(
-            redis_url,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._redis = connect(redis_url, TIMEOUT_SECONDS)
         self._fund, self._free, self._seed, self._turn, self._take, self._take_some = (
             self._redis.register_script(script.text)
             for script in (

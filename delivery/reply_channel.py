@@ -9,11 +9,9 @@ import logging
 from collections.abc import Callable
 from uuid import UUID
 
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from delivery.redis_client import connect
 from relay_contract import logs
 from relay_contract.redis import keys
 from relay_contract.replies import Reply, decode_call, encode
@@ -29,12 +27,7 @@ class ReplyChannel:
     """Two connections. Call from the event loop it was made on."""
 
     def __init__(self, redis_url: str) -> None:
-        self._redis = redis.asyncio.Redis.from_url(
-            redis_url,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._redis = connect(redis_url, TIMEOUT_SECONDS)
         self._is_away = False
         self.failures = 0
 

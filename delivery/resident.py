@@ -37,6 +37,7 @@ from delivery.sync_answers import Answers
 from delivery.sync_claims import SyncClaims
 from delivery.sync_lane import SyncLane
 from delivery.wakes import Wakes
+from relay_contract.ending import end
 from relay_contract.sealing import Sealer
 
 logger = logging.getLogger(__name__)
@@ -137,10 +138,9 @@ class Lanes(NamedTuple):
                     task.result()
                 lanes -= done
         finally:
-            for task in lanes | beside:
+            for task in lanes:
                 task.cancel()
-        if beside:
-            await asyncio.wait(beside)
+            await end(*beside)
 
     def stop(self) -> None:
         """Ask all of them to end."""

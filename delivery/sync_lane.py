@@ -25,6 +25,7 @@ from delivery.sender import Sender
 from delivery.sync_answers import Answers
 from delivery.sync_claims import SyncClaim, SyncClaims
 from relay_contract import logs
+from relay_contract.ending import end
 from relay_contract.replies import MAX_KEPT_BYTES, Reply
 
 logger = logging.getLogger(__name__)
@@ -116,8 +117,7 @@ class SyncLane:
             ]
             await self._claim(group)
             await self._finish(grace_seconds)
-            for loop in loops:
-                loop.cancel()
+            await end(*loops)
 
     async def _claim(self, group: asyncio.TaskGroup) -> None:
         outage = Outage("sync-claim")

@@ -14,6 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
+from relay_contract.ending import end
 from relay_contract.errors import NotFound
 from relay_contract.internal_token import InternalTokens
 from relay_contract.logs import LogStream, log_fields
@@ -33,7 +34,6 @@ from relay_edge.client_ip import ClientIps
 from relay_edge.cors import Origins
 from relay_edge.deadlines import DeadlineWheel
 from relay_edge.door import Door
-from relay_edge.ending import end
 from relay_edge.endpoints import Endpoints
 from relay_edge.error_shapes import ErrorShape
 from relay_edge.explain_call import ExplainCall

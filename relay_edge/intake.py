@@ -21,6 +21,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.types.numeric import Int8BinaryDumper
 
+from relay_contract.ending import end
 from relay_contract.errors import AcceptUnavailable, InternalFault, RelayError, ShuttingDown
 from relay_contract.intake import (
     INSERT_BATCH,
@@ -34,7 +35,6 @@ from relay_contract.intake import (
     arrays,
 )
 from relay_contract.logs import log_fields
-from relay_edge.ending import end
 from relay_edge.metrics import Metrics
 from relay_edge.postgres import (
     DATA_ERRORS,

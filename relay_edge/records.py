@@ -23,6 +23,7 @@ from msgspec import DecodeError
 from msgspec.json import decode
 from psycopg import AsyncConnection
 
+from relay_contract.ending import end
 from relay_contract.logs import log_fields
 from relay_contract.traffic import (
     TRAFFIC_ROWS,
@@ -37,7 +38,6 @@ from relay_contract.traffic import (
 )
 from relay_edge.call_record import CallRecord
 from relay_edge.call_rows import CallToKeep, encode_row, is_kept, mended
-from relay_edge.ending import end
 from relay_edge.metrics import Counter, Metrics
 from relay_edge.postgres import DATA_ERRORS, LOSSES, Link, log_loss
 from relay_edge.spill import Spill, SpillFullError, TakenFile

@@ -21,13 +21,13 @@ from redis.driver_info import DriverInfo
 from redis.exceptions import RedisError
 
 from relay_contract import replies
+from relay_contract.ending import end
 from relay_contract.errors import SyncTimeout, Unavailable
 from relay_contract.intake import last_delivery_id
 from relay_contract.logs import log_fields
 from relay_contract.redis import keys
 from relay_contract.replies import Reply
 from relay_edge.deadlines import DeadlineWheel
-from relay_edge.ending import end
 from relay_edge.metrics import Metrics
 from relay_edge.postgres import LOSSES, connect, log_loss
 from relay_edge.redis_link import RedisLink

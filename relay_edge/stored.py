@@ -14,8 +14,8 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
+from relay_contract.ending import end
 from relay_contract.errors import AcceptUnavailable
-from relay_edge.ending import end
 from relay_edge.postgres import LOSSES, Link, log_loss
 from relay_edge.statement_deadline import statement_deadline
 

@@ -13,6 +13,7 @@ import html
 import re
 import time
 from collections import Counter, deque
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
@@ -113,11 +114,12 @@ class Sink:
         events = request.query.get("events", "5")
         last = min(int(events), MAX_EVENTS) if _COUNT.fullmatch(events) else 5
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
-        await response.prepare(request)
-        for number in range(1, last + 1):
-            await response.write(b'id: %d\ndata: {"number":%d,"of":%d}\n\n' % (number, number, last))
-            await asyncio.sleep(STREAM_PAUSE_SECONDS)
-        await response.write(b"event: done\ndata: {}\n\n")
+        with suppress(ConnectionResetError):  # whoever reads it has seen enough
+            await response.prepare(request)
+            for number in range(1, last + 1):
+                await response.write(b'id: %d\ndata: {"number":%d,"of":%d}\n\n' % (number, number, last))
+                await asyncio.sleep(STREAM_PAUSE_SECONDS)
+            await response.write(b"event: done\ndata: {}\n\n")
         return response
 
     async def fail(self, request: web.Request) -> web.StreamResponse:

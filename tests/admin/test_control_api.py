@@ -308,6 +308,8 @@ def test_the_catalog_is_the_document(api: Client, token_of, catalog: rows.Catalo
 @pytest.mark.parametrize("path", ["/api/v1/nothing", "/api/", "/auth/nothing", "/api/v1/requests/not-an-id"])
 def test_an_unknown_address_is_answered_in_json(path: str, api: Client, db: None) -> None:
     assert code(api.get(path)) == (404, "not_found")
+    strict = Client(enforce_csrf_checks=True)
+    assert [code(strict.post(path)), code(strict.delete(path))] == [(404, "not_found")] * 2
 
 
 def test_a_wrong_method_is_answered_in_json(api: Client, token_of) -> None:

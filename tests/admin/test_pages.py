@@ -150,3 +150,12 @@ def test_a_delivery_shows_what_its_state_leaves_to_say(client_of, catalog: rows.
     url = f"/admin/deliveries/delivery/{dead.pk}/change/"
     assert target_page in client_of("viewers").get(url).content.decode()
     assert target_page not in client.get(url).content.decode()
+
+
+def test_who_came_by_a_wrong_way_is_told_so(client_of, db: None) -> None:
+    nobodys, somebodys = Client().get("/nothing"), client_of("support").get("/nothing")
+    assert (nobodys.status_code, somebodys.status_code) == (404, 404)
+    assert "There is nothing here" in text_of(nobodys.content)
+    assert nobodys.content == somebodys.content
+    refused = Client(enforce_csrf_checks=True).post("/account/sign-in", {"username": "a", "password": "b"})
+    assert (refused.status_code, "Nothing was changed." in text_of(refused.content)) == (403, True)

@@ -10,9 +10,9 @@ from typing import Any
 
 import aiohttp
 
+from relay_contract.ending import end
 from relay_contract.logs import LogStream
 from relay_edge.app import Edge
-from relay_edge.ending import end
 from relay_edge.settings import EdgeSettings
 from tests.edge.conftest import until
 from tests.edge.running import environment, spill_of

@@ -12,12 +12,12 @@ import pytest
 from psycopg import AsyncConnection
 from redis.asyncio import Redis
 
+from relay_contract.ending import end
 from relay_contract.errors import AcceptUnavailable, InternalFault, ShuttingDown
 from relay_contract.intake import SYNC_SHARDS, DeliveryRow, IdempotencyRow, PayloadRow, RequestRow
 from relay_contract.messages import QUEUE
 from relay_contract.redis import keys
 from relay_edge import intake, wakes
-from relay_edge.ending import end
 from relay_edge.intake import Accepted, Intake, IntakeLimits
 from relay_edge.metrics import Metrics
 from relay_edge.postgres import connect

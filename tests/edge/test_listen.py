@@ -10,12 +10,12 @@ import pytest
 from psycopg import AsyncConnection, sql
 
 from relay_contract import nouns
+from relay_contract.ending import end
 from relay_contract.sealing import Sealer
 from relay_edge.catalog import listen
 from relay_edge.catalog.holder import Catalog
 from relay_edge.catalog.listen import CatalogListener, Pending
 from relay_edge.catalog.snapshot import Snapshot
-from relay_edge.ending import end
 from relay_edge.metrics import Metrics
 from tests.edge.conftest import until
 from tests.edge.nouns import (

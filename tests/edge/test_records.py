@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
+from relay_contract.ending import end
 from relay_contract.ids import uuid7
 from relay_contract.traffic import (
     TRAFFIC_ROWS,
@@ -28,7 +29,6 @@ from relay_contract.traffic import (
 from relay_contract.usage import Usage
 from relay_edge import records as module
 from relay_edge.call_rows import CallToKeep, encode_row
-from relay_edge.ending import end
 from relay_edge.metrics import Metrics
 from relay_edge.records import Records
 from relay_edge.spill import Spill

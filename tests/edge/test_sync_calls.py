@@ -14,6 +14,7 @@ from aiohttp import web
 from psycopg import AsyncConnection
 
 from relay_contract import nouns, replies
+from relay_contract.ending import end
 from relay_contract.intake import SYNC_SHARDS
 from relay_contract.redis import keys
 from relay_contract.replies import Reply
@@ -26,7 +27,6 @@ from relay_edge.catalog.snapshot import EndpointRoute, Snapshot
 from relay_edge.client_ip import ClientIps
 from relay_edge.deadlines import DeadlineWheel
 from relay_edge.door import Door
-from relay_edge.ending import end
 from relay_edge.endpoints import Endpoints
 from relay_edge.fan_out import plan
 from relay_edge.intake import Accepted

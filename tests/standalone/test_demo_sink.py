@@ -135,3 +135,13 @@ async def test_without_a_secret_nothing_is_checked() -> None:
     async with served(demo_sink.application(None)) as base, aiohttp.ClientSession(base) as client:
         assert await post(client, "orders", "body", {}) == 204
         assert (await kept(client))["deliveries"][0]["signature"] == "unchecked"
+
+
+async def test_a_reader_may_leave_a_stream(caplog: pytest.LogCaptureFixture) -> None:
+    async with served(demo_sink.application(None)) as base, aiohttp.ClientSession(base) as client:
+        async with client.post("/streams/any?events=100") as answer:
+            assert (await answer.content.readline()).startswith(b"id: 1")
+            answer.close()
+        async with client.post("/streams/any?events=10") as answer:
+            assert b"event: done" in await answer.read()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

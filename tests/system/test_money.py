@@ -20,9 +20,14 @@ pytestmark = [pytest.mark.system, pytest.mark.xdist_group("kills"), pytest.mark.
 CALLERS, CALLS, EDGES = 64, 1200, 2
 BODY = {"model": "demo-gpt", "max_tokens": 16, "messages": [{"role": "user", "content": "hello"}]}
 _BALANCE = """
-SELECT coalesce(sum(CASE WHEN credit_id = %s THEN amount ELSE -amount END), 0)::bigint
+SELECT coalesce(sum(CASE WHEN credit_id = %s THEN amount ELSE -amount END), 0)::bigint - (
+    SELECT coalesce(sum(micro_credits), 0) FROM ledger_charge AS charge
+    JOIN ledger_account AS account ON (account.project_id, account.mode) = (charge.project_id, charge.key_mode)
+    WHERE account.id = %s AND charge.kind = 'settle'
+)::bigint
 FROM ledger_entry WHERE %s IN (debit_id, credit_id)
 """
+_CHARGED = "SELECT coalesce(sum(charge_microcredits), 0)::bigint FROM traffic_call WHERE payer_id = %s"
 
 
 @pytest.fixture
@@ -48,7 +53,13 @@ class Wallet:
         )
 
     def posted(self) -> int:
-        [(amount,)] = self._product.sql(_BALANCE, self.id, self.id)
+        """Micro-credits left by the entries, and by what deliveries were charged."""
+        [(amount,)] = self._product.sql(_BALANCE, self.id, self.id, self.id)
+        return int(amount)
+
+    def charged(self) -> int:
+        """Micro-credits for calls, by their rows."""
+        [(amount,)] = self._product.sql(_CHARGED, self.id)
         return int(amount)
 
     def holders(self) -> set[str]:
@@ -109,7 +120,7 @@ def test_a_prepaid_wallet_under_kills(product: Product, wallet: Wallet) -> None:
 
     wallet.grant(10**12)
     wait_for(lambda: wallet.believed() == wallet.posted(), "the purse to hear of the grant")
-    before = wallet.posted()
+    before, charged_before = wallet.posted(), wallet.charged()
 
     def kill_edge() -> None:
         assert len(wallet.holders()) == EDGES
@@ -127,8 +138,5 @@ def test_a_prepaid_wallet_under_kills(product: Product, wallet: Wallet) -> None:
         lambda: wallet.believed() == wallet.posted(), f"one balance, {wallet.believed()} and {wallet.posted()}", 60
     )
     assert 0 < wallet.posted() < before
-    [(charged,)] = product.sql(
-        "SELECT sum(charge_microcredits)::bigint FROM traffic_call WHERE payer_id = %s", wallet.id
-    )
-    assert wallet.posted() == 10**12 - charged
+    assert before - wallet.posted() == wallet.charged() - charged_before
     assert "every account is what its details say" in product.manage("credits", "check")

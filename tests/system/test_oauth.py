@@ -56,7 +56,7 @@ def allow(browser: requests.Session, address: str, cap: str = "") -> requests.Re
     """Presses the button of a consent page. `cap`: credits a month."""
     page = browser.get(address, timeout=20)
     assert page.status_code == 200, page.text
-    action = re.search(r'<form method="post" action="([^"]*)"', page.text)
+    action = re.search(r'<form method="post" action="([^"]*)" class="sheet"', page.text)
     assert action
     form = {"csrfmiddlewaretoken": field(page.text, "csrfmiddlewaretoken"), "decision": "allow", "cap_credits": cap}
     if 'name="user_code"' in page.text:

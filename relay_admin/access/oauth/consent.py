@@ -66,8 +66,8 @@ def _refused(request: HttpRequest, said: str) -> HttpResponse:
 
 
 def _back_with(request: HttpRequest, error: errors.OAuth2Error) -> HttpResponse:
-    """Back to the application, once it is known who goes (RFC 9700 section 4.11.2): else whoever may make one would lead
-    people from our address to any other."""
+    """Back to the application, once it is known who goes (RFC 9700 section 4.11.2): else whoever may make one would
+    lead people from our address to any other."""
     if not request.user.is_authenticated:
         return redirect_to_login(request.get_full_path())
     return _back(error.redirect_uri, error.twotuples)
