@@ -9,6 +9,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Mapping
+from math import inf
 
 from relay_contract.headers import CREDENTIALS
 from relay_contract.logs import REDACTED, is_secret_name
@@ -28,16 +29,24 @@ Lines = Iterable[tuple[bytes, bytes]]
 
 def secrets_of(headers: Mapping[str, str]) -> tuple[bytes, ...]:
     """Of header lines that a target is sent, by lower-case name, what it may quote: the values of credentials, without
-    their scheme, and of Basic the password too."""
+    their scheme, and of Basic the password too. Of `authorization` also what is too short for `Quotes`."""
     found: list[bytes] = []
     for name, value in headers.items():
-        is_known = name in CREDENTIALS or is_secret_name(name)
-        if is_known or (len(value) >= MIN_GUESSED_BYTES and _SOUNDS_SECRET.search(name)):
+        if len(value) >= _least(name):
             scheme, _, credential = value.rpartition(" ")
             found.append((credential if scheme else value).encode())
             if scheme.lower() == "basic":
                 found.append(_password(credential))
     return tuple(filter(None, found))
+
+
+def _least(name: str) -> float:
+    """From how many bytes on a header's value is a credential."""
+    if name == "authorization":
+        return 0
+    if name in CREDENTIALS or is_secret_name(name):
+        return MIN_BYTES
+    return MIN_GUESSED_BYTES if _SOUNDS_SECRET.search(name) else inf
 
 
 def _password(credential: str) -> bytes:

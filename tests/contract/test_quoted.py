@@ -20,7 +20,7 @@ COVER = b"[redacted]*********"
         ({"authorization": "Basic dTo="}, (b"dTo=",)),
         ({"authorization": "Basic ?"}, (b"?",)),
         ({"authorization": ""}, ()),
-        ({"x-api-key": "short"}, (b"short",)),
+        ({"x-api-key": "8-bytes!", "cookie": "short"}, (b"8-bytes!",)),
         ({"x-acme-token": "sixteen-letters!"}, (b"sixteen-letters!",)),
         ({"x-partition-key": "customers", "accept": "application/json, text/html"}, ()),
     ],
