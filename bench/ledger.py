@@ -1,6 +1,6 @@
 """What posting, folding and reading the ledger costs: `python -m bench.ledger [--entries N]`. Prints JSON.
 
-Calls of a thousand projects, each marked up and so of three legs, are posted by one poster as a worker runs it, and
+Calls of a thousand projects, each marked up and so of three legs, are posted as one worker does it, and
 what they left is folded. Then one wallet gets N entries (ten million, about 3 GB; minutes) by SQL, and its balance and
 pages are read as the admin and the API read them. Against an embedded Postgres of its own that waits for the disk, in a
 temporary folder, ended afterwards.
@@ -30,7 +30,8 @@ import uvloop
 from bench.catalog import migrate
 from delivery import ledger_fold
 from delivery.database import PLANNED_ONCE, Connection
-from delivery.ledger_poster import Poster
+from delivery.ledger_poster import Posters
+from delivery.resident import POSTERS
 from relay_contract.ids import uuid7
 from relay_contract.traffic import CallRow, insert_statement
 from standalone import postgres
@@ -115,15 +116,15 @@ def calls_fill(database: psycopg.Connection[tuple[Any, ...]]) -> None:
 
 async def post_and_fold(url: str, database: psycopg.Connection[tuple[Any, ...]]) -> dict[str, float]:
     """All that is due, then all that it left."""
-    connection = Connection(url, "bench", PLANNED_ONCE)
-    poster = Poster(connection)
+    connection, beside = [Connection(url, "bench", PLANNED_ONCE) for _ in range(POSTERS)]
+    posters = Posters(connection, beside)
     try:
         started, cpu = time.perf_counter(), time.process_time()
-        while await poster.step():
+        while await posters.step():
             pass
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
-        if (poster.figures.calls, poster.figures.entries) != (CALLS, 3 * CALLS):
-            raise SystemExit(f"{poster.figures} is not what was called")
+        if (posters.figures.calls, posters.figures.entries) != (CALLS, 3 * CALLS):
+            raise SystemExit(f"{posters.figures} is not what was called")
         [(deltas,)] = database.execute(DELTAS_SQL).fetchall()
         started = time.perf_counter()
         while await ledger_fold.fold(connection):
@@ -131,6 +132,7 @@ async def post_and_fold(url: str, database: psycopg.Connection[tuple[Any, ...]])
         folded = time.perf_counter() - started
     finally:
         await connection.close()
+        await beside.close()
     return {
         "posted_per_second": round(CALLS / seconds),
         "posting_cpu_us": round(1e6 * cpu / CALLS, 1),

@@ -21,8 +21,8 @@ from relay_contract.ledger import AccountKind
 
 logger = logging.getLogger(__name__)
 
-MOST = 1_000
-"""Calls of one transaction."""
+MOST = 4_000
+"""Calls of one transaction: the more, the fewer sums are left to be folded."""
 LINGER_SECONDS = 0.2
 """Between looks at a queue that was not full: how late an entry may be, and what an idle worker asks of Postgres."""
 MAX_ERROR = 200
@@ -90,14 +90,14 @@ class Figures:
     put_back: int = 0
 
 
-class Poster:
-    """One connection's. All methods belong to the event loop that `run` runs on."""
+class Posters:
+    """One for each connection, of which the first works alone until it leaves something: a backlog keeps more than one
+    backend of Postgres busy. All methods belong to the event loop that `run` runs on."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._most = MOST
-        self._taken: list[DueCall] = []
+    def __init__(self, *connections: Connection) -> None:
         self.figures = Figures()
+        self._posters = [Poster(connection, self.figures) for connection in connections]
+        self._has_more = False
 
     async def run(self) -> None:
         """Until it is cancelled. Raises what is a mistake of ours, and no outage."""
@@ -110,6 +110,27 @@ class Poster:
                 continue
             outage.is_over()
             await asyncio.sleep(0 if has_more else LINGER_SECONDS)
+
+    async def step(self) -> bool:
+        """A step of each that works; True when there may be more at once. Raises DatabaseAway."""
+        working = self._posters if self._has_more else self._posters[:1]
+        self._has_more = False
+        steps = await asyncio.gather(*(poster.step() for poster in working), return_exceptions=True)
+        for step in steps:
+            if isinstance(step, BaseException):
+                raise step
+        self._has_more = any(steps)
+        return self._has_more
+
+
+class Poster:
+    """One connection's."""
+
+    def __init__(self, connection: Connection, figures: Figures | None = None) -> None:
+        self._connection = connection
+        self._most = MOST
+        self._taken: list[DueCall] = []
+        self.figures = figures or Figures()
 
     async def step(self) -> bool:
         """Post what is due, MOST calls or fewer; True when there may be more at once. Raises DatabaseAway."""

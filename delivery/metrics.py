@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from delivery.drain import Drainer
 from delivery.ledger_keeper import Keeper
-from delivery.ledger_poster import Poster
+from delivery.ledger_poster import Posters
 from delivery.sync_lane import SyncLane
 
 READ_SECONDS = 5.0
@@ -72,9 +72,9 @@ def sync_page(lane: SyncLane) -> str:
     return "\n".join(lines) + "\n"
 
 
-def poster_page(poster: Poster) -> str:
+def poster_page(posters: Posters) -> str:
     """The same of what posts calls to the ledger."""
-    figures = poster.figures
+    figures = posters.figures
     lines = [
         "# TYPE relay_delivery_posted_calls_total counter",
         f"relay_delivery_posted_calls_total {figures.calls}",

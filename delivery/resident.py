@@ -25,7 +25,7 @@ from delivery.database import ONE_PLAN, PLANNED_ONCE, Connection
 from delivery.destinations import Destinations
 from delivery.drain import RECORD_SECONDS, Drainer
 from delivery.ledger_keeper import Keeper
-from delivery.ledger_poster import Poster
+from delivery.ledger_poster import Posters
 from delivery.metrics import serve
 from delivery.purse_writes import PurseWrites
 from delivery.replay_runner import ReplayRunner
@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 START_SECONDS = 30.0
 EXIT_STATUS = 70  # EX_SOFTWARE, sysexits.h
+POSTERS = 2
 RESOLVER_THREADS = 32
 """Names are resolved in threads: a slow name server of one target must not hold up the names of all others."""
 
@@ -123,7 +124,7 @@ class Lanes(NamedTuple):
 
     drainer: Drainer | None
     sync: SyncLane | None
-    poster: Poster | None
+    posters: Posters | None
     keeper: Keeper | None
     beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...]  # what goes on as long as they do
 
@@ -153,7 +154,7 @@ class Lanes(NamedTuple):
     def page(self) -> str:
         """Their figures."""
         drained = metrics.page(self.drainer) if self.drainer is not None else ""
-        posted = metrics.poster_page(self.poster) if self.poster is not None else ""
+        posted = metrics.poster_page(self.posters) if self.posters is not None else ""
         kept = metrics.keeper_page(self.keeper) if self.keeper is not None else ""
         return drained + posted + kept + (metrics.sync_page(self.sync) if self.sync is not None else "")
 
@@ -201,25 +202,25 @@ async def open_drainer(settings: Settings) -> AsyncIterator[Drainer]:
 @asynccontextmanager
 async def open_beside(
     settings: Settings, drainer: Drainer
-) -> AsyncIterator[tuple[Poster, Keeper, tuple[Callable[[], Coroutine[Any, Any, None]], ...]]]:
+) -> AsyncIterator[tuple[Posters, Keeper, tuple[Callable[[], Coroutine[Any, Any, None]], ...]]]:
     """What a worker of the async lane does besides, each on a connection of its own."""
     async with AsyncExitStack() as stack:
         round_, alerts, keep = [Connection(settings.database_url, name) for name in ("rounds", "alerts", "keeper")]
         replay = Connection(settings.database_url, "replay", PLANNED_ONCE)
-        post = Connection(settings.database_url, "post", PLANNED_ONCE)
-        for connection in (round_, alerts, keep, replay, post):
+        post = [Connection(settings.database_url, "post", PLANNED_ONCE) for _ in range(POSTERS)]
+        for connection in (round_, alerts, keep, replay, *post):
             stack.push_async_callback(connection.close)
         writes = PurseWrites(settings.redis_url)
         stack.push_async_callback(writes.close)
-        poster, keeper = Poster(post), Keeper(keep, writes)
+        posters, keeper = Posters(*post), Keeper(keep, writes)
         yield (
-            poster,
+            posters,
             keeper,
             (
                 partial(make_rounds, round_, (stream_ends.fold, compare.compare_due, ledger_fold.fold)),
                 Alerts(alerts).run,
                 ReplayRunner(replay, writes, drainer.activate).run,
-                poster.run,
+                posters.run,
                 keeper.run,
             ),
         )

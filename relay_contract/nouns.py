@@ -36,6 +36,7 @@ SigningKeyId = NewType("SigningKeyId", int)
 RevocationId = NewType("RevocationId", int)
 AccountId = NewType("AccountId", int)
 TermsId = NewType("TermsId", int)
+MembershipId = NewType("MembershipId", int)
 
 
 class WireShape(StrEnum):
@@ -387,6 +388,20 @@ class Project:
     markup_ppm: int  # of a call's cost, on top, where a user's wallet pays
     terms_id: TermsId | None  # that the mark-up is shared by; None: there is none
     budget: Budget | None  # over all its calls together
+    user_budget: Budget | None  # over the calls of each of its users; `Membership` may say otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A user of a project whose budget is another than the project gives all. Edges hold no others."""
+
+    table: ClassVar[str] = "access_membership"
+
+    id: MembershipId
+    project_id: ProjectId
+    user_id: UserId
+    has_own_budget: bool
+    budget: Budget | None  # with `has_own_budget`, None: no budget at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -683,6 +698,7 @@ Noun: TypeAlias = (
     | Application
     | SigningKey
     | Revocation
+    | Membership
 )
 
 NOUNS: tuple[type[Noun], ...] = (
@@ -703,10 +719,15 @@ NOUNS: tuple[type[Noun], ...] = (
     Application,
     SigningKey,
     Revocation,
+    Membership,
 )
 """Every noun the edge holds, in an order in which references point backwards."""
 
 BY_TABLE: dict[str, type[Noun]] = {noun.table: noun for noun in NOUNS}
+
+
+HELD_WHERE: dict[type[Noun], str] = {Membership: "has_own_budget"}
+"""Of these nouns an edge holds the rows in which this column is true: there may be 100,000 members."""
 
 
 def columns(noun: type[Noun]) -> tuple[str, ...]:

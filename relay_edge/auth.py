@@ -161,12 +161,13 @@ def _look_up(snapshot: Snapshot, token_hash: bytes) -> Caller:
         raise InvalidKey
     policy = None if key.policy_id is None else snapshot.policy(key.policy_id)
     charges = charges_of(snapshot, ("key", key.id, key.rate_limit_id), policy, key.user_id, project)
+    user_budget = None if key.user_id is None else snapshot.user_budget(project, key.user_id)
     noticed_from, ends_at = _last_days(key)
     return Caller(
         project=project,
         policy=policy,
         charges=charges,
-        purses=key_purses(project, key),
+        purses=key_purses(project, key, user_budget),
         mode=key.mode,
         scopes=key.scopes,
         relay_key=key,

@@ -34,7 +34,12 @@ _CLOSED_TEXT = (
     "What calls may spend cannot be looked up at the moment, and this call is paid beforehand or falls under a budget."
     " Nothing was accepted. Try again after the time in Retry-After."
 )
-_OWNERS = {"key": "relay key", "project": "project", "grant": "user's permission for this application"}
+_OWNERS = {
+    "key": "relay key",
+    "user": "user in this project",
+    "project": "project",
+    "grant": "user's permission for this application",
+}
 
 
 def closed() -> Unavailable:

@@ -28,7 +28,7 @@ PursePart = tuple[bytes, int, bytes, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Capped:
-    """What may be spent in a calendar period, and where it is counted. `scope`: key, project, grant or pool."""
+    """What may be spent in a calendar period, and where it is counted. `scope`: key, user, project, grant or pool."""
 
     scope: str
     limit: int  # micro-credits
@@ -154,13 +154,14 @@ _MOST = 10**16 - 1
 """Sixteen digits, far above MAX_AMOUNT."""
 
 
-def key_purses(project: Project, key: RelayKey) -> PurseSet:
-    """Of a relay key's calls."""
+def key_purses(project: Project, key: RelayKey, user_budget: Budget | None = None) -> PurseSet:
+    """Of a relay key's calls. `user_budget`: of the key's user in the project."""
     return purse_set(
         project,
         key.mode,
         wallet=key.wallet_id if key.pays is Payer.USER else None,
         user_id=key.user_id,
+        user_budget=user_budget,
         budgets=(("key", key.id, key.budget),),
     )
 
@@ -171,9 +172,11 @@ def purse_set(
     *,
     wallet: AccountId | None = None,
     user_id: int | None = None,
+    user_budget: Budget | None = None,
     budgets: Iterable[tuple[str, int, Budget | None]] = (),
 ) -> PurseSet:
-    """`wallet`: the user's, where the user pays. `budgets`: scope, owner and amount, beside the project's own."""
+    """`wallet`: the user's, where the user pays. `user_budget`: caps the user's calls, whoever pays. `budgets`: scope,
+    owner and amount, beside those of user and project."""
     is_live = mode is KeyMode.LIVE
     if wallet is None:
         payers: tuple[Paying, ...] = (_paying(project.live_wallet_id if is_live else project.test_wallet_id),)
@@ -181,9 +184,14 @@ def purse_set(
         own = _paying(wallet, project.markup_ppm, project.terms_id)
         pool = _pool(project, project.live_pool_id if is_live else project.test_pool_id, user_id)
         payers = (own,) if pool is None else (pool, own)
+    of_user = None if user_id is None else user_budget
     capped = tuple(
-        _capped(_BUDGET, scope, f"{scope}:{owner_id}", budget)
-        for scope, owner_id, budget in (*budgets, ("project", project.id, project.budget))
+        _capped(_BUDGET, scope, f"{scope}:{owner}", budget)
+        for scope, owner, budget in (
+            *budgets,
+            ("user", f"{project.id}.{user_id}", of_user),
+            ("project", project.id, project.budget),
+        )
         if budget is not None
     )
     is_prepaid = wallet is not None or project.billing is Billing.PREPAID

@@ -22,6 +22,7 @@ from relay_contract.nouns import (
     Application,
     ApplicationId,
     Budget,
+    Membership,
     Noun,
     Policy,
     Project,
@@ -46,7 +47,7 @@ MOST_TOKENS = 50_000
 
 _OFFERED = (Scope.INFERENCE,)
 """Scopes that mean something here: a token may name others, which are the control plane's."""
-_DECIDING: tuple[type[Noun], ...] = (Application, Revocation, Project, Policy, RateLimit)
+_DECIDING: tuple[type[Noun], ...] = (Application, Revocation, Project, Policy, RateLimit, Membership)
 _NEVER = float("inf")
 _ARCHIVED = "The project of this application is archived. Its owner can restore it."
 
@@ -158,7 +159,7 @@ def _caller(snapshot: Snapshot, claims: Claims) -> Caller:
         project=project,
         policy=policy,
         charges=charges_of(snapshot, first, policy, user_id, project),
-        purses=_purses(project, claims),
+        purses=_purses(snapshot, project, claims),
         mode=claims.mode,
         scopes=tuple(scope for scope in _OFFERED if scope.value in claims.scopes),
         relay_key=None,
@@ -172,14 +173,16 @@ def _caller(snapshot: Snapshot, claims: Claims) -> Caller:
     )
 
 
-def _purses(project: Project, claims: Claims) -> PurseSet:
-    """A user pays, from the project's pool or an own wallet, and within what the user allowed the application."""
+def _purses(snapshot: Snapshot, project: Project, claims: Claims) -> PurseSet:
+    """A user pays, from the project's pool or an own wallet, within what the user allowed the application and what the
+    project lets this user spend."""
     cap = None if claims.cap_microcredits is None else Budget(claims.cap_microcredits, Period.MONTH)
     return purse_set(
         project,
         claims.mode,
         wallet=AccountId(claims.wallet_id),
         user_id=claims.subject,
+        user_budget=snapshot.user_budget(project, UserId(claims.subject)),
         budgets=(("grant", claims.authorization_id, cap),),
     )
 

@@ -1,4 +1,6 @@
-"""Who is in a project, and as what."""
+"""Who is in a project, as what, and with which budget."""
+
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -48,6 +50,18 @@ def membership_change(*, membership: Membership, role: Role | str, may_make_owne
     row.save(update_fields=["role"])
     if Act.MANAGE_MEMBERS not in ACTS[wanted]:
         _take_invitations_back(row)
+    return row
+
+
+@transaction.atomic
+def membership_budget_set(*, membership: Membership, has_own_budget: bool, budget: dict[str, Any] | None) -> Membership:
+    """What a member may spend in the project: without `has_own_budget` what it gives each user, else this, and None is
+    no budget at all. Raises ValidationError."""
+    row = _locked(membership)
+    row.has_own_budget, row.budget = has_own_budget, budget
+    row.clean()
+    row.validate_constraints()
+    row.save(update_fields=["has_own_budget", "budget"])
     return row
 
 

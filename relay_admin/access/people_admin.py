@@ -7,19 +7,44 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from unfold.admin import TabularInline
+from unfold.decorators import display
 
 from relay_admin import pages
 from relay_admin.access.invitations import invitation_check, invitation_create
 from relay_admin.access.models import Invitation, Membership, User
+from relay_admin.catalog.credit_fields import BudgetField, budget_in_words
+
+
+class MembershipForm(forms.ModelForm):
+    """Money in credits."""
+
+    budget = BudgetField()
 
 
 class MembershipInline(TabularInline):
     """Members, on their project's page."""
 
     model = Membership
-    fields = ("user", "role")
+    form = MembershipForm
+    fields = ("user", "role", "has_own_budget", "budget")
     autocomplete_fields = ("user",)
     extra = 0
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Who changes nothing reads an amount and its period."""
+        fields = super().get_fields(request, obj)
+        if self.has_change_permission(request, obj) or self.has_add_permission(request, obj):
+            return fields
+        return tuple("budget_text" if name == "budget" else name for name in fields)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """And what they read."""
+        return (*super().get_readonly_fields(request, obj), "budget_text")
+
+    @display(description="budget")
+    def budget_text(self, member: Membership) -> str:
+        """Theirs, or the project's."""
+        return budget_in_words(member.user_budget)
 
 
 class InvitationForm(forms.ModelForm):

@@ -1,17 +1,20 @@
 """Who belongs to which project, and who is asked to."""
 
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
 from relay_admin.access.roles import Role
+from relay_admin.catalog import validators
 from relay_admin.catalog.models import Project, choices
+from relay_contract import nouns
 
 
 class Membership(models.Model):
-    """Somebody's role in a project. What a role may do is in `roles.py`."""
+    """Somebody's role in a project, and what they may spend there. What a role may do is in `roles.py`."""
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="memberships")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
@@ -25,10 +28,17 @@ class Membership(models.Model):
         related_name="brought",
         help_text="Who brought this customer, and has a share of what they earn the project. Never changes.",
     )
+    has_own_budget = models.BooleanField(
+        "own budget",
+        default=False,
+        db_default=False,
+        help_text="Theirs is not the project's budget for each user, but the one beside; that may be none.",
+    )
+    budget = models.JSONField(null=True, blank=True, help_text="What they may spend in a day, week or month, UTC.")
     created_at = models.DateTimeField(auto_now_add=True, editable=False)
 
     class Meta:
-        db_table = "access_membership"
+        db_table = nouns.Membership.table
         ordering = ["project__slug", "user__username"]
         constraints = [
             models.UniqueConstraint(
@@ -47,10 +57,25 @@ class Membership(models.Model):
                 name="access_membership_no_self_referral",
                 violation_error_message="Nobody brings themselves.",
             ),
+            models.CheckConstraint(
+                condition=Q(budget=None) | Q(has_own_budget=True),
+                name="access_membership_own_budget",
+                violation_error_message="For a budget of their own, say that they have one.",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.user} in {self.project.slug}"
+
+    def clean(self) -> None:
+        """What they may spend has to be a budget."""
+        super().clean()
+        validators.budget(self.budget)
+
+    @property
+    def user_budget(self) -> dict[str, Any] | None:
+        """What they may spend in the project, as stored: their own budget, else what it gives each user."""
+        return self.budget if self.has_own_budget else self.project.user_budget
 
 
 class Invitation(models.Model):

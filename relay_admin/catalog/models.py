@@ -279,6 +279,9 @@ class Project(CatalogRow):
     markup_ppm = models.IntegerField(editable=False, help_text="A copy of its terms'.", **_given(0))
     terms_id = models.BigIntegerField(null=True, editable=False)
     budget = models.JSONField(null=True, blank=True, help_text="What it may spend in a day, week or month, UTC.")
+    user_budget = models.JSONField(
+        null=True, blank=True, help_text="What each of its users may spend in it in a day, week or month, UTC."
+    )
     key_life_days = models.IntegerField(
         null=True, blank=True, validators=KEY_LIFE, help_text="Of new keys that nobody says a date for. Empty: no end."
     )
@@ -300,9 +303,10 @@ class Project(CatalogRow):
         return self.slug
 
     def clean(self) -> None:
-        """What it may spend has to be a budget."""
+        """What it and its users may spend has to be a budget."""
         super().clean()
         validators.budget(self.budget)
+        validators.budget(self.user_budget, "user_budget")
         default, longest = self.key_life_days, self.longest_key_life_days
         if default is not None and longest is not None and default > longest:
             raise ValidationError({"key_life_days": "It is more than the longest life."})

@@ -161,7 +161,7 @@ SECTIONS: dict[str, Section] = {
                 Project,
                 (
                     *("slug", "name", "description", "is_archived", "rate_limit", "test_rate_limit"),
-                    *("billing", "budget", "pool_cap_microcredits"),
+                    *("billing", "budget", "user_budget", "pool_cap_microcredits"),
                     *("key_life_days", "longest_key_life_days", "endless_keys"),
                 ),
             ),

@@ -39,6 +39,31 @@ def notify_on_change(table: str) -> migrations.RunSQL:
     )
 
 
+def notify_on_change_held(table: str, held: str) -> migrations.RunSQL:
+    """As `notify_on_change`, of rows that have, or had until now, the column `held`: edges hold no others."""
+    function = f"{table}_changed"
+    return migrations.RunSQL(
+        f"""
+        CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF OLD.{held} OR NEW.{held} THEN
+                PERFORM pg_notify('{CHANNEL}', TG_TABLE_NAME || ' ' || coalesce(NEW.id, OLD.id));
+            END IF;
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER {ROW_TRIGGER} AFTER INSERT OR UPDATE OR DELETE ON {table}
+            FOR EACH ROW EXECUTE FUNCTION {function}();
+        CREATE TRIGGER {TRUNCATE_TRIGGER} AFTER TRUNCATE ON {table}
+            FOR EACH STATEMENT EXECUTE FUNCTION {TRIGGER_FUNCTION}();
+        """,
+        f"""
+        DROP TRIGGER {ROW_TRIGGER} ON {table};
+        DROP TRIGGER {TRUNCATE_TRIGGER} ON {table};
+        DROP FUNCTION {function}();
+        """,
+    )
+
+
 TARGET_VERSION_TRIGGER = "catalog_target_version"
 TARGET_SECRET_TRIGGER = "catalog_targetsecret_version"  # noqa: S105 (a trigger's name)
 

@@ -340,16 +340,16 @@ def _once(value: list[str]) -> None:
         raise ValidationError(f"{twice!r} is here twice.")
 
 
-def budget(document: Any) -> None:
-    """`{"microcredits": 5000000, "period": "month"}`, or None."""
+def budget(document: Any, field: str = "budget") -> None:
+    """`{"microcredits": 5000000, "period": "month"}`, or None. `field`: whose fault it is."""
     if document is None:
         return
     text = 'Write {"microcredits": N, "period": "day"}, with day, week or month, and N of 0 to 10^15.'
     if not isinstance(document, dict) or set(document) != {"microcredits", "period"}:
-        raise ValidationError({"budget": text})
+        raise ValidationError({field: text})
     try:
         found = nouns.budget_from_json(document)
     except (TypeError, ValueError) as error:
-        raise ValidationError({"budget": text}) from error
+        raise ValidationError({field: text}) from error
     if found.microcredits > MAX_AMOUNT:
-        raise ValidationError({"budget": text})
+        raise ValidationError({field: text})

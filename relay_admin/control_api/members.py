@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db import transaction
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -12,6 +13,7 @@ from relay_admin.access.models import Membership, User
 from relay_admin.access.roles import GIVEN, Act, Role
 from relay_admin.access.scoping import one_of, rows_of
 from relay_admin.catalog.models import Project
+from relay_admin.control_api.budget_body import BudgetBody
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
@@ -33,7 +35,7 @@ class MemberJson(CamelCaseSerializer):
 
     class Meta:
         model = Membership
-        fields = ["id", "username", "email", "role", "created_at"]
+        fields = ["id", "username", "email", "role", "has_own_budget", "budget", "created_at"]
 
 
 class Page(Query):
@@ -43,15 +45,18 @@ class Page(Query):
     limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
 
 
-class RoleBody(Strict):
-    """Body of a change."""
+class ChangeBody(Strict):
+    """Body of a change; what is not sent stays as it is. `budget` goes with `hasOwnBudget`: true and null is none."""
 
     role = serializers.ChoiceField([str(role) for role in (Role.OWNER, *GIVEN)])
+    hasOwnBudget = serializers.BooleanField(required=False)  # noqa: N815 (a name of the API)
+    budget = BudgetBody(allow_null=True, required=False)
 
 
-class MemberBody(RoleBody):
+class MemberBody(Strict):
     """Body of an operator's addition."""
 
+    role = serializers.ChoiceField([str(role) for role in (Role.OWNER, *GIVEN)])
     username = serializers.SlugRelatedField("username", queryset=User.objects.all())
 
 
@@ -83,7 +88,7 @@ class MembersView(_MembersView):
 
 
 class MemberView(_MembersView):
-    """GET a member; PATCH gives another role; DELETE removes."""
+    """GET a member; PATCH gives another role or budget; DELETE removes."""
 
     def get(self, call: Request, project: str, member_id: int) -> Response:
         """404 for who is no member."""
@@ -91,16 +96,28 @@ class MemberView(_MembersView):
 
     def patch(self, call: Request, project: str, member_id: int) -> Response:
         """The member. The owner is changed by operators alone: the one before becomes an admin."""
-        role = read(RoleBody, call.data)["role"]
+        asked = read(ChangeBody, call.data, partial=True)
         member = _member(call, project, member_id)
-        is_operator = actor_in(call).is_operator
-        changed = memberships.membership_change(membership=member, role=role, may_make_owner=is_operator)
-        return Response(MemberJson(changed).data)
+        with transaction.atomic():
+            if "role" in asked:
+                is_operator = actor_in(call).is_operator
+                member = memberships.membership_change(
+                    membership=member, role=asked["role"], may_make_owner=is_operator
+                )
+            if asked.keys() & {"hasOwnBudget", "budget"}:
+                member = memberships.membership_budget_set(membership=member, **_budget_asked(asked, member))
+        return Response(MemberJson(member).data)
 
     def delete(self, call: Request, project: str, member_id: int) -> Response:
         """204; 400 for the owner."""
         memberships.membership_remove(membership=_member(call, project, member_id))
         return Response(status=204)
+
+
+def _budget_asked(asked: dict[str, Any], member: Membership) -> dict[str, Any]:
+    """What is not said stays; without a budget of their own there is none to keep."""
+    has_own: bool = asked.get("hasOwnBudget", member.has_own_budget)
+    return {"has_own_budget": has_own, "budget": asked.get("budget", member.budget if has_own else None)}
 
 
 def _member(call: Request, project: str, member_id: int) -> Membership:

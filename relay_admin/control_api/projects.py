@@ -7,17 +7,19 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from relay_admin.access import memberships
+from relay_admin.access import budgets, memberships
 from relay_admin.access.models import Membership
 from relay_admin.access.roles import Act
 from relay_admin.access.scoping import Actor, one_of, rows_of
 from relay_admin.catalog.models import Project
+from relay_admin.control_api.budget_body import BudgetBody
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import IsPerson, actor_in, requires
-from relay_admin.control_api.wire import read
+from relay_admin.control_api.wire import Strict, read
 
 MAX_PAGE = 200
 SEES = requires("catalog.view_project", act=Act.SEE_PROJECT)
+CHANGES = requires("catalog.change_project", act=Act.MANAGE_MEMBERS)
 
 
 class Page(Query):
@@ -25,6 +27,12 @@ class Page(Query):
 
     after = serializers.CharField(max_length=63, required=False)
     limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
+
+
+class ChangeBody(Strict):
+    """Body of a change: null gives users no budget."""
+
+    userBudget = BudgetBody(allow_null=True)  # noqa: N815 (a name of the API)
 
 
 class ProjectsView(APIView):
@@ -44,14 +52,23 @@ class ProjectsView(APIView):
 
 
 class ProjectView(APIView):
-    """GET one project."""
+    """GET one project; PATCH what each user may spend in it."""
 
-    permission_classes = [SEES]
+    def get_permissions(self) -> list[Any]:
+        """Who manages members says what they may spend."""
+        return [(CHANGES if self.request.method == "PATCH" else SEES)()]
 
     def get(self, call: Request, project: str) -> Response:
-        """404 where the caller has none of that name."""
+        """404 where the caller has none of that name. With `ownBudget`: what the caller may spend, and has."""
         found = one_of(Project, actor_in(call), Act.SEE_PROJECT, slug=project)
-        return Response(_project_json(found, actor_in(call)))
+        return Response({**_project_json(found, actor_in(call)), "ownBudget": _own_budget(found, actor_in(call))})
+
+    def patch(self, call: Request, project: str) -> Response:
+        """The project."""
+        asked = read(ChangeBody, call.data)
+        found = one_of(Project, actor_in(call), Act.MANAGE_MEMBERS, slug=project)
+        changed = budgets.user_budget_set(project=found, budget=asked["userBudget"])
+        return Response(_project_json(changed, actor_in(call)))
 
 
 class LeaveView(APIView):
@@ -75,4 +92,20 @@ def _project_json(project: Project, actor: Actor) -> dict[str, Any]:
         "name": project.name,
         "isArchived": project.is_archived,
         "role": actor.roles.get(project.pk),
+        "userBudget": project.user_budget,
+    }
+
+
+def _own_budget(project: Project, actor: Actor) -> dict[str, Any] | None:
+    """`used` null: not known at the moment. None for who is no member, and who has no budget."""
+    members = rows_of(Membership, actor, Act.SEE_PROJECT).select_related("project")
+    own = None if actor.user is None else members.filter(project=project, user=actor.user).first()
+    spending = None if own is None else budgets.spending_of(own)
+    if spending is None:
+        return None
+    return {
+        "microcredits": spending.microcredits,
+        "period": spending.period,
+        "used": spending.used,
+        "resetAt": spending.reset_at,
     }

@@ -21,15 +21,14 @@ from relay_admin.access.roles import Act, refusal
 from relay_admin.access.scoping import Actor, one_of, rows_of
 from relay_admin.catalog.models import Policy, Project, RateLimit
 from relay_admin.control_api.authentication import HolderAuthentication
+from relay_admin.control_api.budget_body import BudgetBody
 from relay_admin.control_api.errors import shape
 from relay_admin.control_api.history import note
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import IsHolder, IsPerson, actor_in, requires, user_of
 from relay_admin.control_api.project_field import ProjectField
 from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
-from relay_contract.ledger import MAX_AMOUNT
 from relay_contract.nouns import KeyMode, Payer, Scope
-from relay_contract.periods import Period
 
 MAX_PAGE = 200
 _SECONDS = 86_400
@@ -58,13 +57,6 @@ class RelayKeyJson(CamelCaseSerializer):
             *("captures_payloads", "allowed_networks", "expires_at", "ends_at", "successor_id", "revoked_at"),
             *("rotates_days_before", "successor_waits", "last_used_on", "created_at"),
         ]
-
-
-class BudgetBody(Strict):
-    """What may be spent in a calendar period, UTC."""
-
-    microcredits = serializers.IntegerField(min_value=0, max_value=MAX_AMOUNT)
-    period = serializers.ChoiceField([str(period) for period in Period])
 
 
 class KeyBody(Strict):

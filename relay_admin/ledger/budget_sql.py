@@ -33,6 +33,17 @@ WITH used AS MATERIALIZED (
         AND used.day >= date_trunc(budget.period, now(), 'UTC')
     GROUP BY budget.owner, budget.period
     UNION ALL
+    SELECT 'b', 'user:' || used.project_id || '.' || used.user_id, budget.period, sum(used.charge)
+    FROM used JOIN catalog_project AS project ON project.id = used.project_id
+        LEFT JOIN access_membership AS own ON own.project_id = used.project_id AND own.user_id = used.user_id
+            AND own.has_own_budget
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN own.id IS NULL THEN project.user_budget ELSE own.budget END ->> 'period' AS period
+        ) AS budget
+    WHERE used.user_id <> 0 AND budget.period IN ('day', 'week', 'month')
+        AND used.day >= date_trunc(budget.period, now(), 'UTC')
+    GROUP BY used.project_id, used.user_id, budget.period
+    UNION ALL
     SELECT 'b', 'grant:' || authorized.id, 'month', sum(used.charge)
     FROM access_authorization AS authorized JOIN used ON used.user_id = authorized.user_id
         AND used.application_id = authorized.application_id AND used.relay_key_id = 0

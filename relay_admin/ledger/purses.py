@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from relay_admin.ledger.models import Balance
 from relay_admin.redis_link import RedisAwayError, open_redis
+from relay_contract.periods import Period, index
 from relay_contract.redis import keys, scripts
 
 _MARKER_COLONS = 2
@@ -75,6 +76,19 @@ def available(account_ids: Sequence[int]) -> dict[int, int]:
                 for account_id, (granted, used) in zip(account_ids, figures, strict=True)
             }
     return {}
+
+
+def budget_used(owner: str, period: Period) -> int | None:
+    """What counts against a budget in its period of now, with what calls in flight hold: the next call is held to that.
+    `owner`: as in `keys.purse`. None: nobody knows, since money is closed or Redis is away."""
+    with suppress(RedisAwayError), open_redis() as client, client.pipeline(transaction=False) as pipe:
+        pipe.get(keys.MONEY)
+        pipe.time()
+        pipe.hmget(keys.purse("b", owner), "bucket", "used")
+        marker, (seconds, _), (bucket, used) = pipe.execute()
+        if is_open(marker):
+            return int(used) if bucket is not None and int(bucket) == index(period, seconds * 1000) else 0
+    return None
 
 
 def is_open(marker: bytes | None) -> bool:

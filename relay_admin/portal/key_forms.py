@@ -1,7 +1,6 @@
 """Forms of a project's keys. They read; `access/services.py` changes."""
 
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -11,11 +10,9 @@ from django.utils import timezone
 from relay_admin.access.key_choices import policies_of, rate_limits_of
 from relay_admin.access.models import RelayKey
 from relay_admin.access.roles import Act
+from relay_admin.portal.budget_forms import budget_initial, budget_typed, credits_field, period_field
 from relay_admin.portal.page import Place
-from relay_contract.credits import MICRO
-from relay_contract.ledger import MAX_AMOUNT
 from relay_contract.nouns import KeyMode, Scope
-from relay_contract.periods import Period
 
 _LOCAL = "%Y-%m-%dT%H:%M"
 _MAX_NETWORKS_TEXT = 12_000
@@ -25,7 +22,6 @@ _SCOPES = {
     Scope.CONTROL: "Deploy and manage the project by the API",
 }
 _MODES = {KeyMode.TEST: "Test", KeyMode.LIVE: "Live"}
-_PERIODS = {Period.DAY: "a day", Period.WEEK: "a week", Period.MONTH: "a month"}
 OVERLAPS = {0: "ends at once", 3_600: "works 1 hour more", 86_400: "works 24 hours more", 604_800: "works 7 days more",
             2_592_000: "works 30 days more"}  # fmt: skip
 """Seconds that a key works beside its successor."""
@@ -46,19 +42,8 @@ class KeyForm(forms.Form):
     rate_limit = forms.ModelChoiceField(
         None, required=False, empty_label="None of its own", help_text="What it may use beside the project's limit."
     )
-    budget_credits = forms.DecimalField(
-        label="Budget, in credits",
-        required=False,
-        min_value=0,
-        max_value=Decimal(MAX_AMOUNT) / MICRO,
-        decimal_places=6,
-        help_text="What it may spend. Empty: no budget of its own.",
-    )
-    budget_period = forms.ChoiceField(
-        label="The budget is for",
-        choices=[(str(period), text) for period, text in _PERIODS.items()],
-        initial=str(Period.MONTH),
-    )
+    budget_credits = credits_field("What it may spend. Empty: no budget of its own.", label="Budget, in credits")
+    budget_period = period_field()
     allowed_networks = forms.CharField(
         label="Networks",
         required=False,
@@ -95,8 +80,7 @@ class KeyForm(forms.Form):
     def columns(self) -> dict[str, Any]:
         """Of a form that is valid, as a relay key has them."""
         found = dict(self.cleaned_data)
-        credit, period = found.pop("budget_credits"), found.pop("budget_period")
-        found["budget"] = None if credit is None else {"microcredits": int(credit * MICRO), "period": period}
+        found["budget"] = budget_typed(found)
         if "expires_at" not in self.changed_data:
             found.pop("expires_at")  # of a new key: the project's default; the field has minutes, the column more
         return found
@@ -137,10 +121,8 @@ class RotateForm(forms.Form):
 
 
 def _initial(key: RelayKey) -> dict[str, Any]:
-    budget = key.budget or {}
     return {
         **{name: getattr(key, name) for name in ("name", "scopes", "policy", "rate_limit", "expires_at")},
         "allowed_networks": "\n".join(key.allowed_networks),
-        "budget_credits": f"{Decimal(budget['microcredits']) / MICRO:f}" if budget else None,
-        "budget_period": budget.get("period", str(Period.MONTH)),
+        **budget_initial(key.budget),
     }

@@ -19,9 +19,17 @@ _CHOICES = [(str(role), ROLES[role]) for role in GIVEN]
 
 
 class RoleForm(forms.Form):
-    """A role that members give."""
+    """A role that members give, beside the one that is held: nobody becomes more by saving what they were shown."""
 
     role = forms.ChoiceField(choices=_CHOICES)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        held = self.initial.get("role")
+        if held and held not in GIVEN:
+            role = self.fields["role"]
+            assert isinstance(role, forms.ChoiceField)
+            role.choices = [(held, f"{held}: as now"), *_CHOICES]
 
 
 class InviteForm(AddressForm, RoleForm):

@@ -45,7 +45,7 @@ def listed(request: HttpRequest, project: str) -> HttpResponse:
         "members",
         place,
         form=form,
-        members=members.select_related("user").order_by("pk")[:MOST_LISTED],
+        members=members.select_related("user", "project").order_by("pk")[:MOST_LISTED],
         invitations=open_ones.select_related("invited_by").order_by("-pk"),
         is_mailed=sends_mail(),
     )

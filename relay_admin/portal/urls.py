@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from relay_admin.portal import keys, members, money_urls, project_settings, projects
+from relay_admin.portal import keys, member_budgets, members, money_urls, project_settings, projects
 
 app_name = "portal"
 
@@ -15,6 +15,8 @@ of_project = [
     path("keys/<int:key_number>/revoke", keys.revoke, name="key-revoke"),
     path("members", members.listed, name="members"),
     path("members/<int:member_number>", members.one, name="member"),
+    path("members/budget", member_budgets.of_all, name="members-budget"),
+    path("members/<int:member_number>/budget", member_budgets.of_one, name="member-budget"),
     path("members/<int:member_number>/remove", members.remove, name="member-remove"),
     path("invitations/<int:invitation_number>/take-back", members.take_back, name="invitation-take-back"),
     path("settings", project_settings.page, name="settings"),

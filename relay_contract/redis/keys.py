@@ -38,7 +38,8 @@ SEEDING = f"{TAG}:money:seeding"
 
 
 def purse(kind: str, owner: str) -> str:
-    """What may be spent. `kind`: `w` an account, `b` a budget (`<scope>:<id>`), `c` a user's share of a pool
+    """What may be spent. `kind`: `w` an account, `b` a budget (`<scope>:<id>`, a user's
+    `user:<project>.<user>`), `c` a user's share of a pool
     (`<account>:<user>`).
 
     An account has `granted`, its `version`, `used` (what is spent and held), and of each generation what is spent

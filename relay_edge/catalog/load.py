@@ -20,6 +20,7 @@ from psycopg import AsyncConnection, AsyncServerCursor, sql
 
 from relay_contract.logs import log_fields
 from relay_contract.nouns import (
+    HELD_WHERE,
     NOUNS,
     AuthConfig,
     Budget,
@@ -107,10 +108,13 @@ class NounReader:
         self.noun = noun
         hints = typing.get_type_hints(noun)
         self._converters = tuple(_converter(hints[name]) for name in columns(noun))
-        self.select_all = sql.SQL("SELECT {} FROM {}").format(
-            sql.SQL(", ").join(map(sql.Identifier, columns(noun))), sql.Identifier(noun.table)
+        held = HELD_WHERE.get(noun)
+        self.select_all = sql.SQL("SELECT {} FROM {} WHERE {}").format(
+            sql.SQL(", ").join(map(sql.Identifier, columns(noun))),
+            sql.Identifier(noun.table),
+            sql.SQL("true") if held is None else sql.Identifier(held),
         )
-        self.select_some = self.select_all + sql.SQL(" WHERE id = ANY(%s)")
+        self.select_some = self.select_all + sql.SQL(" AND id = ANY(%s)")
 
     def nouns(self, rows: Iterable[Sequence[Any]], on_bad_row: BadRow) -> list[Noun]:
         """The rows that can be read; the others go to `on_bad_row`."""

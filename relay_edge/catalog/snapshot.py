@@ -14,6 +14,7 @@ from relay_contract.nouns import (
     NOUNS,
     Application,
     ApplicationId,
+    Budget,
     Endpoint,
     EndpointId,
     Host,
@@ -22,6 +23,7 @@ from relay_contract.nouns import (
     HostId,
     HostKey,
     Line,
+    Membership,
     Model,
     ModelAlias,
     ModelId,
@@ -42,6 +44,7 @@ from relay_contract.nouns import (
     Target,
     TargetId,
     TargetSecret,
+    UserId,
     WireShape,
 )
 from relay_edge.catalog.buckets import Buckets, BucketsBuilder
@@ -87,6 +90,7 @@ MODEL_BY_ALIAS = Index(ModelAlias, lambda row: row.name, _by_id)
 BINDINGS_OF_MODEL = Index(HostBinding, lambda row: row.model_id, lambda row: (row.priority, row.id))
 KEYS_OF_HOST = Index(HostKey, lambda row: row.host_id, _by_id)
 REVOCATIONS_OF = Index(Revocation, lambda row: (row.kind, row.value), _by_id)
+MEMBERSHIP_OF = Index(Membership, lambda row: (row.project_id, row.user_id) if row.has_own_budget else None, _by_id)
 
 INDEXES: tuple[Index[Any], ...] = (
     KEY_BY_HASH,
@@ -103,6 +107,7 @@ INDEXES: tuple[Index[Any], ...] = (
     BINDINGS_OF_MODEL,
     KEYS_OF_HOST,
     REVOCATIONS_OF,
+    MEMBERSHIP_OF,
 )
 INDEXES_OF: dict[type[Noun], tuple[Index[Any], ...]] = {
     noun: tuple(index for index in INDEXES if index.noun is noun) for noun in NOUNS
@@ -187,6 +192,11 @@ class Snapshot:
     def project_by_slug(self, slug: str) -> Project | None:
         """A project by its slug; also an archived one."""
         return self._first(PROJECT_BY_SLUG, slug)
+
+    def user_budget(self, project: Project, user_id: UserId) -> Budget | None:
+        """What this user may spend in the project: what was said of this one, else of all."""
+        own = self._first(MEMBERSHIP_OF, (project.id, user_id))
+        return project.user_budget if own is None else own.budget
 
     def policy(self, policy_id: PolicyId) -> Policy | None:
         """A policy by id."""

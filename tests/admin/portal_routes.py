@@ -10,6 +10,8 @@ _OF_PROJECT = {
     "keys/<int:key_number>/revoke": "keys/{relay_key}/revoke",
     "members": "members",
     "members/<int:member_number>": "members/{member}",
+    "members/budget": "members/budget",
+    "members/<int:member_number>/budget": "members/{member}/budget",
     "members/<int:member_number>/remove": "members/{member}/remove",
     "invitations/<int:invitation_number>/take-back": "invitations/{invitation}/take-back",
     "settings": "settings",

@@ -46,7 +46,6 @@ NOT_NOUNS = {
     "access_admintoken",
     "access_externalidentity",
     "access_invitation",
-    "access_membership",
     "access_authorization",
     "access_user",
     "access_user_groups",

@@ -113,7 +113,7 @@ def test_prepare_fills_an_empty_catalog_once(bootstrap, db: None, tmp_path: Path
     file.write_text("version: 1\nprojects: [{slug: demo, name: Demo}]\n")
     first = run("prepare", "--catalog", str(file))
     assert "Applying" not in first  # the test database is migrated
-    assert "role relay_edge: may read 17 nouns" in first
+    assert "role relay_edge: may read 18 nouns" in first
     assert Project.objects.get().name == "Demo"
     Project.objects.update(name="Mine")
     assert "catalog: left as it is" in run("prepare", "--catalog", str(file))

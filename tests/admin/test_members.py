@@ -140,9 +140,10 @@ def test_who_may_not_invite_any_more_has_invited_nobody(catalog: rows.Catalog, c
 def test_what_a_person_sees_of_projects(catalog: rows.Catalog) -> None:
     viewer = bearer(member(catalog.project, "viewer"))
     Project.objects.create(slug="bank", name="Bank")
-    shown = {"id": catalog.project.pk, "slug": "shop", "name": "Shop", "isArchived": False, "role": "viewer"}
+    shown: dict[str, Any] = {"id": catalog.project.pk, "slug": "shop", "name": "Shop", "isArchived": False}
+    shown |= {"role": "viewer", "userBudget": None}
     assert viewer.get("/api/v1/projects").json() == {"results": [shown], "next": None}
-    assert viewer.get("/api/v1/projects/shop").json() == shown
+    assert viewer.get("/api/v1/projects/shop").json() == shown | {"ownBudget": None}
     assert viewer.get("/api/v1/projects/bank").status_code == 404
     assert Client().get("/api/v1/projects").status_code == 401
 

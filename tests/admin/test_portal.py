@@ -173,6 +173,19 @@ def test_a_form_says_what_is_wrong(catalog: rows.Catalog, wrong: dict[str, objec
 # Members and the project itself
 
 
+@pytest.mark.parametrize("role", [Role.CUSTOMER, Role.OWNER])
+def test_a_role_that_nobody_gives_stays_what_it_is_when_it_is_saved(catalog: rows.Catalog, role: Role) -> None:
+    client = member(catalog.project, Role.ADMIN)
+    member(catalog.project, role, "carl")
+    carl = Membership.objects.get(user__email="carl@example.test")
+    address = f"{HOME}members/{carl.pk}"
+    [chosen] = re.findall(r'<option value="(\w+)" selected', said(client.get(address)))
+    assert chosen == role
+    assert client.post(address, {"role": chosen}).status_code == 302
+    carl.refresh_from_db()
+    assert carl.role == role
+
+
 def test_a_member_is_invited_changed_and_removed(catalog: rows.Catalog) -> None:
     client, members = member(catalog.project, "admin"), f"{HOME}members"
     made = client.post(members, {"email": "new@example.test", "role": "viewer"}).content.decode()

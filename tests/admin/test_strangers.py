@@ -151,6 +151,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/adjustments": {"microcredits": 1, "note": "x", "against": "revenue"},
     "/invitations": {"email": "new@example.test", "role": "viewer"},
     "/members": {"username": "stranger", "role": "viewer"},
+    "/projects/{project}": {"userBudget": None},
     "/members/{member}": {"role": "viewer"},
     "/relay-keys/{relay_key}": {"name": "renamed"},
     "/applications/{application}": {"name": "renamed"},

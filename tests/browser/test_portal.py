@@ -128,7 +128,8 @@ def paths_of(product: Product) -> list[str]:
     query = "SELECT m.id FROM access_membership m JOIN access_user u ON u.id = m.user_id WHERE u.email = %s"
     [(member,)] = product.sql(query, "other@example.test")
     ours = ["", "keys", "keys/new", f"keys/{key}", f"keys/{key}/rotate", f"keys/{key}/revoke", "members"]
-    ours += [f"members/{member}", f"members/{member}/remove", "settings", "settings/leave", "settings/transfer"]
+    ours += [f"members/{member}", f"members/{member}/remove", "members/budget", f"members/{member}/budget"]
+    ours += ["settings", "settings/leave", "settings/transfer"]
     account = ["", "sessions", "password", "applications", "address", "sign-out"]
     return ["/portal/", *(f"{HOME}{path}" for path in ours), *(f"/account/{path}" for path in account),
             "/oauth/device/code", "/portal/projects/nowhere/"]  # fmt: skip

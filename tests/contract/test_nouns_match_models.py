@@ -99,6 +99,11 @@ PRIVATE: dict[type[nouns.Noun], dict[str, str]] = {
         "created_at": "for people",
     },
     nouns.Revocation: {},
+    nouns.Membership: {
+        "role": "the control plane asks",
+        "referrer_id": "mark-ups are posted by it",
+        "created_at": "for people",
+    },
 }
 """Every column that the edge cannot read, and why it need not."""
 
@@ -186,7 +191,10 @@ def test_no_model_of_the_catalog_is_missing_from_the_nouns() -> None:
     # Which rows `catalog seed` made once, what lines were and may become, what prices were: none but the control plane
     # asks.
     remembered = {"catalog_seededname", "catalog_linerevision", "catalog_linedraft", "catalog_priceversion"}
-    elsewhere = {"access_relaykey", "access_oauthapplication", "access_signingkey", "access_revocation"}
+    elsewhere = {
+        *("access_relaykey", "access_oauthapplication", "access_signingkey", "access_revocation"),
+        "access_membership",
+    }
     assert catalog - remembered | elsewhere == set(nouns.BY_TABLE)
 
 
@@ -199,6 +207,7 @@ OTHER_TRIGGERS: dict[type[nouns.Noun], set[str]] = {
         "ledger_project_purses",
     },
     nouns.RelayKey: {"access_relaykey_payer"},
+    nouns.Membership: {"access_membership_keep_referrer"},
     nouns.Target: {TARGET_VERSION_TRIGGER},
     nouns.TargetSecret: {TARGET_SECRET_TRIGGER},
 }

@@ -12,9 +12,9 @@ import pytest
 import pytest_asyncio
 from asgiref.sync import sync_to_async
 
-from delivery import ledger_fold
+from delivery import ledger_fold, ledger_poster
 from delivery.database import PLANNED_ONCE, Connection, DatabaseAway
-from delivery.ledger_poster import MOST, Poster
+from delivery.ledger_poster import Poster, Posters
 from relay_admin.ledger import accounts, proofs
 from relay_admin.traffic.retention import traffic_forget
 from relay_contract.ledger import REVENUE, SUSPENSE, EntryKind
@@ -261,8 +261,11 @@ async def test_killed_anywhere_is_not_killed(
     assert await drifts() == []
 
 
-async def test_posters_at_once_take_different_calls(queue: Queue, poster: Post) -> None:
-    await charged(queue, 2 * MOST + 500, terms_id=await terms(queue))
+async def test_posters_at_once_take_different_calls(
+    queue: Queue, poster: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_poster, "MOST", 200)
+    await charged(queue, 500, terms_id=await terms(queue))
 
     async def post() -> int:
         each = poster()
@@ -271,9 +274,25 @@ async def test_posters_at_once_take_different_calls(queue: Queue, poster: Post) 
         return each.figures.calls
 
     posted = await asyncio.gather(post(), post(), post())
-    assert sum(posted) == 2 * MOST + 500
-    assert len(await entries(queue)) == 3 * (2 * MOST + 500)
+    assert sum(posted) == 500
+    assert len(await entries(queue)) == 3 * 500
     assert await drifts() == []
+
+
+async def test_a_second_poster_works_while_the_first_leaves_something(
+    queue: Queue, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_poster, "MOST", 100)
+    await charged(queue, 450, terms_id=await terms(queue))
+    connections = [Connection(database_url, f"post-{number}") for number in range(2)]
+    posters = Posters(*connections)
+    posted = []
+    while await posters.step():
+        posted.append(posters.figures.calls)
+    assert (posted, posters.figures.calls) == ([100, 300, 450], 450)
+    assert await drifts() == []
+    for connection in connections:
+        await connection.close()
 
 
 async def test_what_postgres_refuses_holds_up_no_other(queue: Queue, poster: Post) -> None:

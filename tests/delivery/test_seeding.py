@@ -11,7 +11,7 @@ from django.utils import timezone
 from delivery.database import Connection
 from delivery.generations import Times
 from delivery.ledger_poster import Poster
-from relay_admin.access.models import RelayKey, User
+from relay_admin.access.models import Membership, RelayKey, User
 from relay_admin.access.oauth.models import Authorization, OAuthApplication
 from relay_admin.catalog.models import Project
 from relay_contract.credits import MICRO
@@ -76,6 +76,47 @@ async def test_what_was_used_is_seeded_posted_folded_or_due(money: Money, databa
     assert await used(money, "b", f"grant:{grant}") == 3 * 10
     assert await used(money, "c", f"{pool}:{user}") == 3 * 10
     assert await money.client.pttl(keys.purse("b", "key:5")) > 0
+
+
+async def test_users_budgets_go_on_from_what_was_used(money: Money) -> None:
+    """Whether the project's budget caps them or their own; by any key, and by applications. Not who has none, and not
+    in another project."""
+
+    @sync_to_async
+    def people() -> list[int]:
+        project = Project.objects.get(pk=PROJECT_ID)
+        project.user_budget = {"microcredits": 9000, "period": "month"}
+        project.save()
+        users = [User.objects.create_user(name, f"{name}@example.test") for name in ("eve", "own", "free")]
+        for user, budget in zip(users[1:], ({"microcredits": 9000, "period": "day"}, None), strict=True):
+            Membership.objects.create(project=project, user=user, role="viewer", has_own_budget=True, budget=budget)
+        Project.objects.create(slug="other", name="other")
+        return [user.pk for user in users]
+
+    eve, own, free = await people()
+    hour = (
+        "INSERT INTO ledger_usagehour (hour, project_id, mode, what, relay_key_id, user_id, application_id, model,"
+        " target_id, payer_id, calls, charge, cost, markup, input_tokens, output_tokens, cache_read_tokens)"
+        " VALUES (now() - %s::interval, %s, %s, 'call', %s, %s, %s, 'gpt', 0, 0, 1, %s, 0, 0, 0, 0, 0)"
+    )
+    for ago, project, mode, key, user, application, charge in (
+        ("0 days", PROJECT_ID, "live", 5, eve, 0, 1),
+        ("0 days", PROJECT_ID, "test", 6, eve, 0, 2),
+        ("0 days", PROJECT_ID, "live", 0, eve, 3, 4),
+        ("40 days", PROJECT_ID, "live", 5, eve, 0, 8),
+        ("0 days", PROJECT_ID + 1, "live", 5, eve, 0, 16),
+        ("0 days", PROJECT_ID, "live", 5, own, 0, 32),
+        ("2 days", PROJECT_ID, "live", 5, own, 0, 64),
+        ("0 days", PROJECT_ID, "live", 5, free, 0, 128),
+        ("0 days", PROJECT_ID, "live", 5, 0, 0, 256),
+    ):
+        await money.queue.sql(hour, ago, project, mode, key, user, application, charge)
+    await money.open_money()
+    assert await used(money, "b", f"user:{PROJECT_ID}.{eve}") == 1 + 2 + 4
+    assert await used(money, "b", f"user:{PROJECT_ID}.{own}") == 32
+    assert await used(money, "b", f"user:{PROJECT_ID}.{free}") is None
+    assert await used(money, "b", f"user:{PROJECT_ID + 1}.{eve}") is None
+    assert await used(money, "b", f"user:{PROJECT_ID}.0") is None
 
 
 async def test_what_is_of_another_period_or_payer_is_not_counted(money: Money) -> None:

@@ -49,6 +49,7 @@ PROJECT = nouns.Project(
     markup_ppm=0,
     terms_id=None,
     budget=None,
+    user_budget=None,
 )
 LINE = nouns.Line(id=nouns.LineId(1), project_id=PROJECT.id, slug="v1", is_enabled=True, revision=1)
 ENDPOINT = nouns.Endpoint(
@@ -191,9 +192,12 @@ SIGNING_KEY = nouns.SigningKey(id=nouns.SigningKeyId(1), kid="demo", public_der=
 REVOCATION = nouns.Revocation(
     id=nouns.RevocationId(1), kind=nouns.RevocationKind.USER, value="1", issued_before=MOMENT, expires_at=MOMENT
 )
+MEMBERSHIP = nouns.Membership(
+    id=nouns.MembershipId(1), project_id=PROJECT.id, user_id=nouns.UserId(1), has_own_budget=True, budget=None
+)
 EVERYTHING: tuple[Noun, ...] = (
     RATE_LIMIT, POLICY, PROJECT, LINE, ENDPOINT, TARGET, TARGET_SECRET, RELAY_KEY, HOST, HOST_KEY, MODEL,
-    MODEL_ALIAS, PRICING, BINDING, APPLICATION, SIGNING_KEY, REVOCATION,
+    MODEL_ALIAS, PRICING, BINDING, APPLICATION, SIGNING_KEY, REVOCATION, MEMBERSHIP,
 )  # fmt: skip
 """One row of each noun, references whole, in an order in which they can be inserted."""
 
@@ -208,14 +212,14 @@ FILLINGS: dict[str, Any] = {
 """What goes into columns that are private to the control plane, by type; text becomes the row's id, which is unique."""
 
 
-async def _private_columns(connection: AsyncConnection[Any], row: Noun) -> dict[str, Any]:
-    """What the row's table wants besides the noun's fields."""
+async def _wanted_columns(connection: AsyncConnection[Any], table: str, row_id: int) -> dict[str, Any]:
+    """What a table wants of a row, filled with anything."""
     cursor = await connection.execute(
         "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = %s"
         " AND is_nullable = 'NO' AND column_default IS NULL AND is_identity = 'NO'",
-        [row.table],
+        [table],
     )
-    return {name: FILLINGS.get(data_type, str(row.id)) for name, data_type in await cursor.fetchall()}
+    return {name: FILLINGS.get(data_type, str(row_id)) for name, data_type in await cursor.fetchall()}
 
 
 _LISTS_AND_OBJECTS = ("rules", "fallbacks", "rates", "capabilities")
@@ -224,7 +228,7 @@ _LISTS_AND_OBJECTS = ("rules", "fallbacks", "rates", "capabilities")
 def _stored(name: str, value: Any) -> Any:
     if isinstance(value, nouns.JsonDocument | nouns.Conditions | nouns.Headers):
         return Jsonb(value.value)
-    if isinstance(value, nouns.SignatureConfig | nouns.AuthConfig) or name in _LISTS_AND_OBJECTS:
+    if isinstance(value, nouns.SignatureConfig | nouns.AuthConfig | nouns.Budget) or name in _LISTS_AND_OBJECTS:
         return Jsonb(msgspec.to_builtins(value))
     if isinstance(value, tuple):
         return [str(member) for member in value]
@@ -245,19 +249,24 @@ def _switch(row: Noun, trigger: str, how: str) -> sql.Composed:
 async def insert(connection: AsyncConnection[Any], *rows: Noun) -> None:
     """Inserts these rows as the owner of the tables."""
     for row in rows:
-        values = await _private_columns(connection, row) | {
-            field.name: _stored(field.name, getattr(row, field.name)) for field in fields(row)
-        }
-        statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
-            sql.Identifier(row.table),
-            sql.SQL(", ").join(map(sql.Identifier, values)),
-            sql.SQL(", ").join(sql.Placeholder() * len(values)),
-        )
+        if isinstance(row, nouns.Membership):
+            await _insert(connection, "access_user", row.user_id, {"id": row.user_id})
+        values = {field.name: _stored(field.name, getattr(row, field.name)) for field in fields(row)}
         for each in QUIET.get(type(row), ()):
             await connection.execute(_switch(row, each, "DISABLE"))
-        await connection.execute(statement, list(values.values()))
+        await _insert(connection, row.table, row.id, values)
         for each in QUIET.get(type(row), ()):
             await connection.execute(_switch(row, each, "ENABLE"))
+
+
+async def _insert(connection: AsyncConnection[Any], table: str, row_id: int, given: dict[str, Any]) -> None:
+    values = await _wanted_columns(connection, table, row_id) | given
+    statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+        sql.Identifier(table),
+        sql.SQL(", ").join(map(sql.Identifier, values)),
+        sql.SQL(", ").join(sql.Placeholder() * len(values)),
+    )
+    await connection.execute(statement, list(values.values()))
 
 
 def numbered(row: Any, number: int, **changes: Any) -> Any:

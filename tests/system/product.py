@@ -125,6 +125,10 @@ class Product:
     def redis_url(self) -> str:
         return self._started_with("REDIS_URL")
 
+    def is_money_open(self) -> bool:
+        """Whether purses pay, as the page of money says."""
+        return self.sql("SELECT 1 FROM ledger_keeping WHERE closed_since IS NULL") != []
+
     def _started_with(self, name: str) -> str:
         [control] = self.processes("relay_admin.asgi")
         lines = Path(f"/proc/{control.pid}/environ").read_text().split("\0")

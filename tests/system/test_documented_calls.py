@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.system.product import ROOT, Product
+from tests.system.product import ROOT, Product, wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("system")]
 
@@ -53,10 +53,10 @@ def test_a_documented_call(product: Product, call: str) -> None:
         assert json.loads(answer)
 
 
-PAGES = ("fan-out", "sync", "streaming", "mirror", "origin-shield", "drafts-and-revisions", "dry-run")
+PAGES = ("fan-out", "sync", "streaming", "mirror", "origin-shield", "drafts-and-revisions", "dry-run", "prepaid")
 """Those of them that there are."""
 
-_BLOCK = re.compile(r"^```(console|)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _COMMAND = re.compile(r"(curl|export|sleep|[A-Z_]+=)[ \S]")
 _MARK = "--- the next command ---"
 
@@ -76,7 +76,7 @@ def commands(page: str) -> list[Command]:
         lines = block.splitlines()
         if mark == "console":
             found += _session(lines)
-        elif lines and _COMMAND.match(lines[0]):
+        elif not mark and lines and _COMMAND.match(lines[0]):
             found += [Command(line) for line in re.sub(r"\\\n", " ", block).splitlines() if line]
     return found
 
@@ -105,6 +105,7 @@ def _pages() -> dict[str, str]:
 def test_a_documented_session(product: Product, name: str) -> None:
     page = _pages()[name]
     session = commands(page)
+    wait_for(product.is_money_open, "purses to pay, some seconds after the start")
     script = "".join(f"{one.text}\n[ $? = 0 ] || echo '(failed)'\necho '{_MARK}'\n" for one in session)
     for documented, real in (
         ("http://127.0.0.1:8080", product.edge_url),

@@ -25,6 +25,11 @@ class ProjectForm(forms.ModelForm):
     """Money in credits."""
 
     budget = BudgetField(help_text="What all its calls may spend together in a calendar period, UTC. Empty: no budget.")
+    user_budget = BudgetField(
+        label="Budget of each user",
+        help_text="What each user may spend in it, with keys of theirs and through applications. Members may have "
+        "another, below. Empty: no budget.",
+    )
     pool_cap_microcredits = CreditsField(
         label="Pool cap", help_text="Credits that its pool pays for each user and month. 0: the pool pays for nobody."
     )
@@ -45,16 +50,25 @@ class ProjectAdmin(CatalogAdmin):
         (
             (None, ("slug", "name", "is_archived", "rate_limit", "test_rate_limit")),
             ("Relay keys", ("key_life_days", "longest_key_life_days", "endless_keys")),
-            ("Money", ("billing", "budget", "pool_cap_microcredits")),
+            ("Money", ("billing", "budget", "user_budget", "pool_cap_microcredits")),
         ),
     )
     inlines = [LineInline, MembershipInline]
-    shown_instead = {"budget": "budget_text", "pool_cap_microcredits": "pool_cap_text"}
+    shown_instead = {
+        "budget": "budget_text",
+        "user_budget": "user_budget_text",
+        "pool_cap_microcredits": "pool_cap_text",
+    }
 
     @display(description="budget")
     def budget_text(self, project: Project) -> str:
         """An amount and its period."""
         return budget_in_words(project.budget)
+
+    @display(description="budget of each user")
+    def user_budget_text(self, project: Project) -> str:
+        """An amount and its period."""
+        return budget_in_words(project.user_budget)
 
     @display(description="pool cap")
     def pool_cap_text(self, project: Project) -> str:

@@ -1,10 +1,13 @@
 """For `templates/portal/base.html`: whose projects, and which sections of one. One query on each page of theirs."""
 
+from typing import Any
+
 from django import template
 from django.http import HttpRequest
 
 from relay_admin.access.models import Membership, User
 from relay_admin.access.roles import Role
+from relay_admin.catalog.credit_fields import budget_in_words
 from relay_admin.ledger.amounts import credits_text
 from relay_admin.portal.sections import SECTIONS, Section
 
@@ -31,6 +34,12 @@ def is_here(request: HttpRequest, section: Section) -> bool:
     """Whether the page is one of the section's: its view's name is the section's, or begins with it and a dash."""
     name = (request.resolver_match.url_name if request.resolver_match else None) or ""
     return any(name == known or name.startswith(f"{known}-") for known in (section.name, *section.also))
+
+
+@register.filter
+def in_words(budget: dict[str, Any] | None) -> str:
+    """A stored budget, such as `5 credits a month`."""
+    return budget_in_words(budget)
 
 
 @register.filter

@@ -58,7 +58,7 @@ class Migration(migrations.Migration):
     """Keys that a user pays for stop while that user is deactivated, whoever writes either row."""
 
     dependencies = [
-        ("access", "0015_key_successors"),
+        ("access", "0016_member_budgets"),
     ]
 
     operations = [
