@@ -76,6 +76,7 @@ class Destination:
     signing_keys: tuple[signing.DatedKey, ...]  # at least one
     retry_on: frozenset[str] | None = None  # what is tried again; None: all that is not known to be permanent
     needs: Needs | None = None  # None for most: then an attempt pays nothing for what others need
+    secrets: tuple[bytes, ...] = field(default=(), repr=False)  # of its static headers, which its answers may quote
 
 
 @dataclass(frozen=True, slots=True)

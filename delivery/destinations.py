@@ -19,6 +19,7 @@ from delivery import needs
 from delivery.attempt import Destination, Fault, Needs
 from delivery.database import Connection
 from relay_contract import netguard, nouns, sealing, signing
+from relay_contract.quoted import secrets_of
 
 MAX_KEPT = 4096
 MAX_KEPT_TLS = 128
@@ -131,9 +132,11 @@ class Destinations:
             netguard.check_url(target.url, allowed=ANY_ADDRESS)
         except netguard.UrlRefused:
             return Fault.BAD_URL
+        lines = {name.lower(): value for name, value in static.items()}
         return Destination(
             url=URL(target.url, encoded=True),
-            headers={name.lower(): value for name, value in static.items()},
+            headers=lines,
+            secrets=secrets_of(lines),
             timeout_seconds=target.timeout_seconds,
             retry_schedule_seconds=msgspec.json.decode(target.retry_schedule_seconds, type=tuple[int, ...]),
             signing_keys=keys,

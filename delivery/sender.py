@@ -6,7 +6,6 @@ the last byte of the answer, and an answer is read up to a cap. Costs about 130 
 """
 
 import asyncio
-import base64
 import io
 import logging
 import ssl
@@ -30,6 +29,7 @@ from delivery.attempt import (
 )
 from delivery.target_auth import target_tokens
 from relay_contract import headers, logs, netguard
+from relay_contract.quoted import Quotes, is_text, secrets_of
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Sender:
             return Answer(started_at, 0, None, destination)
         if body is None:
             return Answer(started_at, 0, None, Fault.PAYLOAD_EXPIRED)
-        reading = _Reading(claim.manner)
+        reading = _Reading(claim.manner, destination.secrets)
         fault: Fault | None = None
         try:
             if destination.needs is None:
@@ -120,7 +120,7 @@ class Sender:
         self, needs: Needs, claim: Claim, destination: Destination, body: bytes, reading: "_Reading", *, until: float
     ) -> Fault | None:
         wears = await outfit.make(claim, needs, body, self._tokens, until)
-        reading.secrets = _quotable(wears.authorization)
+        reading.secrets += secrets_of({"authorization": wears.authorization})
         if wears.shaped is not None and wears.shaped.body is not None:
             body = wears.shaped.body
         async with asyncio.timeout_at(until):
@@ -171,12 +171,12 @@ class _Reading:
 
     __slots__ = ("body", "has_more", "headers", "manner", "retry_after", "secrets", "status")
 
-    def __init__(self, manner: Manner) -> None:
+    def __init__(self, manner: Manner, secrets: tuple[bytes, ...]) -> None:
         self.manner = manner
         self.headers: tuple[tuple[bytes, bytes], ...] = ()
         self.status: int | None = None
         self.retry_after: str | None = None
-        self.secrets: tuple[bytes, ...] = ()  # that the target was shown
+        self.secrets = secrets  # that the target was shown
         self.body = bytearray()
         self.has_more = False
 
@@ -193,16 +193,11 @@ class _Reading:
         return body[:MAX_RESPONSE_BYTES]
 
     def whole(self) -> Whole | None:
-        """All of it, where somebody wants that."""
+        """All of it, where somebody wants that, without what it quotes of the target's credentials."""
         if not self.manner.keeps_answer or self.status is None or self.has_more:
             return None
-        return Whole(self.headers, bytes(self.body))
-
-
-def _quotable(authorization: str) -> tuple[bytes, ...]:
-    """What of the header a target may quote: the credential, and of Basic the password in it."""
-    scheme, _, credential = authorization.partition(" ")
-    found = [credential.encode()]
-    if scheme == "Basic":
-        found.append(base64.b64decode(credential).partition(b":")[2])
-    return tuple(filter(None, found))
+        lines, body = self.headers, bytes(self.body)
+        if quotes := Quotes(self.secrets):
+            body = quotes.covered(body) if is_text(lines) else body
+            lines = tuple(quotes.covered_lines(lines))
+        return Whole(lines, body)

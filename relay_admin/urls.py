@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseServerError, JsonResponse
 from django.urls import include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
+from django.views.generic import RedirectView
 
 from relay_admin import money_page, resolve_page, sessions_page, shadow_page
 from relay_admin.account import sign_in
@@ -39,6 +40,8 @@ urlpatterns = [
     path("admin/resolve/", admin.site.admin_view(resolve_page.page), name="resolve"),
     path("admin/sessions/", admin.site.admin_view(sessions_page.page), name="sessions"),
     path("admin/shadows/", admin.site.admin_view(shadow_page.page), name="shadows"),
+    # Django's own counts no guesses at the old password, and says nothing of admin tokens.
+    path("admin/password_change/", RedirectView.as_view(pattern_name="account:password")),
     path("admin/", admin.site.urls),
     path("", include("relay_admin.access.oauth.urls")),
     path("account/", include("relay_admin.account.urls")),

@@ -27,6 +27,7 @@ RelayError
 │   │   ├── ModelForbidden      403 model_forbidden
 │   │   ├── ModelUnpriced       403 model_unpriced
 │   │   ├── AddressNotAllowed   403 address_not_allowed
+│   │   ├── PayerInactive       403 payer_inactive
 │   │   └── OriginNotAllowed    403 origin_not_allowed
 │   ├── NotFound                404 not_found
 │   │   ├── EndpointNotFound    404 endpoint_not_found
@@ -254,6 +255,11 @@ class ModelUnpriced(Forbidden):
 class AddressNotAllowed(Forbidden):
     code = "address_not_allowed"
     text = "This endpoint does not take calls from your address. Its owner can add it."
+
+
+class PayerInactive(Forbidden):
+    code = "payer_inactive"
+    text = "The user who pays for this relay key is deactivated. An operator can reactivate them; nothing was spent."
 
 
 class OriginNotAllowed(Forbidden):

@@ -509,6 +509,7 @@ class RelayKey:
     successor_waits: bool  # whose token was not read yet: its holder may, once
     pays: Payer
     wallet_id: AccountId | None  # the user's, of the key's mode; there where the user pays
+    payer_is_active: bool  # False: the user pays, and is deactivated
     budget: Budget | None
     expires_at: datetime | None  # KEY_GRACE_SECONDS later it is refused
     revoked_at: datetime | None

@@ -1,8 +1,8 @@
 """Who calls: from a relay key or an access token in the headers to project, policy and limits. No I/O; 1 us for a key
 seen before, 3 us for a token (`token_callers.py`).
 
-The order of refusals is the product's promise: no key, unknown key, revoked, expired, project archived, scope missing,
-address not allowed. A refused key is never remembered, so guessing fills no memory.
+The order of refusals is the product's promise: no key, unknown key, revoked, expired, payer deactivated, project
+archived, scope missing, address not allowed. A refused key is never remembered, so guessing fills no memory.
 """
 
 from collections.abc import Mapping
@@ -17,6 +17,7 @@ from relay_contract.errors import (
     KeyExpired,
     KeyRevoked,
     OriginNotAllowed,
+    PayerInactive,
     ProjectArchived,
     ScopeMissing,
     Unauthenticated,
@@ -116,6 +117,8 @@ class Authenticator:
             raise KeyRevoked
         if caller.ends_at <= now:
             raise KeyExpired
+        if key is not None and not key.payer_is_active:
+            raise PayerInactive
         if caller.project.is_archived:
             raise ProjectArchived
         if scope not in caller.scopes:

@@ -1,10 +1,12 @@
 """A stream target's answer on its way to the caller: as it comes, up to what the target may send, and how it ended.
 
-Bytes pass as they are, each read of the target's connection in one write to the caller's; nothing is parsed. Called
-from inside the connection's read callback.
+Bytes pass as they are, each read of the target's connection in one write to the caller's; nothing is parsed. Only where
+the target was shown a credential that it may quote, text is looked through for it. Called from inside the connection's
+read callback.
 """
 
 import time
+from dataclasses import replace
 from http import HTTPStatus
 from typing import cast
 
@@ -17,6 +19,7 @@ from relay_contract.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from relay_contract.quoted import Passing, Quotes, is_text
 from relay_contract.traffic import CloseReason
 from relay_edge.door import CallerConnection
 from relay_edge.streaming import CallerStream
@@ -40,11 +43,13 @@ class StreamAnswer:
     """Receives one answer. Made for one exchange."""
 
     __slots__ = (
-        "_connection", "_is_of_head", "_lines", "_max_bytes", "_paused_bytes", "_request", "_stream", "_transport",
-        "first_byte", "holds_refusal", "is_held", "is_sent", "reason", "status",
+        "_connection", "_is_of_head", "_lines", "_max_bytes", "_passing", "_paused_bytes", "_request", "_stream",
+        "_transport", "first_byte", "holds_refusal", "is_held", "is_sent", "quotes", "reason", "status",
     )  # fmt: skip
 
-    def __init__(self, request: web.BaseRequest, stream: CallerStream, lines: bytes, max_bytes: int) -> None:
+    def __init__(
+        self, request: web.BaseRequest, stream: CallerStream, lines: bytes, max_bytes: int, quotes: Quotes | None
+    ) -> None:
         """`lines`: header lines of ours. `max_bytes` of the body reach the caller at most."""
         self._request = request
         self._transport = request.transport
@@ -54,6 +59,9 @@ class StreamAnswer:
         self._is_of_head = request.method == "HEAD"
         self._connection: UpstreamConnection | None = None
         self._paused_bytes = 0
+        self._passing: Passing | None = None
+        self.quotes = quotes
+        """What the target may quote of what it was shown; to be set anew with a token that was fetched."""
         self.is_sent = False
         """Whether the target may have seen the call."""
         self.status = 0
@@ -81,6 +89,9 @@ class StreamAnswer:
             self.is_held = True
             return False
         self.status, self.first_byte = head.status, time.monotonic()
+        if self.quotes is not None:
+            self._passing = Passing(self.quotes) if is_text(head.headers) else None
+            head = replace(head, headers=self.quotes.covered_lines(head.headers))
         if not self._is_of_head and head.length is not None and head.length > self._max_bytes:
             self.reason = CloseReason.BYTE_CAP  # told as an error: nothing of it was passed on
             return False
@@ -95,6 +106,8 @@ class StreamAnswer:
 
     def on_data(self, body: bytes, is_end: bool) -> None:
         """See Receiver."""
+        if self._passing is not None:
+            body = self._passing.next(body, is_end)
         left = self._max_bytes - self._stream.bytes_sent
         if len(body) > left:
             self.reason = CloseReason.BYTE_CAP

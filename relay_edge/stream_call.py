@@ -21,6 +21,7 @@ from relay_contract.errors import EndpointMisconfigured, RelayError, TokenUnavai
 from relay_contract.kept_tokens import KeptTokens
 from relay_contract.logs import log_fields
 from relay_contract.oauth2 import Token, TokenError
+from relay_contract.quoted import Quotes, secrets_of
 from relay_contract.traffic import CloseReason, RequestEndRow
 from relay_edge.client_contexts import ClientContexts
 from relay_edge.fan_out import FanOut, Response
@@ -71,7 +72,8 @@ class StreamCalls:
         assert response is not None
         prepared = self._requests.of(call.snapshot, response.target)
         stream = CallerStream(call.request, RELAYED, str(call.request_id), names=TARGET_NAMES)
-        answer = StreamAnswer(call.request, stream, prepared.answer_lines, response.target.stream_max_bytes)
+        most = response.target.stream_max_bytes
+        answer = StreamAnswer(call.request, stream, prepared.answer_lines, most, prepared.quotes)
         self._pings.keep_begun_alive(stream, response.target.heartbeat_seconds)
         error: RelayError | None = None
         try:
@@ -128,6 +130,7 @@ class StreamCalls:
         TargetUnusableError."""
         origin = await self._origin(credentials, prepared)
         token = await self._token(credentials, prepared)
+        answer.quotes = _quotes(prepared, token)
         answer.holds_refusal = token is not None and self._tokens.can_give_up(credentials.key)
         failure = await origin.exchange(_sent(call, response, prepared, token), answer, prepared.timeouts)
         if token is None or not answer.is_held:
@@ -135,6 +138,7 @@ class StreamCalls:
         answer.holds_refusal = answer.is_held = answer.is_sent = False
         self._tokens.give_up(credentials.key, token)
         token = await self._token(credentials, prepared)
+        answer.quotes = _quotes(prepared, token)
         return await origin.exchange(_sent(call, response, prepared, token), answer, prepared.timeouts)
 
     async def _origin(self, credentials: Credentials, prepared: PreparedTarget) -> Origin:
@@ -153,6 +157,13 @@ class StreamCalls:
                 return await self._tokens.token(credentials.key, credentials.token)
         except TimeoutError:
             raise TokenError("The token endpoint did not answer within the target's own deadline.") from None
+
+
+def _quotes(prepared: PreparedTarget, token: Token | None) -> Quotes | None:
+    """With the token, which is no part of what is prepared."""
+    if token is None:
+        return prepared.quotes
+    return Quotes((*prepared.secrets, *secrets_of({"authorization": token.authorization()}))) or None
 
 
 def _sent(call: RelayCall, response: Response, prepared: PreparedTarget, token: Token | None) -> bytes:

@@ -23,6 +23,7 @@ from relay_contract.nouns import (
     target_secret_binding,
 )
 from relay_contract.oauth2 import ClientCredentials
+from relay_contract.quoted import Quotes, secrets_of
 from relay_contract.sealing import Sealer, SealingError
 from relay_contract.signing import DatedKey, SigningSecretError, keys_at, parse_secret, signature_headers
 from relay_contract.target_auth import read_credential
@@ -74,6 +75,8 @@ class PreparedTarget:
     keys: tuple[DatedKey, ...]
     answer_lines: bytes  # of ours, for the head of its answers
     credentials: Credentials | None  # None for most
+    secrets: tuple[bytes, ...]  # that its answers may quote: of its static headers and its credential
+    quotes: Quotes | None  # those that are long enough; None where there is none
 
 
 class TargetRequests:
@@ -106,6 +109,7 @@ class TargetRequests:
         credential = self._credential(target)
         token = credential if isinstance(credential, ClientCredentials) else None
         static = _static_headers(target) | ({"authorization": credential} if isinstance(credential, str) else {})
+        secrets = secrets_of(static)
         certificate, until = self._certificate(target, url)
         lines = {"host": url.authority, "accept-encoding": "identity", "user-agent": "Relay/1"} | static
         return PreparedTarget(
@@ -122,6 +126,8 @@ class TargetRequests:
             self._keys(snapshot, target),
             f"{headers.TARGET}: {target.name}\r\n".encode("ascii"),
             Credentials((target.id, target.version), url, token, certificate, until) if token or certificate else None,
+            secrets,
+            Quotes(secrets) or None,
         )
 
     def _credential(self, target: Target) -> str | ClientCredentials | None:

@@ -80,7 +80,7 @@ class StateFilter(admin.SimpleListFilter):
     parameter_name = "key_state"
 
     def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
-        return [(state, state) for state in ("active", "expired", "revoked")]
+        return [(state, state) for state in ("active", "stopped", "expired", "revoked")]
 
     def queryset(self, _request: HttpRequest, queryset: QuerySet[RelayKey]) -> QuerySet[RelayKey]:
         now = timezone.now()
@@ -88,7 +88,9 @@ class StateFilter(admin.SimpleListFilter):
         works = Q(expires_at=None) | Q(expires_at__gt=now) | has_grace
         match self.value():
             case "active":
-                return queryset.filter(works, revoked_at=None)
+                return queryset.filter(works, revoked_at=None, payer_is_active=True)
+            case "stopped":
+                return queryset.filter(works, revoked_at=None, payer_is_active=False)
             case "expired":
                 return queryset.exclude(works).filter(revoked_at=None)
             case "revoked":
@@ -167,7 +169,13 @@ class RelayKeyAdmin(pages.MintingAdmin):
 
     @display(
         description="state",
-        label={"active": "success", "expiring": "warning", "expired": "danger", "revoked": "danger"},
+        label={
+            "active": "success",
+            "expiring": "warning",
+            "stopped": "danger",
+            "expired": "danger",
+            "revoked": "danger",
+        },
     )
     def state(self, key: RelayKey) -> str:
         """Whether it works."""

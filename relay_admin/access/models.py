@@ -117,6 +117,9 @@ class RelayKey(models.Model):
         help_text="Whose wallet its calls are charged to.",
     )
     wallet_id = models.BigIntegerField(null=True, editable=False, help_text="The user's, where the user pays.")
+    payer_is_active = models.BooleanField(
+        default=True, db_default=True, editable=False, help_text="No: its user pays for it, and is deactivated."
+    )
     budget = models.JSONField(null=True, blank=True, help_text="What it may spend in a day, week or month, UTC.")
     expires_at = models.DateTimeField(
         null=True, blank=True, help_text="In UTC. It works for 24 hours more, and answers say so. Empty: never."
@@ -190,13 +193,15 @@ class RelayKey(models.Model):
         return self.expires_at + timedelta(seconds=nouns.KEY_GRACE_SECONDS)
 
     def state(self, now: datetime) -> str:
-        """`active`, `expiring` (works for a last while), `expired` or `revoked`."""
+        """`active`, `expiring` (works for a last while), `stopped` (its payer is deactivated), `expired`, `revoked`."""
         if self.revoked_at is not None:
             return "revoked"
-        if self.expires_at is None or self.ends_at is None:
-            return "active"
-        if self.ends_at <= now:
+        if self.ends_at is not None and self.ends_at <= now:
             return "expired"
+        if not self.payer_is_active:
+            return "stopped"
+        if self.expires_at is None:
+            return "active"
         return "expiring" if self.has_successor or self.expires_at <= now else "active"
 
 

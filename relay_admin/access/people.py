@@ -36,11 +36,14 @@ def person_make(*, address: str, password: str | None, is_verified: bool) -> Use
 
 
 @transaction.atomic
-def password_set(*, user: User, password: str) -> None:
-    """Ends their sessions and links. Raises ValidationError with `password` in it."""
+def password_set(*, user: User, password: str, keeps_admin_tokens: bool = False) -> None:
+    """Ends their sessions and links, and unless they are to be kept their admin tokens: whoever had the password could
+    have made some. Raises ValidationError with `password` in it."""
     _check_password(password, user)
     user.set_password(password)
     user.save(update_fields=["password"])
+    if not keeps_admin_tokens:
+        user.admin_tokens.all().delete()
     mail_queue(kind=MailKind.CHANGED_PASSWORD, address=user.email, user=user)
 
 

@@ -24,6 +24,8 @@ class SessionMiddleware(DjangoSessionMiddleware):
 
 @receiver(user_logged_in)
 def cycle_key(request: HttpRequest, **_: Any) -> None:
-    """Django keeps the key of somebody who signs in again as the same user, which whoever planted it then knows."""
+    """Django keeps the key of somebody who signs in again as the same user, which whoever planted it then knows. What
+    ends soon because nobody was signed in ends as sessions do from now on."""
+    request.session.set_expiry(None)
     if request.session.session_key == request.COOKIES.get(settings.SESSION_COOKIE_NAME):
         request.session.cycle_key()

@@ -84,12 +84,17 @@ _WAIT = "SELECT ceil(extract(epoch FROM allowed_at - clock_timestamp()))::int FR
 
 
 class Action(StrEnum):
-    """What else is counted. Each asks for a mail to an address, or opens a link that came by one."""
+    """What else is counted: mails asked for, links opened that came by one, sign-ins at the OpenID Connect provider,
+    and what programs ask of the authorization server."""
 
     SIGN_UP = "sign-up"
     RESET = "reset"
     VERIFY = "verify"
     LINK = "link"
+    OIDC = "oidc"
+    DEVICE = "device"
+    OAUTH = "oauth"
+    OAUTH_FAILURE = "oauth-failure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +113,15 @@ class Allowance:
 MAILS_OF_SITE = Allowance(20, 3_600)
 MAILS_TO_ADDRESS = Allowance(5, 3_600)
 """From wherever they are asked for: nobody's mailbox is filled. Whoever uses it up has had links sent to the owner."""
-LINKS_OF_SITE = Allowance(30, 900)
+OF_SITE = {
+    Action.LINK: Allowance(30, 900),
+    Action.OIDC: Allowance(600, 900),  # two requests a sign-in, of everybody in an office
+    Action.DEVICE: Allowance(30, 900),  # each code is a row, and takes a place
+    Action.OAUTH: Allowance(1_200, 60),  # a server of many users may be at one address
+}
+CLIENT_FAILURES = Allowance(60, 900)
+"""Of one application at one address. Never of the application alone: its id is public, and whoever knows it would lock
+its users out."""
 
 
 class Throttled(Exception):
@@ -138,11 +151,28 @@ def mail_begin(address: str, action: Action, to: str) -> None:
         _count(cursor, _BEGIN_ADDRESS, _action_key(action, "", to.lower()), MAILS_TO_ADDRESS.parameters, Throttled)
 
 
-def link_begin(address: str) -> None:
-    """Counts a link that the caller at `address` opens. Raises Throttled."""
+def site_begin(address: str, action: Action) -> None:
+    """Counts one of OF_SITE of the caller at `address`. Raises Throttled."""
     if site := _site(address):
         with transaction.atomic(), connection.cursor() as cursor:
-            _count(cursor, _BEGIN_ADDRESS, _action_key(Action.LINK, site), LINKS_OF_SITE.parameters, Throttled)
+            _count(cursor, _BEGIN_ADDRESS, _action_key(action, site), OF_SITE[action].parameters, Throttled)
+
+
+def client_begin(address: str, client_id: str) -> None:
+    """Counts what a program at `address` asks of the authorization server as this application, "" for one that there is
+    not; as a failure, until `client_succeeded` takes that back. Raises Throttled."""
+    site_begin(address, Action.OAUTH)
+    if site := _site(address):
+        with transaction.atomic(), connection.cursor() as cursor:
+            key = _action_key(Action.OAUTH_FAILURE, site, client_id)
+            _count(cursor, _BEGIN_ADDRESS, key, CLIENT_FAILURES.parameters, Throttled)
+
+
+def client_succeeded(address: str, client_id: str) -> None:
+    """It was no failure."""
+    LoginAttempts.objects.filter(key=_action_key(Action.OAUTH_FAILURE, _site(address), client_id)).update(
+        count=F("count") - 1, allowed_at=F("allowed_at") - CLIENT_FAILURES.parameters["step"]
+    )
 
 
 class ThrottledBackend(ModelBackend):

@@ -101,9 +101,19 @@ class OwnPasswordForm(forms.Form):
 
 
 class ChangePasswordForm(OwnPasswordForm):
-    """The old one, and a new one."""
+    """The old one, and a new one. Somebody with admin tokens may keep them: unsaid, they end."""
 
     new_password = _password("New password", "new-password", _LENGTH)
+    keeps_admin_tokens = forms.BooleanField(
+        label="Keep my admin tokens",
+        required=False,
+        help_text="Keep them only if nobody else can have known your password: with it they could make their own.",
+    )
+
+    def __init__(self, request: HttpRequest, user: User, data: Any = None) -> None:
+        super().__init__(request, user, data)
+        if not user.admin_tokens.exists():
+            del self.fields["keeps_admin_tokens"]
 
 
 class ChangeAddressForm(OwnPasswordForm, AddressForm):

@@ -18,8 +18,9 @@ from django.views.decorators.http import require_safe
 
 from relay_admin.access.oidc import NotLetIn, identity_link, identity_unlink, offers_oidc, person_enter
 from relay_admin.access.oidc_client import Begun, Provider, ProviderFailed
+from relay_admin.access.throttle import Action
 from relay_admin.account.forms import OwnPasswordForm
-from relay_admin.account.page import of_link, own_path, said, shown, signed_in, user_of
+from relay_admin.account.page import counted, own_path, said, shown, signed_in, user_of
 from relay_admin.account.sign_in import FORM_METHODS
 from relay_contract.logs import log_fields
 
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 LIFE_SECONDS = 600
 _KEY = "oidc"
+of_provider = counted(Action.OIDC)
 _FAILED = "The sign-in there did not work. Try again, or use your password."
 
 
@@ -36,7 +38,7 @@ def provider_name() -> str:
 
 
 @require_safe
-@of_link
+@of_provider
 def begin(request: HttpRequest) -> HttpResponse:
     """On to the provider."""
     try:
@@ -48,7 +50,7 @@ def begin(request: HttpRequest) -> HttpResponse:
 @sensitive_post_parameters()
 @FORM_METHODS
 @signed_in
-@of_link
+@of_provider
 def connect(request: HttpRequest) -> HttpResponse:
     """With the password: a browser that was left open is not enough for a second way in. What leads on is a link, since
     browsers hold a form's redirect to the content policy."""
@@ -68,7 +70,7 @@ def connect(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-@of_link
+@of_provider
 def callback(request: HttpRequest) -> HttpResponse:
     """Back with a code. What was begun is forgotten before it is used, so that nothing is used twice."""
     kept = request.session.pop(_KEY, None)
@@ -107,6 +109,8 @@ def _address(request: HttpRequest, *, onward: str, user_id: int | None = None) -
         raise Http404
     begun = Begun.new()
     address = _provider().address(begun)
+    if not request.user.is_authenticated:
+        request.session.set_expiry(LIFE_SECONDS)  # anybody may begin, and each time makes a row
     request.session[_KEY] = {"begun": asdict(begun), "onward": onward, "user_id": user_id, "at": time.time()}
     return address
 

@@ -16,7 +16,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 
 from relay_admin.access.models import User
-from relay_admin.access.throttle import Throttled, link_begin
+from relay_admin.access.throttle import Action, Throttled, site_begin
 
 P = ParamSpec("P")
 _ASKED_BY_OTHERS = "/oauth/"
@@ -50,19 +50,27 @@ def public(view: View[P]) -> View[P]:
     return answer
 
 
+def counted(action: Action) -> Callable[[View[P]], View[P]]:
+    """A page that each network address may ask for so often (`throttle.OF_SITE`), and whose address is in no log."""
+
+    def decorated(view: View[P]) -> View[P]:
+        @public
+        @wraps(view)
+        def answer(request: HttpRequest, *args: P.args, **keywords: P.kwargs) -> HttpResponse:
+            try:
+                site_begin(request.META.get("REMOTE_ADDR", ""), action)
+            except Throttled as throttled:
+                return _unlogged(waits(request, throttled))
+            return _unlogged(view(request, *args, **keywords))
+
+        return answer
+
+    return decorated
+
+
 def of_link(view: View[P]) -> View[P]:
     """A page behind a link with a token: opening them is counted, so that nobody tries many."""
-
-    @public
-    @wraps(view)
-    def answer(request: HttpRequest, *args: P.args, **keywords: P.kwargs) -> HttpResponse:
-        try:
-            link_begin(request.META.get("REMOTE_ADDR", ""))
-        except Throttled as throttled:
-            return _unlogged(waits(request, throttled))
-        return _unlogged(view(request, *args, **keywords))
-
-    return answer
+    return counted(Action.LINK)(view)
 
 
 def _unlogged(response: HttpResponse) -> HttpResponse:

@@ -66,7 +66,8 @@ def reset(request: HttpRequest, token: str) -> HttpResponse:
             if not is_done:
                 return link_is_over(request)
             text = (
-                "Sign in with it. Every session of yours has ended, and no other sign-in opens your account any more."
+                "Sign in with it. Every session and admin token of yours has ended, and no other sign-in opens your"
+                " account any more."
             )
             return said(request, "Your password is changed", text)
     return shown(request, "new_password", form=form, title="New password", address=ticket.address, button="Set it")
@@ -77,17 +78,20 @@ def reset(request: HttpRequest, token: str) -> HttpResponse:
 @FORM_METHODS
 @signed_in
 def change(request: HttpRequest) -> HttpResponse:
-    """With the old one. All other sessions end; this one goes on under a new key."""
+    """With the old one. All other sessions end, and admin tokens unless they are to stay; this session goes on under a
+    new key."""
     user = user_of(request)
     form = ChangePasswordForm(request, user, request.POST if request.method == "POST" else None)
     if form.is_valid():
         try:
-            password_set(user=user, password=form.cleaned_data["new_password"])
+            keeps = form.cleaned_data.get("keeps_admin_tokens", False)
+            password_set(user=user, password=form.cleaned_data["new_password"], keeps_admin_tokens=keeps)
         except ValidationError as refused:
             add_errors(form, refused)
         else:
             update_session_auth_hash(request, user)
-            messages.success(request, "Your password is changed, and your other sessions have ended.")
+            ended = "your other sessions" if keeps else "your other sessions and admin tokens"
+            messages.success(request, f"Your password is changed, and {ended} have ended.")
             return redirect("account:home")
     return shown(request, "password", form=form)
 

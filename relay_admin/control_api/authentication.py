@@ -96,7 +96,7 @@ def _relay_key(token: bytes, address: str) -> RelayKey | None:
     key = RelayKey.objects.select_related("project").filter(token_hash=tokens.hash_token(token)).first()
     if key is None or key.project.is_archived:
         return None
-    if key.state(timezone.now()) in ("expired", "revoked"):
+    if key.state(timezone.now()) in ("stopped", "expired", "revoked"):
         return None
     if key.allowed_networks and address not in Networks(key.allowed_networks):
         return None

@@ -53,7 +53,7 @@ class RelayKeyJson(CamelCaseSerializer):
         model = RelayKey
         fields = [
             *("id", "project", "name", "mode", "key_id", "scopes", "policy", "rate_limit", "user_id"),
-            *("pays", "budget"),
+            *("pays", "payer_is_active", "budget"),
             *("captures_payloads", "allowed_networks", "expires_at", "ends_at", "successor_id", "revoked_at"),
             *("rotates_days_before", "successor_waits", "last_used_on", "created_at"),
         ]

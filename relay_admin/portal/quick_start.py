@@ -58,7 +58,8 @@ def model_of(project: Project) -> str | None:
 def _asked(project: Project) -> str | None:
     now = timezone.now()
     keys = project.relay_keys.filter(revoked_at=None, policy__isnull=False, scopes__contains=[str(Scope.INFERENCE)])
-    key = next((key for key in keys.select_related("policy").order_by("-pk")[:50] if key.state(now) != "expired"), None)
+    newest = keys.select_related("policy").order_by("-pk")[:50]
+    key = next((key for key in newest if key.state(now) not in ("stopped", "expired")), None)
     if key is None or key.policy is None:
         return None
     try:

@@ -32,6 +32,7 @@ from relay_admin.access.models import (
     User,
 )
 from relay_admin.access.people import address_confirm, password_set, person_make
+from relay_admin.access.services import admin_token_mint
 from relay_admin.catalog.models import Project
 from relay_admin.content_policy import STRICT_POLICY
 from relay_contract.logs import JsonFormatter
@@ -73,6 +74,10 @@ def signed_in(user: User, **options: Any) -> Client:
 
 def is_signed_in(client: Client) -> bool:
     return bool(client.get("/account/").status_code == 200)
+
+
+def whoami(token: str) -> int:
+    return Client().get("/auth/whoami", headers={"Authorization": f"Bearer {token}"}).status_code
 
 
 def path_in(mailbox: Mailbox) -> str:
@@ -457,7 +462,7 @@ def test_another_address_is_not_proved_however_it_came(ada: User) -> None:
 
 
 def test_who_tries_many_links_waits(db: None) -> None:
-    for _ in range(throttle.LINKS_OF_SITE.at_once):
+    for _ in range(throttle.OF_SITE[throttle.Action.LINK].at_once):
         assert Client().get(f"{RESET}/{'x' * 43}").status_code == 404
     answer = Client().get(f"{SIGN_UP}/{'x' * 43}")
     assert answer.status_code == 429
@@ -534,6 +539,39 @@ def test_a_password_is_changed_with_the_old_one(ada: User) -> None:
     assert is_signed_in(here)
     assert here.cookies["sessionid"].value != key
     assert not is_signed_in(there)
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_admin_tokens_end_with_the_password_unless_they_are_kept(ada: User, keeps: bool) -> None:
+    client, form = signed_in(ada), {"password": rows.PASSWORD, "new_password": NEW}
+    assert "keeps_admin_tokens" not in client.get("/account/password").content.decode(), "there are none"
+    token = admin_token_mint(user=ada, name="deploys").token
+    assert "unless you keep them" in client.get("/account/password").content.decode()
+    client.post("/account/password", form | {"password": "wrong"})
+    assert whoami(token) == 200
+    client.post("/account/password", form | ({"keeps_admin_tokens": "on"} if keeps else {}))
+    assert whoami(token) == (200 if keeps else 401)
+    events = AuditEvent.objects.filter(subject="access.admintoken", action="delete")
+    assert [(event.actor_id, event.subject_name) for event in events] == ([] if keeps else [(ada.pk, "deploys")])
+
+
+def test_a_reset_ends_admin_tokens(ada: User, mailbox: Mailbox) -> None:
+    token, others = (admin_token_mint(user=user, name="deploys").token for user in (ada, rows.user("bob")))
+    Client().post(RESET, {"email": ADA})
+    Client().post(path_in(mailbox), {"new_password": NEW})
+    assert (whoami(token), whoami(others)) == (401, 200)
+    assert AuditEvent.objects.filter(subject="access.admintoken", action="delete").count() == 1
+
+
+def test_the_admin_leads_to_the_page_that_counts_guesses(ada: User) -> None:
+    User.objects.filter(pk=ada.pk).update(is_staff=True)
+    client = Client()
+    client.force_login(ada)
+    form = {"old_password": rows.PASSWORD, "new_password1": NEW, "new_password2": NEW}
+    for answer in (client.get("/admin/password_change/"), client.post("/admin/password_change/", form)):
+        assert (answer.status_code, answer["Location"]) == (302, "/account/password")
+    ada.refresh_from_db()
+    assert ada.check_password(rows.PASSWORD)
 
 
 def test_the_old_password_is_not_to_be_guessed_there(ada: User) -> None:

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from relay_admin.access import invitations, memberships, services
 from relay_admin.access.models import AuditEvent, Invitation, Membership, RelayKey, User
+from relay_admin.access.oauth.models import OAuthApplication
 from relay_admin.access.roles import Role
 from relay_admin.catalog.models import Policy, Project, RateLimit, Target
 from relay_admin.deliveries.models import Delivery, ReplayBatch
@@ -21,6 +22,7 @@ from relay_contract.logs import REDACTED, without_secrets
 from tests.admin import rows
 
 JSON = "application/json"
+MODES: list[dict[str, str]] = [{}, {"mode": "live"}, {"mode": "test"}]
 MEMBERS, INVITATIONS = "/api/v1/projects/shop/members", "/api/v1/projects/shop/invitations"
 
 
@@ -347,6 +349,28 @@ def test_a_control_key_makes_and_widens_no_control_key(catalog: rows.Catalog) ->
     assert RelayKey.objects.filter(scopes__contains=["control"]).get() == own
     assert client.patch(f"/api/v1/relay-keys/{plain.pk}", {"name": "plainer"}, JSON).status_code == 200
     assert client.post(f"/api/v1/relay-keys/{own.pk}/revoke").status_code == 200
+
+
+def test_a_control_key_has_the_test_applications_alone(catalog: rows.Catalog) -> None:
+    """Whatever it makes asks users for test money, and what asks them for live money is out of its reach."""
+    client, address = control_key(catalog.project), "/api/v1/applications"
+    body = {"project": "shop", "redirectUris": ["https://app.example/cb"], "clientType": "confidential"}
+    live = bearer(member(catalog.project, "owner")).post(address, body | {"name": "live"}, JSON).json()["id"]
+    made_or_not = [client.post(address, {**body, "name": "more", **mode}, JSON).status_code for mode in MODES]
+    assert made_or_not == [403, 403, 201]
+    made = OAuthApplication.objects.get(name="more")
+    assert (made.mode, made.user) == ("test", None)
+    refusals = [
+        client.patch(f"{address}/{live}", {"redirectUris": ["https://evil.example/cb"]}, JSON),
+        client.post(f"{address}/{live}/secret"),
+        client.patch(f"{address}/{made.pk}", {"mode": "live"}, JSON),
+    ]
+    assert [answer.status_code for answer in refusals] == [403, 403, 400]
+    assert set(OAuthApplication.objects.values_list("name", "mode", "redirect_uris")) == {
+        ("live", "live", "https://app.example/cb"),
+        ("more", "test", "https://app.example/cb"),
+    }
+    assert client.patch(f"{address}/{made.pk}", {"isEnabled": False}, JSON).status_code == 200
 
 
 def test_policies_are_the_operators(catalog: rows.Catalog) -> None:

@@ -303,6 +303,14 @@ def test_somebody_who_is_not_signed_in_is_asked_to_first(flow: Flow) -> None:
     assert not Grant.objects.exists()
 
 
+@pytest.mark.parametrize("wrong", [{"response_type": "token"}, {"scope": "admin"}, {"code_challenge": None}])
+def test_nobody_is_led_on_to_an_application_before_they_signed_in(flow: Flow, wrong: dict[str, Any]) -> None:
+    """Whoever may make an application would lead people from our address to any other."""
+    flow.browser.logout()
+    for response in (flow.ask(**wrong), flow.decide(**wrong)):
+        assert response["Location"].startswith("/account/sign-in?next=/oauth/authorize%3F")
+
+
 def test_the_consent_page_is_the_user_s_alone(flow: Flow) -> None:
     response = flow.ask()
     policy = response["Content-Security-Policy"]
@@ -338,6 +346,26 @@ def test_revocation_of_either_token(flow: Flow) -> None:
     assert post("/oauth/revoke", {**form, "token": found["refresh_token"]})[0] == 200
     assert flow.refresh(found["refresh_token"])[0] == 400
     assert post("/oauth/revoke", {**form, "token": "rr_unknown"}) == (200, {}), "nobody learns whether there is one"
+
+
+@pytest.mark.parametrize(
+    ("name", "proved", "told"),
+    [
+        ("ada", True, {}),
+        ("other@example.test", True, {}),
+        ("ada@example.test", False, {"email": "ada@example.test", "email_verified": False}),
+        ("Ada@example.test", True, {"email": "ada@example.test", "email_verified": True}),
+    ],
+)
+def test_user_info_tells_a_name_from_a_proved_address(
+    flow: Flow, name: str, proved: bool, told: dict[str, Any]
+) -> None:
+    User.objects.update(username=name, email_verified_at=timezone.now() if proved else None)
+    header = {"Authorization": f"Bearer {flow.tokens(scope='account')['access_token']}"}
+    said = Client().get("/oauth/userinfo", headers=header).json()
+    assert set(said) == {"sub", "preferred_username", "balance", *told}
+    assert said["preferred_username"] == name
+    assert {key: said[key] for key in told} == told
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,8 @@ def test_a_device_gets_a_token_after_its_user_said_so(device_app: OAuthApplicati
     assert said["user_code"] in asked.content.decode()
     assert device_app.name in asked.content.decode()
     _waited()
+    assert _poll(device_app, said)[1]["error"] == "slow_down", "five seconds were too few once it was told to slow down"
+    _waited(15)
     assert _poll(device_app, said)[1]["error"] == "authorization_pending", "looking is not allowing"
     browser.post("/oauth/device/code", {"user_code": said["user_code"], "decision": "allow", "cap_credits": "3"})
     status, found = _poll(device_app, said)
@@ -285,9 +287,9 @@ def test_origins_that_are_not_taken(catalog: rows.Catalog, origin: str) -> None:
     assert set(refused.value.message_dict) == {"allowed_origins"}
 
 
-def _waited() -> None:
+def _waited(seconds: int = 5) -> None:
     device_model = get_device_grant_model()
-    device_model.objects.update(last_checked=timezone.now() - timedelta(seconds=5))
+    device_model.objects.update(last_checked=timezone.now() - timedelta(seconds=seconds))
 
 
 # --- what an application reads of its user's account

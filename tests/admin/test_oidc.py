@@ -3,16 +3,19 @@
 import http.client
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from django.http import HttpResponse
 from django.test import Client
+from django.utils import timezone
 from joserfc.jwk import OctKey, RSAKey
 
-from relay_admin.access.models import AuditEvent, ExternalIdentity, Purpose, User
+from relay_admin.access.models import AuditEvent, ExternalIdentity, LoginAttempts, Purpose, Session, User
 from relay_admin.access.people import person_make
+from relay_admin.access.throttle import OF_SITE, Action
 from relay_admin.access.tickets import ticket_issue
 from tests.admin import rows
 from tests.oidc_provider import CLIENT_ID, CLIENT_SECRET, OidcProvider, open_provider
@@ -87,6 +90,43 @@ def test_the_session_is_a_new_one(provider: OidcProvider) -> None:
     before = client.cookies["sessionid"].value
     client.get(back)
     assert client.cookies["sessionid"].value != before
+
+
+def test_a_session_of_nobody_ends_with_what_was_begun(provider: OidcProvider) -> None:
+    """Whoever begins without end leaves no rows for weeks. Who signs in, whichever way, has a session as everybody."""
+    client = Client()
+    back = go_there(client.get(BEGIN)["Location"])
+    assert _life() <= timedelta(seconds=600)
+    person_make(address="sam@example.test", password=rows.PASSWORD, is_verified=True)
+    client.post("/account/sign-in", {"username": "sam@example.test", "password": rows.PASSWORD})
+    assert _life() > timedelta(days=13)
+    client.get(back)
+    assert _life() > timedelta(days=13)
+    client.get(BEGIN)
+    assert _life() > timedelta(days=13)
+
+
+def _life() -> timedelta:
+    return Session.objects.get().expires_at - timezone.now()
+
+
+def test_an_office_behind_one_address_is_not_kept_out_by_links(provider: OidcProvider) -> None:
+    for _ in range(OF_SITE[Action.LINK].at_once + 1):
+        answer = Client().get(f"/account/reset/{'x' * 43}")
+    assert answer.status_code == 429
+    assert enter(Client()).status_code == 302
+
+
+def test_sign_ins_from_one_address_are_counted(provider: OidcProvider) -> None:
+    assert Client().get(BEGIN).status_code == 302
+    LoginAttempts.objects.update(allowed_at=timezone.now() + timedelta(hours=1))
+    provider.asked.clear()
+    for path in (BEGIN, f"{CALLBACK}?code=x&state=x"):
+        answer = Client().get(path)
+        assert (answer.status_code, "Retry-After" in answer) == (429, True)
+    assert provider.asked == []
+    assert Client(REMOTE_ADDR="192.0.2.1").get(BEGIN).status_code == 302
+    assert Client().get(f"/account/reset/{'x' * 43}").status_code == 404, "links are counted apart"
 
 
 @pytest.mark.parametrize("onward", ["https://evil.test/", "//evil.test", "/\\evil.test"])
@@ -185,7 +225,19 @@ def test_what_was_begun_long_ago_is_over(provider: OidcProvider) -> None:
     assert client.get(back).status_code == 400
 
 
-@pytest.mark.parametrize("claims", [{"email_verified": False}, {"email_verified": None}, {"email_verified": "true"}])
+NAMES = {"preferred_username": ADA, "upn": ADA, "name": ADA, "unique_name": ADA, "email_verified": True}
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"email_verified": False},
+        {"email_verified": None},
+        {"email_verified": "true"},
+        {"email": None, **NAMES},
+        {"email": "other@example.test", **NAMES, "email_verified": False},
+    ],
+)
 def test_an_address_that_is_not_proved_makes_no_account(provider: OidcProvider, claims: dict[str, Any]) -> None:
     provider.claims = claims
     assert enter(Client()).status_code == 403

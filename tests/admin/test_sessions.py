@@ -153,12 +153,8 @@ def test_the_cookie_is_read_by_no_script_and_sent_by_no_other_site(sam: User, se
 def test_a_changed_password_ends_all_but_the_one_that_changed_it(sam: User, kim: User) -> None:
     here, there, of_kim = signed_in(sam), signed_in(sam), signed_in(kim)
     key = here.cookies["sessionid"].value
-    typed = {
-        "old_password": rows.PASSWORD,
-        "new_password1": "a new long password",
-        "new_password2": "a new long password",
-    }
-    assert here.post("/admin/password_change/", typed).status_code == 302
+    typed = {"password": rows.PASSWORD, "new_password": "a new long password"}
+    assert here.post("/account/password", typed).status_code == 302
     assert is_signed_in(here)
     assert here.cookies["sessionid"].value != key
     assert Session.objects.filter(user=sam).get() == session_of(here)

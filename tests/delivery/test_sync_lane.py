@@ -426,6 +426,35 @@ async def test_a_sync_target_is_shown_its_credential(
     assert [call.headers["authorization"] for call in receiver.calls] == [shown]
 
 
+@pytest.mark.parametrize(
+    ("columns", "quoted"),
+    [
+        ({"auth_kind": "bearer", "auth_secret": "t0ken-of-the-target"}, b"t0ken-of-the-target"),
+        ({"auth_kind": "basic", "auth_secret": "pa55word", "auth_config": {"username": "u"}}, b"pa55word"),
+        ({"auth_kind": "basic", "auth_secret": "pa55word", "auth_config": {"username": "u"}}, b"dTpwYTU1d29yZA=="),
+        ({"headers": {"X-Api-Key": "t0ken-of-the-target"}}, b"t0ken-of-the-target"),
+    ],
+)
+async def test_a_sync_target_that_quotes_its_credential_tells_no_caller(  # noqa: PLR0917 - fixtures
+    queue: Queue, receiver: Receiver, answer: WorkSync, heard: Heard, columns: dict[str, Any], quoted: bytes
+) -> None:
+    cover = (b"[redacted]" if len(quoted) > 9 else b"").ljust(len(quoted), b"*")
+    lines = ("Content-Type: application/json", f"X-Echo: {quoted.decode()}")
+    receiver.plans["/in"] = [
+        status(200, *lines, body=b'{"you": "%b"}' % quoted),
+        status(200, *lines, "Content-Encoding: gzip", body=quoted),
+    ]
+    target = await needs(queue, await queue.target(f"{receiver.url}/in"), **columns)
+    await answer()
+    accepted = await accept(queue, target)
+    reply = await heard()
+    assert (reply.status, reply.body) == (200, b'{"you": "%b"}' % cover)
+    assert ("X-Echo", cover.decode()) in reply.lines
+    await queue.until(accepted.deliveries[0], "delivered")
+    await accept(queue, target)
+    assert (await heard()).body == quoted, "compressed: these are no letters"
+
+
 async def test_a_token_that_a_sync_target_refuses_is_replaced_while_the_caller_waits(
     queue: Queue, receiver: Receiver, answer: WorkSync, heard: Heard
 ) -> None:

@@ -121,6 +121,7 @@ RELAY_KEY = nouns.RelayKey(
     successor_waits=False,
     pays=nouns.Payer.PROJECT,
     wallet_id=None,
+    payer_is_active=True,
     budget=None,
     expires_at=None,
     revoked_at=None,

@@ -12,6 +12,7 @@ from relay_contract.errors import (
     InvalidKey,
     KeyExpired,
     KeyRevoked,
+    PayerInactive,
     ProjectArchived,
     RelayError,
     ScopeMissing,
@@ -79,6 +80,7 @@ def test_two_relay_keys_that_differ() -> None:
 GRACE = timedelta(seconds=nouns.KEY_GRACE_SECONDS)
 REVOKED, EXPIRED = {"revoked_at": PAST}, {"expires_at": PAST - GRACE}
 ARCHIVED, UNSCOPED = {"is_archived": True}, {"scopes": (Scope.RELAY,)}
+STOPPED = {"payer_is_active": False}
 
 
 @pytest.mark.parametrize(
@@ -89,6 +91,8 @@ ARCHIVED, UNSCOPED = {"is_archived": True}, {"scopes": (Scope.RELAY,)}
         (EXPIRED | UNSCOPED, ARCHIVED, KeyExpired),
         ({"expires_at": MOMENT - GRACE}, {}, KeyExpired),
         ({"expires_at": MOMENT, "has_successor": True}, {}, KeyExpired),  # its overlap was the grace
+        (STOPPED | EXPIRED, ARCHIVED, KeyExpired),
+        (STOPPED | UNSCOPED, ARCHIVED, PayerInactive),
         (UNSCOPED, ARCHIVED, ProjectArchived),
         (UNSCOPED, {}, ScopeMissing),
         ({"scopes": (Scope.CONTROL,)}, {}, ScopeMissing),

@@ -90,6 +90,20 @@ async def test_after_its_end_a_key_is_refused_on_both_planes(redis_url: str, cha
     assert (refused.status, refused.json["error"]) == (401, "key_expired")
 
 
+async def test_a_key_of_a_deactivated_payer_is_refused_on_both_planes_and_serves_again(redis_url: str) -> None:
+    async with Vendor() as vendor, running_plane(catalog_of(vendor)) as plane:
+        answers = [await plane.post(ASKED)]
+        for is_active in (False, True):
+            plane.swap(with_key(catalog_of(vendor), payer_is_active=is_active))
+            answers.append(await plane.post(ASKED))
+        assert len(vendor.calls) == 2
+    async with running_relay(redis_url, rows=with_key(list(ROWS), payer_is_active=False)) as relay:
+        refused = await relay.post(OWN)
+        assert relay.book.committed == []
+    assert [answer.status for answer in answers] == [200, 403, 200]
+    assert answers[1].json["error"]["code"] == refused.json["error"] == "payer_inactive"
+
+
 @pytest.mark.parametrize(
     ("networks", "is_allowed"),
     [

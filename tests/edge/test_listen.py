@@ -96,6 +96,24 @@ async def test_a_revoked_key_arrives(followed: Followed, owner: AsyncConnection[
     await until(lambda: followed.snapshot.relay_key(RELAY_KEY.token_hash) == expected, "the revocation")
 
 
+async def test_keys_stop_while_who_pays_is_deactivated(followed: Followed, owner: AsyncConnection[Any]) -> None:
+    await owner.execute(
+        "INSERT INTO access_user (id, password, is_superuser, username, first_name, last_name, is_staff, is_active,"
+        " date_joined, email) VALUES (7, '!', false, 'ada', '', '', false, true, now(), 'ada@example.test')"
+    )
+    await owner.execute("UPDATE access_relaykey SET user_id = 7, pays = 'user'")
+    await owner.execute("DELETE FROM access_revocation")  # a deactivation writes one, under an id of the sequence's
+
+    def is_active() -> bool | None:
+        key = followed.snapshot.relay_key(RELAY_KEY.token_hash)
+        return key.payer_is_active if key is not None and key.user_id == 7 else None
+
+    for wanted in (True, False, True):
+        await owner.execute("UPDATE access_user SET is_active = %s", [wanted])
+        await until(lambda wanted=wanted: is_active() is wanted, "the key of the user")  # type: ignore[misc]
+    assert followed.metrics.catalog_loads.value == 1
+
+
 async def test_a_transaction_over_several_tables_arrives_as_one(
     followed: Followed, owner: AsyncConnection[Any]
 ) -> None:

@@ -444,7 +444,8 @@ async def test_the_target_s_own_headers_and_credential_win(redis_url: str) -> No
             assert target.calls[0].header("x-event") == "ours"
             basic = replace(row, auth_kind=TargetAuth.BASIC, auth_config=nouns.AuthConfig(username="me"))
             relay.catalog.swap(Snapshot.build([*BASE, basic, secret]))
-            assert (await relay.post()).body == b"Basic bWU6dDBrZW4="
+            assert (await relay.post()).body == b"Basic [redacted]**"
+            assert target.calls[1].header("authorization") == "Basic bWU6dDBrZW4="
 
 
 @pytest.mark.parametrize(

@@ -251,3 +251,62 @@ async def test_a_certificate_that_cannot_be_shown_takes_no_calls(
             assert (relay.committed, relay.ends) == ([], [])
     assert target.connections == 0
     assert "PRIVATE KEY" not in str([vars(record) for record in caplog.records])
+
+
+ECHOED = "t0ken-of-the-target"
+COVER = b"[redacted]*********"
+
+
+@pytest.mark.parametrize("framing", ["chunked", "length"])
+@pytest.mark.parametrize("way", ["bearer", "header", "oauth2"])
+async def test_a_target_that_quotes_its_credential_tells_no_caller(
+    redis_url: str, login: Receiver, way: str, framing: str
+) -> None:
+    """In one piece or byte by byte, in headers and text; other bytes and the length are the target's."""
+    body = f'data: {{"you": "Bearer {ECHOED}", "t": "t0k"}}\n\n'.encode()
+
+    async def answer(call: VendorCall, wire: Wire) -> None:
+        assert ECHOED in (call.header("authorization") or call.header("x-api-key") or "")
+        lines = (f"x-echo: {ECHOED}", "content-type: text/event-stream")
+        if framing == "length":
+            await wire.head(200, *lines, f"content-length: {len(body)}")
+            await wire.send(body)
+            return
+        await wire.head(200, *lines, "transfer-encoding: chunked")
+        for place in range(len(body)):
+            await wire.chunk(body[place : place + 1])
+        await wire.chunk(b"")
+
+    changes: dict[str, Any] = {"headers": nouns.Headers({"X-Api-Key": ECHOED})}
+    if way == "bearer":
+        sealed = SEALER.seal(ECHOED, nouns.target_auth_binding(TargetId(1)))
+        changes = {"auth_kind": TargetAuth.BEARER, "sealed_auth_secret": sealed}
+    elif way == "oauth2":
+        login.plans["/token"] = [status(200, body=token(ECHOED))]
+        changes = oauth2(login)
+    async with StreamTarget(answer=answer) as target, running_relay(redis_url, *target.rows(**changes)) as relay:
+        got = await relay.post()
+    assert (got.status, got.is_whole, got.headers["x-echo"].encode()) == (200, True, COVER)
+    assert got.body == body.replace(ECHOED.encode(), COVER)
+
+
+async def test_what_is_no_text_passes_as_it_is(redis_url: str) -> None:
+    async def answer(_call: VendorCall, wire: Wire) -> None:
+        await wire.head(200, "content-type: application/octet-stream", f"content-length: {len(ECHOED)}")
+        await wire.send(ECHOED.encode())
+
+    changes = {"headers": nouns.Headers({"X-Api-Key": ECHOED})}
+    async with StreamTarget(answer=answer) as target, running_relay(redis_url, *target.rows(**changes)) as relay:
+        assert (await relay.post()).body == ECHOED.encode()
+
+
+async def test_a_stream_that_breaks_off_in_what_may_be_a_quote_gives_none_of_it(redis_url: str) -> None:
+    async def answer(_call: VendorCall, wire: Wire) -> None:
+        await wire.head(200, "content-type: text/plain", "transfer-encoding: chunked")
+        await wire.chunk(f"you: {ECHOED[:-1]}".encode())
+        wire.close()
+
+    changes = {"headers": nouns.Headers({"X-Api-Key": ECHOED})}
+    async with StreamTarget(answer=answer) as target, running_relay(redis_url, *target.rows(**changes)) as relay:
+        got = await relay.post()
+    assert (got.is_whole, got.body) == (False, b"you: ")

@@ -26,6 +26,15 @@ def authorization_of(user: User, application: OAuthApplication) -> Authorization
     return Authorization.objects.filter(user=user, application=application, revoked_at=None).first()
 
 
+def authorization_held(user: User, application: OAuthApplication) -> Authorization | None:
+    """The same, locked for a code to be written (`revocation.hold_consent`). In a transaction. Raises ConsentOver."""
+    seen = authorization_of(user, application)
+    if seen is None:
+        return None
+    revocation.hold_consent(seen, user)
+    return authorization_of(user, application)
+
+
 @transaction.atomic
 def authorization_give(
     *,
@@ -33,13 +42,15 @@ def authorization_give(
     application: OAuthApplication,
     scopes: Sequence[str],
     cap_microcredits: int | None,
+    standing: Authorization | None = None,
     referral: str = "",
 ) -> Authorization:
-    """Write down that the user said yes to these scopes and this cap. Scopes they allowed before stay. They are a
-    customer of the project from then on; `referral`, somebody's code, counts at the first yes to any of its
-    applications.
+    """Write down that the user, as they were recognised, said yes to these scopes and this cap. Scopes they allowed
+    before stay. They are a customer of the project from then on; `referral`, somebody's code, counts at the first yes
+    to any of its applications. `standing`: what they allowed when they said so.
 
-    A cap that changes counts for tokens that are issued from now on: those of before end.
+    A cap that changes counts for tokens that are issued from now on: those of before end. Raises ConsentOver for a
+    user who is another by now (`revocation.hold_consent`), and where `standing` was taken back meanwhile.
     """
     project = application.project
     is_first = not Authorization.objects.filter(user=user, application__project=project).exists()
@@ -49,8 +60,11 @@ def authorization_give(
         application=application,
         defaults={"scopes": list(scopes), "cap_microcredits": cap_microcredits, "granted_at": timezone.now()},
     )
+    revocation.hold_consent(row, user)
     if is_new:
         return row
+    if standing is not None and row.revoked_at is not None:
+        raise revocation.ConsentOver
     if row.revoked_at is None:
         if row.cap_microcredits != cap_microcredits:
             revocation.revoke_access(row.pk)

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_http_methods
 from oauth2_provider.exceptions import FatalClientError, OAuthToolkitError
@@ -22,6 +23,7 @@ from relay_admin.access.oauth import authorizations
 from relay_admin.access.oauth.addresses import origin_of
 from relay_admin.access.oauth.models import Authorization, OAuthApplication
 from relay_admin.access.oauth.pages import CapForm, page
+from relay_admin.access.oauth.revocation import ConsentOver
 from relay_admin.access.oauth.server import core
 
 
@@ -47,12 +49,15 @@ def authorize(request: HttpRequest) -> HttpResponse:
     except FatalClientError as error:
         return _refused(request, error.oauthlib_error.description or error.oauthlib_error.error)
     except OAuthToolkitError as error:
-        return _back(error.oauthlib_error.redirect_uri, error.oauthlib_error.twotuples)
+        return _back_with(request, error.oauthlib_error)
     if not request.user.is_authenticated:
         return redirect_to_login(request.get_full_path())
     user = cast("User", request.user)
     asking = _Asking(request, user, credentials["request"].client, scopes, credentials)
-    return _decided(asking) if request.method == "POST" else _begun(asking)
+    try:
+        return _decided(asking) if request.method == "POST" else _begun(asking)
+    except ConsentOver:
+        return redirect(request.get_full_path())  # to be recognised, and asked, anew
 
 
 def _refused(request: HttpRequest, said: str) -> HttpResponse:
@@ -60,10 +65,19 @@ def _refused(request: HttpRequest, said: str) -> HttpResponse:
     return page(request, "oauth/refused.html", {"said": said}, status=400)
 
 
+def _back_with(request: HttpRequest, error: errors.OAuth2Error) -> HttpResponse:
+    """Back to the application, once it is known who goes (RFC 9700 section 4.11.2): else whoever may make one would
+    lead people from our address to any other."""
+    if not request.user.is_authenticated:
+        return redirect_to_login(request.get_full_path())
+    return _back(error.redirect_uri, error.twotuples)
+
+
 def _begun(asking: _Asking) -> HttpResponse:
-    given = authorizations.authorization_of(asking.user, asking.application)
-    if given is not None and set(asking.scopes) <= set(given.scopes) and _is_known(asking):
-        return _with_code(asking, given)
+    with transaction.atomic():
+        given = authorizations.authorization_held(asking.user, asking.application)
+        if given is not None and set(asking.scopes) <= set(given.scopes) and _is_known(asking):
+            return _with_code(asking, given)
     return _asked(asking, CapForm(initial=authorizations.cap_initial(given)))
 
 
@@ -92,8 +106,10 @@ def _decided(asking: _Asking) -> HttpResponse:
     form = CapForm(asking.request.POST)
     if not form.is_valid():
         return _asked(asking, form)
+    standing = authorizations.authorization_of(asking.user, asking.application)
     with transaction.atomic():
         given = authorizations.authorization_give(
+            standing=standing,
             user=asking.user,
             application=asking.application,
             scopes=asking.scopes,

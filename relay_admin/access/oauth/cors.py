@@ -63,7 +63,7 @@ def _allowed(request: HttpRequest, response: HttpResponse, method: str) -> HttpR
         response.headers["Access-Control-Allow-Headers"] = _ASKED
         response.headers["Access-Control-Max-Age"] = str(PREFLIGHT_SECONDS)
     else:
-        response.headers["Access-Control-Expose-Headers"] = "WWW-Authenticate"
+        response.headers["Access-Control-Expose-Headers"] = "WWW-Authenticate, Retry-After"
     return response
 
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 from django.contrib.auth.decorators import login_required
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_http_methods
@@ -25,25 +26,26 @@ from relay_admin.access.oauth.cors import shared
 from relay_admin.access.oauth.metadata import url_of
 from relay_admin.access.oauth.models import OAuthApplication
 from relay_admin.access.oauth.pages import CapForm, page
+from relay_admin.access.oauth.revocation import ConsentOver
 from relay_admin.access.oauth.server import core
 from relay_admin.access.oauth.validator import DEVICE_LIFE, hashed
-from relay_admin.access.throttle import LoginThrottled, code_begin, code_found
+from relay_admin.access.throttle import Action, LoginThrottled, Throttled, code_begin, code_found, site_begin
 
 LIFE_SECONDS = int(DEVICE_LIFE.total_seconds())
 INTERVAL_SECONDS = 5
 MOST_PENDING = 1_000
 """Of one application: anybody may ask for codes, and each is a row."""
+ABANDONED = timedelta(seconds=60)
+"""A program that still wants its code asks for it at least each SLOWEST_SECONDS."""
 
 _LETTERS = "BCDFGHJKLMNPQRSTVWXZ"  # no vowels, so no words; none that looks like another
 _HALF = 4
 
 
 @shared("POST")
+@endpoints.limited
 def device_authorization(request: HttpRequest) -> HttpResponse:
     """RFC 8628 section 3.1: a code for the program, and one for its user."""
-    fault = endpoints.form_fault(request)
-    if fault is not None:
-        return fault
     server = core().server
     asked = Request(*core()._extract_params(request))
     asked.scopes = None
@@ -53,10 +55,13 @@ def device_authorization(request: HttpRequest) -> HttpResponse:
             raise errors.UnauthorizedClientError(request=asked)
     except errors.OAuth2Error as error:
         return endpoints.answer(error.headers, error.json, error.status_code)
+    try:
+        site_begin(request.META.get("REMOTE_ADDR", ""), Action.DEVICE)
+    except Throttled as throttled:
+        return endpoints.too_many(throttled)
     device_model = get_device_grant_model()
     with transaction.atomic():
-        device_model.objects.filter(expires__lt=timezone.now() - timedelta(seconds=LIFE_SECONDS)).delete()
-        if device_model.objects.filter(client_id=asked.client.client_id).count() >= MOST_PENDING:
+        if not _has_place(asked.client.client_id):
             return JsonResponse({"error": "temporarily_unavailable"}, status=503, headers={"Retry-After": "60"})
         device_code, user_code = secrets.token_urlsafe(32), _user_code()
         device_model.objects.create(
@@ -79,6 +84,19 @@ def device_authorization(request: HttpRequest) -> HttpResponse:
     return JsonResponse(said, headers={"Cache-Control": "no-store"})
 
 
+def _has_place(client_id: str) -> bool:
+    """Whether another code of this application may wait. Where there is no place, those that no program asks for any
+    more give theirs up. Forgets codes that have been over for so long that nobody asks whether they are."""
+    device_model, now = get_device_grant_model(), timezone.now()
+    device_model.objects.filter(expires__lt=now - DEVICE_LIFE).delete()
+    waiting = device_model.objects.filter(
+        client_id=client_id, status=device_model.AUTHORIZATION_PENDING, expires__gt=now
+    )
+    if waiting.count() >= MOST_PENDING:
+        waiting.filter(last_checked__lt=now - ABANDONED).delete()
+    return waiting.count() < MOST_PENDING
+
+
 @csrf_protect
 @login_required
 @require_http_methods(["GET", "POST"])
@@ -98,7 +116,10 @@ def code_page(request: HttpRequest) -> HttpResponse:
         return page(request, "oauth/device.html", {"said": said}, status=400)
     if request.method == "GET":
         return _asked(request, user, application, device, CapForm(initial=_kept_cap(user, application)))
-    return _decided(request, user, application, device)
+    try:
+        return _decided(request, user, application, device)
+    except ConsentOver:
+        return redirect(request.path)
 
 
 def _found(request: HttpRequest, user: User, typed: str) -> tuple[Any, OAuthApplication | None]:
@@ -135,11 +156,13 @@ def _decided(request: HttpRequest, user: User, application: OAuthApplication, de
     if is_allowed and not form.is_valid():
         return _asked(request, user, application, device, form)
     device_model = get_device_grant_model()
+    standing = authorizations.authorization_of(user, application)
     with transaction.atomic():
         waits = device_model.objects.filter(pk=device.pk, status=device_model.AUTHORIZATION_PENDING)
         status = device_model.AUTHORIZED if is_allowed else device_model.DENIED
         if waits.update(user=user, status=status) and is_allowed:
             authorizations.authorization_give(
+                standing=standing,
                 user=user,
                 application=application,
                 scopes=device.scope.split(),

@@ -14,6 +14,7 @@ from django.db import connection, transaction
 from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 
+from relay_admin.access.models import User
 from relay_admin.access.oauth.models import (
     AccessToken,
     Authorization,
@@ -30,6 +31,10 @@ BATCH = 2_000
 REMEMBERED = timedelta(seconds=LIFE_SECONDS + SKEW_SECONDS)
 
 
+class ConsentOver(Exception):
+    """Whoever says yes is another by now than when they were recognised, or took back what they allowed."""
+
+
 def hold(*, authorization_id: int, user_id: int, application_id: int) -> None:
     """For who issues tokens, before the code or token is looked at: until the transaction ends, whoever ends tokens of
     these waits, and then sees what was issued. Of one authorization only one request issues at a time."""
@@ -37,6 +42,16 @@ def hold(*, authorization_id: int, user_id: int, application_id: int) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT FROM access_user WHERE id = %s FOR SHARE", [user_id])
         cursor.execute("SELECT FROM access_oauthapplication WHERE id = %s FOR SHARE", [application_id])
+
+
+def hold_consent(authorization: Authorization, user: User) -> None:
+    """For who writes a code on the word of this user, as they were recognised: whoever changes the password,
+    deactivates them or takes back what they allow has done so by now, or waits until the code is there to be ended.
+    Raises ConsentOver for a user whose password is another, or who is deactivated."""
+    hold(authorization_id=authorization.pk, user_id=user.pk, application_id=authorization.application_id)
+    now = User.objects.filter(pk=user.pk).values_list("password", "is_active").first()
+    if now != (user.password, True):
+        raise ConsentOver
 
 
 def _hold_authorization(authorization_id: int) -> None:

@@ -25,6 +25,7 @@ from relay_contract.access_tokens import LIFE_SECONDS
 
 CODE_LIFE = timedelta(seconds=60)
 DEVICE_LIFE = timedelta(seconds=600)
+SLOWER_SECONDS, SLOWEST_SECONDS = 5, 30
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _FLOWS = {
     "authorization_code": (OAuthApplication.GRANT_AUTHORIZATION_CODE,),
@@ -177,7 +178,9 @@ class Validator(OAuth2Validator):
             return DeviceCodeGrant.DEVICE_CODE_DENIED
         if device.status != device_model.AUTHORIZED:
             is_hasty = device.last_checked > now - timedelta(seconds=device.interval - 1)
-            device.save(update_fields=["last_checked"])
+            if is_hasty:  # RFC 8628 section 3.5: for this and all that follow
+                device.interval = min(device.interval + SLOWER_SECONDS, SLOWEST_SECONDS)
+            device.save(update_fields=["last_checked", "interval"])
             return DeviceCodeGrant.DEVICE_CODE_SLOW_DOWN if is_hasty else DeviceCodeGrant.DEVICE_CODE_PENDING
         # What was allowed ends with the password, also where it was not fetched yet.
         is_over = revocation.is_user_revoked_since(device.user_id, device.expires - DEVICE_LIFE)
