@@ -140,6 +140,11 @@ class RelayKey(models.Model):
                 violation_error_message="A key that its user pays for has a user.",
             ),
             models.CheckConstraint(
+                name="access_relaykey_deliveries",
+                condition=~models.Q(pays=nouns.Payer.USER.value, scopes__contains=[nouns.Scope.RELAY.value]),
+                violation_error_message="Its user pays for this key, so it has no scope relay: the project pays for deliveries.",
+            ),
+            models.CheckConstraint(
                 name="access_relaykey_waits",
                 condition=models.Q(successor_waits=False, sealed_successor_token=b"")
                 | models.Q(successor_waits=True, has_successor=True) & ~models.Q(sealed_successor_token=b""),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -183,3 +184,14 @@ def test_a_budget_is_an_amount_and_a_period(budget: Any, is_taken: bool, token_o
     else:
         with pytest.raises(ValidationError):
             catalog.project.full_clean()
+
+
+def test_deliveries_are_never_a_users_to_pay(catalog: rows.Catalog) -> None:
+    """Their charges are the project's, so a key that spends a user's wallet makes none."""
+    user = rows.user("ada")
+    new = {"project": catalog.project, "name": "own", "user": user, "pays": "user"}
+    with pytest.raises(ValidationError, match="has no scope relay"):
+        services.relay_key_mint(**new, scopes=["inference", "relay"])
+    key = services.relay_key_mint(**new, scopes=["inference"]).relay_key
+    with pytest.raises(IntegrityError, match="access_relaykey_deliveries"), transaction.atomic():
+        RelayKey.objects.filter(pk=key.pk).update(scopes=["relay"])
