@@ -142,7 +142,7 @@ class RelayKey(models.Model):
             models.CheckConstraint(
                 name="access_relaykey_deliveries",
                 condition=~models.Q(pays=nouns.Payer.USER.value, scopes__contains=[nouns.Scope.RELAY.value]),
-                violation_error_message="Its user pays for this key, so it has no scope relay: the project pays for deliveries.",
+                violation_error_message="A key that its user pays for has no scope relay: the project pays deliveries.",
             ),
             models.CheckConstraint(
                 name="access_relaykey_waits",

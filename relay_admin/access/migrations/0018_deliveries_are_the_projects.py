@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(("pays", "user"), ("scopes__contains", ["relay"]), _negated=True),
                 name="access_relaykey_deliveries",
-                violation_error_message="A key that its user pays for sends to no endpoint.",
+                violation_error_message="A key that its user pays for has no scope relay: the project pays deliveries.",
             ),
         ),
     ]
