@@ -101,7 +101,7 @@ async def test_keys_stop_while_who_pays_is_deactivated(followed: Followed, owner
         "INSERT INTO access_user (id, password, is_superuser, username, first_name, last_name, is_staff, is_active,"
         " date_joined, email) VALUES (7, '!', false, 'ada', '', '', false, true, now(), 'ada@example.test')"
     )
-    await owner.execute("UPDATE access_relaykey SET user_id = 7, pays = 'user'")
+    await owner.execute("UPDATE access_relaykey SET user_id = 7, pays = 'user', scopes = '{inference}'")
     await owner.execute("DELETE FROM access_revocation")  # a deactivation writes one, under an id of the sequence's
 
     def is_active() -> bool | None:
