@@ -139,7 +139,7 @@ def test_pool_then_wallet_then_nobody(product: Product) -> None:
 
     # The pool pays the whole of a call while the user's month is within the cap: once here.
     product.sql("UPDATE catalog_project SET pool_cap_microcredits = %s WHERE slug = 'demo'", needed)
-    grant(product, account(product, "wallet", project="demo"), 20 * needed)
+    grant(product, account(product, "wallet", project="demo"), 1_000_000 * CREDIT)  # other tests have spent of it
     moved = product.api("/api/v1/transfers", {"project": "demo", "from": "wallet", "microcredits": 10 * needed})
     assert moved["toAccountId"] == pool
     call, payer, charge, markup = user.charged()
