@@ -10,7 +10,7 @@ import json
 import resource
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,14 @@ STREAMS_OF_THE_AIM = 25
 def main(arguments: Sequence[str]) -> int:
     """The exit code."""
     options = _options(arguments)
+    begun: list[Report] = []
     try:
         require_linux()
-        found = run(options)
+        found = run(options, tell=begun.append)
     except (BenchError, NotLinuxError) as error:
-        print(f"\nThe bench cannot go on.\n{error}", file=sys.stderr)
+        for report_so_far in begun:
+            _print(report_so_far)
+        print(f"\nThe bench cannot go on, and nothing was stored.\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped; nothing was stored.", file=sys.stderr)
@@ -74,8 +77,11 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def run(options: argparse.Namespace, sizes: Sizes | None = None) -> Report:
-    """Measure what the options ask for. BenchError when something cannot be measured or trusted."""
+def run(
+    options: argparse.Namespace, sizes: Sizes | None = None, tell: Callable[[Report], None] = lambda _: None
+) -> Report:
+    """Measure what the options ask for. BenchError when something cannot be measured or trusted; `tell` was given the
+    report, with what was measured before."""
     sizes = sizes or (QUICK if options.quick else Sizes())
     rounds = options.rounds or (1 if options.quick else 3)
     wanted = options.only or list(PARTS)
@@ -95,6 +101,7 @@ def run(options: argparse.Namespace, sizes: Sizes | None = None) -> Report:
             settings=report.settings(contenders, sizes, rounds, placement.text),
             machine=report.machine(options.folder),
         )
+        tell(found)
         with measure.placed(placement, contenders):
             if "memory" in wanted:
                 _memory(found, contenders, sizes)

@@ -30,8 +30,7 @@ import uvloop
 from bench.catalog import migrate
 from delivery import ledger_fold
 from delivery.database import PLANNED_ONCE, Connection
-from delivery.ledger_poster import Posters
-from delivery.resident import POSTERS
+from delivery.ledger_poster import POSTERS, Posters
 from relay_contract.ids import uuid7
 from relay_contract.traffic import CallRow, insert_statement
 from standalone import postgres

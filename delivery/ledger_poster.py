@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 MOST = 4_000
 """Calls of one transaction: the more, the fewer sums are left to be folded."""
+POSTERS = 2
+"""Of a worker."""
 LINGER_SECONDS = 0.2
 """Between looks at a queue that was not full: how late an entry may be, and what an idle worker asks of Postgres."""
 MAX_ERROR = 200

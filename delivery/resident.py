@@ -25,7 +25,7 @@ from delivery.database import ONE_PLAN, PLANNED_ONCE, Connection
 from delivery.destinations import Destinations
 from delivery.drain import RECORD_SECONDS, Drainer
 from delivery.ledger_keeper import Keeper
-from delivery.ledger_poster import Posters
+from delivery.ledger_poster import POSTERS, Posters
 from delivery.metrics import serve
 from delivery.purse_writes import PurseWrites
 from delivery.replay_runner import ReplayRunner
@@ -44,7 +44,6 @@ logger = logging.getLogger(__name__)
 
 START_SECONDS = 30.0
 EXIT_STATUS = 70  # EX_SOFTWARE, sysexits.h
-POSTERS = 2
 RESOLVER_THREADS = 32
 """Names are resolved in threads: a slow name server of one target must not hold up the names of all others."""
 
