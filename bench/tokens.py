@@ -62,9 +62,10 @@ INSERT INTO access_oauthapplication (project_id, name, homepage, client_id, clie
     SELECT id, 'bench', '', 'app_bench', '', 'public', 'authorization-code', '', ARRAY[]::varchar[], 'live', true,
            false, now(), now() FROM catalog_project;
 """
-SIGNING_KEY = (
-    "INSERT INTO access_signingkey (kid, public_der, activates_at, created_at) VALUES ('bench', %s, now(), now())"
-)
+SIGNING_KEY = """
+INSERT INTO access_signingkey (kid, public_der, sealed_private, activates_at, created_at)
+    VALUES ('bench', %s, '', now(), now())
+"""
 
 
 class Issuer:
