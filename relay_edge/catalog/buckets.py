@@ -5,13 +5,15 @@ change copies a tuple of 1,024 pointers and one dict of about 100 entries (10 us
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 BUCKETS = 1024
 _MASK = BUCKETS - 1
+_EMPTY: dict[Any, Any] = {}
+"""The bucket of all that hold nothing: nobody writes to it."""
 
 
 class Buckets(Generic[Key, Value]):
@@ -20,7 +22,7 @@ class Buckets(Generic[Key, Value]):
     __slots__ = ("_buckets",)
 
     def __init__(self, buckets: tuple[dict[Key, Value], ...] | None = None) -> None:
-        self._buckets: tuple[dict[Key, Value], ...] = buckets or ({},) * BUCKETS  # one dict shared: nobody writes to it
+        self._buckets: tuple[dict[Key, Value], ...] = buckets or (_EMPTY,) * BUCKETS
 
     def get(self, key: Key) -> Value | None:
         """The value, or None."""
@@ -65,7 +67,7 @@ class BucketsBuilder(Generic[Key, Value]):
     __slots__ = ("_buckets",)
 
     def __init__(self) -> None:
-        self._buckets: list[dict[Key, Value]] = [{} for _ in range(BUCKETS)]
+        self._buckets: list[dict[Key, Value]] = [_EMPTY] * BUCKETS
 
     def get(self, key: Key) -> Value | None:
         """What was set for the key so far, or None."""
@@ -73,7 +75,11 @@ class BucketsBuilder(Generic[Key, Value]):
 
     def set(self, key: Key, value: Value) -> None:
         """Sets or replaces."""
-        self._buckets[hash(key) & _MASK][key] = value
+        number = hash(key) & _MASK
+        bucket = self._buckets[number]
+        if bucket is _EMPTY:
+            bucket = self._buckets[number] = {}
+        bucket[key] = value
 
     def finish(self) -> Buckets[Key, Value]:
         """The map. The builder must not be used after it."""

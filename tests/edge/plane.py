@@ -32,6 +32,7 @@ from relay_edge.resolve import Resolver
 from relay_edge.token_callers import TokenCallers
 from relay_edge.upstream_pool import PoolLimits, UpstreamPool, client_tls
 from relay_edge.vendor_routes import VendorRoutes
+from tests.edge.conftest import default_tls
 from tests.edge.nouns import (
     BINDING,
     HOST,
@@ -135,7 +136,7 @@ async def running_plane(
     if rows is not None:
         catalog.swap(Snapshot.build(rows))
     wheel, metrics = DeadlineWheel(loop), Metrics()
-    pool = UpstreamPool(loop, wheel, Resolver(allowed), client_tls(cadata), limits)
+    pool = UpstreamPool(loop, wheel, Resolver(allowed), default_tls() if cadata is None else client_tls(cadata), limits)
     admission = Admission(redis_url, wheel, metrics)
     await admission.start()
     served: list[CallRecord] = []

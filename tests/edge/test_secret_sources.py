@@ -21,9 +21,9 @@ from relay_edge.deadlines import DeadlineWheel
 from relay_edge.metrics import Metrics
 from relay_edge.resolve import Resolver
 from relay_edge.secret_sources import SecretSources
-from relay_edge.upstream_pool import UpstreamPool, client_tls
+from relay_edge.upstream_pool import UpstreamPool
 from relay_edge.vault import MAX_ANSWER_BYTES, Vault, VaultError, value_in
-from tests.edge.conftest import until
+from tests.edge.conftest import default_tls, until
 from tests.edge.nouns import HOST_KEY
 
 TOKEN = "hvs.canary-vault-token"
@@ -55,7 +55,7 @@ async def vault_of(allowed: str = "127.0.0.0/8", token: str = TOKEN) -> AsyncIte
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     wheel = DeadlineWheel(loop)
-    pool = UpstreamPool(loop, wheel, Resolver((ip_network(allowed),)), client_tls())
+    pool = UpstreamPool(loop, wheel, Resolver((ip_network(allowed),)), default_tls())
     try:
         yield server, Vault(pool, server.url, token)
     finally:

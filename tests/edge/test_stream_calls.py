@@ -37,8 +37,8 @@ from relay_edge.shield import Shield
 from relay_edge.stream_call import StreamCalls
 from relay_edge.target_requests import TargetRequests
 from relay_edge.target_tokens import target_tokens
-from relay_edge.upstream_pool import UpstreamPool, client_tls
-from tests.edge.conftest import until
+from relay_edge.upstream_pool import UpstreamPool
+from tests.edge.conftest import default_tls, until
 from tests.edge.nouns import ENDPOINT, LINE, POLICY, PROJECT, RELAY_KEY
 from tests.edge.plane import AUTHORIZED, LOOPBACK, SEALER, Answer, Caller
 from tests.edge.target import SECRET, SSE, StreamTarget
@@ -93,7 +93,7 @@ async def running_relay(redis_url: str, *rows: Noun, allowed: Any = LOOPBACK) ->
     loop = asyncio.get_running_loop()
     wheel, metrics, catalog = DeadlineWheel(loop), Metrics(), Catalog(SEALER)
     catalog.swap(Snapshot.build([*BASE, *rows]))
-    pool = UpstreamPool(loop, wheel, Resolver(allowed), client_tls())
+    pool = UpstreamPool(loop, wheel, Resolver(allowed), default_tls())
     admission = Admission(redis_url, wheel, metrics)
     await admission.start()
     relay = Relay(0, catalog, [], [])

@@ -29,7 +29,7 @@ from relay_edge.deadlines import DeadlineWheel
 from relay_edge.resolve import Resolver, interleaved
 from relay_edge.upstream import Failure, Head, Timeouts, UpstreamConnection
 from relay_edge.upstream_pool import Origin, PoolLimits, UpstreamPool, client_tls
-from tests.edge.conftest import until
+from tests.edge.conftest import default_tls, until
 
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 TIMEOUTS = Timeouts(connect=2, first_byte=2, idle=2, total=5)
@@ -65,7 +65,7 @@ async def running_pool(
 ) -> AsyncIterator[UpstreamPool]:
     """A pool; at its end every connection must be gone from the wheel once closed."""
     wheel = DeadlineWheel(asyncio.get_running_loop())
-    pool = UpstreamPool(asyncio.get_running_loop(), wheel, Resolver(allowed), tls or client_tls(), limits)
+    pool = UpstreamPool(asyncio.get_running_loop(), wheel, Resolver(allowed), tls or default_tls(), limits)
     try:
         yield pool
     finally:
@@ -499,7 +499,7 @@ async def test_tls_with_a_certificate_for_the_name(name: str, tmp_path: Path) ->
 async def test_tls_that_cannot_be_trusted(case: str, tmp_path: Path) -> None:
     made = certificate("other.example" if case == "wrong name" else "localhost", tmp_path)
     server = Server(OK)
-    context = client_tls() if case == "unknown issuer" else client_tls(made.pem)
+    context = default_tls() if case == "unknown issuer" else client_tls(made.pem)
     served = None if case == "no TLS" else made.context
     async with serving(server, served) as port, running_pool(tls=context) as pool:
         failure, _ = await exchange(
