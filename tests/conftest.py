@@ -15,6 +15,7 @@ from pytest_django import DjangoDbBlocker
 
 from relay_admin.deliveries import storage
 from standalone import embedded
+from tests import pristine
 
 pytest_plugins = ["tests.system.fixtures"]
 
@@ -27,14 +28,14 @@ def django_db_keepdb() -> bool:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
-    """With the partitions of today and tomorrow alone: after each test that commits, every table is
-    emptied, the ledger's too."""
+    """With the partitions of today and tomorrow alone, and put back after each test that commits."""
     tomorrow = datetime.now(UTC).date() + timedelta(days=1)
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute(f"ALTER DATABASE {connection.settings_dict['NAME']} SET relay.may_truncate = 'on'")
         for parent, day in product(storage.PARENTS, range(1, storage.AHEAD_DAYS + 1)):
             name = storage.partition_name(parent.table, tomorrow + timedelta(days=day))
             cursor.execute(f"DROP TABLE IF EXISTS {name}")
+        pristine.keep()
     connection.close()
     connection.close_pool()  # what was set for the database counts for connections to come
 
