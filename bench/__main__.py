@@ -86,7 +86,7 @@ def run(
     rounds = options.rounds or (1 if options.quick else 3)
     wanted = options.only or list(PARTS)
     _allow_many_connections(sizes)
-    placement = Placement()
+    placement, machine = Placement(), report.machine(options.folder)
     with contextlib.ExitStack() as stack:
         vendor = stack.enter_context(server("vendor"))
         sink = stack.enter_context(server("sink"))
@@ -99,7 +99,7 @@ def run(
             contenders.append(measure.product_contender(ours))
         found = Report(
             settings=report.settings(contenders, sizes, rounds, placement.text),
-            machine=report.machine(options.folder),
+            machine=machine,
         )
         tell(found)
         with measure.placed(placement, contenders):
@@ -249,10 +249,13 @@ def _allow_many_connections(sizes: Sizes) -> None:
 
 def _print(found: Report) -> None:
     about = found.machine
+    missed = about["pauses"]
     print(
         f"\n{about['date']}, {about['cpus']} x {about['cpu']}, {about['memory_gb']} GB, {about['system']}, "
         f"Python {about['python']}\nfdatasync of 8 KB {about['fdatasync_ms']} ms; load average at the start "
-        f"{about['load_average'][0]:.2f}\n{found.settings['rounds']} rounds, medians; {found.settings['placement']}\n"
+        f"{about['load_average'][0]:.2f}\nbusy CPUs were kept from running for {missed['share']:.1%} of the time, for "
+        f"{missed['longest_ms']:.1f} ms at the longest\n{found.settings['rounds']} rounds, medians; "
+        f"{found.settings['placement']}\n"
     )
     print(found.table())
     for note in found.notes:

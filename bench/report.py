@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bench import pauses
 from bench.measure import Contender, IdleStreams, Sample, Sizes
 from bench.processes import Memory
 
@@ -139,6 +140,7 @@ def machine(folder: Path) -> dict[str, Any]:
         "packages": {name: version(name) for name in _PACKAGES},
         "fdatasync_ms": _fdatasync_ms(folder),
         "load_average": os.getloadavg(),
+        "pauses": asdict(pauses.measure()),
     }
 
 

@@ -43,6 +43,7 @@ def test_a_run_without_the_product_compares_and_stores(tmp_path: Path) -> None:
     stored = json.loads(first.read_text())
     assert [figure["name"] for figure in stored["figures"]] == [figure.name for figure in found.figures]
     assert stored["raw"]["requests"]["bare_proxy"][0]["outcome"]["completed"] == 40
+    assert 0 <= stored["machine"]["pauses"]["share"] < 1
 
 
 def test_the_vendor_answers_what_the_figures_speak_of() -> None:
