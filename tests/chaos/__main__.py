@@ -41,6 +41,7 @@ def _options(arguments: Sequence[str]) -> Options:
     parser.add_argument("--kills", type=int, default=default.kills, help="in all, of every kind alike, with FLUSHALL")
     parser.add_argument("--beside", type=int, default=default.beside, help="callers of a sync and of a stream target")
     parser.add_argument("--spenders", type=int, default=default.spenders, help="callers who spend, of four kinds")
+    parser.add_argument("--waiting", type=float, default=default.waiting, help="share of kills that let purses open")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="the same seed, the same kills")
     parser.add_argument("--minutes", type=float, default=default.seconds / 60, help="at most, for calls and for drain")
     given = parser.parse_args(arguments)
@@ -50,6 +51,7 @@ def _options(arguments: Sequence[str]) -> Options:
         kills=given.kills,
         beside=given.beside,
         spenders=given.spenders,
+        waiting=given.waiting,
         seed=given.seed,
         seconds=given.minutes * 60,
     )

@@ -6,6 +6,7 @@ Only descendants of the product that the run itself started are ever killed, by 
 import os
 import random
 import signal
+import time
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ FLUSH = "flush"  # no process: Redis is emptied
 KINDS = (*MARKS, FLUSH)
 BACK_SECONDS = 60.0
 """How long a kind may be gone before its next kill; the supervisor's longest pause is a quarter of it."""
+PAYING_SECONDS = 2.0
+"""What purses get to pay in before a kill that waited for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +33,27 @@ class Kill:
     """One SIGKILL, or FLUSHALL, due when so many calls are acknowledged.
 
     `choice` in [0, 1) says which process of the kind: below a half the first, which is the parent of the others if one
-    is; above it any of them.
+    is; above it any of them. One that `waits` comes when purses pay: they open some seconds after Redis lost them, and
+    with kills in quick succession they never would.
     """
 
     at_acknowledged: int
     kind: str
     choice: float
+    waits: bool
 
 
-def plan(seed: int, requests: int, kills: int) -> list[Kill]:
-    """So many kills in the order they are due, spread over the calls; kinds differ by one kill at the most."""
+def plan(seed: int, requests: int, kills: int, waiting: float = 0.0) -> list[Kill]:
+    """So many kills in the order they are due, spread over the calls; kinds differ by one kill at the most. `waiting`:
+    the share of those that wait for purses."""
     chance = random.Random(seed)
     rounds = -(-kills // len(KINDS))
     kinds = [kind for _ in range(rounds) for kind in chance.sample(KINDS, len(KINDS))][:kills]
     moments = sorted(chance.randrange(requests // 50, requests) for _ in kinds)
-    return [Kill(moment, kind, chance.random()) for moment, kind in zip(moments, kinds, strict=True)]
+    return [
+        Kill(moment, kind, chance.random(), chance.random() < waiting)
+        for moment, kind in zip(moments, kinds, strict=True)
+    ]
 
 
 class Killer:
@@ -62,6 +71,16 @@ class Killer:
     def next_at(self) -> int | None:
         """The acknowledgement that the next kill waits for; None: no more."""
         return self._due[0].at_acknowledged if self._due else None
+
+    @property
+    def next_waits(self) -> bool:
+        """Whether the next kill is one that waits for purses."""
+        return bool(self._due) and self._due[0].waits
+
+    def let_pay(self) -> None:
+        """Waits until purses pay, and for a while that they do. Raises AssertionError when they never do."""
+        wait_for(lambda: money.is_open(self._product), "money to be open", BACK_SECONDS)
+        time.sleep(PAYING_SECONDS)
 
     def kill_next(self) -> None:
         """Waits until the supervisor has brought the kind back, where it was killed before. Raises AssertionError."""

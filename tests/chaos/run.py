@@ -35,6 +35,7 @@ class Options:
     kills: int = 24
     beside: int = 4  # callers of a sync target, and as many of a stream target
     spenders: int = 4  # of a prepaid and of a metered project, callers of a model, and as many of an endpoint
+    waiting: float = 0.5  # the share of kills that wait until purses pay, and hold the calls back meanwhile
     seed: int = 1
     seconds: float = 600.0
 
@@ -83,7 +84,7 @@ def run(product: Product, options: Options) -> Report:
     with server("sink") as sink:
         token, paying = tokens.mint(KeyMode.LIVE).token, tokens.mint(KeyMode.LIVE).token
         product.apply(_document(sink.url, product.sink_url), CHAOS_KEY=token, CHAOS_PREPAID_KEY=paying)
-        killer = Killer(product, plan(options.seed, options.requests, options.kills))
+        killer = Killer(product, plan(options.seed, options.requests, options.kills, options.waiting))
         url = f"{product.edge_url}/r/{METERED}/v1"
         traffic = Traffic(f"{url}/{EVENTS}", token, options.concurrency, _in_turn(killer))
         beside = Beside([f"{url}/{SYNC}", f"{url}/{STREAM}?events=10"], token, options.beside)
@@ -118,14 +119,23 @@ def run(product: Product, options: Options) -> Report:
 
 
 def _in_turn(killer: Killer) -> Callable[[int], Awaitable[None]]:
-    """What is due at an acknowledgement, one kill after the other; whoever comes meanwhile goes on."""
-    turn = asyncio.Lock()
+    """What is due at an acknowledgement, one kill after the other; whoever comes meanwhile goes on, but for kills that
+    wait for purses: those who spend are then alone."""
+    turn, going = asyncio.Lock(), asyncio.Event()
+    going.set()
 
     async def on_acknowledged(count: int) -> None:
+        await going.wait()
         if turn.locked():
             return
         async with turn:
             while killer.next_at is not None and killer.next_at <= count:
+                if killer.next_waits:
+                    going.clear()
+                    try:
+                        await asyncio.to_thread(killer.let_pay)
+                    finally:
+                        going.set()
                 await asyncio.to_thread(killer.kill_next)
 
     return on_acknowledged

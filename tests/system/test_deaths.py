@@ -65,7 +65,9 @@ def is_sync_call_sent(product: Product) -> bool:
 
 def test_a_short_chaos(product: Product) -> None:
     """`make chaos` in small: see tests/chaos."""
-    report = run(product, Options(requests=400, concurrency=32, kills=5, beside=0, spenders=1, seed=1, seconds=90))
+    report = run(
+        product, Options(requests=400, concurrency=32, kills=5, beside=0, spenders=1, waiting=0, seed=1, seconds=90)
+    )
     assert report.differences == [], report.text()
     assert sorted(report.killed) == ["edge", "flush", "postgres", "valkey", "worker"]
     assert report.acknowledged >= 400
