@@ -83,7 +83,12 @@ class Product:
                 cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 start_new_session=True,
             )  # fmt: skip
-        wait_for(self._is_ready, f"the product to be ready; its log ends:\n{self.log_tail()}", seconds=90)
+        try:
+            wait_for(self._is_ready, "the product to be ready", seconds=110)
+        except AssertionError as problem:
+            tail = self.log_tail()
+            self.process.terminate()  # with whatever it had started; it would go on beside the tests to come
+            raise AssertionError(f"{problem}; its log ends:\n{tail}") from None
         return self
 
     def log_tail(self) -> str:
