@@ -18,6 +18,10 @@ from bench.load import READY, Outcome, Plan
 
 ROOT = Path(__file__).resolve().parent.parent
 TETHER = ROOT / "standalone" / "tether.py"
+LATE = '"code":"unavailable"'
+"""In the 503 of calls whose money cannot be counted, as when Redis does not answer in time. On a host that takes CPUs
+away for tens of milliseconds (`pauses.py`) that happens now and then."""
+MOST_LATE = 0.02
 _START_SECONDS = 20.0
 _STOP_SECONDS = 10.0
 
@@ -108,7 +112,8 @@ class Load:
         self.pid = self._process.pid
 
     def run(self) -> Outcome:
-        """Send the plan and wait for its outcome. BenchError when an answer was wrong or missing."""
+        """Send the plan and wait for its outcome. BenchError when an answer was wrong or missing. A few may have been
+        refused because Redis was late, as the product does under a limit of cost: those stay in `failures`."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(asdict(self._plan)).encode() + b"\n")
@@ -117,7 +122,11 @@ class Load:
         if not line:
             raise BenchError("The load generator ended without an outcome; its own message is above.")
         outcome = Outcome(**json.loads(line))
-        if outcome.failures or outcome.unfinished:
+        late = sum(count for text, count in outcome.failures.items() if LATE in text)
+        if late:
+            say(f"{late:,} of {self._plan.count:,} calls were refused: Redis answered later than 45 ms")
+        is_whole = late == sum(outcome.failures.values()) <= MOST_LATE * self._plan.count
+        if not is_whole or outcome.unfinished:
             raise BenchError(
                 f"{self._plan.url}: {outcome.completed} of {self._plan.count} calls were answered as expected; "
                 f"failures: {outcome.failures}"
