@@ -127,7 +127,8 @@ def _plain(value: Any) -> Any:
 
 
 def machine(folder: Path) -> dict[str, Any]:
-    """What the figures were measured on, without its name. Writes and removes a small file in `folder`."""
+    """What the figures were measured on, without its name. Writes and removes a small file in `folder`, and
+    keeps the CPUs busy for two seconds."""
     cpus = [line.split(":", 1)[1].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")]
     memory_kb = next(int(line.split()[1]) for line in _lines(Path("/proc/meminfo")) if line.startswith("MemTotal"))
     return {

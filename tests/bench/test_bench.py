@@ -4,9 +4,14 @@ import argparse
 import json
 import os
 import sys
+import threading
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,6 +22,7 @@ from bench.load import Plan, percentiles
 from bench.measure import Sizes, chat_body
 from bench.parts import BenchError, Load, Part, fetch, server
 from bench.report import Aim, Figure, Report
+from relay_edge import admission, purse_holds
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the bench reads /proc")
 
@@ -69,6 +75,56 @@ def test_a_wrong_status_stops_the_measurement() -> None:
         server("vendor") as vendor,
         Load(chats(vendor, 3, expected_status=202)) as load,
         pytest.raises(BenchError, match=r"0 of 3 calls.*status 200"),
+    ):
+        load.run()
+
+
+@contextmanager
+def refusing(text: str, each: int) -> Iterator[str]:
+    """A server that refuses each so many-th call with this text and answers the others; its address."""
+    calls = count(1)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            is_refused = next(calls) % each == 0
+            body = json.dumps({"error": {"message": text}}).encode() if is_refused else b"{}"
+            self.send_response(503 if is_refused else 200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listening.server_port}/"
+    finally:
+        listening.shutdown()
+        listening.server_close()
+
+
+@pytest.mark.parametrize("text", [admission._MONEY_TEXT, purse_holds._CLOSED_TEXT], ids=["limits", "purses"])
+@pytest.mark.parametrize("each", [50, 40])
+def test_a_few_calls_whose_money_was_not_counted_in_time_stop_nothing(text: str, each: int) -> None:
+    with refusing(text, each) as url, Load(Plan(url, JSON_HEADERS, "{}", 1, 200)) as load:
+        if each == 50:
+            outcome = load.run()
+            assert (outcome.completed, sum(outcome.failures.values())) == (196, 4)
+        else:
+            with pytest.raises(BenchError, match="195 of 200 calls"):
+                load.run()
+
+
+def test_another_refusal_stops_the_measurement() -> None:
+    with (
+        refusing("The relay is not ready yet.", 100) as url,
+        Load(Plan(url, JSON_HEADERS, "{}", 1, 200)) as load,
+        pytest.raises(BenchError, match="198 of 200 calls"),
     ):
         load.run()
 

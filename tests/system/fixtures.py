@@ -1,5 +1,6 @@
 """One running product for all system tests of a pytest worker, and receivers for its deliveries."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,9 +25,9 @@ def _running() -> Iterator[Product]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Stop products with the last test of their group. Idle ones take a tenth of a CPU each, and under xdist the large
-    groups come first: that would be for the rest of the run."""
-    if _products and (nextitem is None or _group(item) != _group(nextitem)):
+    """Under xdist, stop products with the last test of their group: idle ones take a tenth of a CPU each, and the large
+    groups come first. One process by itself runs files in their order, and comes back to a group."""
+    if "PYTEST_XDIST_WORKER" in os.environ and nextitem is not None and _group(item) != _group(nextitem):
         while _products:
             _products.pop().stop()
 
