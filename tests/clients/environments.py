@@ -38,11 +38,16 @@ def python_clients() -> Path:
 
 def node_clients() -> Path:
     """The `node` that finds the JavaScript clients from this folder."""
+    return installed_node(NODE_HOME)
+
+
+def installed_node(home: Path) -> Path:
+    """`node`, with what `package-lock.json` of this folder names."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         _give_up("Node.js with npm is not installed")
-    lock = (NODE_HOME / "package-lock.json").read_bytes()
-    _once(NODE_HOME / "node_modules", lock, lambda: _run([npm, "ci", "--silent", "--no-audit", "--no-fund"], NODE_HOME))
+    lock = (home / "package-lock.json").read_bytes()
+    _once(home / "node_modules", lock, lambda: _run([npm, "ci", "--silent", "--no-audit", "--no-fund"], home))
     return Path(node)
 
 

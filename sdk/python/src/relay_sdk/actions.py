@@ -1,0 +1,65 @@
+"""What clears an error, by the server's code. The relay's own tests hold this against its error tree.
+
+Texts of the server mostly say it themselves; these are for programs that show an action beside a message.
+"""
+
+ACTIONS: dict[str, str] = {
+    "bad_request": "Compare the call with the API reference.",
+    "malformed_json": "Send one JSON object, encoded as UTF-8.",
+    "bad_field": "Correct the field that the message names.",
+    "schema_mismatch": "Send what the endpoint's JSON Schema admits.",
+    "bad_header": "Leave control characters out of headers.",
+    "missing_key": "Set RELAY_KEY, or pass `api_key` or `token_provider`.",
+    "invalid_key": "Check that the key was copied whole, or mint a new one.",
+    "invalid_token": "Let the user sign in again.",
+    "token_expired": "Refresh the token, or let the user sign in again.",
+    "token_revoked": "Let the user allow the application again.",
+    "key_revoked": "Ask the project's owner for a new key.",
+    "key_expired": "Ask the project's owner for a new key.",
+    "signature_missing": "Check the sender's webhook secret.",
+    "signature_invalid": "Give sender and endpoint the same secret.",
+    "signature_expired": "Sign anew, and check the sender's clock.",
+    "metrics_forbidden": "Send RELAY_METRICS_TOKEN as the bearer.",
+    "insufficient_credits": "Top the wallet up, then call again.",
+    "budget_exceeded": "Wait until the period ends, or have the budget raised.",
+    "forbidden": "Use a key that may do this.",
+    "project_archived": "Ask the project's owner to restore it.",
+    "scope_missing": "Use another key or token, or ask for the scope.",
+    "wrong_project": "Use a key of the project that is called.",
+    "model_forbidden": "Use a model that `models()` lists.",
+    "model_unpriced": "Use another model, or ask an operator to price this one.",
+    "address_not_allowed": "Ask the endpoint's owner to add your address.",
+    "payer_inactive": "Ask an operator to reactivate the user who pays.",
+    "origin_not_allowed": "Ask the application's owner to add the page's origin.",
+    "not_found": "Check the address.",
+    "endpoint_not_found": "Check project, line and endpoint.",
+    "model_not_found": "Use a model that `models()` lists.",
+    "method_not_allowed": "Use a method that the address takes.",
+    "body_timeout": "Send it again.",
+    "idempotency_in_progress": "Try again after the time in Retry-After.",
+    "answer_not_kept": "Look the first call up in the request log; take a new key to have it made once more.",
+    "body_too_large": "Send less.",
+    "content_type_not_allowed": "Send a content type that the endpoint takes.",
+    "idempotency_key_reused": "Send a new key with each new call.",
+    "rate_limited": "Try again after the time in Retry-After.",
+    "relay_loop": "Let no target lead back to its own endpoint.",
+    "upstream_connect_error": "Try again later.",
+    "upstream_protocol_error": "Try again later.",
+    "upstream_address_forbidden": "Ask an operator to correct the host's address.",
+    "target_failed": "Look the call up by its request id; the target may have done it.",
+    "token_unavailable": "Try again later; nothing was sent.",
+    "upstream_timeout": "Try again later, or allow more time.",
+    "sync_timeout": "Look the call up by its request id: the target may still do it.",
+    "internal_error": "Tell an operator the request id.",
+    "endpoint_misconfigured": "Ask the endpoint's owner to mend it.",
+    "no_host_key": "Ask an operator to add or enable a host key.",
+    "unavailable": "Try again after the time in Retry-After.",
+    "accept_unavailable": "Send it again with the same Idempotency-Key.",
+    "target_held": "Ask the endpoint's owner to enable its target.",
+    "shutting_down": "Try again at once.",
+}
+
+
+def action_of(code: str) -> str:
+    """A sentence; empty for a code that is not the relay's own."""
+    return ACTIONS.get(code, "")
