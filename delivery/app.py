@@ -66,6 +66,11 @@ app.conf.update(
     # In memory: a file would have to live somewhere, and what is scheduled goes by the clock on the wall.
     beat_scheduler="celery.beat:Scheduler",
     beat_schedule={
+        "schedule.heard": {
+            "task": "schedule.heard",
+            "schedule": 10.0,
+            "options": {"expires": 10},
+        },
         "deliveries.retention": {
             "task": "deliveries.retention",
             "schedule": crontab(minute=17),
@@ -143,7 +148,9 @@ def _choose_queues(instance: Any, **_: Any) -> None:
 
 
 def _start(**_: Any) -> None:
+    """Before Celery says that the worker is ready: whoever replaces another one ends that next."""
     resident.start()
+    resident.wait()
 
 
 def _stop(**_: Any) -> None:

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, NamedTuple, NoReturn
@@ -64,6 +64,10 @@ class Resident:
                 # A daemon: it must not keep a process alive whose main thread has ended.
                 self._thread = threading.Thread(target=self._live, name="drainer", daemon=True)
                 self._thread.start()
+
+    def wait(self) -> None:
+        """Until its lanes are open, START_SECONDS at most."""
+        wait([self._ready], START_SECONDS)
 
     def drain(self, shard: int) -> None:
         """Have the shard drained, and return when nothing of it is due or in flight, or at shutdown."""

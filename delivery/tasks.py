@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from redis import Redis
+
 from delivery.app import app, resident, settings
 from relay_admin.access.acting import Via, acting_as
 from relay_admin.access.audit import audit_forget
@@ -19,6 +21,7 @@ from relay_admin.ledger.runs import reconcile_run
 from relay_admin.traffic.retention import traffic_forget
 from relay_contract.intake import MAX_SHARDS
 from relay_contract.messages import DRAIN_TASK
+from relay_contract.redis import keys
 
 
 @app.task(name=DRAIN_TASK)  # type: ignore[untyped-decorator]  # celery has no types
@@ -28,6 +31,13 @@ def drain(shard: object) -> None:
     if not isinstance(shard, int) or not 0 <= shard < MAX_SHARDS:
         raise ValueError("no shard of the async lane")
     resident.drain(shard)
+
+
+@app.task(name="schedule.heard")  # type: ignore[untyped-decorator]  # as above
+def hear_schedule() -> None:
+    """Leave word that the schedule hands out tasks, and workers do them."""
+    with Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=5) as client:
+        client.set(keys.SCHEDULE, 1, ex=keys.SCHEDULE_SECONDS)
 
 
 @app.task(name="deliveries.retention")  # type: ignore[untyped-decorator]  # as above

@@ -1,4 +1,5 @@
 """The process entry of the control plane: `uvicorn relay_admin.asgi:application`, with uvicorn's own logging off.
+Beside Django the MCP server, at /mcp.
 
 Static files are served by WhiteNoise's middleware out of the packages.
 """
@@ -13,7 +14,8 @@ _django = get_asgi_application()
 from django.conf import settings  # noqa: E402 (after get_asgi_application, which sets Django up)
 
 from relay_admin.body_limit import BodyLimit  # noqa: E402
+from relay_admin.mcp.door import Door  # noqa: E402
 from relay_contract import logs  # noqa: E402
 
 logs.configure(settings.LOG_LEVEL, "control")
-application = BodyLimit(_django)
+application = BodyLimit(Door(_django, settings.CONTROL_URL))

@@ -1,4 +1,4 @@
-"""The control plane's one question to the edge: how would a call of this relay key be routed?
+"""The control plane's way to the edge, and its one question: how would a call of this relay key be routed?
 
 The edge alone knows, since it holds the catalog as it serves it and how busy its hosts are. It is asked over HTTP with
 a token that speaks for the relay key and lives for half a minute (`relay_contract/internal_token.py`). One connection
@@ -53,22 +53,32 @@ def resolve(*, relay_key: RelayKey, model: str, surface: str) -> dict[str, Any]:
     raise EdgeError(f"{_origin()} answered {status} and is no edge of this relay. Check RELAY_EDGE_INTERNAL_URL.")
 
 
-def _post(path: str, document: dict[str, str], token: str) -> tuple[int, bytes]:
+def open_connection() -> tuple[HTTPConnection, str]:
+    """To the edge that the settings name and nowhere else, not connected yet; and what its paths begin with."""
     parts = urlsplit(settings.EDGE_INTERNAL_URL)
     assert parts.hostname is not None  # the settings take no other URL
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    connection = kind(parts.hostname, parts.port, timeout=TIMEOUT_SECONDS)
+    return kind(parts.hostname, parts.port, timeout=TIMEOUT_SECONDS), parts.path
+
+
+def unreachable() -> EdgeError:
+    """What there is to say of a connection that failed."""
+    return EdgeError(
+        f"The edge at {_origin()} cannot be reached. Is it running, and is RELAY_EDGE_INTERNAL_URL its address?"
+    )
+
+
+def _post(path: str, document: dict[str, str], token: str) -> tuple[int, bytes]:
+    connection, prefix = open_connection()
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     try:
-        connection.request("POST", f"{parts.path}{path}", json.dumps(document).encode(), headers)
+        connection.request("POST", f"{prefix}{path}", json.dumps(document).encode(), headers)
         response = connection.getresponse()
         answer = response.read(MAX_ANSWER_BYTES + 1)
     except TimeoutError as error:
         raise EdgeError(f"The edge at {_origin()} did not answer within {TIMEOUT_SECONDS:g} s.") from error
     except (OSError, HTTPException) as error:
-        raise EdgeError(
-            f"The edge at {_origin()} cannot be reached. Is it running, and is RELAY_EDGE_INTERNAL_URL its address?"
-        ) from error
+        raise unreachable() from error
     finally:
         connection.close()
     if len(answer) > MAX_ANSWER_BYTES:

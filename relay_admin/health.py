@@ -1,25 +1,22 @@
 """`GET /healthz`: whether this process can do its work, and why not. Costs one connection and a query."""
 
 from functools import cache
+from typing import Any
 
 import psycopg
-from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, JsonResponse
+
+from relay_admin.own_connection import own_connection
 
 CONNECT_TIMEOUT_SECONDS = 2
 
 
 @cache
-def _migrations_of_this_release() -> frozenset[tuple[str, str]]:
+def migrations_of_this_release() -> frozenset[tuple[str, str]]:
+    """App and name of each."""
     # Read from disk once: a process serves the release it was started from.
     return frozenset(MigrationLoader(None, ignore_no_migrations=True).disk_migrations)
-
-
-@cache
-def _libpq_keywords() -> frozenset[str]:
-    # Without those of Django and its pool; with sslmode, where the URL has it.
-    return frozenset(option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults())
 
 
 def missing_migrations() -> int:
@@ -27,17 +24,15 @@ def missing_migrations() -> int:
 
     Over a connection of its own: a pool that is used up says nothing about Postgres, and waits longer than a probe.
     """
-    parameters = connection.get_connection_params()
-    connect = {name: value for name, value in parameters.items() if name in _libpq_keywords()}
-    with (
-        psycopg.connect(**connect, connect_timeout=CONNECT_TIMEOUT_SECONDS, autocommit=True) as own,
-        own.cursor() as cursor,
-    ):
-        cursor.execute("SELECT to_regclass('django_migrations') IS NOT NULL")
-        if cursor.fetchone() != (True,):
-            return len(_migrations_of_this_release())
-        cursor.execute("SELECT app, name FROM django_migrations")
-        return len(_migrations_of_this_release() - set(cursor.fetchall()))
+    with own_connection(CONNECT_TIMEOUT_SECONDS) as database:
+        return len(migrations_of_this_release() - migrations_applied(database))
+
+
+def migrations_applied(database: psycopg.Connection[tuple[Any, ...]]) -> set[tuple[str, str]]:
+    """App and name of each; none of an empty database."""
+    if database.execute("SELECT to_regclass('django_migrations') IS NOT NULL").fetchone() != (True,):
+        return set()
+    return {(app, name) for app, name in database.execute("SELECT app, name FROM django_migrations")}
 
 
 def healthz(_request: HttpRequest) -> JsonResponse:

@@ -60,7 +60,7 @@ def page(request: HttpRequest) -> HttpResponse:
         "title": "Resolve",
         "form": form,
         "media": form.media,
-        "suggested": _suggested() if request.user.has_perm("catalog.view_model") else [],
+        "suggested": suggested_models() if request.user.has_perm("catalog.view_model") else [],
     }
     if form.is_bound and form.is_valid():
         try:
@@ -84,7 +84,8 @@ def _answer(explanation: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _suggested() -> list[str]:
+def suggested_models() -> list[str]:
+    """What callers may write, by name."""
     names = Model.objects.filter(is_enabled=True).order_by("name").values_list("name", flat=True)
     aliases = ModelAlias.objects.order_by("name").values_list("name", flat=True)
     return sorted({*names[:MOST_SUGGESTED], *aliases[:MOST_SUGGESTED]})

@@ -36,6 +36,7 @@ STRIPE_URL = _env.url("RELAY_STRIPE_URL", ("https", "http"), "https://api.stripe
 _no_packs: tuple[packs.Pack, ...] = ()
 CREDIT_PACKS = _env.parsed("RELAY_CREDIT_PACKS", _no_packs, packs.EXPECTED, packs.read_packs)
 SIGNUP_GIFT_CREDITS = _env.integer("RELAY_SIGNUP_GIFT_CREDITS", 0, 0, 1_000_000)
+API_CALLS_PER_MINUTE = _env.integer("RELAY_API_CALLS_PER_MINUTE", 3_000, 0, 1_000_000)
 LOG_LEVEL = _env.text("RELAY_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
 MAIL_URL = _env.url("RELAY_MAIL_URL", ("smtp", "smtps"), "")
 MAIL_FROM = _env.mailbox("RELAY_MAIL_FROM", None if MAIL_URL else "")
@@ -55,6 +56,7 @@ if OIDC_ISSUER.startswith("http:") and urlsplit(OIDC_ISSUER).hostname not in _LO
     _env.refuse("RELAY_OIDC_ISSUER is wrong; expected https, since who listens in could sign in as anybody")
 if STRIPE_URL.startswith("http:") and urlsplit(STRIPE_URL).hostname not in _LOOPBACK:
     _env.refuse("RELAY_STRIPE_URL is wrong; expected https, since Stripe's secret key is sent there")
+SPILL_FOLDER = _env.text("RELAY_SPILL_DIR", "")
 _database_url = _env.url("DATABASE_URL")
 _control_hosts = _env.text("RELAY_CONTROL_HOSTS", "").replace(",", " ").split()
 try:
@@ -93,6 +95,8 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "oauth2_provider",
     "relay_admin.access.apps.AccessConfig",
     "relay_admin.catalog",
@@ -159,9 +163,21 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_THROTTLE_CLASSES": ["relay_admin.control_api.rate.CallerRate"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["relay_admin.control_api.wire.JsonBody"],
     "EXCEPTION_HANDLER": "relay_admin.control_api.errors.handle",
+    "DEFAULT_SCHEMA_CLASS": "relay_admin.control_api.reference.auto_schema.RelaySchema",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Relay control API",
+    "DESCRIPTION": "What operators do in the admin and members in the portal, for programs.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": ["relay_admin.control_api.reference.tidy.without_marks"],
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENABLE_DJANGO_DEPLOY_CHECK": False,  # it makes the whole document; a test does
 }
 
 OAUTH2_PROVIDER_APPLICATION_MODEL = "access.OAuthApplication"

@@ -9,6 +9,9 @@ REQUEST_ID = "x-request-id"
 TAGS = "x-relay-tags"
 """In, on a call to a model: the caller's own words for it, kept with its row."""
 
+TRACE_TAG = "relay-trace"
+"""Of these words the one that asks for a trace of this very call, whatever its value."""
+
 IDEMPOTENCY_KEY = "idempotency-key"
 """In: the caller's name for what is to be done once, however often it is sent."""
 IDEMPOTENT_REPLAYED = "idempotent-replayed"

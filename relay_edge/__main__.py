@@ -37,18 +37,20 @@ class PortTaken(Exception):
     """The port cannot be listened on; the text says what to do."""
 
 
-def hold_port(bind: str, port: int) -> socket.socket:
+def hold_port(bind: str, port: int, *, is_shared: bool = False) -> socket.socket:
     """Binds the port without listening, so that nobody else gets it while the processes come and go.
 
-    Raises PortTaken. With SO_REUSEPORT alone a second edge on the same port would start, and take half of the calls.
+    Raises PortTaken. With SO_REUSEPORT alone a second edge on the same port would start, and take half of the calls:
+    where that is not wanted (`is_shared`), the port is looked at first.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        if not is_shared:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
         holder = socket.socket(family, kind, protocol)
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -100,7 +102,7 @@ def main() -> int:
     """The parent; returns the exit status."""
     try:
         settings = EdgeSettings.read(os.environ)
-        holder = hold_port(settings.bind, settings.port)
+        holder = hold_port(settings.bind, settings.port, is_shared=settings.shares_port)
     except (ConfigurationError, PortTaken) as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_CONFIGURATION

@@ -5,8 +5,9 @@
 - A body that turns out to be no HTTP while it is read fails at once, so that its request is answered in its own shape;
   aiohttp would let the reader wait for the rest.
 - A connection that never sends a whole head is closed after 30 s; aiohttp would hold it for ever.
-- At shutdown idle connections are closed and busy ones finish first, bodies still on their way included. (aiohttp's own
-  shutdown stops reading at once.)
+- At shutdown busy connections finish, bodies still on their way included, and idle ones are not cut under a request
+  that is on its way: every answer says `connection: close`, and a connection ends once it has been quiet for a while.
+  (aiohttp's own shutdown stops reading at once.)
 
 Uses private names of aiohttp (`_ErrInfo`, and `_request_count`, `_request_in_progress` and `_messages` of
 `RequestHandler`); the tests of this file fail when a new aiohttp has them no longer.
@@ -43,12 +44,15 @@ MAX_HEADER_BYTES = 16_384
 MAX_HEADERS = 100
 READ_BUFFER_BYTES = 65_536
 DRAIN_STEP_SECONDS = 0.02
+QUIET_SECONDS = 5.0
+"""For how long a connection is quiet before it is closed at shutdown; a third of what shutdown may take, if that is
+less. SDKs on httpx use none again that has been idle for so long."""
 
 
 class CallerConnection(RequestHandler):
     """One caller's connection."""
 
-    __slots__ = ("_newest_body", "_unparsable", "has_left", "opened_at")
+    __slots__ = ("_newest_body", "_unparsable", "has_left", "heard_at", "is_draining", "opened_at")
 
     def __init__(self, server: web.Server, unparsable: SurfaceMetrics, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -64,7 +68,9 @@ class CallerConnection(RequestHandler):
         )
         self._newest_body: StreamReader = EMPTY_PAYLOAD
         self._unparsable = unparsable
-        self.opened_at = loop.time()
+        self.opened_at = self.heard_at = loop.time()
+        self.is_draining = False
+        """The process was told to end: the next answer is this connection's last."""
         self.has_left = False
         """The caller closed, or their connection broke; False while it is we who end it."""
 
@@ -88,6 +94,7 @@ class CallerConnection(RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self.heard_at = self._loop.time()
         super().data_received(data)
         if self._messages:
             message, body = self._messages[-1]
@@ -165,13 +172,19 @@ class Door(web.Server):
         return len(callers), sum(each.is_busy for each in callers)
 
     async def drain(self, seconds: float) -> None:
-        """Lets busy connections finish for so long, closes each as it comes to rest, then cuts the others."""
+        """Lets busy connections finish for so long, closes each once it is quiet, then cuts the others."""
         deadline = self._loop.time() + seconds
+        quiet_seconds = min(QUIET_SECONDS, seconds / 3)
+        quiet_since = {each: each.heard_at for each in self._callers() if not each.is_busy}
         while True:
+            now = self._loop.time()
             for connection in self._callers():
-                if not connection.is_busy:
+                connection.is_draining = True
+                if connection.is_busy:
+                    quiet_since.pop(connection, None)
+                elif now - quiet_since.setdefault(connection, now) >= quiet_seconds:
                     connection.force_close()  # `close()` would leave the transport open until the very end
-            if not self.counts()[1] or self._loop.time() >= deadline:
+            if not self._callers() or now >= deadline:
                 break
             await asyncio.sleep(DRAIN_STEP_SECONDS)
         cut = self.counts()[1]

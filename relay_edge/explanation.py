@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import msgspec
 
 from relay_contract.errors import RelayError
+from relay_contract.grants import Reach
 from relay_contract.nouns import Model, Policy, Selection, WireShape
 from relay_contract.pricing import NANOUSD
 from relay_edge.breaker_words import BreakerOf
 from relay_edge.catalog.snapshot import Snapshot
 from relay_edge.failover import followers
-from relay_edge.grants import Reach
 from relay_edge.needs import worst_case
 from relay_edge.priced import price_rule
 from relay_edge.protocols import Operation

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import HttpVersion11, web
 
@@ -18,6 +18,9 @@ from relay_contract.ids import uuid7_text
 from relay_edge import limit_headers
 from relay_edge.error_shapes import ErrorShape, error_body, error_headers
 from relay_edge.further_lines import further_bytes
+
+if TYPE_CHECKING:
+    from relay_edge.door import CallerConnection  # which answers through this file
 
 JSON: Final = "application/json"
 
@@ -70,8 +73,10 @@ def request_id_of(request: web.BaseRequest) -> str:
 
 
 def may_keep_alive(request: web.BaseRequest) -> bool:
-    """Whether the caller's connection lives on after this answer. HTTP/1.0 callers always get a closed one."""
-    return request.keep_alive and request.version >= HttpVersion11
+    """Whether the caller's connection lives on after this answer. HTTP/1.0 callers always get a closed one, and so does
+    everybody of a process that is about to end."""
+    connection = cast("CallerConnection", request.protocol)
+    return request.keep_alive and request.version >= HttpVersion11 and not connection.is_draining
 
 
 class _Date:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from relay_contract.errors import BadField, ModelForbidden, ModelNotFound, ModelUnpriced, NoHostKey
+from relay_contract.grants import Grants
 from relay_contract.nouns import (
     Fallback,
     FallbackCondition,
@@ -33,7 +34,6 @@ from relay_contract.nouns import (
 )
 from relay_edge import affinity
 from relay_edge.catalog.snapshot import Snapshot
-from relay_edge.grants import Grants
 from relay_edge.priced import PriceRule, price_rule
 from relay_edge.selection import STEADY, Chance, Load, may_stay, order, typical_cost
 from relay_edge.stops import Stop, survey

@@ -29,6 +29,7 @@ class EdgeSettings:
     vault_token: str = field(repr=False)
     bind: str  # address to listen on
     port: int
+    shares_port: bool  # with another edge on this machine, while one replaces the other
     processes: int
     top_up_url: str  # where callers buy credits, told with a 402; "" for nowhere
     control_url: str  # as people reach the control plane, which issues access tokens
@@ -77,6 +78,7 @@ class EdgeSettings:
             vault_token=env.secret("RELAY_VAULT_TOKEN", ""),
             bind=env.text("RELAY_BIND", "127.0.0.1"),
             port=port,
+            shares_port=env.boolean("RELAY_SHARE_PORT", False),
             processes=env.integer("RELAY_EDGE_PROCESSES", min(os.cpu_count() or 1, MAX_PROCESSES), 1, MAX_PROCESSES),
             top_up_url=env.url("RELAY_TOP_UP_URL", ("http", "https"), ""),
             control_url=env.url("RELAY_CONTROL_URL", ("http", "https"), "http://127.0.0.1:8081").rstrip("/"),

@@ -6,8 +6,8 @@ The router takes the first half of the answer, the explanation both, so that the
 from dataclasses import dataclass
 from enum import StrEnum
 
+from relay_contract.grants import Reach
 from relay_contract.nouns import Host, HostBinding, HostKey, Model, Pricing, WireShape
-from relay_edge.grants import Reach
 from relay_edge.priced import PriceRule
 
 

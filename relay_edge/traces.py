@@ -1,6 +1,7 @@
 """Which calls leave a trace, and what it says: how a call came to its answer. Pure.
 
-Kept of each call that failed, was tried more than once or was slow, and of a share of all others (RELAY_TRACE_SHARE).
+Kept of each call that failed, was tried more than once, was slow or asks for it by a tag, and of a share of all others
+(RELAY_TRACE_SHARE).
 On the response path that is one decision; the trace is made later, from what `CallRecord` refers to. It names rows of
 the catalog and holds figures: no secret, no header, nothing of a body.
 """
@@ -9,6 +10,7 @@ import random
 from datetime import UTC, datetime
 from typing import Any
 
+from relay_contract.headers import TRACE_TAG
 from relay_contract.pricing import price_lines
 from relay_edge.call_record import LEFT, Attempt, CallRecord
 from relay_edge.call_rows import bill_of, encode_row
@@ -34,7 +36,7 @@ class Sampling:
         self._chance = chance
 
     def why(self, record: CallRecord) -> str:
-        """`failed`, `left`, `retried`, `slow` or `sampled`; "" for a call that leaves none. 0.3 us."""
+        """`failed`, `left`, `retried`, `slow`, `asked` or `sampled`; "" for a call that leaves none. 0.3 us."""
         if record.status >= _FIRST_FAILURE or record.error:
             return "left" if record.status == LEFT else "failed"
         if len(record.attempts) > 1:
@@ -42,6 +44,8 @@ class Sampling:
         waited_until = record.ended if record.first_token is None or not record.is_stream else record.first_token
         if waited_until - record.started >= self._slow_seconds:
             return "slow"
+        if TRACE_TAG in record.tags:
+            return "asked"
         return "sampled" if self._share >= 1 or self._chance() < self._share else ""
 
 

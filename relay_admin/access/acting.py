@@ -29,6 +29,7 @@ class Via(StrEnum):
 
     ADMIN = "admin"
     API = "api"
+    MCP = "mcp"
     PORTAL = "portal"
     COMMAND = "command"
     WORKER = "worker"

@@ -17,18 +17,22 @@ from django.urls import reverse
 from django.utils import timezone
 from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminSelectMultipleWidget
 
 from relay_admin import pages
 from relay_admin.access import services, session_services
+from relay_admin.access.admin_tokens import admin_token_mint, check_projects, projects_of
 from relay_admin.access.agents import agent_words
 from relay_admin.access.audit_admin import AuditEventAdmin
 from relay_admin.access.key_life import check_expiry
 from relay_admin.access.key_successors import SuccessorGoneError, relay_key_successor_reveal
-from relay_admin.access.models import AdminToken, AuditEvent, Invitation, RelayKey, Session, User
+from relay_admin.access.models import AdminToken, AuditEvent, Invitation, RelayKey, Session, User, every_scope
 from relay_admin.access.oauth import admin as _oauth  # noqa: F401  # registers its pages
 from relay_admin.access.people_admin import InvitationAdmin
+from relay_admin.access.stand_ins import stand_ins
+from relay_admin.access.token_scopes import SCOPES
 from relay_admin.catalog.credit_fields import BudgetField
+from relay_admin.catalog.models import Project
 from relay_admin.deliveries.admin.base import TimeRangeFilter
 from relay_admin.guard import GuardedAdmin
 from relay_contract import nouns, tokens
@@ -127,7 +131,7 @@ class RelayKeyAdmin(pages.MintingAdmin):
     list_filter = (StateFilter, "mode", "project", "policy", "captures_payloads")
     search_fields = ("name", "key_id", "project__slug", "user__username")
     empty_text = "A relay key is what an app calls with. It is shown once, when it is made."
-    search_help_text = "Name, project, user, or the public part of the key."
+    search_help_text = "Name, project, user, or the public part of the key; console: those of the test console."
     autocomplete_fields = ("project", "policy", "rate_limit")
     list_select_related = ("project", "policy", "user", "use")
     readonly_fields = ("shown_token", "state", "used_on", "successor", "revoked_at", "created_by", "created_at")
@@ -146,6 +150,13 @@ class RelayKeyAdmin(pages.MintingAdmin):
         ("How long", {"fields": _LIFE}),
         ("Who pays", {"fields": _MONEY}),
     )
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[RelayKey], search_term: str
+    ) -> tuple[QuerySet[RelayKey], bool]:
+        """In lists and boxes to choose from. Those of the test console are there for who looks for `console`."""
+        found, may_repeat = super().get_search_results(request, queryset, search_term)
+        return (found if "console" in search_term else found.exclude(stand_ins())), may_repeat
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """A key keeps its project and mode: they are what its holder was given."""
@@ -315,10 +326,31 @@ class RelayKeyAdmin(pages.MintingAdmin):
 
 
 class AdminTokenForm(forms.ModelForm):
-    """Says whose rights a token has."""
+    """Says whose rights a token has, and how many of them."""
+
+    scopes = forms.MultipleChoiceField(
+        choices=[(scope, scope) for scope in SCOPES],
+        initial=every_scope,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget(),
+        help_text="control: everything its user may; an area: that alone; with :read: to read it alone.",
+    )
+    projects = forms.ModelMultipleChoiceField(
+        Project.objects.all(),
+        required=False,
+        widget=UnfoldAdminSelectMultipleWidget(),
+        help_text="It acts in these alone, in its user's role there. None chosen: everywhere its user may.",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """No project chosen is no bound."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        cleaned["projects"] = list(cleaned.get("projects") or ()) or None
+        if "user" in cleaned:
+            check_projects(cleaned["user"], cleaned["projects"])
+        return cleaned
 
     class Meta:
-        help_texts = {"expires_at": NEVER, "user": "The token can do whatever this user can."}
+        help_texts = {"expires_at": NEVER, "user": "The token can do no more than this user can."}
 
 
 @admin.register(AdminToken)
@@ -327,13 +359,26 @@ class AdminTokenAdmin(pages.MintingAdmin):
 
     form = AdminTokenForm
     empty_text = "An admin token is what a script calls the control API with. It is shown once, when it is made."
-    list_display = ("name", "user", "expires_at", "created_at")
+    list_display = ("name", "user", "scopes_text", "projects_text", "expires_at", "created_at")
     list_filter = ("user",)
     search_fields = ("name", "user__username")
     autocomplete_fields = ("user",)
-    readonly_fields = ("created_at",)
-    fieldsets = ((None, {"fields": ("user", "name", "expires_at", "created_at")}),)
-    add_fieldsets = ((None, {"fields": ("user", "name", "expires_at")}),)
+    readonly_fields = ("scopes_text", "projects_text", "parent", "created_at")
+    fieldsets = (
+        (None, {"fields": ("user", "name", "scopes_text", "projects_text", "parent", "expires_at", "created_at")}),
+    )
+    add_fieldsets = ((None, {"fields": ("user", "name", "scopes", "projects", "expires_at")}),)
+
+    @display(description="scopes")
+    def scopes_text(self, token: AdminToken) -> str:
+        """In words."""
+        return ", ".join(token.scopes)
+
+    @display(description="projects")
+    def projects_text(self, token: AdminToken) -> str:
+        """By name."""
+        found = projects_of(token)
+        return "every one of its user's" if found is None else ", ".join(project.slug for project in found)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         """Mint another one instead."""
@@ -346,7 +391,7 @@ class AdminTokenAdmin(pages.MintingAdmin):
         wanted = {name: form.cleaned_data[name] for name in form.fields}
         if wanted["user"] != request.user and not request.user.is_superuser:
             raise PermissionDenied
-        minted = services.admin_token_mint(**wanted)
+        minted = admin_token_mint(**wanted)
         obj.__dict__.update(minted.admin_token.__dict__)
         request.minted_token = minted.token  # type: ignore[attr-defined]  # lives as long as the request
 
@@ -357,7 +402,7 @@ class AdminTokenAdmin(pages.MintingAdmin):
             request,
             self,
             title=f"Admin token {tokens.display(token)}",
-            text="This is the only time the token is shown: only its hash is stored. It can do whatever its user can.",
+            text="This is the only time the token is shown: only its hash is stored.",
             label="Admin token",
             secret=token,
             next_url=reverse("admin:access_admintoken_changelist"),

@@ -1,6 +1,6 @@
-"""What users may spend in a project: who is given what, and how much of it is used.
+"""What users may spend in a project, and keys: who is given what, and how much of it is used.
 
-The default is the project's, and a membership with `has_own_budget` replaces it. Calls are held to it by the edge
+A user's default is the project's, and a membership with `has_own_budget` replaces it. Calls are held to it by the edge
 (`relay_edge/purses.py`), which hears of both within a second.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from relay_admin.access.models import Membership
+from relay_admin.access.models import Membership, RelayKey
 from relay_admin.catalog.models import Project
 from relay_admin.ledger.purses import budget_used
 from relay_contract.periods import Period, end_ms
@@ -19,7 +19,7 @@ from relay_contract.periods import Period, end_ms
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """A user's budget in a project. Micro-credits."""
+    """A budget. Micro-credits."""
 
     microcredits: int
     period: Period
@@ -28,8 +28,16 @@ class Spending:
 
 
 def spending_of(membership: Membership) -> Spending | None:
-    """None for who has no budget. Asks Redis, and is None the wiser while it is away."""
-    budget = membership.user_budget
+    """Of a user in a project; None for who has no budget. Asks Redis, and is None the wiser while it is away."""
+    return _spending(membership.user_budget, f"user:{membership.project_id}.{membership.user_id}")
+
+
+def key_spending_of(key: RelayKey) -> Spending | None:
+    """Of a relay key, as `spending_of`."""
+    return _spending(key.budget, f"key:{key.pk}")
+
+
+def _spending(budget: dict[str, Any] | None, owner: str) -> Spending | None:
     if budget is None:
         return None
     period = Period(budget["period"])
@@ -37,7 +45,7 @@ def spending_of(membership: Membership) -> Spending | None:
     return Spending(
         budget["microcredits"],
         period,
-        budget_used(f"user:{membership.project_id}.{membership.user_id}", period),
+        budget_used(owner, period),
         datetime.fromtimestamp(ends / 1000, UTC),
     )
 

@@ -67,6 +67,11 @@ class MailServer:
         except (smtplib.SMTPException, OSError) as error:
             raise MailRefused(type(error).__name__, is_final=False) from None
 
+    def greet(self) -> None:
+        """Signs in and leaves. Raises smtplib.SMTPException or OSError."""
+        with self._connect():
+            pass
+
     def _connect(self) -> smtplib.SMTP:
         if self.is_tls:
             server: smtplib.SMTP = smtplib.SMTP_SSL(

@@ -12,7 +12,9 @@ from django.db.models.functions import MD5, Cast, Lower, Substr
 from django.utils import timezone
 
 from relay_admin.access.acting import Via
+from relay_admin.access.oauth.scopes import CONTROL
 from relay_admin.access.people_models import Invitation, Membership
+from relay_admin.access.token_scopes import SCOPES
 from relay_admin.catalog import validators
 from relay_admin.catalog.models import Policy, Project, RateLimit, choices
 from relay_contract import nouns
@@ -30,6 +32,11 @@ __all__ = [
 ]
 
 MAX_ROTATES_DAYS = 90
+
+
+def every_scope() -> list[str]:
+    """Of a token that nobody narrows."""
+    return [CONTROL]
 
 
 class User(AbstractUser):
@@ -211,11 +218,32 @@ class RelayKey(models.Model):
 
 
 class AdminToken(models.Model):
-    """A bearer for the control API. It acts as its user, and dies with the user's account."""
+    """A bearer for the control API. It acts as its user, within its scopes and projects, and dies with the user's
+    account. What was made with it is no wider, and dies with it: the database deletes it (migration 0019)."""
 
     user = models.ForeignKey(User, models.CASCADE, related_name="admin_tokens")
     name = models.CharField(max_length=100)
     token_hash = models.BinaryField(max_length=32, unique=True, editable=False)
+    scopes = ArrayField(
+        models.CharField(max_length=16, choices=[(scope, scope) for scope in SCOPES]),
+        default=every_scope,
+        db_default=[CONTROL],
+        help_text="control: everything its user may; an area: that alone; with :read: to read it alone.",
+    )
+    # Ids, and no table between: a project that is deleted leaves its tokens as narrow as they were.
+    project_ids = ArrayField(
+        models.BigIntegerField(), null=True, blank=True, editable=False, help_text="None: every one of its user's."
+    )
+    parent = models.ForeignKey(
+        "self",
+        models.DO_NOTHING,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="children",
+        db_constraint=False,
+        help_text="The token that it was made with.",
+    )
     expires_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True, editable=False)
 

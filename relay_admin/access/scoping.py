@@ -13,11 +13,13 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Model, Q, QuerySet
 from django.http import Http404, HttpRequest
 
-from relay_admin.access.models import AccessToken, Membership, OAuthApplication, RelayKey, User
+from relay_admin.access.models import AccessToken, AdminToken, Membership, OAuthApplication, RelayKey, User
+from relay_admin.access.oauth.scopes import ACCOUNT, CONTROL, CONTROL_READ
 from relay_admin.access.roles import ACTS, Act, Role, refusal
 from relay_contract.nouns import KeyMode, Payer
 
 Row = TypeVar("Row", bound=Model)
+_READING = ("GET", "HEAD", "OPTIONS")
 
 PATHS = {
     "access.auditevent": "project_id",
@@ -59,6 +61,7 @@ class Actor:
     relay_key: RelayKey | None = None
     roles: Mapping[int, Role] = field(default_factory=dict)
     is_operator: bool = False
+    is_narrow: bool = False  # by a bearer that may less than whoever it acts for: an application's, or a narrowed token
 
     def projects(self, act: Act) -> list[int]:
         """Ids of those in which a role allows it."""
@@ -76,14 +79,43 @@ def actor_of(request: HttpRequest, *permissions: str) -> Actor:
     if isinstance(shown, RelayKey):
         return Actor(relay_key=shown, roles={shown.project_id: Role.DEVELOPER})
     if isinstance(shown, AccessToken):
-        return Actor(shown.user)  # an application sees what is its user's own, and nothing that a role of theirs opens
+        return _application_actor(shown, is_reading=request.method in _READING)
+    if isinstance(shown, AdminToken) and shown.project_ids is not None:
+        return _narrowed_actor(shown.user, shown.project_ids)
     user = request.user
     if not isinstance(user, User):
         return Actor()
+    is_narrow = isinstance(shown, AdminToken) and CONTROL not in shown.scopes
     if permissions and user.has_perms(permissions):
-        return Actor(user, is_operator=True)
+        return Actor(user, is_operator=True, is_narrow=is_narrow)
     found = Membership.objects.filter(user=user).order_by("project_id").values_list("project_id", "role")
-    return Actor(user, roles={project_id: Role(role) for project_id, role in found})
+    return Actor(user, roles={project_id: Role(role) for project_id, role in found}, is_narrow=is_narrow)
+
+
+def _narrowed_actor(user: User, project_ids: list[int]) -> Actor:
+    """Of an admin token that is for some projects: its user's role in each, a superuser's an owner's. No operator's
+    rights, which are of every project, and nothing that is its user's own."""
+    if user.is_superuser:
+        return Actor(roles=dict.fromkeys(project_ids, Role.OWNER), is_narrow=True)
+    found = Membership.objects.filter(user=user, project__in=project_ids).values_list("project_id", "role")
+    return Actor(roles={project_id: Role(role) for project_id, role in found}, is_narrow=True)
+
+
+def _application_actor(token: AccessToken, *, is_reading: bool) -> Actor:
+    """With `account` an application sees what is its user's own, and nothing that a role of theirs opens; with
+    `control` it has their role in its own project, a developer's at most, as a relay key with that scope. Never their
+    other projects, and never an operator's rights: anybody may make an application of a project of theirs and send an
+    operator to its consent page. What is the user's own it changes in no case."""
+    scopes = set(token.scope.split())
+    own = token.user if ACCOUNT in scopes and is_reading else None
+    if scopes.isdisjoint({CONTROL, CONTROL_READ}):
+        return Actor(own)
+    found = Membership.objects.filter(user=token.user, project=token.application.project_id)
+    roles = {
+        project_id: Role.DEVELOPER if role in (Role.OWNER, Role.ADMIN) else Role(role)
+        for project_id, role in found.values_list("project_id", "role")
+    }
+    return Actor(own, roles=roles, is_narrow=True)
 
 
 def rows_of(model: type[Row], actor: Actor, act: Act) -> QuerySet[Row]:

@@ -1,4 +1,5 @@
-"""Minting and ending the bearers. A token leaves here once, as a return value; only its hash is stored."""
+"""Minting and ending relay keys, and the first user. A token leaves here once, as a return value; only its hash is
+stored."""
 
 import re
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
+from relay_admin.access.admin_tokens import admin_token_mint
 from relay_admin.access.key_life import UNSAID, Unsaid, check_expiry, first_expiry, successors_expiry
 from relay_admin.access.models import AdminToken, RelayKey, User
 from relay_admin.catalog.models import Policy, Project, RateLimit
@@ -31,14 +33,6 @@ class MintedRelayKey:
     """A new relay key and its token, which nobody can read again."""
 
     relay_key: RelayKey
-    token: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class MintedAdminToken:
-    """A new admin token and its text, which nobody can read again."""
-
-    admin_token: AdminToken
     token: str = field(repr=False)
 
 
@@ -175,20 +169,6 @@ def _successor_name(key: RelayKey) -> str:
     taken = set(RelayKey.objects.filter(project=key.project).values_list("name", flat=True))
     stem = re.sub(r"-\d{1,9}\Z", "", key.name)[:_LONGEST_STEM]
     return next(name for n in range(2, len(taken) + 3) if (name := f"{stem}-{n}") not in taken)
-
-
-@transaction.atomic
-def admin_token_mint(
-    *, user: User, name: str, expires_at: datetime | None = None, token: str | None = None
-) -> MintedAdminToken:
-    """A new bearer for the control API, acting as `user`. `token`: one minted elsewhere. Raises ValidationError."""
-    token = tokens.mint_admin().token if token is None else token
-    if tokens.parse_admin(token) is None:
-        raise ValidationError("Not an admin token: one looks like ra_ and 50 letters and digits.")
-    row = AdminToken(user=user, name=name, expires_at=expires_at, token_hash=tokens.hash_token(token))
-    row.full_clean()
-    row.save(force_insert=True)
-    return MintedAdminToken(row, token)
 
 
 @transaction.atomic

@@ -872,3 +872,20 @@ class SeededName(models.Model):
 
     def __str__(self) -> str:
         return f"{self.section} {self.name}"
+
+
+class AppliedEntry(models.Model):
+    """What a catalog document said of a row when it was applied last, to tell what people changed since."""
+
+    section = models.CharField(max_length=16)
+    path = ArrayField(models.TextField(), help_text="Its names in a catalog document, from the outermost inwards.")
+    digests = models.JSONField(help_text="Of each field's value. No value itself: some are credentials.")
+    applied_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        db_table = "catalog_appliedentry"
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["section", "path"], name="catalog_appliedentry_once")]
+
+    def __str__(self) -> str:
+        return f"{self.section} {'/'.join(self.path)}"

@@ -1,7 +1,8 @@
 """What a document would change, and changing it. `make` reads, `apply` writes in one transaction or not at all.
 
 A field that a document leaves out has its default; a part that it leaves out is not looked at; secrets that it leaves
-out stay as they are, and new ones are made where that is possible.
+out stay as they are, and new ones are made where that is possible. What people changed since a document was applied is
+shown and not overwritten, unless that is asked for (`merging.py`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,8 @@ from django.db.models import ProtectedError, RestrictedError
 
 from relay_admin.access import services as access_services
 from relay_admin.access.models import RelayKey, User
-from relay_admin.catalog import prices, rules, services, target_credentials
+from relay_admin.catalog import applied, merging, prices, rules, services, target_credentials
+from relay_admin.catalog.applied import Drift, Place
 from relay_admin.catalog.document import Document, DocumentError, Entry, Problem
 from relay_admin.catalog.lines import revisions
 from relay_admin.catalog.models import Endpoint, HostKey, Line, Model, ModelAlias, Target
@@ -41,6 +43,7 @@ APPLY_LOCK = "SELECT pg_advisory_xact_lock(hashtext('relay catalog apply'))"
 IN_LINES = ("lines", "endpoints", "targets")
 """Parts whose entries are configuration of a line."""
 _MAX_SHOWN = 80
+_ADVICE = "Take this over into the document, or give --overwrite to undo it."
 _OF_SIGNATURES = {"auth", "is_enabled"}
 _CREDENTIALS = {"auth_kind", "client_certificate", "auth secret", "client key"}
 
@@ -56,6 +59,11 @@ class Step:
     fields: dict[str, tuple[str, str]] = field(default_factory=dict)  # name -> old and new, as shown
     secrets: dict[str, str] = field(default_factory=dict, repr=False)  # values to set, by the field that names them
 
+    @property
+    def place(self) -> Place:
+        """Where it is in a document."""
+        return self.section.name, self.path
+
     def __str__(self) -> str:
         name = f"{self.section.noun} {'/'.join(self.path)}"
         if self.entry is None:
@@ -67,16 +75,22 @@ class Step:
 
 @dataclass(slots=True)
 class Plan:
-    """Steps in the order in which they are applied. Shown as `str(plan)`; it holds no secret in that form."""
+    """Steps in the order in which they are applied. Shown as `str(plan)`; it holds no secret in that form. `said`: of
+    each entry what the document says, by the fields that are compared. `drift` is left as it is."""
 
     steps: list[Step]
+    drift: list[Drift] = field(default_factory=list)
+    said: dict[Place, dict[str, Any]] = field(default_factory=dict, repr=False)
 
     def __bool__(self) -> bool:
         return bool(self.steps)
 
     def __str__(self) -> str:
+        return "\n".join([*map(str, self.drift), *([_ADVICE, ""] if self.drift else []), self._changes()])
+
+    def _changes(self) -> str:
         if not self.steps:
-            return "No changes: the catalog is as the document says."
+            return "No changes." if self.drift else "No changes: the catalog is as the document says."
         created = sum(step.row is None for step in self.steps)
         removed = sum(step.entry is None for step in self.steps)
         changed = len(self.steps) - created - removed
@@ -92,15 +106,34 @@ class MintedToken:
     token: str = field(repr=False)
 
 
-def make(document: Document, environment: Mapping[str, str], *, prune: bool = False) -> Plan:
-    """Compare with the database. `environment` is where secrets are looked up. DocumentError has every problem."""
-    return _keeping_disabled(_Planner(load_rows(), environment, prune=prune).plan(document))
+def make(document: Document, environment: Mapping[str, str], *, prune: bool = False, overwrite: bool = False) -> Plan:
+    """Compare with the database. `environment` is where secrets are looked up; `overwrite` undoes what people changed
+    since. DocumentError has every problem."""
+    return _make(load_rows(), document, environment, prune=prune, overwrite=overwrite)
+
+
+def _make(rows: Rows, document: Document, environment: Mapping[str, str], *, prune: bool, overwrite: bool) -> Plan:
+    plan = _keeping_disabled(_Planner(rows, environment, prune=prune).plan(document))
+    return plan if overwrite else Plan(*merging.merged(plan.steps, plan.said, applied.load()))
+
+
+def validate(document: Document) -> None:
+    """Check what needs neither a database nor secrets: what the document leaves out is taken to be there. Raises
+    DocumentError."""
+    _Planner({name: {} for name in SECTIONS}, {}, prune=False).validate(document)
 
 
 def apply(
-    document: Document, environment: Mapping[str, str], expected: Plan, *, prune: bool = False
+    document: Document,
+    environment: Mapping[str, str],
+    expected: Plan,
+    *,
+    prune: bool = False,
+    overwrite: bool = False,
+    remembers: bool = True,
 ) -> list[MintedToken]:
-    """Do what `expected` shows. DocumentError when a row refuses or the catalog has changed since.
+    """Do what `expected` shows. DocumentError when a row refuses or the catalog has changed since. `remembers`: the
+    document is one that is applied again and again; else what it changes are changes by people.
 
     One apply runs at a time: a second one waits for the first. The lines that it may write are locked before it looks,
     so that what is published meanwhile is either seen here or comes after.
@@ -110,7 +143,7 @@ def apply(
             cursor.execute(APPLY_LOCK)
         revisions.hold(Line.objects.all() if prune else revisions.lines_at(_lines_of(document)))
         rows = load_rows()
-        plan = _keeping_disabled(_Planner(rows, environment, prune=prune).plan(document))
+        plan = _make(rows, document, environment, prune=prune, overwrite=overwrite)
         if str(plan) != str(expected):
             raise DocumentError([Problem(0, "The catalog changed since the plan was made. Run the command again.")])
         lines = {step.path[:2] for step in plan.steps if step.section.name in IN_LINES}
@@ -118,6 +151,9 @@ def apply(
         minted = _Writer(rows).write(plan)
         for line in revisions.lines_at(lines):
             revisions.revision_take(line=line, by=None, source="import")
+        if remembers:
+            removed = {step.place for step in plan.steps if step.entry is None}
+            applied.remember(plan.said, {(name, path) for name, found in rows.items() for path in found} - removed)
         return minted
 
 
@@ -146,7 +182,7 @@ def _keeping_disabled(plan: Plan) -> Plan:
     for step in plan.steps:
         if would_enable(step):
             del step.fields["is_enabled"]
-    return Plan([step for step in plan.steps if step.entry is None or step.row is None or step.fields])
+    return Plan([step for step in plan.steps if step.entry is None or step.row is None or step.fields], [], plan.said)
 
 
 def _all_entries(document: Document) -> Iterator[Entry]:
@@ -175,6 +211,7 @@ class _Planner:
         self.named: set[tuple[str, Path]] = set()
         self.tokens: dict[str, Entry] = {}
         self.usernames: set[str] = set()
+        self.said: dict[Place, dict[str, Any]] = {}
 
     def plan(self, document: Document) -> Plan:
         self.problems = [*document.problems]
@@ -204,7 +241,17 @@ class _Planner:
         # everything else goes after what refers to it. A shadow comes after what it is compared with.
         first = [step for step in removals if step.section.model in (Model, ModelAlias, Target)]
         steps.sort(key=lambda step: (not _stops_answering(step), _is_shadow(step)))
-        return Plan([*first, *steps, *(step for step in removals if step not in first)])
+        return Plan([*first, *steps, *(step for step in removals if step not in first)], [], self.said)
+
+    def validate(self, document: Document) -> None:
+        self.problems = [*document.problems]
+        entries = list(_all_entries(document))
+        for entry in entries:
+            self.check_columns(entry)
+        self.check_names(entries, set())
+        self.check_targets(entries, set())
+        if self.problems:
+            raise DocumentError(self.problems)
 
     def refuse(self, entry: Entry, name: str, text: str) -> None:
         self.problems.append(Problem(entry.line_of(name), text))
@@ -236,6 +283,9 @@ class _Planner:
     def check(self, entry: Entry) -> None:
         """References and the model's own rules, each complained about on its line."""
         self.check_references(entry)
+        self.check_columns(entry)
+
+    def check_columns(self, entry: Entry) -> None:
         columns = _own_columns(entry)
         row = entry.section.model(**columns)
         others = {one.name for one in entry.section.model._meta.fields} - set(columns)
@@ -290,6 +340,7 @@ class _Planner:
         row = self.rows[entry.section.name].get(entry.path)
         step = Step(entry.section, entry.path, entry, row)
         step.secrets = self.secrets(entry)
+        self.said[step.place] = _said(entry, step.secrets)
         if row is None:
             if entry.section.model is HostKey and self.is_without_value(entry):
                 advice = "`value_env`, the variable that holds its value, or a `reference` to where it is kept"
@@ -441,6 +492,16 @@ def _own_columns(entry: Entry) -> dict[str, Any]:
         for name, value in entry.values.items()
         if name not in entry.unreadable and kind(entry.section, name) not in (Kind.REFERENCE, Kind.USER)
     }
+
+
+def _said(entry: Entry, secrets: Mapping[str, str]) -> dict[str, Any]:
+    """What the document says, by the same fields as `applied.stored`; without secrets that it leaves as they are."""
+    said = dict(entry.values)
+    if entry.section.model is HostKey and "value_env" in secrets:
+        said |= {"value_env": entry.secret_envs["value_env"], "value": services.fingerprint(secrets["value_env"])}
+    if entry.section.model is RelayKey and "token_env" in secrets:
+        said["token"] = tokens.hash_token(secrets["token_env"]).hex()
+    return said
 
 
 def tokens_shown(mode: str, key_id: str) -> str:

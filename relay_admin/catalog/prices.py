@@ -59,7 +59,8 @@ def nanousd_per_million(meter: str, usd: Decimal | str) -> int:
         price = Decimal(usd)
     except InvalidOperation:
         raise ValueError("write a price such as 1.25") from None
-    if not price.is_finite() or price < 0 or len(price.as_tuple().digits) > _MOST_DIGITS:
+    is_number = price.is_finite() and price >= 0 and price.adjusted() <= _MOST_DIGITS
+    if not is_number or len(price.as_tuple().digits) > _MOST_DIGITS:
         raise ValueError("write a price such as 1.25")
     scaled = price * _nanousd_of_one_usd(meter)
     if scaled != scaled.to_integral_value():

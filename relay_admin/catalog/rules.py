@@ -134,6 +134,8 @@ def _sentence(fault: Fault) -> str:
 
 def _auth_refusals(target: Target) -> dict[str, str]:
     kind, config = target.auth_kind, target.auth_config
+    if not isinstance(config, dict):  # Django asks no validator about an empty list
+        return {"auth_config": "Write an object."}
     if kind != TargetAuth.NONE and any(name.lower() == "authorization" for name in target.headers):
         return {"headers": "Authentication writes the Authorization header: leave it out here."}
     if target.client_certificate and not target.url.lower().startswith("https:"):

@@ -15,6 +15,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from relay_admin.access.models import RelayKey, User
+from relay_admin.access.stand_ins import stand_ins
 from relay_admin.catalog import prices
 from relay_admin.catalog.models import (
     Endpoint,
@@ -405,12 +406,13 @@ Rows: TypeAlias = dict[str, dict[Path, models.Model]]
 
 
 def load_rows(names: Collection[str] = tuple(SECTIONS)) -> Rows:
-    """The catalog by section and path, in a stable order. Revoked relay keys are history and not part of it."""
+    """The catalog by section and path, in a stable order. Revoked relay keys are history and not part of it, and
+    those of the test console are nobody's."""
     loaded: Rows = {}
     for section in (SECTIONS[name] for name in names):
         rows = section.model._default_manager.all()
         if section.model is RelayKey:
-            rows = rows.filter(revoked_at=None)
+            rows = rows.filter(revoked_at=None).exclude(stand_ins())
         related = [name for name in section.fields if kind(section, name) in (Kind.REFERENCE, Kind.USER)]
         if section.parent:
             outward = [*reversed(ancestors(section))]

@@ -85,13 +85,18 @@ def host_key_set_value(*, host_key: HostKey, value: str, value_env: str = "") ->
     return host_key
 
 
+def host_key_value(*, host_key: HostKey) -> str | None:
+    """The sealed value, to compare with; it is shown to nobody. None where there is none, or none that opens: the
+    master key has changed since."""
+    try:
+        return sealer().unseal(host_key.sealed_value, nouns.host_key_binding(host_key.pk))
+    except SealingError:
+        return None
+
+
 def host_key_opens(*, host_key: HostKey) -> bool:
     """Whether the edges can use the value: not when the master key has changed since it was sealed."""
-    try:
-        sealer().unseal(host_key.sealed_value, nouns.host_key_binding(host_key.pk))
-    except SealingError:
-        return False
-    return True
+    return host_key_value(host_key=host_key) is not None
 
 
 @transaction.atomic

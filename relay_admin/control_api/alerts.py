@@ -8,6 +8,7 @@ from rest_framework.request import Request as Call
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from relay_admin.control_api.answers import Rows, answers
 from relay_admin.control_api.paging import Query
 from relay_admin.control_api.permissions import requires
 from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
@@ -23,7 +24,7 @@ from relay_admin.deliveries.models import (
 MAX_EVENTS = 200
 
 
-class RuleJson(CamelCaseSerializer):
+class AlertRuleJson(CamelCaseSerializer):
     """A rule. `project` and `endpoint` are ids."""
 
     class Meta:
@@ -41,7 +42,7 @@ class RuleJson(CamelCaseSerializer):
         ]
 
 
-class RuleInput(Strict, serializers.ModelSerializer):
+class AlertRuleBody(Strict, serializers.ModelSerializer):
     """What makes or changes a rule."""
 
     targetId = serializers.IntegerField(  # noqa: N815 - as on the wire
@@ -71,7 +72,7 @@ class EventsQuery(Query):
     open = serializers.BooleanField(default=False)
 
 
-class EventJson(CamelCaseSerializer):
+class AlertEventJson(CamelCaseSerializer):
     """Something that is or was wrong. `closedAt` null: it still is."""
 
     kind = serializers.CharField(source="rule.kind")
@@ -100,15 +101,17 @@ class RulesView(APIView):
         """By what is asked."""
         return [requires(f"deliveries.{'view' if self.request.method == 'GET' else 'add'}_alertrule")()]
 
+    @answers(Rows(AlertRuleJson, "items"))
     def get(self, _call: Call) -> Response:
         """The rules, by id."""
-        return Response({"items": RuleJson(AlertRule.objects.order_by("id"), many=True).data})
+        return Response({"items": AlertRuleJson(AlertRule.objects.order_by("id"), many=True).data})
 
+    @answers({201: AlertRuleJson})
     def post(self, call: Call) -> Response:
         """A new rule."""
-        rule = RuleInput(data=call.data)
+        rule = AlertRuleBody(data=call.data)
         rule.is_valid(raise_exception=True)
-        return Response(RuleJson(rule.save()).data, status=201)
+        return Response(AlertRuleJson(rule.save()).data, status=201)
 
 
 class RuleView(APIView):
@@ -119,16 +122,19 @@ class RuleView(APIView):
         verb = {"GET": "view", "DELETE": "delete"}.get(str(self.request.method), "change")
         return [requires(f"deliveries.{verb}_alertrule")()]
 
+    @answers(AlertRuleJson)
     def get(self, _call: Call, rule_id: int) -> Response:
         """As it is."""
-        return Response(RuleJson(get_object_or_404(AlertRule, pk=rule_id)).data)
+        return Response(AlertRuleJson(get_object_or_404(AlertRule, pk=rule_id)).data)
 
+    @answers(AlertRuleJson)
     def patch(self, call: Call, rule_id: int) -> Response:
         """With these fields changed."""
-        rule = RuleInput(get_object_or_404(AlertRule, pk=rule_id), data=call.data, partial=True)
+        rule = AlertRuleBody(get_object_or_404(AlertRule, pk=rule_id), data=call.data, partial=True)
         rule.is_valid(raise_exception=True)
-        return Response(RuleJson(rule.save()).data)
+        return Response(AlertRuleJson(rule.save()).data)
 
+    @answers()
     def delete(self, _call: Call, rule_id: int) -> Response:
         """Gone with its events; nothing is told of that."""
         get_object_or_404(AlertRule, pk=rule_id).delete()
@@ -140,9 +146,10 @@ class EventsView(APIView):
 
     permission_classes = [requires("deliveries.view_alertevent")]
 
+    @answers(Rows(AlertEventJson, "items"))
     def get(self, call: Call) -> Response:
         """At most MAX_EVENTS."""
         events = AlertEvent.objects.select_related("rule").order_by("-opened_at", "-id")
         if read(EventsQuery, call.query_params)["open"]:
             events = events.filter(closed_at=None)
-        return Response({"items": EventJson(events[:MAX_EVENTS], many=True).data})
+        return Response({"items": AlertEventJson(events[:MAX_EVENTS], many=True).data})

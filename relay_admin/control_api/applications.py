@@ -18,6 +18,7 @@ from relay_admin.access.oauth.models import CLIENT_TYPES, GRANT_TYPES, Authoriza
 from relay_admin.access.roles import Act, refusal
 from relay_admin.access.scoping import one_of, rows_of
 from relay_admin.catalog.models import Policy, Project, RateLimit
+from relay_admin.control_api.answers import Also, Page, answers
 from relay_admin.control_api.history import note
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import actor_in, requires, user_of
@@ -40,8 +41,8 @@ class ApplicationJson(CamelCaseSerializer):
     """An application without its secret."""
 
     project = serializers.SlugRelatedField("slug", read_only=True)
-    policy = serializers.SlugRelatedField("slug", read_only=True)
-    rate_limit = serializers.SlugRelatedField("slug", read_only=True)
+    policy = serializers.SlugRelatedField("slug", read_only=True, allow_null=True)
+    rate_limit = serializers.SlugRelatedField("slug", read_only=True, allow_null=True)
     redirect_uris = serializers.SerializerMethodField()
     grant_type = serializers.CharField(source="authorization_grant_type")
     created_at = serializers.DateTimeField(source="created")
@@ -56,6 +57,9 @@ class ApplicationJson(CamelCaseSerializer):
     def get_redirect_uris(self, application: OAuthApplication) -> list[str]:
         """As a list."""
         return application.redirect_uris.split()
+
+
+MADE = Also("MadeApplication", ApplicationJson, {"clientSecret": str | None})
 
 
 def _addresses() -> serializers.ListField:
@@ -103,7 +107,7 @@ _COLUMNS = {
 }
 
 
-class Page(Query):
+class ApplicationsQuery(Query):
     """Query of a list. `after` is the `next` of the page before."""
 
     project = serializers.CharField(max_length=63, required=False)
@@ -111,7 +115,7 @@ class Page(Query):
     limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
 
 
-class AuthorizationsPage(Page):
+class AuthorizationsQuery(ApplicationsQuery):
     """`mine`: the caller's own alone."""
 
     mine = serializers.BooleanField(default=False)
@@ -124,14 +128,16 @@ class ApplicationsView(APIView):
         """Seeing is one right, making another."""
         return [ADDS() if self.request.method == "POST" else SEES()]
 
+    @answers(Page(ApplicationJson))
     def get(self, call: Request) -> Response:
         """`{"results": [...], "next": id or null}`."""
-        wanted = read(Page, call.query_params)
+        wanted = read(ApplicationsQuery, call.query_params)
         rows = rows_of(OAuthApplication, actor_in(call), Act.SEE_KEYS).select_related(*_RELATED).order_by("-pk")
         if "project" in wanted:
             rows = rows.filter(project__slug=wanted["project"])
         return _page(ApplicationJson, rows, wanted)
 
+    @answers({201: MADE})
     def post(self, call: Request) -> Response:
         """201 with the secret of a confidential one, this once."""
         actor = actor_in(call)
@@ -153,10 +159,12 @@ class ApplicationView(APIView):
         """As in the admin."""
         return [CHANGES() if self.request.method == "PATCH" else SEES()]
 
+    @answers(ApplicationJson)
     def get(self, call: Request, number: int) -> Response:
         """404 for an id that is not known."""
         return Response(ApplicationJson(_application(call, number, Act.SEE_KEYS)).data)
 
+    @answers(ApplicationJson)
     def patch(self, call: Request, number: int) -> Response:
         """The fields that were sent."""
         body = _columns(read(ApplicationBody, call.data, partial=True))
@@ -178,6 +186,7 @@ class SecretView(APIView):
 
     permission_classes = [CHANGES]
 
+    @answers(MADE, refuses=(400,), name="renewApplicationSecret")
     def post(self, call: Request, number: int) -> Response:
         """The new one, this once; the old one and its tokens end. 400 for a public application."""
         application = _application(call, number)
@@ -204,9 +213,10 @@ class AuthorizationsView(APIView):
 
     permission_classes = [SEES_AUTHORIZATIONS]
 
+    @answers(Page(AuthorizationJson))
     def get(self, call: Request) -> Response:
         """`{"results": [...], "next": id or null}`."""
-        wanted = read(AuthorizationsPage, call.query_params)
+        wanted = read(AuthorizationsQuery, call.query_params)
         actor = actor_in(call)
         rows = rows_of(Authorization, actor, Act.SEE_KEYS).select_related("user", "application").order_by("-pk")
         if wanted["mine"]:
@@ -221,6 +231,7 @@ class AuthorizationRevokeView(APIView):
 
     permission_classes = [REVOKES]
 
+    @answers(AuthorizationJson)
     def post(self, call: Request, number: int) -> Response:
         """The authorization, also where it was revoked before."""
         row = one_of(Authorization, actor_in(call), Act.MANAGE_KEYS, "user", "application", pk=number)

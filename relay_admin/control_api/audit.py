@@ -14,6 +14,7 @@ from relay_admin.access.models import AUDITED_ACTIONS, AuditEvent
 from relay_admin.access.roles import Act
 from relay_admin.access.scoping import Actor, rows_of
 from relay_admin.catalog.models import Project
+from relay_admin.control_api.answers import Page, answers
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.wire import CamelCaseSerializer, read
@@ -22,10 +23,10 @@ MAX_PAGE = 200
 MAX_ID = 2**63 - 1
 
 
-class EventJson(CamelCaseSerializer):
+class AuditEventJson(CamelCaseSerializer):
     """An event. `project` is null where there is none, or it was deleted; columns are named as in the database."""
 
-    project = serializers.CharField(source="project_slug")
+    project = serializers.CharField(source="project_slug", allow_null=True)
 
     class Meta:
         model = AuditEvent
@@ -48,7 +49,7 @@ class EventJson(CamelCaseSerializer):
         ]
 
 
-class Page(Query):
+class AuditQuery(Query):
     """Query of a list. `after` is the `next` of the page before."""
 
     who = serializers.CharField(max_length=150, required=False)
@@ -80,11 +81,12 @@ class AuditView(APIView):
 
     permission_classes = [requires("access.view_auditevent", act=Act.SEE_AUDIT)]
 
+    @answers(Page(AuditEventJson), name="listAuditEvents")
     def get(self, request: Request) -> Response:
         """`{"results": [...], "next": id or null}`."""
-        wanted = read(Page, request.query_params)
+        wanted = read(AuditQuery, request.query_params)
         page, more = page_of(_narrowed(actor_in(request), wanted), wanted["limit"])
-        return Response({"results": EventJson(page, many=True).data, "next": page[-1].pk if more else None})
+        return Response({"results": AuditEventJson(page, many=True).data, "next": page[-1].pk if more else None})
 
 
 def _narrowed(actor: Actor, wanted: dict[str, Any]) -> QuerySet[AuditEvent]:

@@ -1,6 +1,7 @@
-"""Bearers of the control API. An admin token acts as its user: with that user's permissions, and only while the account
-is active. A relay key with the scope `control` acts as a developer of its project. An access token that is for this
-plane, with the scope `account`, reads what is its user's own."""
+"""Bearers of the control API. An admin token acts as its user: with that user's permissions, within its own scopes and
+projects, and only while the account is active. A relay key with the scope `control` acts as a developer of its project.
+An access token that is for this plane reads what is its user's own with the scope `account`; with `control:read` or
+`control` it acts in the project of its application, as its user there and as no more than a developer."""
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
@@ -9,12 +10,13 @@ from django.urls import reverse
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
-from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 
 from relay_admin.access.models import AccessToken, AdminToken, RelayKey, User
 from relay_admin.access.oauth.live_tokens import live_token
-from relay_admin.access.oauth.scopes import ACCOUNT
+from relay_admin.access.oauth.scopes import ACCOUNT, AT_CONTROL, CONTROL, CONTROL_READ
+from relay_admin.access.token_scopes import SAFE_METHODS, lacking
+from relay_admin.control_api.errors import ScopeMissing
 from relay_contract import tokens
 from relay_contract.networks import Networks
 from relay_contract.nouns import Scope
@@ -36,13 +38,16 @@ class BearerAuthentication(BaseAuthentication):
     """
 
     def authenticate(self, request: Request) -> tuple[User | KeyHolder, AdminToken | RelayKey | AccessToken] | None:
-        """None where no bearer was sent, which leaves the call to the session."""
+        """None where no bearer was sent, which leaves the call to the session. Every route of the API comes by here, so
+        this is where a bearer that was made for less is refused. Raises AuthenticationFailed and PermissionDenied."""
         header = get_authorization_header(request)
         scheme, _, token = header.partition(b" ")
         if scheme.lower() != b"bearer":
             return None
         if token.count(b".") == 2:
-            return KeyHolder(), _access_token(token.strip(), request.method)
+            shown = _access_token(token.strip())
+            _refuse_beyond(shown, request)
+            return KeyHolder(), shown
         token = token.strip()[:MAX_HEADER_BYTES]
         if token.startswith(tokens.RELAY_PREFIX.encode()):
             key = _relay_key(token, request.META.get("REMOTE_ADDR", ""))
@@ -54,6 +59,7 @@ class BearerAuthentication(BaseAuthentication):
         found = rows.filter(token_hash=tokens.hash_token(token)).first()
         if found is None:
             raise AuthenticationFailed("The admin token is unknown, expired, or its user is not active.")
+        _refuse_beyond(found, request)
         return found.user, found
 
     def authenticate_header(self, _request: Request) -> str:
@@ -61,17 +67,32 @@ class BearerAuthentication(BaseAuthentication):
         return f'Bearer resource_metadata="{settings.CONTROL_URL}{reverse("oauth-resource")}"'
 
 
-def _access_token(token: bytes, method: str | None) -> AccessToken:
-    """Raises AuthenticationFailed, and PermissionDenied for one without the scope or for what is not only read."""
+def _access_token(token: bytes) -> AccessToken:
+    """Raises AuthenticationFailed, and PermissionDenied for one that is not for this plane."""
     found = live_token(token.decode("latin-1"), settings.CONTROL_URL)
     if found is None:
         raise AuthenticationFailed("The access token is not for this, has ended, or was revoked.")
     claims, row = found
-    if ACCOUNT not in claims.scopes:
-        raise PermissionDenied(f"This access token lacks the scope `{ACCOUNT}`.")
-    if method not in SAFE_METHODS:
-        raise PermissionDenied("Applications read here, and change nothing.")
+    if AT_CONTROL.isdisjoint(claims.scopes):
+        raise PermissionDenied(f"This access token lacks the scope `{ACCOUNT}`, `{CONTROL_READ}` or `{CONTROL}`.")
     return row
+
+
+def scope_lacking(bearer: object, method: str | None, route: str) -> str | None:
+    """The scope that a bearer of any kind lacks for a call; None where it has it, and for a session."""
+    match bearer:
+        case AdminToken():
+            return lacking(bearer.scopes, method, route)
+        case AccessToken() if method not in SAFE_METHODS and CONTROL not in bearer.scope.split():
+            return CONTROL
+        case _:
+            return None
+
+
+def _refuse_beyond(bearer: AdminToken | AccessToken, request: Request) -> None:
+    scope = scope_lacking(bearer, request.method, request.resolver_match.route)
+    if scope is not None:
+        raise ScopeMissing(scope)
 
 
 class HolderAuthentication(BaseAuthentication):

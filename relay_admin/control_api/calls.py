@@ -1,6 +1,6 @@
 """`/api/v1/calls`: what calls to models used, what they cost, and how they went."""
 
-from typing import Any
+from typing import Any, TypedDict
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 
 from relay_admin.access.roles import Act
 from relay_admin.access.scoping import one_of, rows_of
+from relay_admin.control_api.answers import Page, answers
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.wire import CamelCaseSerializer, camel_case, read
@@ -24,13 +25,35 @@ from relay_contract.usage import METERS
 MAX_PAGE = 200
 
 
+class NamedJson(TypedDict):
+    """A row; `name` is null when it was deleted."""
+
+    id: int
+    name: str | None
+
+
+class CostJson(TypedDict):
+    """What a call cost, as an integer for sums and as text for people."""
+
+    nanousd: int
+    usd: str
+    pricingId: int | None
+    pricingVersion: int | None
+    estimatedPrice: bool
+    rates: list[dict[str, Any]] | None
+
+
+_OF_THE_PROJECT = frozenset({"relayKey", "tags", "host", "hostKeyId", "bindingId", "attempts", "cost", "upstreamUs"})
+
+
 class CallJson(CamelCaseSerializer):
     """A call. Names are null when what they name was deleted; `cost` is null when nobody knew a price. Its `rates` are
     those of the version that it was priced by, null for a call of a time before versions. A call came with a relay key
     or with an application's access token: the other is null. Whoever sees it only because they made it is told what
     they are charged, and not how the relay came to serve it or at what cost (`_OF_THE_PROJECT`)."""
 
-    project = serializers.CharField(source="project_slug")
+    may_lack = _OF_THE_PROJECT
+    project = serializers.CharField(source="project_slug", allow_null=True)
     relay_key = serializers.SerializerMethodField()
     application = serializers.SerializerMethodField()
     usage = serializers.SerializerMethodField()
@@ -79,13 +102,13 @@ class CallJson(CamelCaseSerializer):
             return shown
         return {name: value for name, value in shown.items() if name not in _OF_THE_PROJECT}
 
-    def get_relay_key(self, call: Call) -> dict[str, Any] | None:
+    def get_relay_key(self, call: Call) -> NamedJson | None:
         """Named by the queryset, see `selectors`. None of a call with an access token."""
         if call.relay_key_id is None:
             return None
         return {"id": call.relay_key_id, "name": getattr(call, "relay_key_name", None)}
 
-    def get_application(self, call: Call) -> dict[str, Any] | None:
+    def get_application(self, call: Call) -> NamedJson | None:
         """The same of the token's application."""
         if call.application_id is None:
             return None
@@ -95,7 +118,7 @@ class CallJson(CamelCaseSerializer):
         """Each meter."""
         return {camel_case(meter): getattr(call, meter) for meter in METERS}
 
-    def get_cost(self, call: Call) -> dict[str, Any] | None:
+    def get_cost(self, call: Call) -> CostJson | None:
         """As an integer for sums, and as text for people."""
         if call.cost_nanousd is None:
             return None
@@ -110,10 +133,7 @@ class CallJson(CamelCaseSerializer):
         }
 
 
-_OF_THE_PROJECT = frozenset({"relayKey", "tags", "host", "hostKeyId", "bindingId", "attempts", "cost", "upstreamUs"})
-
-
-class Page(Query):
+class CallsQuery(Query):
     """Query of a list. `status` is one status or a class of them; `after` is the `next` of the page before."""
 
     project = serializers.CharField(max_length=63, required=False)
@@ -148,9 +168,10 @@ class CallsView(APIView):
 
     permission_classes = [requires("traffic.view_call", act=Act.SEE_TRAFFIC, own=True)]
 
+    @answers(Page(CallJson, next=str))
     def get(self, request: Request) -> Response:
         """`{"results": [...], "next": id or null}`."""
-        wanted = read(Page, request.query_params)
+        wanted = read(CallsQuery, request.query_params)
         rows = _narrowed(name_calls(_seen(request)).order_by("-received_at", "-id"), wanted)
         page, more = page_of(rows, wanted["limit"])
         return Response(
@@ -166,6 +187,7 @@ class CallView(APIView):
 
     permission_classes = [requires("traffic.view_call", act=Act.SEE_TRAFFIC, own=True)]
 
+    @answers(CallJson)
     def get(self, request: Request, call_id: UUID) -> Response:
         """404 for an id that is not known, or whose retention is over."""
         one_of(Call, actor_in(request), Act.SEE_TRAFFIC, pk=call_id)

@@ -1,6 +1,7 @@
 """`/api/v1/credit-codes`: made, told once, listed, ended, redeemed."""
 
-from typing import Any
+from typing import Any, TypedDict
+from uuid import UUID
 
 from django.shortcuts import get_object_or_404
 from rest_framework import serializers
@@ -10,6 +11,7 @@ from rest_framework.views import APIView
 
 from relay_admin.access.models import User
 from relay_admin.access.roles import Act
+from relay_admin.control_api.answers import Also, Page, answers
 from relay_admin.control_api.errors import shape
 from relay_admin.control_api.paging import MAX_ID, MAX_PAGE, Query, page_of
 from relay_admin.control_api.permissions import requires
@@ -23,7 +25,7 @@ from relay_contract.nouns import KeyMode
 VIEW, ADD, CHANGE, REDEEM = (f"ledger.{word}_creditcode" for word in ("view", "add", "change", "redeem"))
 
 
-class CodeJson(CamelCaseSerializer):
+class CreditCodeJson(CamelCaseSerializer):
     """A code without its letters; `hint` has the last of them."""
 
     class Meta:
@@ -34,6 +36,14 @@ class CodeJson(CamelCaseSerializer):
         ]
 
 
+class RedemptionJson(TypedDict):
+    """What a code gave."""
+
+    id: UUID
+    wallet: int
+    microcredits: int
+
+
 class CodesQuery(Query):
     """`after` is the `next` of the page before."""
 
@@ -41,7 +51,7 @@ class CodesQuery(Query):
     limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
 
 
-class NewCodeBody(Strict):
+class NewCreditCodeBody(Strict):
     """A code."""
 
     microcredits = serializers.IntegerField(min_value=1, max_value=MAX_AMOUNT)
@@ -67,6 +77,7 @@ class CreditCodesView(APIView):
         """Seeing is one right, making another."""
         return [requires(VIEW, ADD)() if self.request.method == "POST" else requires(VIEW)()]
 
+    @answers(Page(CreditCodeJson))
     def get(self, call: Request) -> Response:
         """`{"results": [...], "next": id or null}`."""
         wanted = read(CodesQuery, call.query_params)
@@ -74,13 +85,14 @@ class CreditCodesView(APIView):
         if "after" in wanted:
             rows = rows.filter(pk__lt=wanted["after"])
         page, more = page_of(rows, wanted["limit"])
-        return Response({"results": CodeJson(page, many=True).data, "next": page[-1].pk if more else None})
+        return Response({"results": CreditCodeJson(page, many=True).data, "next": page[-1].pk if more else None})
 
+    @answers({201: Also("MadeCreditCode", CreditCodeJson, {"code": str})})
     def post(self, call: Request) -> Response:
         """201 with `code`, this once."""
-        body = read(NewCodeBody, call.data)
+        body = read(NewCreditCodeBody, call.data)
         made = codes.code_make(**{**body, "mode": KeyMode(body["mode"])}, by=call.user)
-        answer = {**CodeJson(made.row).data, "code": made.text}
+        answer = {**CreditCodeJson(made.row).data, "code": made.text}
         return Response(answer, status=201, headers={"Cache-Control": "no-store"})
 
 
@@ -89,12 +101,13 @@ class DisableView(APIView):
 
     permission_classes = [requires(VIEW, CHANGE)]
 
+    @answers(CreditCodeJson)
     def post(self, _call: Request, code_id: int) -> Response:
         """200 with the code; what was redeemed stays."""
         code = get_object_or_404(CreditCode, pk=min(code_id, MAX_ID))
         codes.code_disable(code=code)
         code.refresh_from_db()
-        return Response(CodeJson(code).data)
+        return Response(CreditCodeJson(code).data)
 
 
 class RedeemView(APIView):
@@ -102,6 +115,7 @@ class RedeemView(APIView):
 
     permission_classes = [requires("ledger.view_account", REDEEM, act=Act.MANAGE_MONEY, own=True)]
 
+    @answers({201: RedemptionJson}, refuses=(404, 409, 429))
     def post(self, call: Request) -> Response:
         """201 with the credits; 409 with why not; 429 for who tried too often."""
         body = read(RedeemBody, call.data)
@@ -113,5 +127,9 @@ class RedeemView(APIView):
             )
         except codes.CodeRefusedError as refused:
             return Response(shape(f"code_{refused.code}", str(refused), "Use another code."), status=409)
-        credits_ = {"id": str(redemption.source), "wallet": wallet.pk, "microcredits": redemption.code.microcredits}
+        credits_: RedemptionJson = {
+            "id": redemption.source,
+            "wallet": wallet.pk,
+            "microcredits": redemption.code.microcredits,
+        }
         return Response(credits_, status=201)

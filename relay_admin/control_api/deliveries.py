@@ -1,15 +1,17 @@
 """`/api/v1/deliveries`: what became of accepted calls, and replaying what failed."""
 
-from typing import Any
+from typing import Any, TypedDict
 from uuid import UUID
 
+from django.shortcuts import get_object_or_404
 from rest_framework import serializers
 from rest_framework.request import Request as Call
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from relay_admin.access.roles import Act
-from relay_admin.access.scoping import rows_of
+from relay_admin.access.scoping import one_of, rows_of
+from relay_admin.control_api.answers import Page, answers
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import actor_in, requires, user_of
 from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
@@ -30,10 +32,24 @@ class AttemptJson(CamelCaseSerializer):
         fields = ["number", "replay", "outcome", "started_at", "duration_ms", "url", "status", "error", "revision"]
 
 
+class TargetNameJson(TypedDict):
+    """A target; `name` is null when it was deleted."""
+
+    id: int
+    name: str | None
+
+
+class RefusalJson(TypedDict):
+    """Why a delivery stayed in the failure queue."""
+
+    code: str
+    message: str
+
+
 class DeliveryJson(CamelCaseSerializer):
     """A delivery. `target.name` is null when the target was deleted."""
 
-    project = serializers.CharField(source="project_slug")
+    project = serializers.CharField(source="project_slug", allow_null=True)
     target = serializers.SerializerMethodField()
     dead_reason = serializers.SerializerMethodField()
 
@@ -59,7 +75,7 @@ class DeliveryJson(CamelCaseSerializer):
             "replay_batch_id",
         ]
 
-    def get_target(self, delivery: Delivery) -> dict[str, Any]:
+    def get_target(self, delivery: Delivery) -> TargetNameJson:
         """Named by the queryset, see `selectors`."""
         return {"id": delivery.target_id, "name": getattr(delivery, "target_name", None)}
 
@@ -81,19 +97,25 @@ class ReplayBatchJson(CamelCaseSerializer):
     """What a replay did. `refused` maps delivery ids to `{code, message}`."""
 
     requested_count = serializers.IntegerField(source="matched_count")
-    delivery_ids = serializers.ListField()
+    delivery_ids = serializers.ListField(child=serializers.UUIDField())
     refused = serializers.SerializerMethodField()
 
     class Meta:
         model = ReplayBatch
         fields = ["id", "created_at", "requested_count", "replayed_count", "delivery_ids", "refused"]
 
-    def get_refused(self, batch: ReplayBatch) -> dict[str, dict[str, str]]:
+    def get_refused(self, batch: ReplayBatch) -> dict[str, RefusalJson]:
         """Why each stayed in the failure queue."""
         return {id_: {"code": code, "message": services.REFUSALS[code]} for id_, code in batch.refused.items()}
 
 
-class Page(Query):
+class DiscardedJson(TypedDict):
+    """Those that were."""
+
+    discarded: list[UUID]
+
+
+class DeliveriesQuery(Query):
     """Query of a list. `after` is the `next` of the page before, times are those of acceptance."""
 
     state = serializers.ChoiceField([str(state) for state in DeliveryState], required=False)
@@ -113,9 +135,10 @@ class DeliveriesView(APIView):
 
     permission_classes = [requires("deliveries.view_delivery", act=Act.SEE_TRAFFIC)]
 
+    @answers(Page(DeliveryJson, next=str))
     def get(self, call: Call) -> Response:
         """`{"results": [...], "next": id or null}`. Ids grow with time, so a page starts where the last one ended."""
-        wanted = read(Page, call.query_params)
+        wanted = read(DeliveriesQuery, call.query_params)
         rows = name_deliveries(rows_of(Delivery, actor_in(call), Act.SEE_TRAFFIC)).order_by("-id")
         for name, lookup in (
             ("state", "state"),
@@ -136,7 +159,21 @@ class DeliveriesView(APIView):
         return Response({"results": DeliveryJson(page, many=True).data, "next": str(page[-1].id) if more else None})
 
 
-class ReplayBody(Strict):
+class DeliveryView(APIView):
+    """GET one delivery with its attempts."""
+
+    permission_classes = [requires("deliveries.view_delivery", "deliveries.view_attempt", act=Act.SEE_TRAFFIC)]
+
+    @answers(DeliveryWithAttemptsJson)
+    def get(self, call: Call, delivery_id: UUID) -> Response:
+        """404 for an id that is not known, or whose retention is over."""
+        actor = actor_in(call)
+        one_of(Delivery, actor, Act.SEE_TRAFFIC, pk=delivery_id)
+        rows = name_deliveries(rows_of(Delivery, actor, Act.SEE_TRAFFIC))
+        return Response(DeliveryWithAttemptsJson(get_object_or_404(rows, pk=delivery_id)).data)
+
+
+class DeliveriesBody(Strict):
     """Body of a replay, and of a discarding."""
 
     ids = serializers.ListField(child=serializers.UUIDField(), min_length=1, max_length=services.MAX_REPLAY)
@@ -147,9 +184,10 @@ class ReplayView(APIView):
 
     permission_classes = [requires("deliveries.view_delivery", "deliveries.replay_delivery", act=Act.REPLAY)]
 
+    @answers(ReplayBatchJson, name="replayDeliveries")
     def post(self, call: Call) -> Response:
         """200 with the batch, also where some or all were refused: `refused` says why."""
-        ids = read(ReplayBody, call.data)["ids"]
+        ids = read(DeliveriesBody, call.data)["ids"]
         batch = services.delivery_replay(delivery_ids=ids, project_id=project_of(call, ids), by=user_of(call))
         result: dict[str, Any] = ReplayBatchJson(batch).data
         return Response(result)
@@ -160,9 +198,10 @@ class DiscardView(APIView):
 
     permission_classes = [requires("deliveries.view_delivery", "deliveries.replay_delivery", act=Act.REPLAY)]
 
+    @answers(DiscardedJson, name="discardDeliveries")
     def post(self, call: Call) -> Response:
         """200 with those that were discarded; the others were not in the failure queue."""
-        ids = read(ReplayBody, call.data)["ids"]
+        ids = read(DeliveriesBody, call.data)["ids"]
         if not actor_in(call).is_operator:
             ids = list(_theirs(call, ids))
         return Response({"discarded": discards.delivery_discard(delivery_ids=ids, by=user_of(call)) if ids else []})

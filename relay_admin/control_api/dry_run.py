@@ -1,10 +1,9 @@
 """`POST /api/v1/endpoints/{project}/{line}/{endpoint}/dry-run`: what would become of a call. Nothing happens."""
 
 import base64
-import binascii
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypedDict
 
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -14,8 +13,9 @@ from rest_framework.views import APIView
 from relay_admin.access.roles import Act
 from relay_admin.access.scoping import one_of
 from relay_admin.catalog.lines import dry_run
-from relay_admin.catalog.lines.dry_run import Run, Sample, SampleAnswer
+from relay_admin.catalog.lines.dry_run import Run, Sample, SampleAnswer, Step, TargetRun
 from relay_admin.catalog.models import Endpoint
+from relay_admin.control_api.answers import answers
 from relay_admin.control_api.lines import line_of
 from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.wire import Strict, camel_case, read
@@ -48,7 +48,7 @@ class _Body(Strict):
                 body = given["bodyText"].encode()
             elif "bodyBase64" in given:
                 body = base64.b64decode(given["bodyBase64"], validate=True)
-        except (UnicodeEncodeError, binascii.Error):
+        except ValueError:  # of the encoding, and of base64
             raise serializers.ValidationError({"body": ["It is neither Unicode nor base64."]}) from None
         if len(body) > MAX_BODY_BYTES:
             raise serializers.ValidationError({"body": [f"A dry run takes at most {MAX_BODY_BYTES} bytes."]})
@@ -70,11 +70,22 @@ class SampleBody(_Body):
     draft = serializers.BooleanField(default=False)
 
 
+class RunJson(TypedDict):
+    """What would become of the call; `targets` is empty where a step refuses it. Credits are micro-credits."""
+
+    isAccepted: bool
+    steps: list[Step]
+    eventType: str
+    targets: list[TargetRun]
+    credits: int
+
+
 class DryRunView(APIView):
     """POST a sample."""
 
     permission_classes = [requires(*NEEDED, act=Act.MANAGE_ENDPOINTS)]
 
+    @answers(RunJson, refuses=(409, 422))
     def post(self, request: Request, project: str, line: str, endpoint: str) -> Response:
         """200 with the verdict of each step, also of a call that would be refused."""
         given = read(SampleBody, request.data)

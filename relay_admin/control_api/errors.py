@@ -4,7 +4,7 @@
 `relay_admin.urls.server_error` answers in the same shape.
 """
 
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.core.exceptions import ValidationError as DjangoValidationError
@@ -15,6 +15,43 @@ from rest_framework.response import Response
 from relay_admin.access.throttle import LoginThrottled
 from relay_admin.catalog.lines.documents import LineRefused
 from relay_admin.catalog.lines.drafts import LineConflict
+
+
+class ProblemJson(TypedDict):
+    """What is wrong with a line's document, and where."""
+
+    place: str
+    text: str
+
+
+class ReferenceJson(TypedDict):
+    """A row that refers to another; `id` and `name` are null where the caller may not see it."""
+
+    kind: str
+    id: int | None
+    name: str | None
+    field: str
+
+
+class ReferencesJson(TypedDict):
+    """`isPartial`: there are more."""
+
+    references: list[ReferenceJson]
+    isPartial: bool
+
+
+class ErrorJson(TypedDict):
+    """Every error. `error` is its code, for programs; `message` says what happened and `action` what clears it, for
+    people. `fields`: what is wrong with which value. `problems`: the same of a line's document."""
+
+    error: str
+    message: str
+    action: str
+    fields: NotRequired[dict[str, Any]]
+    problems: NotRequired[list[ProblemJson]]
+    availableMicrocredits: NotRequired[int]
+    references: NotRequired[list[ReferenceJson]]
+    isPartial: NotRequired[bool]
 
 
 def shape(code: str, message: str, action: str, **more: Any) -> dict[str, Any]:
@@ -28,12 +65,26 @@ WRONG_CREDENTIALS = shape(
 )
 INTERNAL = shape("internal_error", "The control plane failed on this call.", "Its log says why; try again later.")
 
+
+class ScopeMissing(exceptions.PermissionDenied):
+    """The caller might, with another bearer: this one was made for less."""
+
+    default_code = "scope_missing"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"This bearer lacks the scope `{scope}`.")
+
+
 _TOKEN = "Send `Authorization: Bearer ra_...`, or sign in with POST /auth/login."  # noqa: S105 (advice)
 _ACTIONS: dict[type[exceptions.APIException], tuple[str, str]] = {
     exceptions.ValidationError: ("invalid", "Correct the fields named in `fields` and send it again."),
     exceptions.ParseError: ("malformed_json", "Send one JSON object, encoded as UTF-8."),
     exceptions.AuthenticationFailed: ("invalid_token", _TOKEN),
     exceptions.NotAuthenticated: ("missing_token", _TOKEN),
+    ScopeMissing: (
+        "scope_missing",
+        "Use a bearer with that scope: POST /api/v1/admin-tokens makes one, and a user gives it to an application.",
+    ),
     exceptions.PermissionDenied: ("forbidden", "Ask an administrator for the permission, or use another token."),
     exceptions.NotFound: ("not_found", "Check the id."),
     exceptions.MethodNotAllowed: ("method_not_allowed", "Compare the call with the API reference."),
@@ -65,7 +116,8 @@ def handle(error: Exception, _context: dict[str, Any]) -> Response | None:
     if known is None:
         return None
     code, action = next(
-        (_ACTIONS[kind] for kind in type(known).__mro__ if kind in _ACTIONS), (known.default_code, "Try again later.")
+        (_ACTIONS[kind] for kind in type(known).__mro__ if kind in _ACTIONS),
+        (known.default_code, getattr(known, "action", "Try again later.")),
     )
     headers = {}
     if wait_seconds := getattr(known, "wait", None):

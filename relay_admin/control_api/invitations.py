@@ -12,7 +12,8 @@ from relay_admin.access.models import Invitation
 from relay_admin.access.roles import GIVEN, Act
 from relay_admin.access.scoping import one_of, rows_of
 from relay_admin.catalog.models import Project
-from relay_admin.control_api.members import Page
+from relay_admin.control_api.answers import Also, Page, answers
+from relay_admin.control_api.members import MembersQuery
 from relay_admin.control_api.paging import page_of
 from relay_admin.control_api.permissions import actor_in, requires, user_of
 from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
@@ -23,7 +24,7 @@ _NO_STORE = {"Cache-Control": "no-store"}
 class InvitationJson(CamelCaseSerializer):
     """An invitation without its token."""
 
-    invited_by = serializers.CharField(source="invited_by.username", default=None)
+    invited_by = serializers.CharField(source="invited_by.username", allow_null=True, default=None)
 
     class Meta:
         model = Invitation
@@ -45,9 +46,10 @@ class InvitationsView(APIView):
         verb = "add" if self.request.method == "POST" else "view"
         return [requires(f"access.{verb}_invitation", act=Act.MANAGE_MEMBERS)()]
 
+    @answers(Page(InvitationJson))
     def get(self, call: Request, project: str) -> Response:
         """`{"results": [...], "next": id or null}`."""
-        wanted = read(Page, call.query_params)
+        wanted = read(MembersQuery, call.query_params)
         found = one_of(Project, actor_in(call), Act.MANAGE_MEMBERS, slug=project)
         rows = rows_of(Invitation, actor_in(call), Act.MANAGE_MEMBERS).filter(
             project=found, pk__gt=wanted.get("after", 0)
@@ -55,6 +57,7 @@ class InvitationsView(APIView):
         page, more = page_of(rows.select_related("invited_by").order_by("pk"), wanted["limit"])
         return Response({"results": InvitationJson(page, many=True).data, "next": page[-1].pk if more else None})
 
+    @answers({201: Also("MadeInvitation", InvitationJson, {"token": str, "link": str})})
     def post(self, call: Request, project: str) -> Response:
         """201 with the token and the link that it is in, this once. One that was open for the same address ends."""
         body = read(InvitationBody, call.data)
@@ -69,6 +72,7 @@ class InvitationView(APIView):
 
     permission_classes = [requires("access.delete_invitation", act=Act.MANAGE_MEMBERS)]
 
+    @answers()
     def delete(self, call: Request, project: str, invitation_id: int) -> Response:
         """204. A member that came by it stays."""
         named = {"pk": invitation_id, "project__slug": project}

@@ -7,6 +7,7 @@ from rest_framework.views import APIView
 
 from relay_admin.access.roles import Act
 from relay_admin.access.scoping import one_of, rows_of
+from relay_admin.control_api.answers import Page, answers
 from relay_admin.control_api.paging import MAX_ID, WalletRows, wallet_page
 from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.wire import CamelCaseSerializer, read
@@ -34,6 +35,7 @@ class InvoicesView(APIView):
 
     permission_classes = [SEE]
 
+    @answers(Page(InvoiceJson))
     def get(self, call: Request) -> Response:
         """`{"results": [...], "next": id or null}`."""
         wanted = read(WalletRows, call.query_params)
@@ -46,6 +48,7 @@ class InvoiceView(APIView):
 
     permission_classes = [SEE]
 
+    @answers(InvoiceJson)
     def get(self, call: Request, invoice_id: int) -> Response:
         """404 for an id that is not known."""
         return Response(InvoiceJson(one_of(Invoice, actor_in(call), Act.SEE_MONEY, pk=min(invoice_id, MAX_ID))).data)

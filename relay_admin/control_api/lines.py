@@ -3,7 +3,8 @@
 Documents keep the catalog's own names (`docs/catalog-yaml.md`), so that what is read here can be applied there.
 """
 
-from typing import Any
+from datetime import datetime
+from typing import Any, NotRequired, TypedDict
 
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
@@ -18,6 +19,8 @@ from relay_admin.access.scoping import one_of
 from relay_admin.catalog.lines import drafts
 from relay_admin.catalog.lines.drafts import Diff
 from relay_admin.catalog.models import Line, LineDraft, LineRevision
+from relay_admin.control_api.answers import answers
+from relay_admin.control_api.errors import ProblemJson
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import actor_in, requires, user_of
 from relay_admin.control_api.wire import Strict, read
@@ -37,6 +40,78 @@ _NUMBER = {"min_value": 1, "max_value": 2**31 - 1}
 
 def _at_least_zero(**options: Any) -> serializers.IntegerField:
     return serializers.IntegerField(min_value=0, max_value=2**31 - 1, **options)
+
+
+class DraftJson(TypedDict):
+    """A line's draft; what runs, with `draftRevision` 0 and nothing of when and by whom, where there is none."""
+
+    revision: int
+    draftRevision: int
+    baseRevision: int
+    document: dict[str, Any]
+    updatedBy: NotRequired[str | None]
+    updatedAt: NotRequired[datetime]
+    publishAt: NotRequired[datetime | None]
+    publishError: NotRequired[str]
+
+
+class ChangedFieldJson(TypedDict):
+    """A field as it is and as it would be."""
+
+    name: str
+    old: Any
+    new: Any
+
+
+class ChangeJson(TypedDict):
+    """A change, as people read it."""
+
+    action: str
+    noun: str
+    name: str
+    fields: list[ChangedFieldJson]
+    note: str
+
+
+class DiffJson(TypedDict):
+    """What would change. `problems` stand in the way of publishing."""
+
+    changes: list[ChangeJson]
+    problems: list[ProblemJson]
+
+
+class DraftDiffJson(DiffJson):
+    """What publishing the draft would change. `isStale`: the line changed since the draft was made from it."""
+
+    revision: int
+    baseRevision: int
+    draftRevision: int
+    isStale: bool
+
+
+class RevisionJson(TypedDict):
+    """What ran from a time on."""
+
+    number: int
+    publishedAt: datetime
+    publishedBy: str | None
+    source: str
+    note: str
+
+
+class RevisionWithDocumentJson(RevisionJson):
+    """And what it was, with what a rollback to it would change now."""
+
+    document: dict[str, Any]
+    rollback: DiffJson
+
+
+class RevisionsJson(TypedDict):
+    """A page of revisions. `revision`: the one that runs."""
+
+    revision: int
+    results: list[RevisionJson]
+    next: int | None
 
 
 class DraftBody(Strict):
@@ -68,7 +143,7 @@ class RollbackBody(Strict):
     note = serializers.CharField(max_length=200, required=False, default="", allow_blank=True)
 
 
-class Page(Query):
+class RevisionsQuery(Query):
     """Query of the list of revisions: those before `before`."""
 
     before = serializers.IntegerField(**_NUMBER, required=False)
@@ -82,6 +157,7 @@ class DraftView(APIView):
         """Reading takes a right to edit targets: static headers are part of the document."""
         return [VIEW()] if self.request.method == "GET" else [DRAFT()]
 
+    @answers(DraftJson)
     def get(self, request: Request, project: str, line: str) -> Response:
         """The draft; what runs, with `draftRevision` 0, where there is none."""
         found = line_of(request, project, line)
@@ -97,6 +173,7 @@ class DraftView(APIView):
             }
         )
 
+    @answers(DraftJson, refuses=(409, 422))
     def put(self, request: Request, project: str, line: str) -> Response:
         """Begin or replace it."""
         given = read(DraftBody, request.data)
@@ -110,6 +187,7 @@ class DraftView(APIView):
         )
         return Response(_draft(found, draft))
 
+    @answers(refuses=(409,))
     def delete(self, request: Request, project: str, line: str) -> Response:
         """Throw it away."""
         given = read(DraftNumber, request.query_params)
@@ -122,6 +200,7 @@ class DiffView(APIView):
 
     permission_classes = [VIEW]
 
+    @answers(DraftDiffJson, refuses=(409, 422))
     def get(self, request: Request, project: str, line: str) -> Response:
         """`isStale`: the line changed since the draft was made from it, and it cannot be published so."""
         found = line_of(request, project, line)
@@ -144,6 +223,7 @@ class PublishView(APIView):
 
     permission_classes = [PUBLISH]
 
+    @answers({200: RevisionJson, 202: DraftJson}, refuses=(409, 422))
     def post(self, request: Request, project: str, line: str) -> Response:
         """200 with the revision that runs now; 202 with the draft where it is planned."""
         given = read(PublishBody, request.data)
@@ -164,9 +244,10 @@ class RevisionsView(APIView):
 
     permission_classes = [VIEW]
 
+    @answers(RevisionsJson)
     def get(self, request: Request, project: str, line: str) -> Response:
         """`{"revision": the one that runs, "results": [...], "next": number or null}`."""
-        wanted = read(Page, request.query_params)
+        wanted = read(RevisionsQuery, request.query_params)
         found = line_of(request, project, line)
         rows = found.revisions.select_related("published_by").order_by("-number")
         if "before" in wanted:
@@ -186,6 +267,7 @@ class RevisionView(APIView):
 
     permission_classes = [VIEW]
 
+    @answers(RevisionWithDocumentJson, refuses=(422,))
     def get(self, request: Request, project: str, line: str, number: int) -> Response:
         found = line_of(request, project, line)
         revision = get_object_or_404(found.revisions, number=number)
@@ -203,6 +285,7 @@ class RollbackView(APIView):
 
     permission_classes = [PUBLISH]
 
+    @answers(RevisionJson, refuses=(409, 422))
     def post(self, request: Request, project: str, line: str, number: int) -> Response:
         """The new revision."""
         given = read(RollbackBody, request.data)
@@ -219,7 +302,7 @@ def line_of(call: Request, project: str, line: str) -> Line:
     return one_of(Line, actor_in(call), Act.MANAGE_ENDPOINTS, "project", project__slug=project, slug=line)
 
 
-def diff_json(diff: Diff) -> dict[str, Any]:
+def diff_json(diff: Diff) -> DiffJson:
     """`changes` as people read them; `problems` stand in the way of publishing."""
     return {
         "changes": [
@@ -236,7 +319,7 @@ def diff_json(diff: Diff) -> dict[str, Any]:
     }
 
 
-def _draft(line: Line, draft: LineDraft) -> dict[str, Any]:
+def _draft(line: Line, draft: LineDraft) -> DraftJson:
     return {
         "revision": line.revision,
         "draftRevision": draft.draft_revision,
@@ -249,7 +332,7 @@ def _draft(line: Line, draft: LineDraft) -> dict[str, Any]:
     }
 
 
-def _revision(revision: LineRevision) -> dict[str, Any]:
+def _revision(revision: LineRevision) -> RevisionJson:
     return {
         "number": revision.number,
         "publishedAt": revision.published_at,

@@ -13,7 +13,8 @@ from relay_admin.access.models import Membership, User
 from relay_admin.access.roles import GIVEN, Act, Role
 from relay_admin.access.scoping import one_of, rows_of
 from relay_admin.catalog.models import Project
-from relay_admin.control_api.budget_body import BudgetBody
+from relay_admin.control_api.answers import Page, answers
+from relay_admin.control_api.budget_body import BudgetBody, BudgetJson
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
@@ -32,20 +33,25 @@ class MemberJson(CamelCaseSerializer):
 
     username = serializers.CharField(source="user.username")
     email = serializers.CharField(source="user.email")
+    budget = serializers.SerializerMethodField()
 
     class Meta:
         model = Membership
         fields = ["id", "username", "email", "role", "has_own_budget", "budget", "created_at"]
 
+    def get_budget(self, member: Membership) -> BudgetJson | None:
+        """Their own; null is none."""
+        return member.budget
 
-class Page(Query):
+
+class MembersQuery(Query):
     """Query of the list. `after` is the `next` of the page before."""
 
     after = serializers.IntegerField(min_value=1, max_value=2**63 - 1, required=False)
     limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
 
 
-class ChangeBody(Strict):
+class MemberChangeBody(Strict):
     """Body of a change; what is not sent stays as it is. `budget` goes with `hasOwnBudget`: true and null is none."""
 
     role = serializers.ChoiceField([str(role) for role in (Role.OWNER, *GIVEN)])
@@ -69,9 +75,10 @@ class _MembersView(APIView):
 class MembersView(_MembersView):
     """GET members, the first first; POST adds a user, for operators: members invite."""
 
+    @answers(Page(MemberJson))
     def get(self, call: Request, project: str) -> Response:
         """`{"results": [...], "next": id or null}`."""
-        wanted = read(Page, call.query_params)
+        wanted = read(MembersQuery, call.query_params)
         found = one_of(Project, actor_in(call), Act.MANAGE_MEMBERS, slug=project)
         rows = rows_of(Membership, actor_in(call), Act.MANAGE_MEMBERS).filter(
             project=found, pk__gt=wanted.get("after", 0)
@@ -79,6 +86,7 @@ class MembersView(_MembersView):
         page, more = page_of(rows.select_related("user").order_by("pk"), wanted["limit"])
         return Response({"results": MemberJson(page, many=True).data, "next": page[-1].pk if more else None})
 
+    @answers({201: MemberJson})
     def post(self, call: Request, project: str) -> Response:
         """201 with the member; 400 for somebody who is one."""
         body = read(MemberBody, call.data)
@@ -90,13 +98,15 @@ class MembersView(_MembersView):
 class MemberView(_MembersView):
     """GET a member; PATCH gives another role or budget; DELETE removes."""
 
+    @answers(MemberJson)
     def get(self, call: Request, project: str, member_id: int) -> Response:
         """404 for who is no member."""
         return Response(MemberJson(_member(call, project, member_id)).data)
 
+    @answers(MemberJson)
     def patch(self, call: Request, project: str, member_id: int) -> Response:
         """The member. The owner is changed by operators alone: the one before becomes an admin."""
-        asked = read(ChangeBody, call.data, partial=True)
+        asked = read(MemberChangeBody, call.data, partial=True)
         member = _member(call, project, member_id)
         with transaction.atomic():
             if "role" in asked:
@@ -108,6 +118,7 @@ class MemberView(_MembersView):
                 member = memberships.membership_budget_set(membership=member, **_budget_asked(asked, member))
         return Response(MemberJson(member).data)
 
+    @answers(refuses=(400,))
     def delete(self, call: Request, project: str, member_id: int) -> Response:
         """204; 400 for the owner."""
         memberships.membership_remove(membership=_member(call, project, member_id))

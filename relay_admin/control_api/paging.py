@@ -28,9 +28,7 @@ class WalletRows(Query):
     limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
 
 
-def wallet_page(
-    rows: "QuerySet[Any, Any]", wanted: dict[str, Any], shown: Callable[[Any], dict[str, Any]]
-) -> dict[str, Any]:
+def wallet_page(rows: "QuerySet[Any, Any]", wanted: dict[str, Any], shown: Callable[[Any], Any]) -> dict[str, Any]:
     """`{"results": [...], "next": id or null}` for what WalletRows was asked."""
     rows = rows.order_by("-pk")
     if "wallet" in wanted:

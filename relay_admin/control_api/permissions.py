@@ -17,6 +17,8 @@ def requires(*permissions: str, act: Act | None = None, own: bool = False) -> ty
     act it is operators' alone. With `own` every person may ask, for rows that are their own. A view has one of them."""
 
     class HasPermissions(BasePermission):
+        needed = permissions
+        act_of_members, is_for_own = act, own
         message = f"This needs the permission {', '.join(permissions)}."
 
         def has_permission(self, request: Request, _view: APIView) -> bool:
@@ -36,12 +38,13 @@ def requires(*permissions: str, act: Act | None = None, own: bool = False) -> ty
 
 
 class IsPerson(BasePermission):
-    """For users, by session or admin token: a relay key has no account."""
+    """For users, by session or admin token: a relay key has no account, and a token that is narrowed to projects is
+    not for its user's."""
 
-    message = "This is for people: sign in, or use an admin token."
+    message = "This is for people: sign in, or use an admin token that is not narrowed to projects."
 
     def has_permission(self, request: Request, _view: APIView) -> bool:
-        return isinstance(request.user, User)
+        return isinstance(request.user, User) and getattr(request.auth, "project_ids", None) is None
 
 
 class IsHolder(BasePermission):

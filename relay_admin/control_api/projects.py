@@ -1,8 +1,8 @@
-"""`/api/v1/projects`: the caller's projects."""
+"""`/api/v1/projects`: tenants, as their members see them, and as operators make, change, archive and delete them."""
 
 from typing import Any
 
-from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -12,63 +12,65 @@ from relay_admin.access.models import Membership
 from relay_admin.access.roles import Act
 from relay_admin.access.scoping import Actor, one_of, rows_of
 from relay_admin.catalog.models import Project
-from relay_admin.control_api.budget_body import BudgetBody
-from relay_admin.control_api.paging import Query, page_of
+from relay_admin.catalog.references import Reference
+from relay_admin.control_api.answers import Also, answers
+from relay_admin.control_api.budget_body import OwnBudgetJson, own_budget_json
+from relay_admin.control_api.nouns.kinds import PROJECTS
+from relay_admin.control_api.nouns.views import KindView, ReferencesView, RowsView, RowView
 from relay_admin.control_api.permissions import IsPerson, actor_in, requires
-from relay_admin.control_api.wire import Strict, read
 
-MAX_PAGE = 200
-SEES = requires("catalog.view_project", act=Act.SEE_PROJECT)
-CHANGES = requires("catalog.change_project", act=Act.MANAGE_MEMBERS)
-
-
-class Page(Query):
-    """Query of the list. `after` is the `next` of the page before."""
-
-    after = serializers.CharField(max_length=63, required=False)
-    limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
+TOLD_TO_MEMBERS = ("id", "slug", "name", "isArchived", "userBudget", "role", "createdAt", "updatedAt")
+CHANGED_BY_MEMBERS = frozenset({"user_budget"})
+OPERATORS_CHANGE = "Operators change this. Who manages the project's members changes `userBudget`."
 
 
-class ChangeBody(Strict):
-    """Body of a change: null gives users no budget."""
+class _OfProjects(KindView):
+    """Members are told less than operators; `role` is the caller's, null for an operator."""
 
-    userBudget = BudgetBody(allow_null=True)  # noqa: N815 (a name of the API)
+    kind = PROJECTS
 
-
-class ProjectsView(APIView):
-    """GET projects, by slug."""
-
-    permission_classes = [SEES]
-
-    def get(self, call: Request) -> Response:
-        """`{"results": [...], "next": slug or null}`; none for somebody who is in none."""
-        wanted = read(Page, call.query_params)
-        rows = rows_of(Project, actor_in(call), Act.SEE_PROJECT).order_by("slug")
-        if "after" in wanted:
-            rows = rows.filter(slug__gt=wanted["after"])
-        page, more = page_of(rows, wanted["limit"])
-        results = [_project_json(project, actor_in(call)) for project in page]
-        return Response({"results": results, "next": page[-1].slug if more else None})
+    def shown(self, call: Request, rows: list[Any]) -> list[dict[str, Any]]:
+        """As far as the caller may see it."""
+        actor = actor_in(call)
+        for row in rows:
+            row.role = actor.roles.get(row.pk)
+        found = super().shown(call, rows)
+        return found if actor.is_operator else [{name: one[name] for name in TOLD_TO_MEMBERS} for one in found]
 
 
-class ProjectView(APIView):
-    """GET one project; PATCH what each user may spend in it."""
+class ProjectsView(_OfProjects, RowsView):
+    """GET projects; POST makes one, with its wallets. Operators make projects."""
+
+
+class ProjectView(_OfProjects, RowView):
+    """GET, PUT, PATCH and DELETE one project. `isArchived` refuses all its calls at once, and can be taken back.
+    Deleting is for one that nothing is in any more; its wallets' entries and what passed through it stay."""
+
+    @answers(Also("ProjectOfCaller", PROJECTS.json, {"ownBudget": OwnBudgetJson | None}))
+    def get(self, call: Request, **parts: Any) -> Response:
+        """404 where the caller has none of that name. With `ownBudget`: what the caller may spend, and has."""
+        row = self.row(call, "view", parts)
+        said = self.told(call, row)
+        said.data["ownBudget"] = _own_budget(row, actor_in(call))
+        return said
+
+    def _write(self, call: Request, found: Any, body: dict[str, Any], *, is_replaced: bool) -> Response:
+        if not actor_in(call).is_operator and not body.keys() <= CHANGED_BY_MEMBERS:
+            raise PermissionDenied(OPERATORS_CHANGE)
+        return super()._write(call, found, body, is_replaced=is_replaced)
+
+    def _refuse(self, call: Request, referring: list[Reference]) -> Response:
+        said = super()._refuse(call, referring)
+        said.data["action"] += " Or archive it, which ends all its calls and keeps everything: PATCH `isArchived`."
+        return said
+
+
+class ProjectReferencesView(_OfProjects, ReferencesView):
+    """GET what stands in the way of deleting a project."""
 
     def get_permissions(self) -> list[Any]:
-        """Who manages members says what they may spend."""
-        return [(CHANGES if self.request.method == "PATCH" else SEES)()]
-
-    def get(self, call: Request, project: str) -> Response:
-        """404 where the caller has none of that name. With `ownBudget`: what the caller may spend, and has."""
-        found = one_of(Project, actor_in(call), Act.SEE_PROJECT, slug=project)
-        return Response({**_project_json(found, actor_in(call)), "ownBudget": _own_budget(found, actor_in(call))})
-
-    def patch(self, call: Request, project: str) -> Response:
-        """The project."""
-        asked = read(ChangeBody, call.data)
-        found = one_of(Project, actor_in(call), Act.MANAGE_MEMBERS, slug=project)
-        changed = budgets.user_budget_set(project=found, budget=asked["userBudget"])
-        return Response(_project_json(changed, actor_in(call)))
+        """For who may delete it."""
+        return [self.kind.permission("delete")]
 
 
 class LeaveView(APIView):
@@ -76,6 +78,7 @@ class LeaveView(APIView):
 
     permission_classes = [IsPerson, requires(act=Act.SEE_PROJECT)]
 
+    @answers(refuses=(400,))
     def post(self, call: Request, project: str) -> Response:
         """204; 400 for the owner."""
         user = actor_in(call).user
@@ -84,28 +87,8 @@ class LeaveView(APIView):
         return Response(status=204)
 
 
-def _project_json(project: Project, actor: Actor) -> dict[str, Any]:
-    """`role`: the caller's; null for an operator."""
-    return {
-        "id": project.pk,
-        "slug": project.slug,
-        "name": project.name,
-        "isArchived": project.is_archived,
-        "role": actor.roles.get(project.pk),
-        "userBudget": project.user_budget,
-    }
-
-
-def _own_budget(project: Project, actor: Actor) -> dict[str, Any] | None:
-    """`used` null: not known at the moment. None for who is no member, and who has no budget."""
+def _own_budget(project: Project, actor: Actor) -> OwnBudgetJson | None:
+    """None for who is no member, and who has no budget."""
     members = rows_of(Membership, actor, Act.SEE_PROJECT).select_related("project")
     own = None if actor.user is None else members.filter(project=project, user=actor.user).first()
-    spending = None if own is None else budgets.spending_of(own)
-    if spending is None:
-        return None
-    return {
-        "microcredits": spending.microcredits,
-        "period": spending.period,
-        "used": spending.used,
-        "resetAt": spending.reset_at,
-    }
+    return own_budget_json(None if own is None else budgets.spending_of(own))

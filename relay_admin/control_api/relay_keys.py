@@ -20,8 +20,9 @@ from relay_admin.access.models import MAX_ROTATES_DAYS, RelayKey, User
 from relay_admin.access.roles import Act, refusal
 from relay_admin.access.scoping import Actor, one_of, rows_of
 from relay_admin.catalog.models import Policy, Project, RateLimit
+from relay_admin.control_api.answers import Also, Page, answers
 from relay_admin.control_api.authentication import HolderAuthentication
-from relay_admin.control_api.budget_body import BudgetBody
+from relay_admin.control_api.budget_body import BudgetBody, BudgetJson
 from relay_admin.control_api.errors import shape
 from relay_admin.control_api.history import note
 from relay_admin.control_api.paging import Query, page_of
@@ -44,10 +45,11 @@ class RelayKeyJson(CamelCaseSerializer):
     """A key without its token."""
 
     project = serializers.SlugRelatedField("slug", read_only=True)
-    policy = serializers.SlugRelatedField("slug", read_only=True)
-    rate_limit = serializers.SlugRelatedField("slug", read_only=True)
-    ends_at = serializers.DateTimeField()
-    last_used_on = serializers.DateField()
+    policy = serializers.SlugRelatedField("slug", read_only=True, allow_null=True)
+    rate_limit = serializers.SlugRelatedField("slug", read_only=True, allow_null=True)
+    ends_at = serializers.DateTimeField(allow_null=True)
+    last_used_on = serializers.DateField(allow_null=True)
+    budget = serializers.SerializerMethodField()
 
     class Meta:
         model = RelayKey
@@ -58,8 +60,15 @@ class RelayKeyJson(CamelCaseSerializer):
             *("rotates_days_before", "successor_waits", "last_used_on", "created_at"),
         ]
 
+    def get_budget(self, key: RelayKey) -> BudgetJson | None:
+        """Null is none."""
+        return key.budget
 
-class KeyBody(Strict):
+
+MINTED = Also("MintedRelayKey", RelayKeyJson, {"token": str})
+
+
+class RelayKeyBody(Strict):
     """What a PATCH may change; of a POST the optional half."""
 
     name = serializers.CharField(max_length=100)
@@ -79,7 +88,7 @@ class KeyBody(Strict):
     )
 
 
-class NewKeyBody(KeyBody):
+class NewRelayKeyBody(RelayKeyBody):
     """Body of a POST. `pays`: `user` for a key that whoever makes it pays for."""
 
     project = ProjectField(Act.OWN_KEYS)
@@ -87,7 +96,7 @@ class NewKeyBody(KeyBody):
     mode = serializers.ChoiceField([str(mode) for mode in KeyMode], default=str(KeyMode.LIVE))
 
 
-class RotateBody(Strict):
+class RelayKeyRotateBody(Strict):
     """`overlapSeconds`: how long the key works beside its successor."""
 
     overlapSeconds = serializers.IntegerField(  # noqa: N815
@@ -97,7 +106,7 @@ class RotateBody(Strict):
     )
 
 
-class Page(Query):
+class RelayKeysQuery(Query):
     """Query of a list. `after` is the `next` of the page before."""
 
     project = serializers.CharField(max_length=63, required=False)
@@ -112,9 +121,10 @@ class RelayKeysView(APIView):
         """Seeing is one right, minting another."""
         return [ADDS() if self.request.method == "POST" else SEES()]
 
+    @answers(Page(RelayKeyJson))
     def get(self, call: Request) -> Response:
         """`{"results": [...], "next": id or null}`."""
-        wanted = read(Page, call.query_params)
+        wanted = read(RelayKeysQuery, call.query_params)
         rows = rows_of(RelayKey, actor_in(call), Act.SEE_KEYS).select_related(*_RELATED).order_by("-pk")
         if "project" in wanted:
             rows = rows.filter(project__slug=wanted["project"])
@@ -123,13 +133,14 @@ class RelayKeysView(APIView):
         page, more = page_of(rows, wanted["limit"])
         return Response({"results": RelayKeyJson(page, many=True).data, "next": page[-1].pk if more else None})
 
+    @answers({201: MINTED}, name="mintRelayKey")
     def post(self, call: Request) -> Response:
         """201 with the token, this once."""
         actor = actor_in(call)
-        body = read(NewKeyBody, call.data, actor=actor)
+        body = read(NewRelayKeyBody, call.data, actor=actor)
         user = user_of(call)
         if body["pays"] == Payer.USER:
-            body["user"] = _payer(user)
+            body["user"] = _payer(actor.user)
             if not _manages(actor, body["project"], body["mode"]):
                 _refuse_more_than_models(body)
         elif not _manages(actor, body["project"], body["mode"]):
@@ -149,13 +160,15 @@ class RelayKeyView(APIView):
         """As in the admin."""
         return [CHANGES() if self.request.method == "PATCH" else SEES()]
 
+    @answers(RelayKeyJson)
     def get(self, call: Request, key_number: int) -> Response:
         """404 for an id that is not known."""
         return Response(RelayKeyJson(_key(call, key_number, Act.SEE_KEYS)).data)
 
+    @answers(RelayKeyJson)
     def patch(self, call: Request, key_number: int) -> Response:
         """The fields that were sent."""
-        body = read(KeyBody, call.data, partial=True)
+        body = read(RelayKeyBody, call.data, partial=True)
         with transaction.atomic():
             actor, key = actor_in(call), _key(call, key_number)
             _refuse_anothers(actor, key)
@@ -174,9 +187,10 @@ class RotateView(APIView):
 
     permission_classes = [ROTATES]
 
+    @answers({201: MINTED})
     def post(self, call: Request, key_number: int) -> Response:
         """201 with the successor and its token, this once. 400 for a key that has ended or has a successor."""
-        body = read(RotateBody, call.data)
+        body = read(RelayKeyRotateBody, call.data)
         key, overlap = _key(call, key_number), timedelta(seconds=body["overlapSeconds"])
         _refuse_anothers(actor_in(call), key)
         _refuse_to_a_key(actor_in(call), key.scopes)
@@ -191,11 +205,13 @@ class SuccessorView(APIView):
 
     permission_classes = [ROTATES]
 
+    @answers(MINTED, refuses=(410,), name="revealSuccessor")
     def post(self, call: Request, key_number: int) -> Response:
         """200 with the successor and its `token`, this once; then 410."""
         read(Strict, call.data)
         key = _key(call, key_number)
         _refuse_anothers(actor_in(call), key)
+        _refuse_to_a_key(actor_in(call), key.scopes)
         return _successor_of(call, key)
 
 
@@ -205,6 +221,7 @@ class OwnSuccessorView(APIView):
     authentication_classes = [HolderAuthentication]
     permission_classes = [IsHolder]
 
+    @answers(MINTED, refuses=(410,), name="revealOwnSuccessor")
     def post(self, call: Request) -> Response:
         """As above."""
         read(Strict, call.data)
@@ -216,6 +233,7 @@ class RevokeView(APIView):
 
     permission_classes = [CHANGES]
 
+    @answers(RelayKeyJson)
     def post(self, call: Request, key_number: int) -> Response:
         """The key, also where it was revoked before."""
         key = _key(call, key_number)
@@ -270,9 +288,12 @@ def _successor_of(call: Request, key: RelayKey) -> Response:
 
 def _refuse_to_a_key(actor: Actor, scopes: Iterable[str]) -> None:
     """A key that may control makes no other, and lifts none of its own bounds: revoked, it leaves nothing behind that
-    controls. Raises PermissionDenied."""
-    if actor.relay_key is not None and Scope.CONTROL in scopes:
-        raise PermissionDenied("Keys with the scope `control` are made and changed by people: sign in, or use a token.")
+    controls. An application neither, nor an admin token that is for less than its user. Raises PermissionDenied."""
+    if (actor.relay_key is not None or actor.is_narrow) and Scope.CONTROL in scopes:
+        raise PermissionDenied(
+            "Keys with the scope `control` are made and changed by people: sign in, or use an admin token that is not"
+            " narrowed."
+        )
 
 
 def refuse_unoffered(actor: Actor, project: Project, body: dict[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """`/api/v1/replays`: replays of the failure queue that the workers run, and their brakes."""
 
 from collections.abc import Callable
-from typing import Any
+from datetime import datetime
+from typing import Any, TypedDict
 
 from django.core.exceptions import ValidationError as DjangoValidationError
 from rest_framework import serializers, status
@@ -11,7 +12,8 @@ from rest_framework.views import APIView
 
 from relay_admin.access.roles import Act
 from relay_admin.access.scoping import Actor, one_of, rows_of
-from relay_admin.control_api.deliveries import project_of
+from relay_admin.control_api.answers import Page, answers
+from relay_admin.control_api.deliveries import RefusalJson, project_of
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import actor_in, requires, user_of
 from relay_admin.control_api.project_field import ProjectField
@@ -28,7 +30,7 @@ _MAX_ID = 2**63 - 1
 class ReplayInListJson(CamelCaseSerializer):
     """A replay. Credits are micro-credits."""
 
-    created_by = serializers.CharField(source="created_by.username", default=None)
+    created_by = serializers.CharField(source="created_by.username", allow_null=True, default=None)
     filter = serializers.SerializerMethodField()
 
     class Meta:
@@ -60,23 +62,34 @@ class ReplayJson(ReplayInListJson):
     """And what became of it. `refused` maps ids to `{code, message}`, the first thousand of them."""
 
     refused = serializers.SerializerMethodField()
+    under_way_count = serializers.IntegerField(source="progress.under_way")
+    delivered_count = serializers.IntegerField(source="progress.delivered")
+    failed_count = serializers.IntegerField(source="progress.failed")
 
     class Meta(ReplayInListJson.Meta):
-        fields = [*ReplayInListJson.Meta.fields, "refused"]
+        fields = [*ReplayInListJson.Meta.fields, "refused", "under_way_count", "delivered_count", "failed_count"]
 
     def to_representation(self, instance: ReplayBatch) -> dict[str, Any]:
         """With counts of what it made due: not over yet, delivered since, in the failure queue again."""
-        progress = replay_progress(instance)
-        counts = {
-            "underWayCount": progress.under_way,
-            "deliveredCount": progress.delivered,
-            "failedCount": progress.failed,
-        }
-        return super().to_representation(instance) | counts
+        instance.progress = replay_progress(instance)  # type: ignore[attr-defined]  # of the fields above
+        return super().to_representation(instance)
 
-    def get_refused(self, batch: ReplayBatch) -> dict[str, dict[str, str]]:
+    def get_refused(self, batch: ReplayBatch) -> dict[str, RefusalJson]:
         """Why each stayed in the failure queue."""
         return {id_: {"code": code, "message": services.REFUSALS[code]} for id_, code in batch.refused.items()}
+
+
+class PreviewJson(TypedDict):
+    """What a replay would do. `isMore`: there are more than were counted."""
+
+    matchedCount: int
+    isMore: bool
+    replayableCount: int
+    creditsEstimate: int
+    byReason: dict[str, int]
+    byRefusal: dict[str, int]
+    oldestFailedAt: datetime | None
+    newestFailedAt: datetime | None
 
 
 class FilterBody(Query):
@@ -128,7 +141,7 @@ class ReplayBody(Strict):
         return attrs
 
 
-class Page(Query):
+class ReplaysQuery(Query):
     """Query of the list. `after` is the `next` of the page before."""
 
     after = serializers.IntegerField(min_value=1, max_value=_MAX_ID, required=False)
@@ -144,9 +157,10 @@ class ReplaysView(APIView):
             return [requires("deliveries.view_delivery", "deliveries.replay_delivery", act=Act.REPLAY)()]
         return [requires("deliveries.view_replaybatch", act=Act.SEE_TRAFFIC)()]
 
+    @answers(Page(ReplayInListJson))
     def get(self, call: Call) -> Response:
         """`{"results": [...], "next": id or null}`."""
-        wanted = read(Page, call.query_params)
+        wanted = read(ReplaysQuery, call.query_params)
         seen = rows_of(ReplayBatch, actor_in(call), Act.SEE_TRAFFIC)
         rows = seen.select_related("created_by", "project").defer("refused", "cursor").order_by("-id")
         if "after" in wanted:
@@ -154,6 +168,7 @@ class ReplaysView(APIView):
         page, more = page_of(rows, wanted["limit"])
         return Response({"results": ReplayInListJson(page, many=True).data, "next": page[-1].pk if more else None})
 
+    @answers({200: PreviewJson, 202: ReplayJson}, name="startReplay")
     def post(self, call: Call) -> Response:
         """202 with the replay, 200 with the preview of a dry run."""
         asked = read(ReplayBody, call.data, actor=actor_in(call))
@@ -175,6 +190,7 @@ class ReplayView(APIView):
 
     permission_classes = [requires("deliveries.view_replaybatch", act=Act.SEE_TRAFFIC)]
 
+    @answers(ReplayJson)
     def get(self, call: Call, batch_id: int) -> Response:
         """404 for none."""
         return Response(ReplayJson(one_of(ReplayBatch, actor_in(call), Act.SEE_TRAFFIC, pk=batch_id)).data)
@@ -192,6 +208,7 @@ class ReplayTurnView(APIView):
 
     permission_classes = [requires("deliveries.view_delivery", "deliveries.replay_delivery", act=Act.REPLAY)]
 
+    @answers(ReplayJson, refuses=(400,), name="turnReplay", path={"word": tuple(_TURNS)})
     def post(self, call: Call, batch_id: int, word: str) -> Response:
         """400 where its state does not allow it."""
         if word not in _TURNS:
@@ -213,7 +230,7 @@ def _narrowed(actor: Actor, wanted: dict[str, Any]) -> dict[str, Any]:
     return wanted | {"project": projects[0]}
 
 
-def _preview_json(found: Preview) -> dict[str, Any]:
+def _preview_json(found: Preview) -> PreviewJson:
     return {
         "matchedCount": found.matched,
         "isMore": found.is_more,

@@ -1,6 +1,6 @@
 """`/api/v1/requests`: the request log, and one request with everything that became of it."""
 
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 from uuid import UUID
 
 from rest_framework import serializers
@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 from relay_admin.access.roles import Act
 from relay_admin.access.scoping import Actor, one_of, rows_of
 from relay_admin.catalog.models import Endpoint
+from relay_admin.control_api.answers import Also, Page, answers
 from relay_admin.control_api.deliveries import DeliveryWithAttemptsJson
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import actor_in, requires
@@ -34,8 +35,8 @@ _MAX_ID = 2**63 - 1
 class RequestJson(CamelCaseSerializer):
     """A call, without its body and headers. Names are null when what they name was deleted."""
 
-    project = serializers.CharField(source="project_slug")
-    endpoint = serializers.CharField(source="endpoint_path")
+    project = serializers.CharField(source="project_slug", allow_null=True)
+    endpoint = serializers.CharField(source="endpoint_path", allow_null=True)
     query = serializers.SerializerMethodField()
 
     class Meta:
@@ -73,7 +74,7 @@ class RequestJson(CamelCaseSerializer):
 class RequestInListJson(RequestJson):
     """And how many of its deliveries are in which state."""
 
-    outcomes = serializers.DictField()
+    outcomes = serializers.DictField(child=serializers.IntegerField())
 
     class Meta(RequestJson.Meta):
         fields = [*RequestJson.Meta.fields, "outcomes"]
@@ -113,6 +114,23 @@ class RequestEndJson(CamelCaseSerializer):
             "close_reason",
             "is_stream",
         ]
+
+
+class ShownBodyJson(TypedDict):
+    """The beginning of a body, as text."""
+
+    text: str
+    kind: str
+    shownBytes: int
+
+
+class ContentJson(TypedDict):
+    """What a call held, without secrets. `note`: why there is no body."""
+
+    headers: dict[str, str]
+    body: ShownBodyJson | None
+    note: str
+    curl: str | None
 
 
 class RequestsQuery(Query):
@@ -156,6 +174,7 @@ class RequestsView(APIView):
 
     permission_classes = [requires("deliveries.view_request", "deliveries.view_delivery", act=Act.SEE_TRAFFIC)]
 
+    @answers(Page(RequestInListJson, next=str))
     def get(self, call: Call) -> Response:
         """`{"results": [...], "next": id or null}`."""
         wanted = read(RequestsQuery, call.query_params, actor=actor_in(call))
@@ -175,6 +194,9 @@ class RequestView(APIView):
         requires(*(f"deliveries.view_{noun}" for noun in ("request", "delivery", "attempt")), act=Act.SEE_TRAFFIC)
     ]
 
+    @answers(
+        Also("RequestWithEnd", RequestOnScreenJson, {"end": RequestEndJson | None, "content": NotRequired[ContentJson]})
+    )
     def get(self, call: Call, request_id: UUID) -> Response:
         """404 for an id that is not known, or whose retention is over."""
         wants_content = read(RequestQuery, call.query_params)["content"]
@@ -201,7 +223,7 @@ def _refuse_content(call: Call, row: Request) -> None:
         raise PermissionDenied(f"Content needs the permission {VIEW_PAYLOAD}.")
 
 
-def _content_json(content: ShownContent) -> dict[str, Any]:
+def _content_json(content: ShownContent) -> ContentJson:
     shown = None if content.body is None else preview(content.body)
     return {
         "headers": content.headers,

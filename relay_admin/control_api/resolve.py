@@ -1,5 +1,7 @@
 """`POST /api/v1/resolve`: where a call of a relay key would go, and why. The edge answers; see `edge_client`."""
 
+from typing import Any
+
 from rest_framework import serializers
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
@@ -10,6 +12,7 @@ from relay_admin import edge_client
 from relay_admin.access.models import RelayKey
 from relay_admin.access.roles import Act
 from relay_admin.access.scoping import one_of
+from relay_admin.control_api.answers import answers
 from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.wire import Strict, read
 
@@ -21,7 +24,7 @@ class EdgeUnavailable(APIException):
     default_code = "edge_unavailable"
 
 
-class Question(Strict):
+class ResolveBody(Strict):
     """Body of a question. `relayKey` is a row's id, as `GET /api/v1/requests/...` tells it."""
 
     relayKey = serializers.IntegerField(min_value=1, max_value=2**63 - 1)  # noqa: N815  # as on the wire
@@ -34,9 +37,10 @@ class ResolveView(APIView):
 
     permission_classes = [requires("access.view_relaykey")]
 
+    @answers(dict[str, Any], refuses=(404, 503))
     def post(self, call: Request) -> Response:
         """200 with the edge's explanation, also of a call that would be refused."""
-        asked = read(Question, call.data)
+        asked = read(ResolveBody, call.data)
         relay_key = one_of(RelayKey, actor_in(call), Act.SEE_KEYS, pk=asked["relayKey"])
         try:
             return Response(edge_client.resolve(relay_key=relay_key, model=asked["model"], surface=asked["surface"]))

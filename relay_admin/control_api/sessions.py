@@ -1,6 +1,6 @@
 """`/api/v1/sessions`: where somebody is signed in, and the end of it."""
 
-from typing import cast
+from typing import TypedDict, cast
 
 from django.contrib.auth import logout
 from django.db.models import QuerySet
@@ -14,6 +14,7 @@ from relay_admin.access import session_services
 from relay_admin.access.login_form import MAX_SIGN_IN_NAME
 from relay_admin.access.models import Session, User
 from relay_admin.access.session_services import VIEW_PERMISSION
+from relay_admin.control_api.answers import Rows, answers
 from relay_admin.control_api.paging import Query
 from relay_admin.control_api.permissions import IsPerson
 from relay_admin.control_api.wire import CamelCaseSerializer, read
@@ -36,6 +37,12 @@ class SessionJson(CamelCaseSerializer):
         return session.pk == self.context["current"]
 
 
+class RevokedJson(TypedDict):
+    """How many sessions were ended."""
+
+    revoked: int
+
+
 class SessionsQuery(Query):
     """Query of the list: somebody's by name, or `*` for everybody's."""
 
@@ -47,11 +54,13 @@ class SessionsView(APIView):
 
     permission_classes = [IsPerson]
 
+    @answers(Rows(SessionJson, "items"))
     def get(self, call: Request) -> Response:
         """The last seen first, at most MAX_LISTED."""
         sessions = _asked_for(call)[:MAX_LISTED]
         return Response({"items": SessionJson(sessions, many=True, context={"current": _current(call)}).data})
 
+    @answers(RevokedJson, name="endOtherSessions")
     def delete(self, call: Request) -> Response:
         """Ends all of the caller's but the one that this call is made with; how many those were."""
         read(Query, call.query_params)  # by name one would mean another's
@@ -65,6 +74,7 @@ class SessionView(APIView):
 
     permission_classes = [IsPerson]
 
+    @answers(name="endSession")
     def delete(self, call: Request, session_id: int) -> Response:
         """204; 404 for one that is not the caller's, unless they may revoke everybody's."""
         user = cast("User", call.user)

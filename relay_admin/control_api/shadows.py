@@ -1,6 +1,7 @@
 """`/api/v1/shadows/{target}/report`: how a shadow's answers compare with its sibling's."""
 
-from typing import Any
+from datetime import datetime
+from typing import TypedDict
 
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -10,6 +11,7 @@ from rest_framework.views import APIView
 from relay_admin.access.roles import Act
 from relay_admin.access.scoping import one_of
 from relay_admin.catalog.models import Target
+from relay_admin.control_api.answers import answers
 from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
 from relay_admin.deliveries.models import Comparison
@@ -36,6 +38,57 @@ class ComparisonJson(CamelCaseSerializer):
         ]
 
 
+class ShadowJson(TypedDict):
+    """Who is compared with whom."""
+
+    id: int
+    name: str
+    comparesWith: str
+
+
+class StatusesJson(TypedDict):
+    """How often the two sides answered with these; null: no answer."""
+
+    baseline: int | None
+    shadow: int | None
+    count: int
+
+
+class TimesJson(TypedDict):
+    """Milliseconds of one side."""
+
+    p50: int
+    p95: int
+
+
+class BothTimesJson(TypedDict):
+    """Null where there is no pair in which both answered."""
+
+    baseline: TimesJson | None
+    shadow: TimesJson | None
+
+
+class PathJson(TypedDict):
+    """Where bodies differ, and how often."""
+
+    path: str
+    count: int
+
+
+class ReportJson(TypedDict):
+    """What a window holds. `isPartial`: more was compared than is counted."""
+
+    target: ShadowJson
+    since: datetime
+    compared: int
+    isPartial: bool
+    verdicts: dict[str, int]
+    statuses: list[StatusesJson]
+    durationMs: BothTimesJson
+    paths: list[PathJson]
+    newest: list[ComparisonJson]
+
+
 class Window(Strict):
     """Query of a report."""
 
@@ -47,6 +100,7 @@ class ShadowReportView(APIView):
 
     permission_classes = [requires("deliveries.view_delivery", act=Act.SEE_TRAFFIC)]
 
+    @answers(ReportJson)
     def get(self, request: Request, target_id: int) -> Response:
         """Counts and times of the window, what differs most, and the newest pairs that are not the same."""
         query = read(Window, request.query_params)
@@ -69,5 +123,5 @@ class ShadowReportView(APIView):
         )
 
 
-def _times(times: Times | None) -> dict[str, Any] | None:
+def _times(times: Times | None) -> TimesJson | None:
     return None if times is None else {"p50": times.p50, "p95": times.p95}

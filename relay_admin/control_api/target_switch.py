@@ -1,6 +1,6 @@
 """`/api/v1/targets/{id}/enable` and `/disable`: what becomes of a target, and of the deliveries kept back for it."""
 
-from typing import Any
+from typing import Any, TypedDict
 
 from django.contrib.admin.models import CHANGE
 from django.core.exceptions import ValidationError
@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 from relay_admin.access.roles import Act
 from relay_admin.access.scoping import one_of
 from relay_admin.catalog.models import Target
+from relay_admin.control_api.answers import answers
 from relay_admin.control_api.history import note
 from relay_admin.control_api.permissions import actor_in, requires, user_of
 from relay_admin.control_api.wire import Strict, read
@@ -26,11 +27,29 @@ class EnableBody(Strict):
     held = serializers.ChoiceField(target_services.HELD)
 
 
+class EnabledJson(TypedDict):
+    """What became of a target, and of the deliveries kept back for it."""
+
+    id: int
+    isEnabled: bool
+    released: int
+    discarded: int
+
+
+class DisabledJson(TypedDict):
+    """What became of a target. `held`: how many deliveries are kept back for it."""
+
+    id: int
+    isEnabled: bool
+    held: int
+
+
 class EnableTargetView(APIView):
     """POST `{"held": "release" | "discard"}` sends to the target again."""
 
     permission_classes = [PERMISSION]
 
+    @answers(EnabledJson)
     def post(self, call: Request, target_id: int) -> Response:
         """200 with how many deliveries were released and discarded; 404 for an unknown target."""
         body = read(EnableBody, call.data)
@@ -48,6 +67,7 @@ class DisableTargetView(APIView):
 
     permission_classes = [PERMISSION]
 
+    @answers(DisabledJson)
     def post(self, call: Request, target_id: int) -> Response:
         """200 with how many deliveries are held by now; 404 for an unknown target."""
         target = one_of(Target, actor_in(call), Act.MANAGE_ENDPOINTS, pk=target_id)

@@ -1,6 +1,6 @@
 """`/api/v1/targets/{id}/secrets`: a target's signing secrets, rotated while deliveries go on."""
 
-from typing import Any
+from typing import Any, NotRequired
 
 from django.contrib.admin.models import CHANGE
 from django.http import Http404
@@ -13,6 +13,7 @@ from relay_admin.access.roles import Act
 from relay_admin.access.scoping import one_of
 from relay_admin.catalog import target_secrets
 from relay_admin.catalog.models import Target, TargetSecret
+from relay_admin.control_api.answers import Also, Rows, answers
 from relay_admin.control_api.history import note
 from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
@@ -21,7 +22,7 @@ from relay_contract.nouns import SecretKind
 PERMISSION = requires("catalog.view_target", "catalog.reveal_signing_secret", act=Act.MANAGE_ENDPOINTS)
 
 
-class SecretJson(CamelCaseSerializer):
+class TargetSecretJson(CamelCaseSerializer):
     """A secret without its value."""
 
     class Meta:
@@ -29,7 +30,7 @@ class SecretJson(CamelCaseSerializer):
         fields = ["id", "kind", "created_at", "expires_at"]
 
 
-class NewSecretBody(Strict):
+class NewTargetSecretBody(Strict):
     """Body of a POST. `overlapSeconds` null: nothing expires, the new one comes beside the others. `secret`: one that
     was made elsewhere."""
 
@@ -48,16 +49,18 @@ class SecretsView(APIView):
 
     permission_classes = [PERMISSION]
 
+    @answers(Rows(TargetSecretJson))
     def get(self, call: Request, target_id: int) -> Response:
         """`{"results": [...]}`, expired ones of the last days included. Values are not told again."""
         target = _target(call, target_id)
-        return Response({"results": SecretJson(target.secrets.order_by("-pk"), many=True).data})
+        return Response({"results": TargetSecretJson(target.secrets.order_by("-pk"), many=True).data})
 
+    @answers({201: Also("MadeTargetSecret", TargetSecretJson, {"secret": str, "publicKey": NotRequired[str]})})
     def post(self, call: Request, target_id: int) -> Response:
         """201 with the value, this once; for a key pair with its public half too. Those of the same kind expire after
         the overlap."""
         target = _target(call, target_id)
-        wanted = read(NewSecretBody, call.data)
+        wanted = read(NewTargetSecretBody, call.data)
         kind, value, overlap_seconds = SecretKind(wanted["kind"]), wanted.get("secret"), wanted["overlapSeconds"]
         if overlap_seconds is None:
             made = target_secrets.target_secret_add(target=target, kind=kind, value=value)
@@ -66,7 +69,7 @@ class SecretsView(APIView):
                 target=target, kind=kind, overlap_seconds=overlap_seconds, value=value
             )
         note(call, target, CHANGE, f"Made {kind} signing secret {made.row.pk}.")
-        answer: dict[str, Any] = {**SecretJson(made.row).data, "secret": made.value}
+        answer: dict[str, Any] = {**TargetSecretJson(made.row).data, "secret": made.value}
         if public := target_secrets.public_key(made.value):
             answer["publicKey"] = public
         return Response(answer, status=201, headers={"Cache-Control": "no-store"})
@@ -77,6 +80,7 @@ class SecretView(APIView):
 
     permission_classes = [PERMISSION]
 
+    @answers(refuses=(400,))
     def delete(self, call: Request, target_id: int, secret_id: int) -> Response:
         """204, also for one that had expired. 400 for the last one that signs."""
         secret = _target(call, target_id).secrets.select_related("target").filter(pk=secret_id).first()

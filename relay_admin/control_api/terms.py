@@ -1,6 +1,7 @@
 """`/api/v1/projects/{project}/terms`: what a project marks up, and how that is shared. In millionths."""
 
-from typing import Any
+from datetime import datetime
+from typing import Any, TypedDict
 
 from rest_framework import serializers, status
 from rest_framework.request import Request as Call
@@ -10,6 +11,7 @@ from rest_framework.views import APIView
 from relay_admin.access.roles import Act
 from relay_admin.access.scoping import one_of
 from relay_admin.catalog.models import Project
+from relay_admin.control_api.answers import Page, answers
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.wire import Strict, read
@@ -31,6 +33,17 @@ class TermsBody(Strict):
     )
 
 
+class TermsJson(TypedDict):
+    """Terms, in millionths."""
+
+    id: int
+    markupPpm: int
+    ownerPpm: int
+    referralPpm: int
+    byUserId: int | None
+    at: datetime
+
+
 class TermsQuery(Query):
     """`after` is the `next` of the page before."""
 
@@ -45,6 +58,7 @@ class TermsView(APIView):
         """Seeing is one right, setting another."""
         return [requires(_SEES, *([terms.PERMISSION] if self.request.method == "POST" else []))()]
 
+    @answers(Page(TermsJson))
     def get(self, call: Call, project: str) -> Response:
         """`{"results": [...], "next": id or null}`."""
         wanted = read(TermsQuery, call.query_params)
@@ -54,6 +68,7 @@ class TermsView(APIView):
         page, more = page_of(rows, wanted["limit"])
         return Response({"results": [_json(row) for row in page], "next": page[-1].pk if more else None})
 
+    @answers({201: TermsJson}, name="setProjectTerms")
     def post(self, call: Call, project: str) -> Response:
         """201 with the new terms."""
         body = read(TermsBody, call.data)
@@ -66,7 +81,7 @@ def _project(call: Call, slug: str) -> Project:
     return one_of(Project, actor_in(call), Act.SEE_MONEY, slug=slug)
 
 
-def _json(row: Terms) -> dict[str, Any]:
+def _json(row: Terms) -> TermsJson:
     return {
         "id": row.pk,
         "markupPpm": row.markup_ppm,

@@ -1,6 +1,8 @@
 """`/api/v1/top-ups`: credits that are paid for. Amounts in micro-credits, prices in a currency's smallest unit."""
 
-from typing import Any
+from datetime import datetime
+from typing import Any, TypedDict
+from uuid import UUID
 
 from django.http import Http404
 from rest_framework import serializers
@@ -11,6 +13,7 @@ from rest_framework.views import APIView
 from relay_admin.access.models import User
 from relay_admin.access.roles import Act
 from relay_admin.access.scoping import one_of, rows_of
+from relay_admin.control_api.answers import Also, Page, Rows, answers
 from relay_admin.control_api.errors import shape
 from relay_admin.control_api.paging import MAX_ID, WalletRows, wallet_page
 from relay_admin.control_api.permissions import actor_in, requires
@@ -27,11 +30,48 @@ VIEW, ADD, REFUND = "ledger.view_topup", "ledger.add_topup", "ledger.refund_topu
 SEE = requires(VIEW, act=Act.SEE_MONEY, own=True)
 
 
-def top_up_json(top_up: TopUp) -> dict[str, Any]:
+class RefundJson(TypedDict):
+    """What was taken back of a top-up."""
+
+    source: UUID
+    why: str
+    priceMinor: int
+    microcredits: int
+    at: datetime
+
+
+class TopUpJson(TypedDict):
     """A top-up. `id` is its number; `source` that of its entry."""
+
+    id: int
+    source: UUID
+    wallet: int
+    microcredits: int
+    priceMinor: int
+    currency: str
+    provider: str
+    reference: str | None
+    state: str
+    byUserId: int | None
+    createdAt: datetime
+    paidAt: datetime | None
+    refunds: list[RefundJson]
+
+
+class PackJson(TypedDict):
+    """What credits are sold in. `pack` is what a top-up names."""
+
+    pack: str
+    microcredits: int
+    priceMinor: int
+    currency: str
+
+
+def top_up_json(top_up: TopUp) -> TopUpJson:
+    """Of its row."""
     return {
         "id": top_up.pk,
-        "source": str(top_up.source),
+        "source": top_up.source,
         "wallet": top_up.account_id,
         "microcredits": top_up.microcredits,
         "priceMinor": top_up.price_minor,
@@ -44,7 +84,7 @@ def top_up_json(top_up: TopUp) -> dict[str, Any]:
         "paidAt": top_up.paid_at,
         "refunds": [
             {
-                "source": str(refund.source),
+                "source": refund.source,
                 "why": refund.why,
                 "priceMinor": refund.price_minor,
                 "microcredits": refund.microcredits,
@@ -95,9 +135,10 @@ class PacksView(APIView):
 
     permission_classes = [SEE]
 
+    @answers(Rows(PackJson))
     def get(self, _call: Request) -> Response:
         """`pack` is what a top-up names."""
-        found = [
+        found: list[PackJson] = [
             {
                 "pack": str(pack),
                 "microcredits": pack.microcredits,
@@ -117,6 +158,7 @@ class TopUpsView(APIView):
         pays = self.request.method == "POST"
         return [(requires(VIEW, ADD, act=Act.MANAGE_MONEY, own=True) if pays else SEE)()]
 
+    @answers(Page(TopUpJson))
     def get(self, call: Request) -> Response:
         """`{"results": [...], "next": id or null}`."""
         wanted = read(TopUpsQuery, call.query_params)
@@ -125,6 +167,7 @@ class TopUpsView(APIView):
             rows = rows.filter(state=wanted["state"])
         return Response(wallet_page(rows, wanted, top_up_json))
 
+    @answers({201: Also("BegunTopUp", TopUpJson, {"checkoutUrl": str})}, refuses=(404, 409, 502))
     def post(self, call: Request) -> Response:
         """201 with `checkoutUrl`, where it is paid. 404 where payments are off, 502 where the provider is away."""
         stripe = provider()
@@ -159,6 +202,7 @@ class OutsideView(APIView):
 
     permission_classes = [requires(VIEW, ADD)]
 
+    @answers({200: TopUpJson, 201: TopUpJson}, refuses=(404, 409), name="recordOutsideTopUp")
     def post(self, call: Request) -> Response:
         """201; 200 where this payment was credited before; 409 where it was with something else."""
         asked = read(OutsideBody, call.data)
@@ -176,6 +220,7 @@ class TopUpView(APIView):
 
     permission_classes = [SEE]
 
+    @answers(TopUpJson)
     def get(self, call: Request, top_up_id: int) -> Response:
         """With its refunds."""
         return Response(top_up_json(_top_up(call, top_up_id)))
@@ -186,6 +231,7 @@ class RefundView(APIView):
 
     permission_classes = [requires(VIEW, REFUND)]
 
+    @answers({201: TopUpJson})
     def post(self, call: Request, top_up_id: int) -> Response:
         """201 with the top-up."""
         body = read(RefundBody, call.data)

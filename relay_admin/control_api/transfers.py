@@ -1,7 +1,9 @@
 """`/api/v1/accounts`, `/transfers`, `/payouts`: what owners earned and set aside, and what they move. Micro-credits."""
 
 from collections.abc import Callable
-from typing import Any
+from datetime import datetime
+from typing import Any, TypedDict
+from uuid import UUID
 
 from django.shortcuts import get_object_or_404
 from rest_framework import serializers
@@ -13,11 +15,12 @@ from relay_admin.access.models import User
 from relay_admin.access.roles import Act
 from relay_admin.access.scoping import rows_of
 from relay_admin.catalog.models import Project
+from relay_admin.control_api.answers import Also, Rows, answers
 from relay_admin.control_api.errors import shape
 from relay_admin.control_api.paging import Query
 from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.project_field import ProjectField
-from relay_admin.control_api.wallets import wallet_json
+from relay_admin.control_api.wallets import WalletJson, wallet_json
 from relay_admin.control_api.wire import Strict, read
 from relay_admin.ledger import accounts, corrections, transfers
 from relay_admin.ledger.models import Account, Entry
@@ -67,11 +70,24 @@ class PayoutBody(Strict):
         return asked
 
 
+class TransferJson(TypedDict):
+    """What was moved. Micro-credits."""
+
+    id: UUID
+    kind: str
+    fromAccountId: int
+    toAccountId: int
+    microcredits: int
+    note: str
+    at: datetime
+
+
 class AccountsView(APIView):
     """GET the wallets, earnings and pools of a project, or the caller's own."""
 
     permission_classes = [requires(_VIEW, act=Act.SEE_MONEY, own=True)]
 
+    @answers(Rows(Also("Account", WalletJson, {"kind": str})))
     def get(self, call: Call) -> Response:
         """`{"results": [...]}`, each with its `kind`; six at most."""
         wanted = read(AccountsQuery, call.query_params, actor=actor_in(call))
@@ -85,6 +101,7 @@ class TransfersView(APIView):
 
     permission_classes = [requires(_VIEW, corrections.PERMISSION, act=Act.MANAGE_MONEY, own=True)]
 
+    @answers({200: TransferJson, 201: TransferJson}, refuses=(404, 409, 503))
     def post(self, call: Call) -> Response:
         """201 with the entry; 200 where this id was posted before; 409 for too little, or another thing of this id."""
         asked = read(TransferBody, call.data, actor=actor_in(call))
@@ -98,6 +115,7 @@ class PayoutsView(APIView):
 
     permission_classes = [requires(_VIEW, corrections.PERMISSION)]
 
+    @answers({200: TransferJson, 201: TransferJson}, refuses=(404, 409, 503))
     def post(self, call: Call) -> Response:
         """As a transfer."""
         asked = read(PayoutBody, call.data, actor=actor_in(call))
@@ -128,8 +146,8 @@ def _posted(move: Callable[..., tuple[Entry, bool]], call: Call, asked: dict[str
     except (MoneyClosedError, RedisAwayError):
         said = shape("unavailable", "What the wallet holds cannot be looked up now.", "Send it again in a moment.")
         return Response(said, status=503, headers={"Retry-After": "2"})
-    shown = {
-        "id": str(entry.source),
+    shown: TransferJson = {
+        "id": entry.source,
         "kind": EntryKind(entry.kind).name.lower(),
         "fromAccountId": entry.debit_id,
         "toAccountId": entry.credit_id,

@@ -4,19 +4,24 @@ from django.urls import path
 
 from relay_admin.access.oauth.cors import readable
 from relay_admin.control_api import (
+    admin_tokens,
     alerts,
     applications,
     audit,
+    breakers,
     calls,
     catalog,
     credit_codes,
     deliveries,
     dry_run,
+    effective_settings,
     exports,
     invitations,
     invoices,
     lines,
     members,
+    outline,
+    own_key,
     projects,
     relay_keys,
     replays,
@@ -34,6 +39,9 @@ from relay_admin.control_api import (
     usage,
     wallets,
 )
+from relay_admin.control_api.nouns import urls as nouns
+from relay_admin.control_api.reference import pages
+from relay_admin.mcp.views import RowKindView, ToolsView
 
 urlpatterns = [
     path("auth/login", session.Login.as_view()),
@@ -43,6 +51,7 @@ urlpatterns = [
     path("api/v1/sessions/<int:session_id>", sessions.SessionView.as_view()),
     path("api/v1/projects", projects.ProjectsView.as_view()),
     path("api/v1/projects/<str:project>", projects.ProjectView.as_view()),
+    path("api/v1/projects/<str:project>/references", projects.ProjectReferencesView.as_view()),
     path("api/v1/projects/<str:project>/leave", projects.LeaveView.as_view()),
     path("api/v1/projects/<str:project>/members", members.MembersView.as_view()),
     path("api/v1/projects/<str:project>/members/<int:member_id>", members.MemberView.as_view()),
@@ -53,6 +62,7 @@ urlpatterns = [
     path("api/v1/deliveries", deliveries.DeliveriesView.as_view()),
     path("api/v1/deliveries/replay", deliveries.ReplayView.as_view()),
     path("api/v1/deliveries/discard", deliveries.DiscardView.as_view()),
+    path("api/v1/deliveries/<uuid:delivery_id>", deliveries.DeliveryView.as_view()),
     path("api/v1/targets/<int:target_id>/enable", target_switch.EnableTargetView.as_view()),
     path("api/v1/targets/<int:target_id>/disable", target_switch.DisableTargetView.as_view()),
     path("api/v1/replays", replays.ReplaysView.as_view()),
@@ -61,11 +71,21 @@ urlpatterns = [
     path("api/v1/calls", readable(calls.CallsView.as_view())),
     path("api/v1/calls/<uuid:call_id>", readable(calls.CallView.as_view())),
     path("api/v1/catalog", catalog.CatalogView.as_view()),
+    *nouns.urlpatterns,
+    path("api/v1/catalog/plan", catalog.PlanView.as_view()),
+    path("api/v1/catalog/apply", catalog.ApplyView.as_view()),
+    path("api/v1/outline/lines", outline.LinesView.as_view()),
+    path("api/v1/outline/endpoints", outline.EndpointsView.as_view()),
+    path("api/v1/tools", ToolsView.as_view()),
+    path("api/v1/row-kinds/<slug:kind>", RowKindView.as_view()),
     path("api/v1/shadows/<int:target_id>/report", shadows.ShadowReportView.as_view()),
     path(
         "api/v1/endpoints/<str:project>/<str:line>/<str:endpoint>/signature-secret",
         signature_secrets.SignatureSecretView.as_view(),
     ),
+    path("api/v1/breakers", breakers.BreakersView.as_view()),
+    path("api/v1/breakers/reset", breakers.BreakerResetView.as_view()),
+    path("api/v1/settings", effective_settings.SettingsView.as_view()),
     path("api/v1/audit", audit.AuditView.as_view()),
     path("api/v1/alerts/rules", alerts.RulesView.as_view()),
     path("api/v1/alerts/rules/<int:rule_id>", alerts.RuleView.as_view()),
@@ -85,9 +105,12 @@ urlpatterns = [
     path("api/v1/relay-keys", relay_keys.RelayKeysView.as_view()),
     path("api/v1/relay-keys/<int:key_number>", relay_keys.RelayKeyView.as_view()),
     path("api/v1/relay-keys/<int:key_number>/rotate", relay_keys.RotateView.as_view()),
+    path("api/v1/relay-keys/self", own_key.OwnKeyView.as_view()),
     path("api/v1/relay-keys/self/successor", relay_keys.OwnSuccessorView.as_view()),
     path("api/v1/relay-keys/<int:key_number>/successor", relay_keys.SuccessorView.as_view()),
     path("api/v1/relay-keys/<int:key_number>/revoke", relay_keys.RevokeView.as_view()),
+    path("api/v1/admin-tokens", admin_tokens.AdminTokensView.as_view()),
+    path("api/v1/admin-tokens/<int:token_id>", admin_tokens.AdminTokenView.as_view()),
     path("api/v1/applications", applications.ApplicationsView.as_view()),
     path("api/v1/applications/<int:number>", applications.ApplicationView.as_view()),
     path("api/v1/applications/<int:number>/secret", applications.SecretView.as_view()),
@@ -116,4 +139,7 @@ urlpatterns = [
     path("api/v1/usage/summary", readable(usage.SummaryView.as_view())),
     path("api/v1/usage/series", readable(usage.SeriesView.as_view())),
     path("api/v1/resolve", resolve.ResolveView.as_view()),
+    path("api/v1/openapi.json", pages.JsonView.as_view(), name="openapi-json"),
+    path("api/v1/openapi.yaml", pages.YamlView.as_view()),
+    path("api/v1/docs", pages.page),
 ]

@@ -1,7 +1,7 @@
 """`/api/v1/usage/...`: what was used, from sums by the hour. Amounts are micro-credits."""
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from django.utils import timezone
 from rest_framework import serializers
@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from relay_admin.access.roles import Act
+from relay_admin.control_api.answers import Page, answers
 from relay_admin.control_api.paging import Query
 from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.project_field import ProjectField
@@ -22,6 +23,36 @@ MAX_DAYS = 400
 DEFAULT_DAYS = 30
 
 VIEW_USAGE = requires("ledger.view_account", "traffic.view_call", act=Act.SEE_TRAFFIC, own=True)
+
+
+class SumsJson(TypedDict):
+    """Sums of calls or of deliveries. Whoever sees only their own calls is not told what a charge is made of."""
+
+    calls: int
+    charge: int
+    cost: NotRequired[int]
+    markup: NotRequired[int]
+    inputTokens: int
+    outputTokens: int
+    cacheReadTokens: int
+
+
+class SumsByJson(SumsJson):
+    """With what they are of, under the word that was asked for: null for what has none."""
+
+    model: NotRequired[str | None]
+    key: NotRequired[int | None]
+    app: NotRequired[int | None]
+    user: NotRequired[int | None]
+    endpoint: NotRequired[int | None]
+    target: NotRequired[int | None]
+
+
+class SumsAtJson(SumsJson):
+    """Of the time from this moment on."""
+
+    at: datetime
+    what: str
 
 
 class _Moments(Query):
@@ -80,6 +111,7 @@ class SummaryView(APIView):
 
     permission_classes = [VIEW_USAGE]
 
+    @answers(Page(SumsByJson, next=str))
     def get(self, call: Call) -> Response:
         """`{"results": [...], "next": key or null}`; the key of what has none is null."""
         wanted = read(SummaryQuery, call.query_params, actor=actor_in(call))
@@ -95,6 +127,7 @@ class SeriesView(APIView):
 
     permission_classes = [VIEW_USAGE]
 
+    @answers(Page(SumsAtJson, next=datetime))
     def get(self, call: Call) -> Response:
         """`{"results": [{"at", "what", ...}], "next": moment or null}`. `limit` counts moments."""
         wanted = read(SeriesQuery, call.query_params, actor=actor_in(call))

@@ -1,7 +1,9 @@
 """`/api/v1/wallets`: what projects and users have, what moved, and operators' corrections. In micro-credits."""
 
 from collections.abc import Callable
-from typing import Any
+from datetime import datetime
+from typing import Any, TypedDict
+from uuid import UUID
 
 from django.db.models import QuerySet
 from rest_framework import serializers, status
@@ -12,6 +14,7 @@ from rest_framework.views import APIView
 from relay_admin.access.models import User
 from relay_admin.access.roles import Act
 from relay_admin.access.scoping import one_of, rows_of
+from relay_admin.control_api.answers import Page, answers
 from relay_admin.control_api.errors import shape
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import actor_in, requires
@@ -35,13 +38,59 @@ def wallet_of(call: Call, wallet_id: int, act: Act = Act.SEE_MONEY) -> Account:
     return one_of(Account, actor_in(call), act, pk=wallet_id, kind=AccountKind.WALLET)
 
 
-def wallet_json(balance: accounts.Balance) -> dict[str, Any]:
-    """A wallet, of a project or of a user: the other is null, and so is the name of one that is gone."""
+class WalletProjectJson(TypedDict):
+    """Whose it is; null: it is gone."""
+
+    id: int
+    slug: str | None
+
+
+class WalletUserJson(TypedDict):
+    """Whose it is; null: they are gone."""
+
+    id: int
+    name: str | None
+
+
+class WalletJson(TypedDict):
+    """A wallet, of a project or of a user: the other is null. Micro-credits."""
+
+    id: int
+    mode: str
+    project: WalletProjectJson | None
+    user: WalletUserJson | None
+    balance: int
+    held: int
+    available: int
+    overdraft: int
+    lowBalance: int | None
+
+
+class EntryJson(TypedDict):
+    """An entry as the wallet sees it: `amount` is below 0 where it went out. Micro-credits."""
+
+    id: UUID
+    kind: str
+    amount: int
+    otherAccountId: int
+    at: datetime
+    byUserId: int | None
+    note: str
+    callId: UUID | None
+    projectId: int | None
+    termsId: int | None
+    pricingId: int | None
+    pricingVersion: int | None
+    applicationId: int | None
+
+
+def wallet_json(balance: accounts.Balance) -> WalletJson:
+    """Of its balance."""
     return {
         "id": balance.account_id,
         "mode": balance.mode,
-        "project": balance.project_id and {"id": balance.project_id, "slug": balance.project or None},
-        "user": balance.user_id and {"id": balance.user_id, "name": balance.user or None},
+        "project": {"id": balance.project_id, "slug": balance.project or None} if balance.project_id else None,
+        "user": {"id": balance.user_id, "name": balance.user or None} if balance.user_id else None,
         "balance": balance.posted,
         "held": balance.open_holds,
         "available": balance.available,
@@ -50,17 +99,17 @@ def wallet_json(balance: accounts.Balance) -> dict[str, Any]:
     }
 
 
-def entry_json(line: accounts.Line) -> dict[str, Any]:
-    """An entry as the wallet sees it."""
+def entry_json(line: accounts.Line) -> EntryJson:
+    """Of a line of its account."""
     return {
-        "id": str(line.source),
+        "id": line.source,
         "kind": line.kind.name.lower(),
         "amount": line.amount,
         "otherAccountId": line.other_id,
         "at": line.at,
         "byUserId": line.by_id,
         "note": line.note,
-        "callId": line.call_id and str(line.call_id),
+        "callId": line.call_id,
         "projectId": line.project_id,
         "termsId": line.terms_id,
         "pricingId": line.pricing_id,
@@ -133,6 +182,7 @@ class WalletsView(APIView):
 
     permission_classes = [VIEW_ACCOUNT]
 
+    @answers(Page(WalletJson))
     def get(self, call: Call) -> Response:
         """`{"results": [...], "next": id or null}`."""
         wanted = read(WalletsQuery, call.query_params, actor=actor_in(call))
@@ -157,6 +207,7 @@ class WalletView(APIView):
         """Who posts entries sets limits."""
         return [(POST_ENTRY if self.request.method == "PATCH" else VIEW_ACCOUNT)()]
 
+    @answers(WalletJson)
     def patch(self, call: Call, wallet_id: int) -> Response:
         """200 with the wallet."""
         asked = read(LimitsBody, call.data)
@@ -169,6 +220,7 @@ class WalletView(APIView):
         )
         return Response(wallet_json(_balance(call, wallet_id)))
 
+    @answers(WalletJson)
     def get(self, call: Call, wallet_id: int) -> Response:
         """404 for none, and for accounts that are no wallets."""
         return Response(wallet_json(_balance(call, wallet_id)))
@@ -179,6 +231,7 @@ class WalletEntriesView(APIView):
 
     permission_classes = [VIEW_ENTRIES]
 
+    @answers(Page(EntryJson, next=str))
     def get(self, call: Call, wallet_id: int) -> Response:
         """`{"results": [...], "next": place or null}`."""
         wanted = read(EntriesQuery, call.query_params)
@@ -193,6 +246,7 @@ class GrantsView(APIView):
 
     permission_classes = [POST_ENTRY]
 
+    @answers({200: EntryJson, 201: EntryJson}, refuses=(409,))
     def post(self, call: Call, wallet_id: int) -> Response:
         """201 with the entry; 200 where this id was granted before; 409 where it was something else."""
         return _posted(corrections.credits_grant, wallet_id, GrantBody, call)
@@ -203,6 +257,7 @@ class AdjustmentsView(APIView):
 
     permission_classes = [POST_ENTRY]
 
+    @answers({200: EntryJson, 201: EntryJson}, refuses=(409,))
     def post(self, call: Call, wallet_id: int) -> Response:
         """As for a grant."""
         return _posted(corrections.account_adjust, wallet_id, AdjustmentBody, call)

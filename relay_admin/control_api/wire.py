@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from django.http import QueryDict
 from rest_framework import serializers
 from rest_framework.exceptions import ParseError
+from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import JSONParser
 
 from relay_admin.access.scoping import Actor
@@ -21,25 +23,69 @@ class JsonBody(JSONParser):
             raise ParseError("JSON parse error - nested too deep") from None
 
 
+class AsIs(BaseContentNegotiation):
+    """Whatever `Accept` says: errors are JSON, and the rest is what the address names."""
+
+    def select_renderer(self, _request: Any, renderers: Any, _format_suffix: Any = None) -> Any:
+        """DRF's."""
+        return renderers[0], renderers[0].media_type
+
+    def select_parser(self, _request: Any, parsers: Any) -> Any:
+        """DRF's."""
+        return parsers[0]
+
+
+_TEXT = (serializers.CharField, serializers.UUIDField, serializers.DateTimeField, serializers.ChoiceField,
+         serializers.SlugRelatedField, serializers.IPAddressField)  # fmt: skip
+
+
+def _refusal(field: Any, value: Any) -> str | None:
+    """Why a value of JSON is none of this field's, which DRF would make one: `"5"` of 5, and `True` of `"on"`. None
+    where it is one, and where the field says it itself."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    match field:
+        case serializers.ListField() if isinstance(value, list):
+            return next((said for each in value if (said := _refusal(field.child, each))), None)
+        case serializers.BooleanField() if value is not None and not isinstance(value, bool):
+            return "Send true or false."
+        case serializers.IntegerField() | serializers.DecimalField() if value is not None and not is_number:
+            return "Send a number."
+        case _ if isinstance(field, _TEXT) and value is not None and not isinstance(value, str):
+            return "Send text."
+        case _:
+            return None
+
+
 class Strict(serializers.Serializer):
-    """What a caller may send. A name that is not known is refused: it may have been meant to narrow what is done."""
+    """What a caller may send. A name that is not known is refused: it may have been meant to narrow what is done. So is
+    a value of another type of JSON than the document says."""
 
     noun = "field"
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         """As DRF does, of nothing but its fields. Raises ValidationError."""
-        unknown = set(data) - set(self.fields) if isinstance(data, dict) else set()
-        if unknown:
-            raise serializers.ValidationError({name: [f"There is no such {self.noun}."] for name in sorted(unknown)})
+        if isinstance(data, dict):
+            wrong = {name: [f"There is no such {self.noun}."] for name in sorted(set(data) - set(self.fields))}
+            if not self.context.get("is_query"):  # which holds text alone
+                refusals = {name: _refusal(self.fields[name], data[name]) for name in data if name not in wrong}
+                wrong |= {name: [said] for name, said in refusals.items() if said}
+            if wrong:
+                raise serializers.ValidationError(wrong)
         found: dict[str, Any] = super().to_internal_value(data)
         return found
 
 
 def read(form: type[Strict], data: Any, *, partial: bool = False, actor: Actor | None = None) -> dict[str, Any]:
     """What a body or a query string says, by that form; with `partial` only what was sent. `actor`: who asks, for forms
-    that name a project. Raises ValidationError."""
-    given = form(data=data, partial=partial, context={"actor": actor})
-    given.is_valid(raise_exception=True)
+    that name a project. Raises ValidationError, also for a filter that is named and left empty: DRF would take the
+    string for a form of a page, whose empty fields mean nothing, and show everything; and ParseError."""
+    is_query = isinstance(data, QueryDict)
+    context = {"actor": actor, "is_query": is_query}
+    given = form(data=data.dict() if is_query else data, partial=partial, context=context)
+    try:
+        given.is_valid(raise_exception=True)
+    except RecursionError:  # of who writes out what was sent, near the depth that JsonBody's reader takes
+        raise ParseError("JSON parse error - nested too deep") from None
     return dict(given.validated_data)
 
 
@@ -51,6 +97,9 @@ def camel_case(name: str) -> str:
 
 class CamelCaseSerializer(serializers.ModelSerializer):
     """Writes a model's fields under their wire names. For answers only."""
+
+    may_lack: frozenset[str] = frozenset()
+    """Wire names that not every answer has."""
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
         """As DRF does, renamed."""

@@ -138,6 +138,14 @@ def oldest_due_at() -> datetime | None:
     return min((due_at for (due_at,) in first.union(*others, all=True)), default=None)
 
 
+def due_count(most: int) -> int:
+    """How many deliveries could be taken now, counted up to `most`."""
+    due = LiveDelivery.objects.filter(
+        state=DeliveryState.PENDING, shard__in=range(SHARDS), next_attempt_at__lte=timezone.now()
+    )
+    return due[:most].count()
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A piece of a progress bar. `width` in percent."""

@@ -1,6 +1,7 @@
 """Figures over time as bars of an inline SVG. Pure.
 
 A chart is one path: its name says the least, the most and the sum, and the page has every figure in a table below it.
+Where each bar leads somewhere, or is several figures on top of one another, it is a path for each (`stacks`).
 """
 
 from collections.abc import Sequence
@@ -50,14 +51,33 @@ def moments(since: datetime, until: datetime, step: timedelta) -> list[datetime]
     return [since + number * step for number in range(-((since - until) // step))]
 
 
+def stacks(series: Sequence[Sequence[int]], top: int) -> list[tuple[str, ...]]:
+    """By place the `d` of each figure's bar, the first at the bottom; "" for 0. All series are of the same places."""
+    place = WIDTH / max(1, len(series[0]))
+    return [_stack(number * place, place, figures, top) for number, figures in enumerate(zip(*series, strict=True))]
+
+
+def whole_place(number: int, count: int) -> str:
+    """The `d` of all of a place: what is pointed at."""
+    place = WIDTH / count
+    return f"M{number * place:.1f} {HEIGHT}h{place:.1f}v{-HEIGHT}h{-place:.1f}z"
+
+
 def _path(figures: Sequence[int], top: int) -> str:
-    place = WIDTH / max(1, len(figures))
+    return "".join(bar for (bar,) in stacks([figures], top))
+
+
+def _stack(left: float, place: float, figures: Sequence[int], top: int) -> tuple[str, ...]:
     gap = place * _GAP if place > 4 else 0
-    return "".join(
-        f"M{number * place + gap / 2:.1f} {HEIGHT}h{place - gap:.1f}v{-_height(figure, top):.1f}h{gap - place:.1f}z"
-        for number, figure in enumerate(figures)
-        if figure
-    )
+    bars, base = [], 0.0
+    for figure in figures:
+        height = _height(figure, top) if figure else 0.0
+        start = f"{HEIGHT - base:.1f}".removesuffix(".0")
+        bars.append(
+            f"M{left + gap / 2:.1f} {start}h{place - gap:.1f}v{-height:.1f}h{gap - place:.1f}z" if figure else ""
+        )
+        base += height
+    return tuple(bars)
 
 
 def _height(figure: int, top: int) -> float:

@@ -17,6 +17,7 @@ from relay_admin.access.models import RelayKey
 from relay_admin.access.roles import Act
 from relay_admin.access.scoping import one_of, rows_of
 from relay_admin.access.services import MintedRelayKey
+from relay_admin.access.stand_ins import stand_ins
 from relay_admin.account.forms import ConfirmForm
 from relay_admin.account.page import add_errors, user_of
 from relay_admin.portal.key_forms import KeyForm, NewKeyForm, RotateForm
@@ -32,7 +33,8 @@ _RELATED = ("project", "policy", "rate_limit", "successor", "use")
 def listed(request: HttpRequest, project: str) -> HttpResponse:
     """Newest first; those that ended last."""
     place, now = project_of(request, project, Act.OWN_KEYS), timezone.now()
-    keys = rows_of(RelayKey, place.actor, Act.SEE_KEYS).filter(project=place.project).select_related(*_RELATED)
+    reach = rows_of(RelayKey, place.actor, Act.SEE_KEYS).filter(project=place.project)
+    keys = reach.exclude(stand_ins()).select_related(*_RELATED)
     newest = list(keys.order_by("-pk")[: MOST_LISTED + 1])
     opened = rows_of(RelayKey, place.actor, Act.MANAGE_TEST_KEYS).filter(pk__in=[key.pk for key in newest])
     open_ids = set(opened.values_list("pk", flat=True))

@@ -5,6 +5,8 @@ edge asks there at each call, so a reset counts from the next call on. What happ
 import redis
 from django.utils import timezone
 
+from relay_admin.catalog.models import HostBinding, HostKey
+from relay_admin.catalog.services import host_key_value
 from relay_admin.redis_link import open_redis
 from relay_admin.traffic.models import BreakerEvent
 from relay_contract.ids import uuid7
@@ -21,6 +23,18 @@ def breakers_list() -> list[breakers.Entry]:
     found = [breakers.read(field.decode(), value) for field, value in stored.items()]
     shown = [entry for entry in found if entry.state != breakers.PAUSED or entry.until_ms > now_ms]
     return sorted(shown, key=lambda entry: -entry.since_ms)
+
+
+def breakers_of(row: HostKey | HostBinding) -> list[breakers.Entry]:
+    """Those of them that guard this row, of a host key also for one model each. Keys with the same value share theirs.
+    Of a key whose value only the edges can read, those that it was seen at. Raises RedisAwayError."""
+    if isinstance(row, HostBinding):
+        return [entry for entry in breakers_list() if entry.field == breakers.binding_field(row.pk)]
+    value = None if row.reference else host_key_value(host_key=row)
+    if value is None:
+        return [entry for entry in breakers_list() if (entry.kind, entry.row_id) == (BreakerKind.HOST_KEY, row.pk)]
+    own = breakers.host_key_field(value)
+    return [entry for entry in breakers_list() if entry.field == own or entry.field.startswith(f"{own}:")]
 
 
 def breaker_reset(*, field: str) -> BreakerEvent | None:

@@ -12,12 +12,15 @@ from relay_contract.pricing import usd_text
 
 _MILLISECOND = 1_000
 _SECOND = 1_000_000
+_TICKS = 4
+_LOW_PERCENT = 10
 
 WHY = {
     "failed": "kept because the call failed",
     "left": "kept because the caller left",
     "retried": "kept because more than one try was needed",
     "slow": "kept because it was slow",
+    "asked": "kept because its caller asked for it",
     "sampled": "kept as one of the sampled calls",
 }
 
@@ -61,10 +64,11 @@ class TraceView:
     why: str
     order: str
     total: str
+    ticks: list[str]
     rows: list[Row]
     candidates: list[dict[str, Any]]
     more_candidates: int
-    limits: list[dict[str, str]]
+    limits: list[dict[str, Any]]
     reserved: str
     used: str
     price_slug: str
@@ -92,6 +96,7 @@ def trace_view(trace: Mapping[str, Any]) -> TraceView:
         why=WHY.get(str(trace.get("why")), ""),
         order=_order(trace),
         total=time_text(total),
+        ticks=[time_text(total * part // _TICKS) for part in range(_TICKS + 1)],
         rows=_relay_rows(phases, total) + [_attempt(each, total) for each in trace.get("attempts") or []],
         candidates=[_candidate(place, each, trace) for place, each in enumerate(candidates, 1)],
         more_candidates=max(0, (trace.get("candidate_count") or 0) - len(candidates)),
@@ -136,11 +141,10 @@ def _attempt(each: Mapping[str, Any], total: int) -> Row:
     if end > waited:
         tone = "failed" if is_failed else "answer"
         bars.append(_bar(tone, waited, end - waited, total, f"the answer: {time_text(end - waited)}"))
-    status = f"HTTP {each['status']}" if each.get("status") else "no answer"
     return Row(
         name=str(each.get("host", "")),
         detail=f"key {each.get('host_key', '')}, {each.get('upstream_name', '')}, {each.get('shape', '')}",
-        outcome=f"{status}, {each.get('failure')}" if is_failed else status,
+        outcome=_outcome(each),
         is_failed=is_failed,
         duration=time_text(duration),
         bars=tuple(bars),
@@ -162,18 +166,29 @@ def _candidate(place: int, each: Mapping[str, Any], trace: Mapping[str, Any]) ->
         reasons.append("translated")
     if each.get("when"):
         reasons.append(f"fallback after {' or '.join(each['when'])}")
-    became = "not needed"
-    if tried:
-        became = "failed" if tried[-1].get("failure") else "answered"
+    tone, became = "", "not needed"
+    if tried and tried[-1].get("failure"):
+        tone, became = "danger", f"failed: {_outcome(tried[-1])}"
+    elif tried:
+        tone, became = "success", "answered"
     elif each.get("is_passed_over"):
-        became = "passed over: its breaker was open, or its host key at a limit"
-    return {**each, "place": place, "reason": ", ".join(reasons), "became": became}
+        tone, became = "warning", "passed over: its breaker was open, or its host key at a limit"
+    return {**each, "place": place, "reason": ", ".join(reasons), "tone": tone, "became": became}
 
 
-def _limit(each: Mapping[str, Any]) -> dict[str, str]:
+def _outcome(attempt: Mapping[str, Any]) -> str:
+    status = f"HTTP {attempt['status']}" if attempt.get("status") else "no answer"
+    return f"{status}, {attempt.get('failure')}" if attempt.get("failure") else status
+
+
+def _limit(each: Mapping[str, Any]) -> dict[str, Any]:
+    left, limit = each.get("remaining") or 0, each.get("limit") or 0
+    share = min(100.0, max(0.0, 100 * left / limit)) if limit else 0.0
     return {
         "meter": str(each.get("meter")),
-        "left": f"{each.get('remaining', 0):,} of {each.get('limit', 0):,}",
+        "left": f"{left:,} of {limit:,}",
+        "share": round(share, 1),
+        "is_low": share < _LOW_PERCENT,
         "reset": time_text((each.get("reset_ms") or 0) * _MILLISECOND),
     }
 

@@ -16,6 +16,8 @@ cluster.
 | `purse` | hash | admit.lua, settle.lua, the keeper, the control plane | a budget's 40 days after its period began |
 | `alive` | string | each edge process, each second; the keeper reads | 15 s after its last word |
 | `EDGES` | set | each edge process adds itself; the keeper removes | - |
+| `api_calls` | string | the control plane | two minutes |
+| `SCHEDULE` | string | a worker, for a task of the schedule; the control plane reads | two minutes |
 | `wake` | string | edge sets, worker renews and clears | 1 s |
 | `SYNC_WAKE`, `reply`, `REPLY_ALL` | channel | edge and the workers' sync lane | - |
 | `answer` | string | the sync lane sets, the edge reads | `ANSWER_TTL_MS` |
@@ -101,6 +103,16 @@ def idempotent(project_id: int, key_digest: str) -> str:
 def kept(project_id: int) -> str:
     """How many bytes of answers a project had kept: `slot` (a keeping time long), in it, and in the one before."""
     return f"{TAG}:kept:{project_id}"
+
+
+def api_calls(caller: str, minute: int) -> str:
+    """How often somebody called the control API in a minute. `caller`: whose calls are counted together."""
+    return f"{TAG}:api:{caller}:{minute}"
+
+
+SCHEDULE = f"{TAG}:schedule"
+"""There while the schedule hands out tasks and workers do them."""
+SCHEDULE_SECONDS = 120
 
 
 def wake(shard: int) -> str:

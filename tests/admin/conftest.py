@@ -1,10 +1,28 @@
 """Fixtures of the control plane's tests."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from django.test import Client
 
 from relay_admin.access import services
-from tests.admin import rows
+from tests.admin import documented, rows
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _answers_as_documented() -> Iterator[None]:
+    """Every answer of the control API that a test gets is one that its OpenAPI document foresees."""
+    ask = Client.request
+
+    def asked(client: Client, **request: Any) -> Any:
+        response = ask(client, **request)
+        documented.check(response)
+        return response
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Client, "request", asked)
+        yield
 
 
 @pytest.fixture

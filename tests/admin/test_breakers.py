@@ -1,6 +1,7 @@
 """Breakers in the admin: what is open is shown to who may see it, and closed by who may."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -149,3 +150,41 @@ def test_without_redis_the_page_says_so(settings, client_of, db: None) -> None:
     assert "What is open now cannot be told: Redis does not answer (ConnectionError)." in page.content.decode()
     answer = client.post(reverse("admin:traffic_breaker_reset") + "?field=binding:1", follow=True)
     assert "Nothing was changed: Redis does not answer" in answer.content.decode()
+
+
+def test_programs_list_them_and_close_one(
+    valkey: redis.Redis, token_of: Callable[[str], dict[str, str]], catalog: rows.Catalog
+) -> None:
+    key = opened(valkey, host_key_field("sk-1"), 7)
+    binding = opened(valkey, binding_field(4), 4, state="half_open")
+    api, operator = Client(), token_of("operators")
+
+    def listed(query: str = "") -> list[str]:
+        found = api.get(f"/api/v1/breakers{query}", headers=operator).json()["results"]
+        return sorted(one["breaker"] for one in found)
+
+    assert listed() == sorted([key, binding])
+    for query, expected in (("state=open", key), ("kind=binding", binding), ("kind=host_key&host=vendor", key)):
+        assert listed(f"?{query}") == [expected]
+    assert listed("?host=other") == listed("?reason=quota") == []
+    [one] = api.get("/api/v1/breakers?kind=host_key", headers=operator).json()["results"]
+    assert (one["state"], one["reason"], one["host"], one["hostKeyId"], one["bindingId"], one["upstreamName"]) == (
+        "open", "auth", "vendor", 7, None, None,
+    )  # fmt: skip
+    reset, body = "/api/v1/breakers/reset", {"breaker": key}
+    assert api.post(reset, body, "application/json", headers=token_of("viewers")).status_code == 403
+    assert listed("?state=open") == [key]
+    said = [api.post(reset, body, "application/json", headers=operator).json() for _ in range(2)]
+    assert said == [{"isReset": True}, {"isReset": False}]
+    assert listed() == [binding]
+    assert LogEntry.objects.get().change_message == "Reset."
+
+
+def test_programs_are_told_that_redis_is_away(settings, token_of, free_port: int, catalog: rows.Catalog) -> None:
+    operator = token_of("operators")
+    settings.REDIS_URL = f"redis://127.0.0.1:{free_port}"
+    for answer in (
+        Client().get("/api/v1/breakers", headers=operator),
+        Client().post("/api/v1/breakers/reset", {"breaker": "binding:1"}, "application/json", headers=operator),
+    ):
+        assert (answer.status_code, answer.json()["error"]) == (503, "redis_away")

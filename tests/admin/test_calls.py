@@ -100,7 +100,8 @@ def test_the_page_says_everything(client_of, catalog: rows.Catalog) -> None:
     Trace.objects.create(id=call.pk, received_at=call.received_at, trace={"tried": ["<b>vendor</b>"]})
     client: Client = client_of("viewers")
     raw = client.get(f"/admin/traffic/call/{call.pk}/change/")
-    assert raw.context["facts"][1:] == [
+    assert raw.context["facts"][1][0] == "caller"
+    assert raw.context["facts"][2:] == [
         ("model", "gpt-demo on vendor"), ("attempts", "1"), ("duration", "2.35 s"), ("first content after", "812 µs"),
         ("tokens in / out", "1,234 / 56"), ("cost", "0.00135 USD"),
     ]  # fmt: skip

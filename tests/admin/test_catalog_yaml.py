@@ -140,9 +140,9 @@ def test_what_the_relay_disabled_is_not_enabled_by_applying_again(db: None) -> N
     assert planned(WHOLE) == []
     apply(WHOLE.replace("retry_schedule_seconds: [1, 2]", "retry_schedule_seconds: [3]"))
     assert Target.objects.values_list("is_enabled", "retry_schedule_seconds").get() == (False, [3])
-    Target.objects.update(gone_at=None, disabled_reason="")  # an operator's own choice is the document's too
+    Target.objects.update(gone_at=None, disabled_reason="")  # an operator's own choice, which is drift
     apply(WHOLE)
-    assert Target.objects.get().is_enabled
+    assert not Target.objects.get().is_enabled
 
 
 def test_an_export_goes_there_and_back(db: None) -> None:
@@ -688,16 +688,13 @@ def test_the_example_in_the_docs_is_true(db: None) -> None:
     wanted = document.read(example)
     plan.apply(wanted, environment, plan.make(wanted, environment))
     assert not plan.make(wanted, environment, prune=True)
-    for section in SECTIONS.values():
-        for name in (*section.fields, *section.secret_envs, section.name):
-            assert f"`{name}`" in page, f"{section.name}.{name} is not described"
 
 
 FRAGMENTS = [
     pytest.param(fragment, id=f"{page.stem}-{number}")
     for page in sorted((ROOT / "docs").glob("*.md"))
     for number, fragment in enumerate(re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
-    if not fragment.startswith("version:")
+    if not fragment.startswith(("version:", "# .github/"))  # whole documents, and other files
 ]
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from relay_admin.portal.charts import Chart, bar_chart, moments, scale_top
+from relay_admin.portal.charts import Chart, bar_chart, moments, scale_top, stacks, whole_place
 
 
 def test_a_chart() -> None:
@@ -45,3 +45,14 @@ def test_places_of_a_range() -> None:
     noon, hour = datetime(2026, 11, 20, 12, tzinfo=UTC), timedelta(hours=1)
     assert moments(noon, noon + 2 * hour, hour) == [noon, noon + hour]
     assert moments(noon, noon, hour) == []
+
+
+def test_figures_on_top_of_one_another() -> None:
+    assert stacks([[5, 0], [10, 20]], 20) == [
+        ("M37.5 100h425.0v-25.0h-425.0z", "M37.5 75h425.0v-50.0h-425.0z"),
+        ("", "M537.5 100h425.0v-100.0h-425.0z"),
+    ]
+    assert [whole_place(number, 2) for number in (0, 1)] == [
+        "M0.0 100h500.0v-100h-500.0z",
+        "M500.0 100h500.0v-100h-500.0z",
+    ]

@@ -293,7 +293,11 @@ def test_the_catalog_is_the_document(api: Client, token_of, catalog: rows.Catalo
     ]
     assert body["prices"] == [{"slug": "vendor/gpt", "rates": [{"meter": "input", "usdPerMillion": "1.25"}]}]
     (target,) = body["projects"][0]["lines"][0]["endpoints"][0]["targets"]
-    assert target == {"name": "billing", "url": "http://127.0.0.1:9/hook", "headers": {"x-secret": rows.HEADER_VALUE}}
+    assert target == {
+        "name": "billing",
+        "targetUrl": "http://127.0.0.1:9/hook",
+        "headers": {"x-secret": rows.HEADER_VALUE},
+    }
     assert yaml.safe_load(text)["version"] == body["version"] == 1
     for secret in (
         rows.HOST_KEY_VALUE,

@@ -142,6 +142,8 @@ def test_what_a_person_sees_of_projects(catalog: rows.Catalog) -> None:
     Project.objects.create(slug="bank", name="Bank")
     shown: dict[str, Any] = {"id": catalog.project.pk, "slug": "shop", "name": "Shop", "isArchived": False}
     shown |= {"role": "viewer", "userBudget": None}
+    for name, at in (("createdAt", catalog.project.created_at), ("updatedAt", catalog.project.updated_at)):
+        shown[name] = at.isoformat().replace("+00:00", "Z")
     assert viewer.get("/api/v1/projects").json() == {"results": [shown], "next": None}
     assert viewer.get("/api/v1/projects/shop").json() == shown | {"ownBudget": None}
     assert viewer.get("/api/v1/projects/bank").status_code == 404

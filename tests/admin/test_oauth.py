@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import redis
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -21,7 +22,13 @@ from relay_admin.access.oauth.models import (
     Revocation,
 )
 from relay_admin.access.services import admin_token_mint, relay_key_mint
+from relay_admin.ledger.models import Account
+from relay_admin.ledger.posting import post as ledger_post
 from relay_contract.credits import MICRO
+from relay_contract.ids import uuid7
+from relay_contract.ledger import PROMOTIONS, AccountId, EntryKind, Leg
+from relay_contract.nouns import KeyMode
+from relay_contract.redis import keys
 from tests.admin import oauth_client, rows
 from tests.admin.oauth_client import REDIRECT, Flow, post, told
 
@@ -368,6 +375,23 @@ def test_user_info_tells_a_name_from_a_proved_address(
     assert {key: said[key] for key in told} == told
 
 
+@pytest.mark.parametrize(("used", "overdraft", "left"), [(0, 0, 1000), (300, 0, 700), (300, 50, 700), (1050, 50, -50)])
+def test_user_info_tells_of_a_call_before_its_row_is_there(
+    flow: Flow, redis_url: str, used: int, overdraft: int, left: int
+) -> None:
+    header = {"Authorization": f"Bearer {flow.tokens(scope='account')['access_token']}"}
+    wallet = Account.objects.get(pk=User.objects.get(username="ada").live_wallet_id)
+    Account.objects.filter(pk=wallet.pk).update(overdraft_microcredits=overdraft)
+    leg = Leg(EntryKind.GRANT, PROMOTIONS[KeyMode.LIVE], AccountId(wallet.pk), 1000)
+    ledger_post(leg, source=uuid7(), note="x", by_id=None)
+    with redis.Redis.from_url(redis_url) as client:
+        client.hset(keys.purse("w", str(wallet.pk)), mapping={"granted": 1000 + overdraft, "used": used})
+        for marker, told_as in (("41:38:abc", left), ("", 1000)):
+            client.set(keys.MONEY, marker)
+            said = Client().get("/oauth/userinfo", headers=header).json()
+            assert said["balance"] == {"mode": "live", "microcredits": told_as}
+
+
 @pytest.mark.parametrize(
     "header", ["", "Bearer", "Bearer x.y.z", "Basic eA==", "Bearer rk_live_x", "Bearer " + "a" * 9_000]
 )
@@ -389,7 +413,7 @@ def test_no_bearer_is_taken_for_another(flow: Flow, catalog: rows.Catalog, kind:
     header = {"Authorization": f"Bearer {token}"}
     assert (Client().get("/oauth/userinfo", headers=header).status_code == 200) is (kind == "access")
     assert (Client().get("/api/v1/projects", headers=header).status_code == 200) is (kind in {"admin", "access"})
-    assert (Client().post("/api/v1/projects", headers=header).status_code == 403) is (kind == "access")
+    assert (Client().post("/api/v1/usage/summary", headers=header).status_code == 403) is (kind == "access")
     assert (flow.refresh(token)[0] == 200) is (kind == "refresh")
     assert flow.exchange(token)[0] == 400
 

@@ -26,7 +26,10 @@ from tests.admin.oauth_client import DEVICE, Flow, post
 
 METADATA = "/.well-known/oauth-authorization-server"
 ORIGIN = "https://app.example"
-EMPTY = {"/auth/login", "/api/v1/projects", "/api/v1/projects/{}"}
+EMPTY = {
+    *("/auth/login", "/api/v1/projects", "/api/v1/projects/{}"),
+    *("/api/v1/openapi.json", "/api/v1/openapi.yaml", "/api/v1/docs"),
+}
 """Everybody's to ask, with nothing of the user's in the answer: roles do not come with a token."""
 ELSEWHERE = {"/oauth/userinfo"}
 """Not the control API's."""

@@ -7,10 +7,10 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from relay_admin import start_page
 from relay_admin.catalog.models import HostBinding, Model, Pricing, Target, default_retry_schedule
 from relay_admin.deliveries.models import LiveDelivery
 from relay_admin.deliveries.selectors import oldest_due_at
+from relay_admin.home import attention
 from relay_contract.intake import SHARDS, DeliveryState
 from tests.admin import rows
 from tests.admin.typed import new_target
@@ -34,6 +34,7 @@ def test_the_start_page_says_what_waits(client_of, catalog: rows.Catalog) -> Non
     LiveDelivery.objects.filter(pk=late.pk).update(next_attempt_at="2026-01-02T03:04:05Z")
     page = text_of(client.get("/admin/").content)
     assert "1 failed delivery in the failure queue" in page
+    assert "1 due: workers are not running, or are behind." in page
     assert "The oldest due delivery has waited since 2026-01-02 03:04:05 UTC" in page
 
 
@@ -97,10 +98,10 @@ def test_the_oldest_due_delivery_is_found_in_any_shard(catalog: rows.Catalog) ->
 
 def test_late_is_what_a_worker_should_have_taken() -> None:
     now = timezone.now()
-    assert not start_page.is_late(None)
-    assert not start_page.is_late(now + timedelta(hours=1))
-    assert not start_page.is_late(now)
-    assert start_page.is_late(now - timedelta(seconds=start_page.LATE_SECONDS + 1))
+    assert not attention.is_late(None)
+    assert not attention.is_late(now + timedelta(hours=1))
+    assert not attention.is_late(now)
+    assert attention.is_late(now - timedelta(seconds=attention.LATE_SECONDS + 1))
 
 
 def test_an_empty_list_says_what_its_rows_are(client_of, db: None) -> None:

@@ -202,9 +202,8 @@ def test_a_signing_secret_that_does_not_open_is_said_and_can_be_replaced(client_
 def test_an_admin_token_is_shown_once(client_of, catalog: rows.Catalog) -> None:
     client: Client = client_of("superuser")
     owner = rows.user("owner")
-    answer = client.post(
-        "/admin/access/admintoken/add/", {"user": owner.pk, "name": "ci", "expires_at_0": "", "expires_at_1": ""}
-    )
+    form = {"user": owner.pk, "name": "ci", "scopes": ["control"], "expires_at_0": "", "expires_at_1": ""}
+    answer = client.post("/admin/access/admintoken/add/", form)
     (token,) = set(re.findall(r"ra_[0-9A-Za-z]{50}", answer.content.decode()))
     assert bytes(AdminToken.objects.get().token_hash) == tokens.hash_token(token)
     assert token not in client.get("/admin/access/admintoken/").content.decode()

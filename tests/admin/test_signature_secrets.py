@@ -1,7 +1,7 @@
 """The secret that an endpoint's callers sign with: set by page, API and document, told to nobody, replaced whole."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -234,7 +234,8 @@ def test_the_api_sets_it(client_of, endpoint: Endpoint) -> None:
     assert client.get(url).json() == {"preset": "github", "isUsable": False, "previousUntil": None}
     assert put(secret=FIRST).json() == {"preset": "github", "isUsable": True, "previousUntil": None}
     answer = put(secret=SECOND, overlapSeconds=60)
-    assert answer.json()["previousUntil"] == Endpoint.objects.get().previous_signature_until.isoformat()
+    until = Endpoint.objects.get().previous_signature_until
+    assert datetime.fromisoformat(answer.json()["previousUntil"]) == until
     assert FIRST not in answer.content.decode()
     assert stored(endpoint) == (SECOND, FIRST)
     assert client.delete(url).json()["previousUntil"] is None

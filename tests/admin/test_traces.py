@@ -49,6 +49,21 @@ def test_bars_stand_where_things_happened() -> None:
         [("waiting", 25.0, 25.0), ("answer", 50.0, 50.0)],
     ]
     assert [each["became"].partition(":")[0] for each in view.candidates] == ["passed over", "answered", "not needed"]
+    assert [each["tone"] for each in view.candidates] == ["warning", "success", ""]
+    assert view.ticks == ["0 µs", "250.0 ms", "500.0 ms", "750.0 ms", "1.00 s"]
+    assert [(each["share"], each["is_low"]) for each in view.limits] == [(71.2, False)]
+
+
+def test_what_failed_says_how() -> None:
+    failed = ATTEMPT | {"status": 503, "failure": "server_error"}
+    [candidate] = trace_view({"candidates": [CANDIDATE], "attempts": [failed]}).candidates
+    assert (candidate["tone"], candidate["became"]) == ("danger", "failed: HTTP 503, server_error")
+
+
+@pytest.mark.parametrize(("limit", "share", "is_low"), [(0, 0.0, True), (None, 0.0, True), (40, 100.0, False)])
+def test_a_limit_of_nothing_is_no_division(limit: int | None, share: float, is_low: bool) -> None:
+    [shown] = trace_view({"limits": [{"meter": "tokens", "limit": limit, "remaining": 50}]}).limits
+    assert (shown["share"], shown["is_low"]) == (share, is_low)
 
 
 def test_a_bar_stays_within_the_call() -> None:

@@ -13,12 +13,28 @@ from tests.browser import scene
 from tests.browser.chromium import ARGUMENTS, chromium_path
 from tests.browser.palette import with_palette
 from tests.browser.portal_scene import enter, make_member
-from tests.browser.steps import flaky_state, send_event, sign_in_as_admin
+from tests.browser.steps import choose_key, flaky_state, send_event, sign_in_as_admin
 from tests.system.product import ROOT, Product, new_home, wait_for
 
 IMAGES = ROOT / "docs" / "images"
 MOST_BYTES = 150_000
 WIDTH = 1280  # narrower than that the sidebar is behind a button
+
+
+DOCUMENT = """version: 1
+policies:
+  - slug: parcels-models
+    description: Chat, and nothing else.
+    models: ["parcels-*", "demo-gpt"]
+projects:
+  - slug: depot
+    name: Depot
+    lines:
+      - slug: v1
+        endpoints:
+          - slug: events
+            targets: [{name: billing, url: "https://billing.example/hooks"}]
+"""
 
 
 def take(page: Page, name: str, path: str, height: int) -> None:
@@ -76,6 +92,27 @@ def take_calls(product: Product, page: Page) -> None:
     take(page, "resolve", f"{admin}/resolve/?{question}", 900)
 
 
+def take_tools(product: Product, page: Page) -> None:
+    """What is tried out and looked over: a chat, the catalog as a graph, a document before it is applied, a trace."""
+    admin = f"{product.control_url}/admin"
+    page.set_viewport_size({"width": WIDTH, "height": 1180})
+    page.goto(f"{admin}/console/?model=parcels-chat&message=Which+of+our+parcels+are+late%3F")
+    choose_key(page, "demo/")
+    page.get_by_role("button", name="Send").click()
+    page.get_by_role("link", name="Open its trace").wait_for()
+    shoot(page, "console")
+    page.get_by_role("link", name="Open its trace").click()
+    page.set_viewport_size({"width": WIDTH, "height": 920})
+    shoot(page, "trace")
+    take(page, "graph", f"{admin}/catalog-graph/?q=parcels", 900)
+    page.set_viewport_size({"width": WIDTH, "height": 760})
+    page.goto(f"{admin}/catalog-document/")
+    page.get_by_label("Or paste it").fill(DOCUMENT)
+    page.get_by_role("button", name="Show the plan").click()
+    page.get_by_role("button", name="Apply").wait_for()
+    shoot(page, "import")
+
+
 def take_portal(product: Product, browser: Browser) -> None:
     """What a member sees: first calls to paste and keys, and both on a phone in the dark."""
     make_member(product, "ada", "owner")
@@ -92,11 +129,14 @@ def take_portal(product: Product, browser: Browser) -> None:
 
 
 def take_all(product: Product, browser: Browser) -> None:
-    """Each page of interest; the start page in the dark."""
+    """Each page of interest: the first steps before any was made, the home after some traffic, and in the dark."""
     page = browser.new_page()
     sign_in_as_admin(page, product)
+    take(page, "first-steps", f"{product.control_url}/admin/first-steps/", 660)
     take_deliveries(product, page)
     take_calls(product, page)
+    take_tools(product, page)
+    take(page, "home", f"{product.control_url}/admin/?range=1h", 1000)
     dark = browser.new_page(color_scheme="dark")
     sign_in_as_admin(dark, product)
     take(dark, "start-dark", f"{product.control_url}/admin/", 900)

@@ -43,3 +43,10 @@ def sign_in(page: Page, product: Product, username: str, password: str = PASSWOR
 
 def sign_in_as_admin(page: Page, product: Product) -> None:
     sign_in(page, product, product.credentials["admin_username"], product.credentials["admin_password"])
+
+
+def choose_key(page: Page, name: str) -> None:
+    """The first relay key of that name, in select2's box."""
+    page.locator(".select2-selection").first.click()
+    page.locator(".select2-search__field").fill(name.rpartition("/")[2] or name.rstrip("/"))
+    page.get_by_role("option", name=name).first.click()

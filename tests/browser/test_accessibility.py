@@ -17,11 +17,17 @@ PHONE: ViewportSize = {"width": 375, "height": 800}
 DESK: ViewportSize = {"width": 1280, "height": 900}
 PATHS = (
     "",
+    "processes/",
+    "first-steps/",
     "resolve/",
     "traffic/call/",
     "deliveries/request/",
     "deliveries/deaddelivery/",
     "sessions/",
+    "console/",
+    "catalog-graph/",
+    "catalog-graph/?view=tree",
+    "catalog-document/",
     "access/auditevent/",
     "ledger/account/",
     *(f"catalog/{noun}/" for noun in ("model", "project", "endpoint", "target", "policy")),
@@ -30,7 +36,7 @@ PATHS = (
 )
 
 
-@pytest.mark.timeout(300)  # seventeen pages, each looked at whole
+@pytest.mark.timeout(300)  # two dozen pages, each looked at whole
 @pytest.mark.parametrize(("theme", "size"), [("light", PHONE), ("dark", DESK)], ids=["light phone", "dark desk"])
 def test_no_page_of_the_admin_breaks_a_rule(product: Product, page: Page, theme: Theme, size: ViewportSize) -> None:
     made = scene.set_up(product, "axe")

@@ -18,11 +18,16 @@ def test_no_page_is_wider_than_a_phone(product: Product, page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     paths = [
         "",
+        "processes/",
+        "first-steps/",
         "resolve/?relay_key=1&model=phone-chat&surface=chat_completions",
         "traffic/call/",
         f"traffic/call/{call_id}/change/",
         "traffic/breakerevent/",
         "sessions/",
+        "console/",
+        "catalog-graph/",
+        "catalog-document/",
         "access/session/",
         *(f"catalog/{noun}/" for noun in ("model", "hostbinding", "host", "hostkey", "pricing", "policy", "ratelimit")),
         *(f"catalog/{noun}/add/" for noun in ("model", "host", "hostkey", "pricing", "policy", "ratelimit")),

@@ -56,7 +56,7 @@ def test_from_the_invitation_to_the_last_call(product: Product, page: Page, spa:
     product.api("/api/v1/projects/demo/terms", {"markupPpm": 500_000, "ownerPpm": 1_000_000})
     made = product.api(
         "/api/v1/applications",
-        {"project": "demo", "name": "Writer", "redirectUris": [f"{spa}/cb"], "allowedOrigins": [spa],
+        {"project": "demo", "name": "Journal", "redirectUris": [f"{spa}/cb"], "allowedOrigins": [spa],
          "policy": "everything"},
     )  # fmt: skip
     page.goto(invite(product))
@@ -72,7 +72,7 @@ def test_from_the_invitation_to_the_last_call(product: Product, page: Page, spa:
         "scope": "inference account", "state": "xyz", "code_challenge": CHALLENGE, "code_challenge_method": "S256",
     }  # fmt: skip
     page.goto(f"{product.control_url}/oauth/authorize?{urlencode(query)}")
-    expect(page.get_by_role("heading", name="Allow Writer to use your account?")).to_be_visible()
+    expect(page.get_by_role("heading", name="Allow Journal to use your account?")).to_be_visible()
     expect(page.get_by_text("1 credit", exact=False).first).to_be_visible()
     page.get_by_role("button", name="Allow", exact=True).click()
     expect(page.get_by_role("heading", name="Back at the application")).to_be_visible()
@@ -99,8 +99,8 @@ def test_from_the_invitation_to_the_last_call(product: Product, page: Page, spa:
     assert markup > 0
 
     page.goto(f"{product.control_url}/account/applications")
-    page.get_by_role("button", name="Revoke Writer").click()
-    expect(page.get_by_text("Writer may not use your account any more.")).to_be_visible()
+    page.get_by_role("button", name="Revoke Journal").click()
+    expect(page.get_by_text("Journal may not use your account any more.")).to_be_visible()
     page.goto(spa)
     status, said = wait_for(lambda: (answer := call())[0] == 401 and answer, "the revocation", seconds=10)
     assert (status, said["error"]["code"]) == (401, "token_revoked")

@@ -190,7 +190,8 @@ def test_no_model_of_the_catalog_is_missing_from_the_nouns() -> None:
     catalog = {model._meta.db_table for model in apps.get_app_config("catalog").get_models()}
     # Which rows `catalog seed` made once, what lines were and may become, what prices were: none but the control plane
     # asks.
-    remembered = {"catalog_seededname", "catalog_linerevision", "catalog_linedraft", "catalog_priceversion"}
+    remembered = {"catalog_seededname", "catalog_linerevision", "catalog_linedraft", "catalog_priceversion",
+                  "catalog_appliedentry"}  # fmt: skip
     elsewhere = {
         *("access_relaykey", "access_oauthapplication", "access_signingkey", "access_revocation"),
         "access_membership",

@@ -100,6 +100,7 @@ async def running_edge(
                 await until(edge.is_ready, "a ready edge")
             yield edge
         finally:
+            await client.close()  # the edge would wait for its connections to be quiet
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
             await asyncio.wait_for(process.wait(), 30)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from relay_edge.grants import Grants
+from relay_contract.grants import Grants
 from tests.edge.nouns import MODEL
 
 MODELS = {

@@ -111,8 +111,10 @@ async def test_a_retried_call_leaves_a_trace_and_a_plain_one_none(
         assert (await post(edge, CALL | {"max_tokens": 50}, **{"x-request-id": "retried"}))[0] == 200
         vendor.answer = None
         assert (await post(edge, CALL | {"model": "nothing"}, **{"x-request-id": "failed"}))[0] == 404
-    traced, failed = await rows_of(owner, "traffic_trace", 2)
-    assert (traced["request_id"], failed["request_id"]) == ("retried", "failed")
+        assert (await post(edge, **{"x-request-id": "asked", "x-relay-tags": "relay-trace=1"}))[0] == 200
+    traced, failed, asked = await rows_of(owner, "traffic_trace", 3)
+    assert (traced["request_id"], failed["request_id"], asked["request_id"]) == ("retried", "failed", "asked")
+    assert asked["trace"]["why"] == "asked"
     trace = traced["trace"]
     assert (trace["why"], trace["policy"], trace["candidate_count"]) == ("retried", "all", 2)
     assert [(each["status"], each["failure"], each["host"]) for each in trace["attempts"]] == [

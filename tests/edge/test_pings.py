@@ -348,7 +348,7 @@ class _Socket:
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
-        self.writing_paused = self.has_next = False
+        self.writing_paused = self.has_next = self.is_draining = False
         self.keep_alive, self.version, self.method = True, HttpVersion11, "POST"
         self.transport = self.protocol = self
 

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 from psycopg import AsyncConnection
 
 from relay_contract.intake import RequestRow
 from tests.edge.conftest import until
 from tests.edge.nouns import EVERYTHING, TOKEN, insert
 from tests.edge.proxy import Proxy
-from tests.edge.running import ROOT, environment, running_edge
+from tests.edge.running import ROOT, RunningEdge, environment, running_edge
 from tests.edge.test_intake import stored
 
 BEARER = {"Authorization": f"Bearer {TOKEN.token}"}
@@ -143,11 +142,44 @@ async def test_starts_without_postgres_and_redis_and_is_ready_once_postgres_is_t
     await proxy.close()
 
 
+async def is_refused(port: int) -> bool:
+    """Whether nobody listens there."""
+    try:
+        _reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionRefusedError:
+        return True
+    writer.close()
+    return False
+
+
+async def test_two_edges_share_a_port_where_both_may(
+    owner: AsyncConnection[Any], edge_database_url: str, redis_url: str, free_port: int, tmp_path: Path
+) -> None:
+    await insert(owner, *EVERYTHING)
+    shared, other = {"RELAY_SHARE_PORT": "true"}, tmp_path / "other"
+    other.mkdir()
+    place = (free_port, edge_database_url, redis_url)
+    async with running_edge(tmp_path, *place, **shared) as old, running_edge(other, *place, **shared) as new:
+        await until(lambda: said(new, "listening"), "the new edge to listen")
+        await old.client.close()
+        old.process.terminate()
+        assert await old.process.wait() == 0
+        status, found = await new.readyz()
+        assert status == 200
+        assert {found["process"]["pid"]} == new.processes()
+
+
+async def said(edge: RunningEdge, event: str) -> bool:
+    """Whether its log has it."""
+    return any(line["event"] == event for line in edge.log())
+
+
 async def test_sigterm_lets_a_request_on_its_way_finish(
     owner: AsyncConnection[Any], edge_database_url: str, redis_url: str, free_port: int, tmp_path: Path
 ) -> None:
     await insert(owner, *EVERYTHING)
-    async with running_edge(tmp_path, free_port, edge_database_url, redis_url) as edge:
+    settings = {"RELAY_SHUTDOWN_SECONDS": "30"}
+    async with running_edge(tmp_path, free_port, edge_database_url, redis_url, **settings) as edge:
         (pid,) = edge.processes()
         reader, writer = await asyncio.open_connection("127.0.0.1", free_port)
         idle_reader, idle_writer = await asyncio.open_connection("127.0.0.1", free_port)
@@ -158,9 +190,12 @@ async def test_sigterm_lets_a_request_on_its_way_finish(
         in_flight = 'relay_edge_in_flight{surface="relay"}'
         await until(lambda: has_value(edge.metric(in_flight), 1), "a request in flight")
         edge.process.terminate()
-        assert await idle_reader.read() == b""  # at rest, so closed at once
-        with pytest.raises(ConnectionRefusedError):
-            await asyncio.open_connection("127.0.0.1", free_port)
+        await edge.client.close()
+        await until(lambda: is_refused(free_port), "a closed port")
+        idle_writer.write(b"GET /readyz HTTP/1.1\r\nhost: relay\r\n\r\n")  # it did not know
+        last = await idle_reader.read()
+        assert last.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nconnection: close\r\n" in last
         writer.write(b"67890")
         answer = await reader.read()
         assert answer.startswith(b"HTTP/1.1 202 ")

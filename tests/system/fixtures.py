@@ -14,9 +14,9 @@ _products: list[Product] = []
 
 
 @contextmanager
-def _running() -> Iterator[Product]:
+def _running(**settings: str) -> Iterator[Product]:
     home = new_home()
-    running = Product(home).start()
+    running = Product(home, **settings).start()
     _products.append(running)
     yield running
     running.stop()
@@ -45,8 +45,8 @@ def product() -> Iterator[Product]:
 
 @pytest.fixture(scope="session")
 def mortal_product() -> Iterator[Product]:
-    """Another, for the tests that kill its processes: those of the xdist group `kills`."""
-    with _running() as running:
+    """Another, for the tests that kill or replace its processes: those of the xdist group `kills`."""
+    with _running(RELAY_SHARE_PORT="true") as running:
         yield running
 
 

@@ -1,29 +1,22 @@
-"""Endpoints that answer, on the real processes: the mixed example of the seed, docs/sync.md, and a worker that dies."""
+"""Endpoints that answer, on the real processes: the mixed example of the seed, and a worker that dies."""
 
 import json
 import os
-import re
-import shlex
 import signal
-import subprocess
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.system.product import ROOT, Product, wait_for
+from tests.system.product import Product, wait_for
 from tests.system.receiver import Receiver
 from tests.system.test_fan_out import deliveries, minted_token, post
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("system")]
 
 SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
-PAGE = (ROOT / "docs" / "sync.md").read_text(encoding="utf-8")
-[EXAMPLES] = re.findall(r"```\n(RELAY_KEY=.*?)```", PAGE, re.DOTALL)
-_, ADDRESS, *CALLS = EXAMPLES.splitlines()
 
 
 def document(slack: str, lookup: str, project: str, timeout_seconds: int) -> str:
@@ -169,24 +162,3 @@ def test_a_worker_that_is_killed_in_mid_call_leaves_an_answer_and_no_second_call
     product.sql(as_if_its_lease_were_over, request_id)
     ended = wait_for(lambda: product.finished(request_id, "sync"), "the call to be ended")
     assert ended == [("dead", "unknown_outcome", "hold+release")]
-
-
-@pytest.mark.parametrize("number", range(len(CALLS)))
-def test_a_documented_call(product: Product, number: int) -> None:
-    call, address = CALLS[number], ADDRESS.replace("http://127.0.0.1:8080", product.edge_url)
-    started = time.monotonic()
-    done = subprocess.run(
-        ["bash", "-c", f"RELAY_KEY={shlex.quote(product.relay_key)}; {address}; {call.replace('curl', 'curl -s', 1)}"],
-        cwd=ROOT, capture_output=True, timeout=30, check=True,
-    )  # fmt: skip
-    head, _, body = done.stdout.decode().partition("\r\n\r\n")
-    document = json.loads(body)
-    if "delay=8" in call:
-        assert head.startswith("HTTP/1.1 504")
-        assert f"x-request-id: {document['requestId']}" in head
-        assert time.monotonic() - started >= 5
-    else:
-        assert head.startswith("HTTP/1.1 200")
-        assert "x-relay-target: lookup" in head
-        assert document == {"found": "customers", "asked": '{"customer":42}', "method": "POST"}
-        assert time.monotonic() - started >= ("delay=1" in call)

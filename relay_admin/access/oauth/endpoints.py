@@ -19,6 +19,7 @@ from relay_admin.access.oauth.scopes import ACCOUNT
 from relay_admin.access.oauth.server import core
 from relay_admin.access.throttle import Throttled, client_begin, client_succeeded
 from relay_admin.ledger.accounts import balance_of
+from relay_admin.ledger.purses import available
 
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _BASIC = {"WWW-Authenticate": 'Basic realm="oauth"'}
@@ -147,9 +148,16 @@ def userinfo(request: HttpRequest) -> HttpResponse:
         "sub": str(user.pk),
         "preferred_username": user.get_username(),
         **_address(user),
-        "balance": {"mode": claims.mode, "microcredits": balance_of(claims.wallet_id).available},
+        "balance": {"mode": claims.mode, "microcredits": _left(claims.wallet_id)},
     }
     return JsonResponse(said, headers=_NO_STORE)
+
+
+def _left(wallet_id: int) -> int:
+    """What the wallet has for calls. A call that has just ended is in its purse before its row is in its balance."""
+    balance = balance_of(wallet_id)
+    purse = available([wallet_id]).get(wallet_id)
+    return balance.available if purse is None else min(balance.available, purse - balance.overdraft)
 
 
 def _address(user: User) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from relay_admin.access.models import User
 from relay_admin.access.oauth.keys import public_keys, signing_key
 from relay_admin.access.oauth.models import Authorization, OAuthApplication
 from relay_admin.access.oauth.revocation import issued_from
-from relay_admin.access.oauth.scopes import ACCOUNT, INFERENCE
+from relay_admin.access.oauth.scopes import AT_CONTROL, INFERENCE
 from relay_contract import access_tokens
 from relay_contract.access_tokens import LIFE_SECONDS, Claims
 from relay_contract.errors import TokenInvalid
@@ -50,9 +50,10 @@ def access_token(request: Any) -> str:
 
 def _audiences(scopes: Sequence[str]) -> list[str]:
     """Where these scopes mean something (RFC 8707 section 2 has clients say so; here each scope is one place's): the
-    edges take `inference`, the control plane `account`, and neither takes a token that is for the other alone."""
-    found = [settings.EDGE_URL] if INFERENCE in scopes or ACCOUNT not in scopes else []
-    return list(dict.fromkeys([*found, settings.CONTROL_URL] if ACCOUNT in scopes else found))
+    edges take `inference`, the control plane AT_CONTROL, and neither takes a token that is for the other alone."""
+    is_for_control = not AT_CONTROL.isdisjoint(scopes)
+    found = [settings.EDGE_URL] if INFERENCE in scopes or not is_for_control else []
+    return list(dict.fromkeys([*found, settings.CONTROL_URL] if is_for_control else found))
 
 
 def refresh_token(_request: Any) -> str:

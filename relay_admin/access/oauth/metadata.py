@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from relay_admin.access.oauth.cors import shared
 from relay_admin.access.oauth.keys import public_keys, signing_key
-from relay_admin.access.oauth.scopes import ACCOUNT, SCOPES
+from relay_admin.access.oauth.scopes import ACCOUNT, CONTROL, CONTROL_READ, SCOPES
 from relay_admin.access.oauth.validator import DEVICE_GRANT
 from relay_contract import token_keys
 
@@ -53,11 +53,22 @@ def server(_request: HttpRequest) -> JsonResponse:
 def resource(_request: HttpRequest) -> JsonResponse:
     """`/.well-known/oauth-protected-resource` of this plane, where `account` is good for /oauth/userinfo and
     for what is the user's own at /api/v1."""
+    return _resource(settings.CONTROL_URL, ACCOUNT, CONTROL_READ, CONTROL)
+
+
+@shared("GET")
+def mcp_resource(_request: HttpRequest) -> JsonResponse:
+    """The same of the MCP server: RFC 9728 section 3.1 puts the resource's path behind. Clients ask for all of these
+    scopes, and users say yes or no to all."""
+    return _resource(f"{settings.CONTROL_URL}/mcp", CONTROL_READ, CONTROL)
+
+
+def _resource(address: str, *scopes: str) -> JsonResponse:
     return _public(
         {
-            "resource": settings.CONTROL_URL,
+            "resource": address,
             "authorization_servers": [settings.CONTROL_URL],
-            "scopes_supported": [ACCOUNT],
+            "scopes_supported": scopes,
             "bearer_methods_supported": ["header"],
         }
     )

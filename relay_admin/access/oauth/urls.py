@@ -7,6 +7,7 @@ from relay_admin.access.oauth import applications_page, consent, device, endpoin
 urlpatterns = [
     path(".well-known/oauth-authorization-server", metadata.server),
     path(".well-known/oauth-protected-resource", metadata.resource, name="oauth-resource"),
+    path(".well-known/oauth-protected-resource/mcp", metadata.mcp_resource, name="mcp-resource"),
     path("oauth/authorize", consent.authorize, name="oauth-authorize"),
     path("oauth/token", endpoints.token, name="oauth-token"),
     path("oauth/revoke", endpoints.revoke, name="oauth-revoke"),

@@ -1,6 +1,5 @@
 """What the catalog's pages share."""
 
-from collections.abc import Iterable
 from typing import Any, cast
 
 from django.contrib import admin
@@ -13,7 +12,7 @@ from relay_admin import pages
 from relay_admin.access.models import User
 from relay_admin.catalog.fields import JsonField, LinesField, OptionalLinesField
 from relay_admin.catalog.lines import revisions
-from relay_admin.catalog.models import Endpoint, Line, Target
+from relay_admin.catalog.models import Line
 from relay_contract.nouns import OFFERED_MODES
 
 DATES = ("created_at", "updated_at")
@@ -58,51 +57,32 @@ class KeepsRevisions:
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """The row and those beside it are written by now."""
         super().save_related(request, form, formsets, change)  # type: ignore[misc]
-        _take(request, _lines(form, change))
+        revisions.take(_lines(form, change), cast("User", request.user))
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         """One row."""
-        lines = _lines_of([obj])
+        lines = revisions.lines_of([obj])
         revisions.lock(lines)
         super().delete_model(request, obj)  # type: ignore[misc]
-        _take(request, lines)
+        revisions.take(lines, cast("User", request.user))
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
         """Those that were selected."""
         with transaction.atomic():
-            lines = _lines_of(queryset)
+            lines = revisions.lines_of(queryset)
             revisions.lock(lines)
             super().delete_queryset(request, queryset)  # type: ignore[misc]
-            _take(request, lines)
+            revisions.take(lines, cast("User", request.user))
 
 
 def _lines(form: Any, change: bool) -> list[Line]:
     """That of the form's row, and the one that it was moved away from."""
-    found = _lines_of([form.instance])
+    found = revisions.lines_of([form.instance])
     if change and (before := form.initial.get("line")):
         found += Line.objects.filter(pk=before)
     if change and (before := form.initial.get("endpoint")):
         found += Line.objects.filter(endpoints=before)
     return found
-
-
-def _lines_of(rows: Iterable[Any]) -> list[Line]:
-    found = []
-    for row in rows:
-        match row:
-            case Line():
-                found.append(row)
-            case Endpoint():
-                found.append(row.line)
-            case Target():
-                found.append(row.endpoint.line)
-    return found
-
-
-def _take(request: HttpRequest, lines: Iterable[Line]) -> None:
-    """A line that is deleted took its revisions with it."""
-    for line in Line.objects.filter(pk__in={line.pk for line in lines} - {None}):
-        revisions.revision_take(line=line, by=cast("User", request.user), source="edit")
 
 
 class CatalogAdmin(pages.RelayAdmin):

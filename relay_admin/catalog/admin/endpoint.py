@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from relay_admin.catalog import rules, services
+from relay_admin.catalog import row_services, services
 from relay_admin.catalog.admin import try_page
 from relay_admin.catalog.admin.base import DATES, CatalogAdmin, KeepsRevisions, RelayFields
 from relay_admin.catalog.admin.signature_secret import SignatureSecretPage
@@ -28,11 +28,8 @@ class EndpointForm(forms.ModelForm):
     def _post_clean(self) -> None:
         """Here, where the row is filled and not yet saved. What was so before does not stop another change."""
         super()._post_clean()  # type: ignore[misc]  # Django's, called by full_clean
-        endpoint = self.instance
-        if not endpoint._state.adding and not {"auth", "is_enabled"} & set(self.changed_data):
-            return
-        has_secret = bool(endpoint.sealed_signature_secret)
-        for name, text in rules.signature_secret_refusals(endpoint, has_secret=has_secret).items():
+        changed = None if self.instance._state.adding else self.changed_data
+        for name, text in row_services.refusals(self.instance, changed, {}).items():
             if name not in self.errors:
                 self.add_error(name, text)
 

@@ -9,16 +9,14 @@ from django.utils.safestring import SafeString
 from unfold.admin import StackedInline
 from unfold.decorators import display
 
-from relay_admin.catalog import services, target_credentials
+from relay_admin.catalog import row_services, services, target_credentials
 from relay_admin.catalog.admin.base import DATES, CatalogAdmin, KeepsRevisions, RelayFields, about
 from relay_admin.catalog.admin.target_secrets import SigningSecretPages, signing_secret_link
 from relay_admin.catalog.admin.target_switch import SwitchesTargets
 from relay_admin.catalog.fields import HeadersField, LinesField, PemField, SecretField
 from relay_admin.catalog.models import Target, default_retry_schedule
 from relay_admin.catalog.offered import offered_fieldsets
-
-WRITE_ONLY = ("auth_secret", "client_key")
-_OF_CREDENTIALS = frozenset({"auth_kind", "client_certificate", *WRITE_ONLY})
+from relay_admin.catalog.row_services import OF_CREDENTIALS, TARGET_SECRETS
 
 
 class TargetForm(forms.ModelForm):
@@ -61,11 +59,11 @@ class TargetForm(forms.ModelForm):
     def _post_clean(self) -> None:
         """What is shown to the target has its secret. Here, where the row is filled and not yet saved."""
         super()._post_clean()  # type: ignore[misc]  # Django's, called by full_clean
-        is_asked = self.instance._state.adding or _OF_CREDENTIALS & set(self.changed_data)
-        if not is_asked or _OF_CREDENTIALS & set(self.errors):
+        if OF_CREDENTIALS & set(self.errors):
             return
-        secrets = {name: self.cleaned_data.get(name, "") for name in WRITE_ONLY}
-        for name, text in target_credentials.refusals(self.instance, **secrets).items():
+        changed = None if self.instance._state.adding else self.changed_data
+        secrets = {name: self.cleaned_data.get(name, "") for name in TARGET_SECRETS}
+        for name, text in row_services.refusals(self.instance, changed, secrets).items():
             self.add_error(name if name in self.fields else None, text)
 
     def keep_secrets(self) -> None:
@@ -120,7 +118,7 @@ class HidesHeaders:
         """The fields with `headers` shown in the form that the reader may see, and without what nobody may read."""
         if may_edit:
             return fields
-        return tuple("header_names" if name == "headers" else name for name in fields if name not in WRITE_ONLY)
+        return tuple("header_names" if name == "headers" else name for name in fields if name not in TARGET_SECRETS)
 
 
 class TargetInline(RelayFields, HidesHeaders, StackedInline):

@@ -1,8 +1,8 @@
 """What a line was configured as, each time that it changed. The line's `revision` is the number of the newest one.
 
 Whoever changes a line's configuration calls `lock` first, writes, and calls `revision_take` in the same transaction:
-the admin's forms, catalog documents and drafts all do. What the relay itself changes, such as a target that it
-disables, makes no revision.
+the admin's forms, the control API, catalog documents and drafts all do. What the relay itself changes, such as a
+target that it disables, makes no revision.
 """
 
 import json
@@ -14,7 +14,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from relay_admin.catalog.lines.documents import document_of, rows_of
-from relay_admin.catalog.models import Line, LineRevision
+from relay_admin.catalog.models import Endpoint, Line, LineRevision, Target
 from relay_admin.catalog.sections import Path
 
 if TYPE_CHECKING:
@@ -42,6 +42,26 @@ def lines_at(paths: Collection[Path]) -> list[Line]:
     for project, slug in paths:
         wanted |= Q(project__slug=project, slug=slug)
     return list(Line.objects.filter(wanted)) if paths else []
+
+
+def lines_of(rows: Iterable[Any]) -> list[Line]:
+    """Those whose configuration these rows are part of; rows of other nouns have none."""
+    found = []
+    for row in rows:
+        match row:
+            case Line():
+                found.append(row)
+            case Endpoint():
+                found.append(row.line)
+            case Target():
+                found.append(row.endpoint.line)
+    return found
+
+
+def take(lines: Iterable[Line], by: "User | None") -> None:
+    """Record what somebody edited of these. A line that is deleted took its revisions with it."""
+    for line in Line.objects.filter(pk__in={line.pk for line in lines} - {None}):
+        revision_take(line=line, by=by, source="edit")
 
 
 @transaction.atomic

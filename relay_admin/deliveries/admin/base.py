@@ -14,6 +14,7 @@ from unfold.contrib.filters.admin import RangeDateTimeFilter
 from unfold.utils import parse_datetime_str
 
 from relay_admin.access.models import RelayKey
+from relay_admin.access.stand_ins import stand_ins
 from relay_admin.catalog.models import Project
 from relay_contract.ids import uuid7_bound
 
@@ -92,13 +93,14 @@ class ProjectFilter(admin.SimpleListFilter):
 
 
 class RelayKeyFilter(admin.SimpleListFilter):
-    """By key, deleted ones aside."""
+    """By key, deleted ones and the test console's aside."""
 
     title = "relay key"
     parameter_name = "relay_key"
 
     def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
-        keys = RelayKey.objects.order_by("project__slug", "name").values_list("pk", "project__slug", "name")
+        listed = RelayKey.objects.exclude(stand_ins()).order_by("project__slug", "name")
+        keys = listed.values_list("pk", "project__slug", "name")
         return [(str(pk), f"{project} / {name}") for pk, project, name in keys[:MAX_CHOICES]]
 
     def queryset(self, _request: HttpRequest, queryset: QuerySet) -> QuerySet:

@@ -30,6 +30,7 @@ from relay_admin.deliveries.admin.base import (
     VIEW_PAYLOAD,
     PartitionedTimeRangeFilter,
     ProjectFilter,
+    TimeRangeFilter,
     as_row_id,
     as_uuid,
     link,
@@ -352,7 +353,8 @@ class FailureQueueAdmin(DeliveryPages):
     )
     list_display_links = ("failed",)
     list_before_template = "relay/failure_queue.html"
-    list_filter = (ReasonFilter, ProjectFilter, TargetFilter, FailedBeforeFilter)
+    list_filter = (ReasonFilter, ProjectFilter, TargetFilter, ("finished_at", TimeRangeFilter), FailedBeforeFilter)
+    list_filter_submit = True
     empty_title = "The failure queue is empty"
     empty_text = (
         "Deliveries that are out of attempts, or that a target refused for good, wait here until somebody replays them."
@@ -375,6 +377,10 @@ class FailureQueueAdmin(DeliveryPages):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """With the way to a replay of everything that the list's filter lets through."""
         kept = {name: request.GET[name] for name in ("project", "target", "reason") if request.GET.get(name)}
+        for name, end in (("since", "from"), ("until", "to")):
+            day, hour = (request.GET.get(f"finished_at_{end}_{part}") for part in "01")
+            if day and hour:
+                kept[name] = f"{day} {hour}"
         extra = {
             "may_replay": self.has_replay_permission(request),
             "replay_url": f"{reverse('admin:deliveries_replay_all')}?{urlencode(kept)}",

@@ -154,6 +154,7 @@ class CallAdmin(pages.ReadOnlyAdmin):
         model = f"{self._model(call)} on {call.host}" if call.host else self._model(call)
         return [
             ("status", self.status_shown(call)),
+            ("caller", self.caller_shown(call)),
             ("model", model),
             ("attempts", str(call.attempts)),
             ("duration", self.duration(call)),

@@ -1,6 +1,8 @@
-"""`manage.py catalog apply FILE | diff FILE | export | seed`: the catalog as one YAML document, and known vendors.
+"""`manage.py catalog apply FILE | diff FILE | validate FILE | export | seed`: the catalog as one YAML document, and
+known vendors.
 
-`diff` ends with 0 when there is nothing to change and 2 when there is; an error ends with 1 and has changed nothing.
+`diff` ends with 0 where the catalog is as the document says and with 2 where it is not, also for what people changed;
+an error ends with 1 and has changed nothing. `validate` needs no database.
 """
 
 import argparse
@@ -25,10 +27,15 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
         actions.add_parser("export", help="print the catalog")
+        checked = actions.add_parser("validate", help="check a document by itself, without database and secrets")
+        checked.add_argument("file", help="the document; - reads standard input")
         for name, text in (("diff", "show what apply would change"), ("apply", "show it, ask, and change it")):
             action = actions.add_parser(name, help=text)
             action.add_argument("file", help="the document; - reads standard input")
             action.add_argument("--prune", action="store_true", help="delete what the document's parts do not name")
+            action.add_argument(
+                "--overwrite", action="store_true", help="undo what people changed since it was applied"
+            )
             if name == "apply":
                 action.add_argument("--yes", action="store_true", help="do not ask")
         _seed_arguments(
@@ -44,23 +51,28 @@ class Command(BaseCommand):
             self._seed(options)
             return
         try:
-            self._plan(options)
+            if options["action"] == "validate":
+                plan.validate(document.read(self._text(options["file"])))
+                self.stdout.write("The document is valid.")
+            else:
+                self._plan(options)
         except document.DocumentError as error:
             raise CommandError(f"{options['file']} is refused, nothing was changed:\n{error}") from error
 
     def _plan(self, options: dict[str, Any]) -> None:
-        prune = options["prune"]
+        how = {"prune": options["prune"], "overwrite": options["overwrite"]}
         wanted = document.read(self._text(options["file"]))
-        changes = plan.make(wanted, settings.ENVIRONMENT, prune=prune)
+        changes = plan.make(wanted, settings.ENVIRONMENT, **how)
         self.stdout.write(str(changes))
-        if not changes:
-            return
         if options["action"] == "diff":
-            sys.exit(DIFFERS)
-        if not options["yes"]:
+            if changes or changes.drift:
+                sys.exit(DIFFERS)
+            return
+        if changes and not options["yes"]:
             self._ask(options["file"])
-        minted = plan.apply(wanted, settings.ENVIRONMENT, changes, prune=prune)
-        self.stdout.write("Applied.")
+        minted = plan.apply(wanted, settings.ENVIRONMENT, changes, **how)
+        if changes:
+            self.stdout.write("Applied.")
         for key in minted:
             self.stdout.write(f"relay key {'/'.join(key.path)}, shown this once: {key.token}")
 

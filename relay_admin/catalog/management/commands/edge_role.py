@@ -12,22 +12,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, transaction
 from psycopg import sql
 
-from relay_contract import intake, nouns, traffic
-
-INSERTED = {
-    **{row.table: intake.columns(row) for row in intake.INTAKE_ROWS},
-    intake.CHARGE_TABLE: intake.CHARGE_COLUMNS,
-    **{row.table: traffic.columns(row) for row in traffic.TRAFFIC_ROWS},
-}
-"""Table -> the columns that the edge fills."""
-STORED_ANSWERS = {
-    "deliveries_idempotency": ("endpoint_id", "key", "request_id", "body_hash", "created_at", "expires_at"),
-    "deliveries_answer": ("delivery_id", "request_id", "status", "headers", "body", "is_cut", "at"),
-    "deliveries_request": ("id", "status", "received_at"),
-    "deliveries_live": ("request_id", "mode"),
-    "deliveries_requestend": ("id", "delivery_id", "status", "error", "is_stream"),
-}
-"""What it reads of traffic: the answers that a caller with the same key gets again."""
+from relay_admin.catalog import edge_grants
+from relay_contract import nouns
 
 
 class Command(BaseCommand):
@@ -47,7 +33,8 @@ class Command(BaseCommand):
             self._role(cursor, role, unquote(url.password))
             self._grants(cursor, sql.Identifier(role))
         self.stdout.write(
-            f"role {role}: may read {len(nouns.NOUNS)} nouns and stored answers, and insert into {len(INSERTED)} tables"
+            f"role {role}: may read {len(nouns.NOUNS)} nouns and stored answers, and insert into"
+            f" {len(edge_grants.INSERTED)} tables"
         )
 
     def _role(self, cursor: Any, role: str, password: str) -> None:
@@ -63,12 +50,8 @@ class Command(BaseCommand):
     def _grants(self, cursor: Any, role: sql.Identifier) -> None:
         cursor.execute(sql.SQL("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {}").format(role).as_string())
         cursor.execute(sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(role).as_string())
-        for noun in nouns.NOUNS:
-            self._grant(cursor, "SELECT", noun.table, nouns.columns(noun), role)
-        for table, columns in INSERTED.items():
-            self._grant(cursor, "INSERT", table, columns, role)
-        for table, columns in STORED_ANSWERS.items():
-            self._grant(cursor, "SELECT", table, columns, role)
+        for verb, table, columns in edge_grants.grants():
+            self._grant(cursor, verb, table, columns, role)
 
     def _grant(self, cursor: Any, verb: str, table: str, columns: tuple[str, ...], role: sql.Identifier) -> None:
         statement = sql.SQL("GRANT {verb} ({columns}) ON {table} TO {role}").format(

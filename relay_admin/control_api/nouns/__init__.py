@@ -1,0 +1,1 @@
+"""The catalog's nouns under `/api/v1`: one set of views, and a declaration of each kind (`kinds.py`)."""
