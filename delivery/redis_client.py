@@ -3,6 +3,10 @@
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
+
+_NO_NOTICES = MaintNotificationsConfig(enabled=False)
+"""Notices of a managed Redis' maintenance. Where they are on, redis-py hands out connections that have ended."""
 
 
 def connect(url: str, timeout_seconds: float) -> redis.asyncio.Redis:
@@ -12,4 +16,5 @@ def connect(url: str, timeout_seconds: float) -> redis.asyncio.Redis:
         socket_timeout=timeout_seconds,
         socket_connect_timeout=timeout_seconds,
         retry=Retry(NoBackoff(), 0),
+        maint_notifications_config=_NO_NOTICES,
     )

@@ -1,9 +1,9 @@
 """The loop of sync deliveries in a worker process, apart from all others: claims one as its call is announced, sends it
 once, records what came of it, and gives the caller's edge the answer.
 
-An answer is recorded before anybody hears of it, so what a caller saw is on record. It is published where an edge
-listens, and else left in Postgres for it. Nothing here is ever sent twice: what a worker dies with is ended by the
-sweep as of unknown outcome.
+An answer is recorded before anybody hears of it, so what a caller saw is on record. It is published where its edge
+listens, and else left in Postgres for it, as long as that takes within KEEP_SECONDS. Nothing here is ever sent twice:
+what a worker dies with is ended by the sweep as of unknown outcome.
 """
 
 import asyncio
@@ -35,6 +35,8 @@ LOOK_SECONDS = 0.25
 LOOK_AGAIN_SECONDS = 0.005
 """And for those of a target whose state another worker had locked."""
 SWEEP_SECONDS = 1.0
+KEEP_SECONDS = 30.0
+"""How long an answer is offered to a Postgres that is away."""
 MAX_ANNOUNCED = 4096
 """Calls of which it is remembered whose they are. Of older ones every edge is told."""
 
@@ -69,6 +71,7 @@ class SyncLane:
         self._sender = sender
         self._answers = answers
         self._channel = channel
+        self._outage = Outage("sync-answers")
         self._recorder = Recorder(record_connection, self._recorded, linger_seconds=0)
         self._sweep_connection = sweep_connection
         self._slots = in_flight
@@ -185,17 +188,31 @@ class SyncLane:
 
     async def _tell(self, each: SyncClaim, reply: Reply, answer: Answer) -> None:
         """The edge, by whichever way is open. A failure is not kept: its caller is told so at the deadline."""
-        if await self._channel.publish(reply, self._edges.get(reply.request_id)):
+        edge = self._edges.get(reply.request_id)
+        is_heard = await self._channel.publish(reply, edge)
+        if is_heard and edge is not None:
             return
-        self.figures.unheard += 1
-        if reply.status:
+        self.figures.unheard += not is_heard
+        if reply.status:  # where the edge is not known, it may be another one that heard it
             await self._keep(each, reply, answer)
+            await self._channel.publish(reply, edge)  # for who looked before it lay there, and listens by now
 
     async def _keep(self, each: SyncClaim, reply: Reply, answer: Answer) -> None:
-        try:
-            await self._answers.keep(each.claim, reply, answer.duration_ms)
-        except DatabaseAway as away:  # the caller waits until its deadline, or asks again and is told that it may not
-            logger.warning("answer_not_kept", extra=logs.log_fields(reason=str(away)))
+        """For an answer that is not kept the caller waits until its deadline, or asks again and is told that it may
+        not."""
+        ends_at = asyncio.get_running_loop().time() + KEEP_SECONDS
+        while True:
+            try:
+                await self._answers.keep(each.claim, reply, answer.duration_ms)
+            except DatabaseAway as away:
+                pause = self._outage.goes_on(away)
+                if asyncio.get_running_loop().time() + pause > ends_at:
+                    logger.warning("answer_not_kept", extra=logs.log_fields(reason=str(away)))
+                    return
+                await asyncio.sleep(pause)
+            else:
+                self._outage.is_over()
+                return
 
     async def _sweep(self) -> None:
         outage = Outage("sync-sweep")

@@ -14,10 +14,6 @@ from uuid import UUID
 
 import hiredis
 from psycopg import AsyncConnection
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.driver_info import DriverInfo
 from redis.exceptions import RedisError
 
 from relay_contract import replies
@@ -30,6 +26,7 @@ from relay_contract.replies import Reply
 from relay_edge.deadlines import DeadlineWheel
 from relay_edge.metrics import Metrics
 from relay_edge.postgres import LOSSES, connect, log_loss
+from relay_edge.redis_clients import redis_client
 from relay_edge.redis_link import RedisLink
 from relay_edge.redis_link import connect as connect_redis
 
@@ -48,8 +45,6 @@ MAX_BODIES = 8
 """Large bodies on their way to callers at once, each of MAX_ANSWER_BYTES at the most."""
 
 _FOREVER = float("inf")
-_DRIVER = DriverInfo()
-"""Made here, at import: by itself redis-py reads package metadata from disk for each connection, on the event loop."""
 
 KEPT = """
 SELECT answer.request_id, answer.status, answer.headers::text, answer.body
@@ -91,10 +86,7 @@ class Replies:
         self._has_gap = True  # something may have been published while nobody listened
         self._connection: AsyncConnection[Any] | None = None
         # For bodies alone: what admission asks must not wait behind eight megabytes.
-        self._bodies: Redis = Redis.from_url(
-            redis_url, socket_timeout=BODY_SECONDS, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0),
-            max_connections=MAX_BODIES, driver_info=_DRIVER,
-        )  # fmt: skip
+        self._bodies = redis_client(redis_url, BODY_SECONDS, MAX_BODIES)
         registry = metrics.registry
         registry.gauge("relay_edge_sync_waiting", "Callers that wait for a sync target.", "sum", self._waiting)
         self._by_channel = registry.counter(

@@ -12,24 +12,18 @@ turns are TURN_SECONDS apart, and what is committed meanwhile waits for the next
 import asyncio
 import logging
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.driver_info import DriverInfo
 from redis.exceptions import RedisError
 
 from relay_contract.logs import log_fields
 from relay_contract.messages import QUEUE, drain_message
 from relay_contract.redis import keys
 from relay_edge.metrics import Metrics
+from relay_edge.redis_clients import redis_client
 
 logger = logging.getLogger(__name__)
 
 TURN_SECONDS = 0.005
 REDIS_TIMEOUT_SECONDS = 1.0
-
-_DRIVER = DriverInfo()
-"""Made here, at import: by itself redis-py reads package metadata from disk for each connection, on the event loop."""
 
 
 class Wakes:
@@ -37,14 +31,7 @@ class Wakes:
 
     def __init__(self, redis_url: str, metrics: Metrics) -> None:
         # No retries: a wake that comes late is worth no more than the due-scan, and must not hold up the next one.
-        self._redis: Redis = Redis.from_url(
-            redis_url,
-            socket_timeout=REDIS_TIMEOUT_SECONDS,
-            socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            max_connections=2,
-            driver_info=_DRIVER,
-        )
+        self._redis = redis_client(redis_url, REDIS_TIMEOUT_SECONDS, max_connections=2)
         self._metrics = metrics
         self._pending: set[int] = set()
         self._is_pending = asyncio.Event()

@@ -58,7 +58,8 @@ async def accept(
 
 @pytest_asyncio.fixture
 async def heard(redis_url: str) -> AsyncIterator[Heard]:
-    """What an edge hears on its channels, message by message."""
+    """What an edge hears on its channels, each reply once: where its edge is not known it is told twice."""
+    known: set[UUID] = set()
     client = redis.asyncio.Redis.from_url(redis_url)
     async with client, client.pubsub(ignore_subscribe_messages=True) as channel:
         await channel.subscribe(keys.reply(EDGE), keys.REPLY_ALL)
@@ -68,15 +69,22 @@ async def heard(redis_url: str) -> AsyncIterator[Heard]:
             async with asyncio.timeout(20):
                 while True:
                     message = await channel.get_message(ignore_subscribe_messages=True, timeout=1)
-                    if message is not None:
-                        return replies.decode(message["data"])
+                    reply = None if message is None else replies.decode(message["data"])
+                    if reply is not None and reply.request_id not in known:
+                        known.add(reply.request_id)
+                        return reply
 
         yield next_one
 
 
 async def announce(redis_url: str, request_id: UUID) -> None:
+    """Until a lane hears it."""
     async with redis.asyncio.Redis.from_url(redis_url) as client:
-        await client.publish(keys.SYNC_WAKE, replies.encode_call(EDGE, request_id))
+
+        async def is_heard() -> bool:
+            return bool(await client.publish(keys.SYNC_WAKE, replies.encode_call(EDGE, request_id)))
+
+        await until(is_heard)
 
 
 async def test_the_targets_own_answer_is_told_and_recorded(
@@ -84,9 +92,11 @@ async def test_the_targets_own_answer_is_told_and_recorded(
 ) -> None:
     receiver.plans["/in?b=2&a=%20x"] = [status(418, "X-Own: yes", "Set-Cookie: a=b", body=b"\0\xffshort")]
     target = await queue.target(f"{receiver.url}/in", headers={"X-Static": "1"})
+    receiver.hold("/in?b=2&a=%20x")
     lane = await answer()
     accepted = await accept(queue, target, query="b=2&a=%20x", headers=json.dumps({"x-caller": "me"}), body=b"ask")
     await announce(redis_url, accepted.request_id)
+    receiver.release("/in?b=2&a=%20x")
     reply = await heard()
     assert (reply.request_id, reply.status, reply.body) == (accepted.request_id, 418, b"\0\xffshort")
     assert ("X-Own", "yes") in reply.lines
@@ -198,6 +208,61 @@ async def test_an_answer_that_nobody_hears_lies_in_postgres(queue: Queue, receiv
     assert (row["status"], bytes(row["body"]), row["is_cut"]) == (201, b"kept", False)
     assert row["headers"]["x-two"] == "a, b"
     assert lane.figures.unheard == 1
+
+
+async def test_an_answer_waits_for_a_database_that_is_away(queue: Queue, receiver: Receiver, answer: WorkSync) -> None:
+    """As after an outage of both: connections that nobody used meanwhile have ended, and no edge listens yet."""
+    target = await queue.target(f"{receiver.url}/in")
+    await answer(redis_url="redis://127.0.0.1:1/0")
+    first = await accept(queue, target)
+    await queue.until(first.deliveries[0], "delivered")
+    await until(lambda: _keeps(queue, 1))
+    await queue.sql(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND starts_with(application_name, 'relay-delivery-sync-')"
+    )
+    second = await accept(queue, target)
+    await until(lambda: _keeps(queue, 2))
+    await queue.until(second.deliveries[0], "delivered")
+
+
+async def test_an_answer_of_an_unknown_edge_is_kept_whoever_heard_it(
+    queue: Queue, receiver: Receiver, answer: WorkSync, heard: Heard
+) -> None:
+    """The one that waits for it may be about to listen."""
+    target = await queue.target(f"{receiver.url}/in")
+    lane = await answer()
+    await accept(queue, target)
+    assert (await heard()).status == 200
+    await until(lambda: _keeps(queue, 1))
+    assert lane.figures.unheard == 0
+
+
+async def test_who_listens_since_it_looked_is_told_again(
+    queue: Queue, receiver: Receiver, answer: WorkSync, database_url: str, redis_url: str
+) -> None:
+    """An edge that found nothing in Postgres, as nothing lay there yet, does not look again before its deadline."""
+    target = await queue.target(f"{receiver.url}/in")
+    lane = await answer()
+    async with await psycopg.AsyncConnection.connect(database_url) as other:
+        await other.execute("LOCK TABLE deliveries_answer IN EXCLUSIVE MODE")
+        accepted = await accept(queue, target)
+
+        async def is_unheard() -> bool:
+            return lane.figures.unheard == 1
+
+        await until(is_unheard)
+        async with redis.asyncio.Redis.from_url(redis_url) as client, client.pubsub() as channel:
+            await channel.subscribe(keys.REPLY_ALL)
+            assert (await channel.get_message(timeout=5) or {})["type"] == "subscribe"
+            await other.commit()
+            message = await channel.get_message(timeout=20)
+    assert message is not None
+    assert replies.decode(message["data"]).request_id == accepted.request_id
+
+
+async def _keeps(queue: Queue, answers: int) -> bool:
+    return len(await queue.sql("SELECT 1 FROM deliveries_answer")) == answers
 
 
 @pytest.mark.parametrize(("code", "over"), [(200, 0), (200, 1), (404, 0), (500, 0), (503, 0)])

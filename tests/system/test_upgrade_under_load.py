@@ -1,5 +1,5 @@
-"""Edges and workers are replaced one after another, and no caller of a model, a stream or a queued
-endpoint notices. Sync calls are not made here: `docs/upgrade.md` says why.
+"""Edges and workers are replaced one after another, and no caller of a model, a stream, a queued or a sync endpoint
+notices.
 
 Callers keep their connections, as SDKs do, and try nothing twice. Only processes of this test's own product are ended,
 by pid, with SIGTERM.
@@ -46,7 +46,7 @@ class Callers:
         self._http = httpx2.AsyncClient(
             base_url=product.edge_url, headers={"Authorization": f"Bearer {key}"}, timeout=60
         )
-        self._kinds: tuple[Callable[[], Awaitable[None]], ...] = (self.chat, self.stream, self.event)
+        self._kinds: tuple[Callable[[], Awaitable[None]], ...] = (self.chat, self.stream, self.event, self.lookup)
 
     async def run(self) -> None:
         """Three of each kind, until `is_over`."""
@@ -77,6 +77,10 @@ class Callers:
     async def event(self) -> None:
         answer = await self._http.post("/r/demo/v1/events", json={"type": "order.created", "order": 42})
         assert answer.status_code == 202, answer.text
+
+    async def lookup(self) -> None:
+        answer = await self._http.post("/r/demo/v1/lookup", json={"query": "42"})
+        assert answer.status_code == 200, answer.text
 
 
 def mains(product: Product, mark: str) -> list[int]:
@@ -143,7 +147,7 @@ def callers_done(product: Product) -> int:
 async def test_nobody_notices(mortal_product: Product) -> None:
     callers = Callers(mortal_product)
     load = asyncio.create_task(callers.run())
-    await until(lambda: min(callers.done[kind] for kind in ("chat", "stream", "event")) > 20, "some calls")
+    await until(lambda: min(callers.done[kind] for kind in ("chat", "stream", "event", "lookup")) > 20, "some calls")
     processes = int(mortal_product.environment["RELAY_EDGE_PROCESSES"])
     await replaced(mortal_product, "relay_edge", '"event":"listening"', processes, "relay_edge")
     await replaced(mortal_product, "worker-sync@", READY, 1, *WORKER, "--hostname", "worker-next@%h")
