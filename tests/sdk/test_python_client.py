@@ -1,5 +1,6 @@
 """The Python SDK beside a transport that answers as it is told: retries, bearers, what is never repeated."""
 
+import asyncio
 import json
 import threading
 import time
@@ -293,6 +294,28 @@ def test_many_threads_renew_once() -> None:
     assert (set(found), len(server.asked), [one.refresh_token for one in saved]) == ({"a1"}, 1, ["r1"])
 
 
+async def test_an_event_loop_goes_on_while_a_token_is_renewed() -> None:
+    is_renewing, went_on, waited = threading.Event(), threading.Event(), list[bool]()
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.host == "control.test":
+            is_renewing.set()
+            waited.append(went_on.wait(5))  # what only the event loop ends
+            return sign_ins(request)
+        return httpx2.Response(200, json={"bearer": request.headers["authorization"]})
+
+    sign_ins = SignIns()
+    application = Application("http://control.test", "app_1", httpx2.Client(transport=httpx2.MockTransport(answer)))
+    tokens = UserTokens(application, Tokens("a0", "r0", 0))
+    http = httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
+    async with http, relay_sdk.AsyncRelay("http://relay.test", token_provider=tokens, http_client=http) as relay:
+        sending = asyncio.create_task(relay.send("shop", "v1", "lookup", {}))
+        assert await asyncio.to_thread(is_renewing.wait, 20)
+        went_on.set()
+        assert (await sending).json() == {"bearer": "Bearer a1"}
+    assert waited == [True]
+
+
 def test_another_process_renewed_it() -> None:
     server = SignIns()
     kept = Tokens("a7", "r7", time.time() + 600)
@@ -317,6 +340,24 @@ def test_a_sign_in_that_ended_says_so() -> None:
     assert caught.value.code == "invalid_grant"
     with pytest.raises(relay_sdk.SignInFailed, match="Sign in again"):
         UserTokens(server.application(), Tokens("a0", "", 0))()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx2.Response(200, text="<h1>Welcome</h1>"),
+        httpx2.Response(200, text="{", headers={"content-type": "application/json"}),
+        httpx2.Response(200, json=["a"]),
+        httpx2.Response(200, json={"access_token": "a", "expires_in": "soon"}),
+    ],
+)
+def test_another_server_is_no_control_plane(answer: httpx2.Response) -> None:
+    transport = httpx2.MockTransport(lambda _: answer)
+    application = Application("http://control.test", "app_1", httpx2.Client(transport=transport))
+    with pytest.raises(relay_sdk.SignInFailed, match="Is it the control plane's address"):
+        application.refresh("r0")
+    with pytest.raises(relay_sdk.SignInFailed, match="Is it the control plane's address"):
+        application.device_code()
 
 
 def test_a_device_waits_as_it_is_told() -> None:

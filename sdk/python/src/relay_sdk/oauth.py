@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 
@@ -24,6 +24,8 @@ EARLY_SECONDS = 30.0
 wrong."""
 _SLOW_DOWN_SECONDS = 5
 _TIMEOUT_SECONDS = 30.0
+
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +71,7 @@ class Application:
 
     def device_code(self, scope: str = "inference account offline_access") -> DeviceCode:
         """Asks for a code to show. Raises SignInFailed and Unreachable."""
-        said = self._post("/oauth/device", scope=scope)
-        return DeviceCode(
-            user_code=said["user_code"],
-            verification_uri=said["verification_uri"],
-            verification_uri_complete=said.get("verification_uri_complete", said["verification_uri"]),
-            device_code=said["device_code"],
-            interval_seconds=int(said.get("interval", _SLOW_DOWN_SECONDS)),
-            ends_at=time.monotonic() + float(said["expires_in"]),
-        )
+        return self._read(_device_code_of, "/oauth/device", scope=scope)
 
     def wait_for(self, code: DeviceCode, sleep: Callable[[float], None] = time.sleep) -> Tokens:
         """Until the user has said yes. Raises SignInFailed where they said no or waited too long."""
@@ -104,9 +98,16 @@ class Application:
         self._post("/oauth/revoke", token=token)
 
     def _tokens(self, **form: str) -> Tokens:
-        said = self._post("/oauth/token", **form)
-        ends_at = time.time() + float(said["expires_in"])
-        return Tokens(said["access_token"], said.get("refresh_token", ""), ends_at)
+        return self._read(_tokens_of, "/oauth/token", **form)
+
+    def _read(self, make: Callable[[Mapping[str, Any]], _Read], path: str, **form: str) -> _Read:
+        said = self._post(path, **form)
+        try:
+            return make(said)
+        except (KeyError, TypeError, ValueError) as error:
+            raise SignInFailed(
+                "invalid_answer", f"{self._issuer}{path} answered something else. Is it the control plane's address?"
+            ) from error
 
     def _post(self, path: str, **form: str) -> dict[str, Any]:
         with nullcontext(self._http) if self._http else httpx2.Client(timeout=_TIMEOUT_SECONDS) as http:
@@ -114,11 +115,15 @@ class Application:
                 answer = http.post(f"{self._issuer}{path}", data={"client_id": self._client_id, **form})
             except httpx2.RequestError as error:
                 raise unreachable(error) from error
-        document = answer.json() if "json" in answer.headers.get("content-type", "") else {}
+        try:
+            said = answer.json()
+        except ValueError:
+            said = None
+        document = said if isinstance(said, dict) else {}
         if answer.status_code >= 400:
             code = str(document.get("error", f"http_{answer.status_code}"))
             raise SignInFailed(code, str(document.get("error_description") or document.get("message") or code))
-        return document if isinstance(document, dict) else {}
+        return document
 
 
 class UserTokens:
@@ -139,22 +144,43 @@ class UserTokens:
         self._save, self._load, self._lock_of_all = save, load, lock
         self._lock = threading.Lock()
 
+    def at_hand(self, refused: str | None = None) -> str | None:
+        """The token, where it needs no renewing. Returns at once."""
+        tokens = self._tokens
+        return tokens.access_token if _is_good(tokens, refused) else None
+
     def __call__(self, *, refused: str | None = None) -> str:
-        """Raises SignInFailed where the user has to sign in again."""
+        """Waits while it renews. Raises SignInFailed where the user has to sign in again."""
         with self._lock:
-            if self._is_good(refused):
+            if _is_good(self._tokens, refused):
                 return self._tokens.access_token
             with self._lock_of_all():
                 self._tokens = self._load() or self._tokens  # another process may have renewed it
-                if not self._is_good(refused):
+                if not _is_good(self._tokens, refused):
                     self._renew()
             return self._tokens.access_token
-
-    def _is_good(self, refused: str | None) -> bool:
-        return self._tokens.access_token != refused and self._tokens.ends_at - EARLY_SECONDS > time.time()
 
     def _renew(self) -> None:
         if not self._tokens.refresh_token:
             raise SignInFailed("invalid_grant", "The token has ended and cannot be renewed. Sign in again.")
         self._tokens = self._application.refresh(self._tokens.refresh_token)
         self._save(self._tokens)
+
+
+def _device_code_of(said: Mapping[str, Any]) -> DeviceCode:
+    return DeviceCode(
+        user_code=said["user_code"],
+        verification_uri=said["verification_uri"],
+        verification_uri_complete=said.get("verification_uri_complete", said["verification_uri"]),
+        device_code=said["device_code"],
+        interval_seconds=int(said.get("interval", _SLOW_DOWN_SECONDS)),
+        ends_at=time.monotonic() + float(said["expires_in"]),
+    )
+
+
+def _tokens_of(said: Mapping[str, Any]) -> Tokens:
+    return Tokens(said["access_token"], said.get("refresh_token", ""), time.time() + float(said["expires_in"]))
+
+
+def _is_good(tokens: Tokens, refused: str | None) -> bool:
+    return tokens.access_token != refused and tokens.ends_at - EARLY_SECONDS > time.time()

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Generator
+from functools import partial
 from typing import Protocol
 
 import httpx2
+from anyio import to_thread
+
+from relay_sdk.oauth import UserTokens
 
 UNAUTHORIZED = 401
 _OTHER_CREDENTIALS = ("x-api-key", "x-goog-api-key", "api-key")
@@ -73,12 +77,20 @@ class Bearer(httpx2.Auth):
 
     async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
         """httpx2's."""
-        token = await _awaited(self._provider())
+        token = await self._found()
         answer = yield _signed(request, token)
         if answer.status_code == UNAUTHORIZED and _is_repeatable(request):
-            another = await _awaited(self._provider(refused=token))
+            another = await self._found(refused=token)
             if another != token:
                 yield _signed(request, another)
+
+    async def _found(self, refused: str | None = None) -> str:
+        """What UserTokens has to wait for, it waits for in a thread: an event loop has others to serve."""
+        if isinstance(self._provider, UserTokens):
+            at_hand = self._provider.at_hand(refused)
+            renewed = partial(self._provider, refused=refused)
+            return await to_thread.run_sync(renewed) if at_hand is None else at_hand
+        return await _awaited(self._provider(refused=refused) if refused else self._provider())
 
 
 def _signed(request: httpx2.Request, token: str) -> httpx2.Request:
