@@ -32,9 +32,9 @@ def notes(product: Product, tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_user_signs_in_asks_and_signs_out(product: Product, page: Page, notes: str) -> None:
-    wait_for(product.is_money_open, "purses to pay, some seconds after the start")
     [wallet] = product.api("/api/v1/wallets?user=admin&mode=live")["results"]
     product.api(f"/api/v1/wallets/{wallet['id']}/grants", {"microcredits": 5_000_000, "note": "welcome"})
+    wait_for(lambda: (product.purse_of(wallet["id"]) or 0) >= 4_000_000, "the purse to hear of the grant")
     page.goto(f"{notes}/")
     page.get_by_role("button", name="Sign in").click()
     page.get_by_label("E-mail address or username").fill(product.credentials["admin_username"])

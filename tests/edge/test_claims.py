@@ -113,7 +113,7 @@ async def mine_soon(claims: Claims) -> None:
 
 async def test_a_lease_frees_what_a_dead_process_claimed(redis_url: str) -> None:
     async with claiming(redis_url) as claims:
-        async with claiming(redis_url, lease_seconds=0.2) as dying:
+        async with claiming(redis_url, lease_seconds=1) as dying:
             lost = await mine(dying)
             assert not await can_claim(claims)
             dying._live.clear()  # nobody renews it any more
@@ -127,12 +127,12 @@ async def test_a_lease_frees_what_a_dead_process_claimed(redis_url: str) -> None
 
 
 async def test_a_lease_lasts_as_long_as_its_call(redis_url: str) -> None:
-    async with claiming(redis_url, lease_seconds=0.3) as claims:
+    async with claiming(redis_url, lease_seconds=1.5) as claims:
         claim = await mine(claims)
         with client(redis_url) as redis:
-            for _ in range(4):
-                redis.pexpire(ENTRY, 120)  # as if time had passed
-                await until(lambda: redis.pttl(ENTRY) > 120, "a renewal")
+            for _ in range(2):
+                redis.pexpire(ENTRY, 100_000)
+                await until(lambda: redis.pttl(ENTRY) <= 1_500, "a renewal")
             redis.script_flush()
             redis.pexpire(ENTRY, 100_000)
             await until(lambda: redis.pttl(ENTRY) < 90_000, "a renewal after Redis forgot the script")

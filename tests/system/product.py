@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
+import redis
+
+from relay_contract.redis import keys
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 T = TypeVar("T")
@@ -133,6 +136,13 @@ class Product:
     def is_money_open(self) -> bool:
         """Whether purses pay, as the page of money says."""
         return self.sql("SELECT 1 FROM ledger_keeping WHERE closed_since IS NULL") != []
+
+    def purse_of(self, wallet_id: int) -> int | None:
+        """Micro-credits that its wallet has for calls, as Redis has it; None while money is closed."""
+        with redis.Redis.from_url(self.redis_url) as client:
+            marker = client.get(keys.MONEY)
+            granted, used = client.hmget(keys.purse("w", str(wallet_id)), "granted", "used")
+        return int(granted or 0) - int(used or 0) if marker else None
 
     def _started_with(self, name: str) -> str:
         [control] = self.processes("relay_admin.asgi")

@@ -81,12 +81,7 @@ class Wallet:
 
     def believed(self) -> int | None:
         """Micro-credits left as Redis has it; None while money is closed."""
-        with redis.Redis.from_url(self._product.redis_url) as client:
-            marker, granted, used = (
-                client.get(keys.MONEY),
-                *client.hmget(keys.purse("w", str(self.id)), "granted", "used"),
-            )
-        return int(granted or 0) - int(used or 0) if marker else None
+        return self._product.purse_of(self.id)
 
 
 async def call_all(
