@@ -10,11 +10,14 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
-from relay_admin.access.models import User
+from relay_admin.access.models import RelayKey, User
 from relay_admin.access.request_actor import actor_in_request
-from relay_admin.access.scoping import Actor, actor_of
+from relay_admin.access.roles import Act
+from relay_admin.access.scoping import Actor, actor_of, rows_of
+from relay_admin.access.stand_ins import stand_ins
 from relay_admin.catalog.models import Endpoint
 from relay_admin.console.call import ConsoleCall
 from relay_admin.console.forms import CHAT, ConsoleForm
@@ -35,7 +38,7 @@ def page(request: HttpRequest) -> HttpResponse:
     actor = _operator(request)
     models = suggested_models() if request.user.has_perm("catalog.view_model") else []
     endpoints = _endpoints() if request.user.has_perm("catalog.view_endpoint") else []
-    likely = {"model": models[:1], "endpoint": endpoints[:1]}
+    likely = {"model": models[:1], "endpoint": endpoints[:1], "relay_key": _only_key(actor)}
     initial = {name: first for name, found in likely.items() for first in found} | request.GET.dict()
     form = ConsoleForm(actor, initial=initial)
     context: dict[str, Any] = {
@@ -93,6 +96,13 @@ def _request_url(request: HttpRequest, request_id: str) -> str | None:
         return None
     is_there = Request.objects.filter(pk=key).exists()
     return reverse("admin:deliveries_request_change", args=[key]) if is_there else None
+
+
+def _only_key(actor: Actor) -> list[int]:
+    """The key that works, where there is no other to choose."""
+    rows = rows_of(RelayKey, actor, Act.MANAGE_KEYS).exclude(stand_ins()).filter(revoked_at=None).order_by("pk")
+    keys = list(rows[:2])
+    return [key.pk for key in keys if len(keys) == 1 and key.state(timezone.now()) in ("active", "expiring")]
 
 
 def _endpoints() -> list[str]:

@@ -373,6 +373,14 @@ def test_the_page_is_filled_in_by_its_address(client_of: Any, catalog: rows.Cata
     assert catalog.token not in page.content.decode()
 
 
+def test_the_only_key_is_chosen_already(client_of: Any, catalog: rows.Catalog) -> None:
+    chosen = f'<option value="{catalog.relay_key.pk}" selected>'
+    operator = client_of("operators")
+    assert chosen in operator.get(PAGE).content.decode()
+    access.relay_key_mint(project=catalog.project, name="another", scopes=["relay"])
+    assert chosen not in operator.get(PAGE).content.decode()
+
+
 def test_a_valid_call_is_a_stream_that_nobody_keeps(client_of: Any, catalog: rows.Catalog) -> None:
     sent = client_of("operators").post(SEND, chat(catalog))
     assert (sent.status_code, sent.streaming) == (200, True)

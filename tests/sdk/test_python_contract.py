@@ -185,11 +185,13 @@ def test_a_user_signs_the_command_in(product: Product, browser: requests.Session
 
     first["tokens"]["ends_at"] = 0  # as if it had been ten minutes
     kept.write_text(json.dumps(first))
-    others = [command(product, "whoami", RELAY_CONFIG=str(tmp_path)) for _ in range(3)]
+    others = [command(product, "whoami", "--json", RELAY_CONFIG=str(tmp_path)) for _ in range(3)]
     for other in others:
         told, complaint = other.communicate(timeout=60)
         assert other.returncode == 0, complaint
         assert json.loads(told)["username"] == product.credentials["admin_username"]
+    told, _ = command(product, "whoami", RELAY_CONFIG=str(tmp_path)).communicate(timeout=60)
+    assert told.splitlines()[0] == f"{product.credentials['admin_username']}, by application"
     kept_now = json.loads(kept.read_text())["tokens"]["access_token"]
     with Relay(product.edge_url, control_url=product.control_url, api_key=kept_now) as user:
         assert isinstance(user.account.usage(), list)

@@ -50,6 +50,14 @@ def test_too_few_credits_say_where_to_get_some(body: dict[str, object]) -> None:
     assert found.action == "Top the wallet up, then call again."
 
 
+def test_what_is_wrong_with_which_value_is_said() -> None:
+    fields = {"ids": {"0": ["Must be a valid UUID."]}, "note": ["Too long.", "Too plain."], "other": 5}
+    body = {"error": "invalid", "message": "It cannot be used.", "action": "Correct the fields.", "fields": fields}
+    found = error_of(400, {}, json.dumps(body).encode())
+    assert found.fields == {"ids.0": "Must be a valid UUID.", "note": "Too long. Too plain."}
+    assert str(found).endswith("Correct the fields. ids.0: Must be a valid UUID. note: Too long. Too plain.")
+
+
 def test_a_budget_says_when_it_begins_anew() -> None:
     details = {"scope": "grant", "reset_at": 1_800_000_000}
     body = json.dumps({"error": {"message": "No.", "code": "budget_exceeded", "details": details}}).encode()

@@ -21,7 +21,7 @@ RelayError
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -57,7 +57,8 @@ class WebhookError(RelayError):
 class ApiError(RelayError):
     """A refusal. `source`: whose fault it is, `client`, `relay` or `upstream`; empty where it was not said.
 
-    `details`: figures that a program can act on, such as `available_microcredits`.
+    `details`: figures that a program can act on, such as `available_microcredits`. `fields`: what is wrong with which
+    value of the call, by its path, such as `ids.0`.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class ApiError(RelayError):
         request_id: str = "",
         retry_after_seconds: float | None = None,
         details: Mapping[str, Any] | None = None,
+        fields: Mapping[str, str] | None = None,
     ) -> None:
         self.status = status
         self.code = code
@@ -80,12 +82,15 @@ class ApiError(RelayError):
         self.request_id = request_id
         self.retry_after_seconds = retry_after_seconds
         self.details: dict[str, Any] = dict(details or {})
+        self.fields: dict[str, str] = dict(fields or {})
         super().__init__(status, code, message)
 
     def __str__(self) -> str:
         said = f"{self.code} ({self.status}): {self.message}"
         if self.action and self.action not in self.message:
             said += f" {self.action}"
+        for path, problem in self.fields.items():
+            said += f" {path}: {problem}"
         return f"{said} [request {self.request_id}]" if self.request_id else said
 
 
@@ -187,6 +192,7 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
         request_id=headers.get("x-request-id", "") or _text(document, "requestId"),
         retry_after_seconds=seconds_of(headers.get("retry-after")),
         details=details if isinstance(details, dict) else None,
+        fields=dict(_problems(document.get("fields"))),
     )
 
 
@@ -196,6 +202,15 @@ def seconds_of(text: str | None) -> float | None:
         return max(0.0, float(text)) if text is not None else None
     except ValueError:
         return None
+
+
+def _problems(said: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """The sentences of a tree of objects and lists, each with its path."""
+    if isinstance(said, dict):
+        for name, below in said.items():
+            yield from _problems(below, f"{path}.{name}" if path else name)
+    elif isinstance(said, list):
+        yield path, " ".join(each for each in said if isinstance(each, str))
 
 
 def _document(body: bytes) -> dict[str, Any]:

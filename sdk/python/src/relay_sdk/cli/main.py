@@ -56,10 +56,21 @@ def logout(store: Store, _asked: argparse.Namespace) -> None:
     print("Signed out.")
 
 
-def whoami(store: Store, _asked: argparse.Namespace) -> None:
+def whoami(store: Store, asked: argparse.Namespace) -> None:
     """What the control plane says of the caller."""
     relay = session.control(store)
-    print(json.dumps(relay.get(f"{relay.control_url}/auth/whoami"), indent=2))
+    said = relay.get(f"{relay.control_url}/auth/whoami")
+    if asked.json:
+        print(json.dumps(said, indent=2))
+        return
+    token = said.get("token") or {}
+    who = said.get("username") or f"relay key {said.get('relayKey')} of {said.get('project')}"
+    print(f"{who}, by {said['via']}" + (f" {token['name']}" if token else ""))
+    for what, values in (("scopes", said.get("scopes") or token.get("scopes")), ("projects", token.get("projects"))):
+        if values:
+            print(f"{what}: {', '.join(values)}")
+    if token.get("expiresAt"):
+        print(f"until {token['expiresAt']}")
 
 
 def keys_list(store: Store, asked: argparse.Namespace) -> None:
@@ -127,7 +138,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--url", metavar="URL", help="of the edge, where that is another")
     one.add_argument("--client-id", required=True, metavar="app_...", help="of an application with the device grant")
     _command(commands, "logout", logout, "sign out, here and at the relay")
-    _command(commands, "whoami", whoami, "who is signed in")
+    one = _command(commands, "whoami", whoami, "who is signed in")
+    one.add_argument("--json", action="store_true", help="all that is known, permissions too")
 
     keys = commands.add_parser("keys", help="relay keys").add_subparsers(required=True, metavar="ACTION")
     one = _command(keys, "list", keys_list, "those that you may see")
