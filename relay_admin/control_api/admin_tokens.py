@@ -24,7 +24,7 @@ from relay_admin.control_api.history import note
 from relay_admin.control_api.nouns.fields import on_the_wire
 from relay_admin.control_api.paging import MAX_ID, MAX_PAGE, Query, page_of
 from relay_admin.control_api.project_field import ProjectField
-from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
+from relay_admin.control_api.wire import CamelCaseSerializer, ChoiceField, Strict, read
 
 ADD = "access.add_admintoken"
 LIFE = timedelta(days=90)
@@ -76,7 +76,7 @@ class AdminTokenBody(Strict):
     session every project, and 90 days. null is every project, and no end."""
 
     name = serializers.CharField(max_length=100)
-    scopes = serializers.ListField(child=serializers.ChoiceField(SCOPES), allow_empty=False)
+    scopes = serializers.ListField(child=ChoiceField(SCOPES), allow_empty=False)
     projects = ProjectField(Act.SEE_PROJECT, many=True, allow_empty=False, allow_null=True, required=False)
     expiresAt = serializers.DateTimeField(allow_null=True, required=False, source="expires_at")  # noqa: N815
 

@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 from relay_admin.control_api.answers import Rows, answers
 from relay_admin.control_api.paging import Query
 from relay_admin.control_api.permissions import requires
-from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
+from relay_admin.control_api.wire import CamelCaseSerializer, ChoiceField, Strict, read
 from relay_admin.deliveries.models import (
     MAX_ALERT_WINDOW_SECONDS,
     REMIND_SECONDS,
@@ -44,6 +44,8 @@ class AlertRuleJson(CamelCaseSerializer):
 
 class AlertRuleBody(Strict, serializers.ModelSerializer):
     """What makes or changes a rule."""
+
+    serializer_choice_field = ChoiceField
 
     targetId = serializers.IntegerField(  # noqa: N815 - as on the wire
         source="target_id", min_value=1, max_value=2**63 - 1, allow_null=True, required=False

@@ -24,7 +24,7 @@ from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import actor_in, requires, user_of
 from relay_admin.control_api.project_field import ProjectField
 from relay_admin.control_api.relay_keys import refuse_unoffered
-from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
+from relay_admin.control_api.wire import CamelCaseSerializer, ChoiceField, Strict, read
 from relay_contract.nouns import KeyMode
 
 MAX_PAGE = 200
@@ -87,11 +87,11 @@ class NewApplicationBody(ApplicationBody):
     """Body of a POST."""
 
     project = ProjectField(Act.MANAGE_TEST_KEYS)
-    mode = serializers.ChoiceField([str(mode) for mode in KeyMode], default=str(KeyMode.LIVE))
-    clientType = serializers.ChoiceField(  # noqa: N815
+    mode = ChoiceField([str(mode) for mode in KeyMode], default=str(KeyMode.LIVE))
+    clientType = ChoiceField(  # noqa: N815
         [name for name, _ in CLIENT_TYPES], default=OAuthApplication.CLIENT_PUBLIC
     )
-    grantType = serializers.ChoiceField(  # noqa: N815
+    grantType = ChoiceField(  # noqa: N815
         [name for name, _ in GRANT_TYPES], default=OAuthApplication.GRANT_AUTHORIZATION_CODE
     )
 

@@ -17,7 +17,7 @@ from relay_admin.catalog.models import Project
 from relay_admin.control_api.answers import Page, answers
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import actor_in, requires
-from relay_admin.control_api.wire import CamelCaseSerializer, read
+from relay_admin.control_api.wire import CamelCaseSerializer, ChoiceField, read
 
 MAX_PAGE = 200
 MAX_ID = 2**63 - 1
@@ -53,11 +53,11 @@ class AuditQuery(Query):
     """Query of a list. `after` is the `next` of the page before."""
 
     who = serializers.CharField(max_length=150, required=False)
-    via = serializers.ChoiceField([str(via) for via in Via], required=False)
+    via = ChoiceField([str(via) for via in Via], required=False)
     project = serializers.CharField(max_length=63, required=False)
-    subject = serializers.ChoiceField(SUBJECTS, required=False)
+    subject = ChoiceField(SUBJECTS, required=False)
     subjectId = serializers.IntegerField(min_value=1, max_value=MAX_ID, required=False)  # noqa: N815 - as on the wire
-    action = serializers.ChoiceField(AUDITED_ACTIONS, required=False)
+    action = ChoiceField(AUDITED_ACTIONS, required=False)
     since = serializers.DateTimeField(required=False)
     until = serializers.DateTimeField(required=False)
     after = serializers.IntegerField(min_value=1, max_value=MAX_ID, required=False)

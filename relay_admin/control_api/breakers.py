@@ -15,7 +15,7 @@ from relay_admin.control_api.history import note
 from relay_admin.control_api.nouns.host_keys import RedisAway
 from relay_admin.control_api.paging import Query
 from relay_admin.control_api.permissions import requires
-from relay_admin.control_api.wire import Strict, read
+from relay_admin.control_api.wire import ChoiceField, Strict, read
 from relay_admin.redis_link import RedisAwayError
 from relay_admin.traffic.breakers import breaker_reset, breakers_list
 from relay_contract.redis.breakers import PAUSED, Entry
@@ -50,9 +50,9 @@ class ResetJson(TypedDict):
 class BreakersQuery(Query):
     """Query of the list. `host`: its slug."""
 
-    state = serializers.ChoiceField(STATES, required=False)
-    reason = serializers.ChoiceField([str(reason) for reason in FailureClass], required=False)
-    kind = serializers.ChoiceField([str(kind) for kind in BreakerKind], required=False)
+    state = ChoiceField(STATES, required=False)
+    reason = ChoiceField([str(reason) for reason in FailureClass], required=False)
+    kind = ChoiceField([str(kind) for kind in BreakerKind], required=False)
     host = serializers.CharField(max_length=63, required=False)
 
 

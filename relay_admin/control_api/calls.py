@@ -15,7 +15,7 @@ from relay_admin.access.scoping import one_of, rows_of
 from relay_admin.control_api.answers import Page, answers
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import actor_in, requires
-from relay_admin.control_api.wire import CamelCaseSerializer, camel_case, read
+from relay_admin.control_api.wire import CamelCaseSerializer, ChoiceField, camel_case, read
 from relay_admin.traffic.models import Call
 from relay_admin.traffic.selectors import STATUS_CLASSES, calls_before, in_status_class, name_calls
 from relay_contract.nouns import KeyMode
@@ -142,7 +142,7 @@ class CallsQuery(Query):
     host = serializers.CharField(max_length=63, required=False)
     status = serializers.RegexField(rf"^(?:[1-5][0-9]{{2}}|{'|'.join(STATUS_CLASSES)})\Z", required=False)
     error = serializers.CharField(max_length=64, required=False)
-    mode = serializers.ChoiceField([str(mode) for mode in KeyMode], required=False)
+    mode = ChoiceField([str(mode) for mode in KeyMode], required=False)
     request = serializers.CharField(max_length=128, required=False)
     since = serializers.DateTimeField(required=False)
     until = serializers.DateTimeField(required=False)

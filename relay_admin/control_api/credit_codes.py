@@ -16,7 +16,7 @@ from relay_admin.control_api.errors import shape
 from relay_admin.control_api.paging import MAX_ID, MAX_PAGE, Query, page_of
 from relay_admin.control_api.permissions import requires
 from relay_admin.control_api.wallets import wallet_of
-from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
+from relay_admin.control_api.wire import CamelCaseSerializer, ChoiceField, Strict, read
 from relay_admin.ledger import codes
 from relay_admin.ledger.models import CreditCode
 from relay_contract.ledger import MAX_AMOUNT
@@ -55,7 +55,7 @@ class NewCreditCodeBody(Strict):
     """A code."""
 
     microcredits = serializers.IntegerField(min_value=1, max_value=MAX_AMOUNT)
-    mode = serializers.ChoiceField([str(mode) for mode in KeyMode], default=str(KeyMode.LIVE))
+    mode = ChoiceField([str(mode) for mode in KeyMode], default=str(KeyMode.LIVE))
     mostUses = serializers.IntegerField(  # noqa: N815  # as on the wire
         min_value=1, max_value=codes.MAX_USES, default=1, source="most_uses"
     )

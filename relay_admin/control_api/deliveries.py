@@ -14,7 +14,7 @@ from relay_admin.access.scoping import one_of, rows_of
 from relay_admin.control_api.answers import Page, answers
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import actor_in, requires, user_of
-from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
+from relay_admin.control_api.wire import CamelCaseSerializer, ChoiceField, Strict, read
 from relay_admin.deliveries import discards, services
 from relay_admin.deliveries.models import DEAD_REASONS, Attempt, Delivery, ReplayBatch
 from relay_admin.deliveries.request_filters import id_at
@@ -118,11 +118,11 @@ class DiscardedJson(TypedDict):
 class DeliveriesQuery(Query):
     """Query of a list. `after` is the `next` of the page before, times are those of acceptance."""
 
-    state = serializers.ChoiceField([str(state) for state in DeliveryState], required=False)
+    state = ChoiceField([str(state) for state in DeliveryState], required=False)
     project = serializers.CharField(max_length=63, required=False)
     target = serializers.IntegerField(min_value=1, max_value=2**63 - 1, required=False)
     request = serializers.UUIDField(required=False)
-    reason = serializers.ChoiceField([str(reason) for reason in DEAD_REASONS], required=False)
+    reason = ChoiceField([str(reason) for reason in DEAD_REASONS], required=False)
     replay = serializers.IntegerField(min_value=1, max_value=2**63 - 1, required=False)
     since = serializers.DateTimeField(required=False)
     until = serializers.DateTimeField(required=False)

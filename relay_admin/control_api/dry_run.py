@@ -18,7 +18,7 @@ from relay_admin.catalog.models import Endpoint
 from relay_admin.control_api.answers import answers
 from relay_admin.control_api.lines import line_of
 from relay_admin.control_api.permissions import actor_in, requires
-from relay_admin.control_api.wire import Strict, camel_case, read
+from relay_admin.control_api.wire import ChoiceField, Strict, camel_case, read
 from relay_contract.nouns import ENDPOINT_METHODS
 
 MAX_BODY_BYTES = 262_144
@@ -64,7 +64,7 @@ class AnswerBody(_Body):
 class SampleBody(_Body):
     """The call. `draft`: as the line's draft has the endpoint."""
 
-    method = serializers.ChoiceField(list(ENDPOINT_METHODS), default="POST")
+    method = ChoiceField(list(ENDPOINT_METHODS), default="POST")
     address = serializers.IPAddressField(required=False)
     answer = AnswerBody(required=False)
     draft = serializers.BooleanField(default=False)

@@ -16,7 +16,7 @@ from relay_admin.control_api.answers import Also, Page, answers
 from relay_admin.control_api.members import MembersQuery
 from relay_admin.control_api.paging import page_of
 from relay_admin.control_api.permissions import actor_in, requires, user_of
-from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
+from relay_admin.control_api.wire import CamelCaseSerializer, ChoiceField, Strict, read
 
 _NO_STORE = {"Cache-Control": "no-store"}
 
@@ -35,7 +35,7 @@ class InvitationBody(Strict):
     """Body of a POST."""
 
     email = serializers.EmailField(max_length=254)
-    role = serializers.ChoiceField([str(role) for role in GIVEN])
+    role = ChoiceField([str(role) for role in GIVEN])
 
 
 class InvitationsView(APIView):

@@ -17,7 +17,7 @@ from relay_admin.control_api.answers import Page, answers
 from relay_admin.control_api.budget_body import BudgetBody, BudgetJson
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import actor_in, requires
-from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
+from relay_admin.control_api.wire import CamelCaseSerializer, ChoiceField, Strict, read
 
 MAX_PAGE = 200
 _PERMISSIONS = {
@@ -54,7 +54,7 @@ class MembersQuery(Query):
 class MemberChangeBody(Strict):
     """Body of a change; what is not sent stays as it is. `budget` goes with `hasOwnBudget`: true and null is none."""
 
-    role = serializers.ChoiceField([str(role) for role in (Role.OWNER, *GIVEN)])
+    role = ChoiceField([str(role) for role in (Role.OWNER, *GIVEN)])
     hasOwnBudget = serializers.BooleanField(required=False)  # noqa: N815 (a name of the API)
     budget = BudgetBody(allow_null=True, required=False)
 
@@ -62,7 +62,7 @@ class MemberChangeBody(Strict):
 class MemberBody(Strict):
     """Body of an operator's addition."""
 
-    role = serializers.ChoiceField([str(role) for role in (Role.OWNER, *GIVEN)])
+    role = ChoiceField([str(role) for role in (Role.OWNER, *GIVEN)])
     username = serializers.SlugRelatedField("username", queryset=User.objects.all())
 
 

@@ -28,7 +28,7 @@ from relay_admin.control_api.history import note
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import IsHolder, IsPerson, actor_in, requires, user_of
 from relay_admin.control_api.project_field import ProjectField
-from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
+from relay_admin.control_api.wire import CamelCaseSerializer, ChoiceField, Strict, read
 from relay_contract.nouns import KeyMode, Payer, Scope
 
 MAX_PAGE = 200
@@ -72,7 +72,7 @@ class RelayKeyBody(Strict):
     """What a PATCH may change; of a POST the optional half."""
 
     name = serializers.CharField(max_length=100)
-    scopes = serializers.ListField(child=serializers.ChoiceField([str(scope) for scope in Scope]), allow_empty=False)
+    scopes = serializers.ListField(child=ChoiceField([str(scope) for scope in Scope]), allow_empty=False)
     policy = serializers.SlugRelatedField("slug", queryset=Policy.objects.all(), allow_null=True, required=False)
     rateLimit = serializers.SlugRelatedField(  # noqa: N815  # as on the wire
         "slug", queryset=RateLimit.objects.all(), allow_null=True, required=False, source="rate_limit"
@@ -92,8 +92,8 @@ class NewRelayKeyBody(RelayKeyBody):
     """Body of a POST. `pays`: `user` for a key that whoever makes it pays for."""
 
     project = ProjectField(Act.OWN_KEYS)
-    pays = serializers.ChoiceField([str(payer) for payer in Payer], default=str(Payer.PROJECT))
-    mode = serializers.ChoiceField([str(mode) for mode in KeyMode], default=str(KeyMode.LIVE))
+    pays = ChoiceField([str(payer) for payer in Payer], default=str(Payer.PROJECT))
+    mode = ChoiceField([str(mode) for mode in KeyMode], default=str(KeyMode.LIVE))
 
 
 class RelayKeyRotateBody(Strict):

@@ -17,7 +17,7 @@ from relay_admin.control_api.deliveries import RefusalJson, project_of
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import actor_in, requires, user_of
 from relay_admin.control_api.project_field import ProjectField
-from relay_admin.control_api.wire import CamelCaseSerializer, Strict, camel_case, read
+from relay_admin.control_api.wire import CamelCaseSerializer, ChoiceField, Strict, camel_case, read
 from relay_admin.deliveries import services
 from relay_admin.deliveries.models import DEAD_REASONS, ReplayBatch
 from relay_admin.deliveries.replays import Preview
@@ -99,7 +99,7 @@ class FilterBody(Query):
     line = serializers.IntegerField(min_value=1, max_value=_MAX_ID, required=False)
     endpoint = serializers.IntegerField(min_value=1, max_value=_MAX_ID, required=False)
     target = serializers.IntegerField(min_value=1, max_value=_MAX_ID, required=False)
-    reason = serializers.ChoiceField([str(reason) for reason in DEAD_REASONS], required=False)
+    reason = ChoiceField([str(reason) for reason in DEAD_REASONS], required=False)
     status = serializers.IntegerField(min_value=100, max_value=599, required=False)
     error = serializers.CharField(max_length=64, required=False)
     eventType = serializers.CharField(max_length=128, required=False)  # noqa: N815 (on the wire)

@@ -17,7 +17,7 @@ from relay_admin.control_api.deliveries import DeliveryWithAttemptsJson
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.project_field import ProjectField
-from relay_admin.control_api.wire import CamelCaseSerializer, read
+from relay_admin.control_api.wire import CamelCaseSerializer, ChoiceField, read
 from relay_admin.deliveries import request_view
 from relay_admin.deliveries.models import Request, RequestEnd
 from relay_admin.deliveries.preview import preview
@@ -139,12 +139,12 @@ class RequestsQuery(Query):
     project = ProjectField(Act.SEE_TRAFFIC, required=False)
     endpoint = serializers.RegexField(r"^[^/]+/[^/]+/[^/]+\Z", max_length=200, required=False)
     key = serializers.IntegerField(min_value=1, max_value=_MAX_ID, required=False)
-    mode = serializers.ChoiceField([str(mode) for mode in KeyMode], required=False)
+    mode = ChoiceField([str(mode) for mode in KeyMode], required=False)
     status = serializers.RegexField(rf"^(?:[1-5][0-9]{{2}}|{'|'.join(STATUS_CLASSES)})\Z", required=False)
     error = serializers.CharField(max_length=40, required=False)
     path = serializers.CharField(max_length=512, required=False)
     eventType = serializers.CharField(max_length=128, required=False)  # noqa: N815 (on the wire)
-    outcome = serializers.ChoiceField(OUTCOMES, required=False)
+    outcome = ChoiceField(OUTCOMES, required=False)
     search = serializers.CharField(max_length=255, required=False)
     since = serializers.DateTimeField(required=False)
     until = serializers.DateTimeField(required=False)

@@ -14,7 +14,7 @@ from relay_admin.access.roles import Act
 from relay_admin.access.scoping import one_of
 from relay_admin.control_api.answers import answers
 from relay_admin.control_api.permissions import actor_in, requires
-from relay_admin.control_api.wire import Strict, read
+from relay_admin.control_api.wire import ChoiceField, Strict, read
 
 
 class EdgeUnavailable(APIException):
@@ -29,7 +29,7 @@ class ResolveBody(Strict):
 
     relayKey = serializers.IntegerField(min_value=1, max_value=2**63 - 1)  # noqa: N815  # as on the wire
     model = serializers.CharField(max_length=128)
-    surface = serializers.ChoiceField(list(edge_client.SURFACES), default="chat_completions")
+    surface = ChoiceField(list(edge_client.SURFACES), default="chat_completions")
 
 
 class ResolveView(APIView):

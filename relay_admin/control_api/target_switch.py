@@ -15,7 +15,7 @@ from relay_admin.catalog.models import Target
 from relay_admin.control_api.answers import answers
 from relay_admin.control_api.history import note
 from relay_admin.control_api.permissions import actor_in, requires, user_of
-from relay_admin.control_api.wire import Strict, read
+from relay_admin.control_api.wire import ChoiceField, Strict, read
 from relay_admin.deliveries import target_services
 
 PERMISSION = requires("catalog.change_target", act=Act.MANAGE_ENDPOINTS)
@@ -24,7 +24,7 @@ PERMISSION = requires("catalog.change_target", act=Act.MANAGE_ENDPOINTS)
 class EnableBody(Strict):
     """Body of an enabling: what becomes of the deliveries kept back has to be said."""
 
-    held = serializers.ChoiceField(target_services.HELD)
+    held = ChoiceField(target_services.HELD)
 
 
 class EnabledJson(TypedDict):

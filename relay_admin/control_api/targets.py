@@ -16,7 +16,7 @@ from relay_admin.catalog.models import Target, TargetSecret
 from relay_admin.control_api.answers import Also, Rows, answers
 from relay_admin.control_api.history import note
 from relay_admin.control_api.permissions import actor_in, requires
-from relay_admin.control_api.wire import CamelCaseSerializer, Strict, read
+from relay_admin.control_api.wire import CamelCaseSerializer, ChoiceField, Strict, read
 from relay_contract.nouns import SecretKind
 
 PERMISSION = requires("catalog.view_target", "catalog.reveal_signing_secret", act=Act.MANAGE_ENDPOINTS)
@@ -34,7 +34,7 @@ class NewTargetSecretBody(Strict):
     """Body of a POST. `overlapSeconds` null: nothing expires, the new one comes beside the others. `secret`: one that
     was made elsewhere."""
 
-    kind = serializers.ChoiceField([str(kind) for kind in SecretKind], default=str(SecretKind.V1))
+    kind = ChoiceField([str(kind) for kind in SecretKind], default=str(SecretKind.V1))
     overlapSeconds = serializers.IntegerField(  # noqa: N815  # as on the wire
         min_value=0,
         max_value=target_secrets.MAX_OVERLAP_SECONDS,

@@ -18,7 +18,7 @@ from relay_admin.control_api.errors import shape
 from relay_admin.control_api.paging import MAX_ID, WalletRows, wallet_page
 from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.wallets import wallet_of
-from relay_admin.control_api.wire import Strict, read
+from relay_admin.control_api.wire import ChoiceField, Strict, read
 from relay_admin.ledger import topups
 from relay_admin.ledger.models import TopUp, TopUpState
 from relay_admin.ledger.providers.base import ProviderError
@@ -98,7 +98,7 @@ def top_up_json(top_up: TopUp) -> TopUpJson:
 class TopUpsQuery(WalletRows):
     """And by state."""
 
-    state = serializers.ChoiceField(TopUpState.values, required=False)
+    state = ChoiceField(TopUpState.values, required=False)
 
 
 class TopUpBody(Strict):

@@ -21,7 +21,7 @@ from relay_admin.control_api.paging import Query
 from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.project_field import ProjectField
 from relay_admin.control_api.wallets import WalletJson, wallet_json
-from relay_admin.control_api.wire import Strict, read
+from relay_admin.control_api.wire import ChoiceField, Strict, read
 from relay_admin.ledger import accounts, corrections, transfers
 from relay_admin.ledger.models import Account, Entry
 from relay_admin.ledger.purses import MoneyClosedError
@@ -44,13 +44,13 @@ class TransferBody(Strict):
     With an `id` of the caller's it may be sent again: it is made once."""
 
     project = ProjectField(Act.MANAGE_MONEY, required=False)
-    mode = serializers.ChoiceField(_MODES, default=str(KeyMode.LIVE))
+    mode = ChoiceField(_MODES, default=str(KeyMode.LIVE))
     microcredits = serializers.IntegerField(min_value=1, max_value=MAX_AMOUNT)
     id = serializers.UUIDField(required=False)
 
     def get_fields(self) -> dict[str, Any]:
         """`from` is no name in Python."""
-        kinds = serializers.ChoiceField([str(kind) for kind in transfers.TO], source="kind")
+        kinds = ChoiceField([str(kind) for kind in transfers.TO], source="kind")
         return {**super().get_fields(), "from": kinds}
 
 

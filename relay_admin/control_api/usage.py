@@ -14,7 +14,7 @@ from relay_admin.control_api.answers import Page, answers
 from relay_admin.control_api.paging import Query
 from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.project_field import ProjectField
-from relay_admin.control_api.wire import camel_case, read
+from relay_admin.control_api.wire import ChoiceField, camel_case, read
 from relay_admin.ledger import usage
 from relay_contract.nouns import KeyMode
 
@@ -62,7 +62,7 @@ class _Moments(Query):
     to = serializers.DateTimeField(required=False)
     project = ProjectField(Act.SEE_TRAFFIC, required=False)
     mine = serializers.BooleanField(default=False)
-    mode = serializers.ChoiceField([str(mode) for mode in KeyMode], required=False)
+    mode = ChoiceField([str(mode) for mode in KeyMode], required=False)
     limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
 
     def get_fields(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class _Moments(Query):
 class SummaryQuery(_Moments):
     """`after` is the `next` of the page before."""
 
-    by = serializers.ChoiceField([str(each) for each in usage.By])
+    by = ChoiceField([str(each) for each in usage.By])
     after = serializers.CharField(max_length=128, required=False)
 
     def validate(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class SummaryQuery(_Moments):
 class SeriesQuery(_Moments):
     """`after` is the `next` of the page before."""
 
-    step = serializers.ChoiceField([str(each) for each in usage.Step], default=str(usage.Step.DAY))
+    step = ChoiceField([str(each) for each in usage.Step], default=str(usage.Step.DAY))
     after = serializers.DateTimeField(required=False)
 
 

@@ -19,7 +19,7 @@ from relay_admin.control_api.errors import shape
 from relay_admin.control_api.paging import Query, page_of
 from relay_admin.control_api.permissions import actor_in, requires
 from relay_admin.control_api.project_field import ProjectField
-from relay_admin.control_api.wire import Strict, read
+from relay_admin.control_api.wire import ChoiceField, Strict, read
 from relay_admin.ledger import accounts, corrections
 from relay_admin.ledger.models import Account, Entry
 from relay_contract.ledger import MAX_AMOUNT, AccountKind, EntryKind
@@ -130,7 +130,7 @@ class WalletsQuery(Query):
 
     project = ProjectField(Act.SEE_MONEY, required=False)
     user = _UserField("username", required=False)
-    mode = serializers.ChoiceField([str(mode) for mode in KeyMode], required=False)
+    mode = ChoiceField([str(mode) for mode in KeyMode], required=False)
     after = serializers.IntegerField(min_value=1, max_value=_MAX_ID, required=False)
     limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50)
 
@@ -161,7 +161,7 @@ class AdjustmentBody(GrantBody):
     """An adjustment: below 0 it takes."""
 
     microcredits = serializers.IntegerField(min_value=-MAX_AMOUNT, max_value=MAX_AMOUNT)
-    against = serializers.ChoiceField([str(kind) for kind in corrections.AGAINST])
+    against = ChoiceField([str(kind) for kind in corrections.AGAINST])
 
     def validate_against(self, kind: str) -> AccountKind:
         """As the service takes it."""

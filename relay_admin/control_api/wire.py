@@ -1,7 +1,7 @@
 """camelCase on the wire, snake_case in Python: the only place that turns one into the other. And how input is read."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from django.http import QueryDict
 from rest_framework import serializers
@@ -10,6 +10,8 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import JSONParser
 
 from relay_admin.access.scoping import Actor
+
+MOST_QUOTED = 100
 
 
 class JsonBody(JSONParser):
@@ -33,6 +35,18 @@ class AsIs(BaseContentNegotiation):
     def select_parser(self, _request: Any, parsers: Any) -> Any:
         """DRF's."""
         return parsers[0]
+
+
+class ChoiceField(serializers.ChoiceField):
+    """Says what it takes where it was given something else."""
+
+    def fail(self, key: str, **values: Any) -> NoReturn:
+        """DRF's. Raises ValidationError."""
+        if key != "invalid_choice":
+            super().fail(key, **values)
+        given, taken = str(values["input"]), ", ".join(str(choice) for choice in self.choices)
+        given = given if len(given) <= MOST_QUOTED else f"{given[:MOST_QUOTED]}..."
+        raise serializers.ValidationError(f'"{given}" is none of {taken}.', code=key)
 
 
 _TEXT = (serializers.CharField, serializers.UUIDField, serializers.DateTimeField, serializers.ChoiceField,

@@ -11,7 +11,7 @@ from django.utils import timezone
 from relay_admin.access import services
 from relay_admin.access.models import AdminToken
 from relay_admin.catalog import document, plan
-from relay_admin.deliveries.models import ReplayBatch
+from relay_admin.deliveries.models import AlertKind, ReplayBatch
 from relay_contract import tokens
 from relay_contract.ids import uuid7
 from relay_contract.intake import DeliveryState
@@ -243,6 +243,14 @@ def test_a_wrong_filter_is_named(query: str, field: str, api: Client, token_of) 
     answer = api.get(f"/api/v1/deliveries?{query}", headers=token_of("support"))
     assert code(answer) == (400, "invalid")
     assert list(answer.json()["fields"]) == [field]
+
+
+def test_a_wrong_choice_is_told_the_right_ones(api: Client, token_of) -> None:
+    long = api.get(f"/api/v1/deliveries?state={'x' * 5000}", headers=token_of("support")).json()["fields"]["state"]
+    assert long == [f'"{"x" * 100}..." is none of {", ".join(DeliveryState)}.']
+    kind = {"kind": "deafening", "project": "shop"}
+    answer = api.post("/api/v1/alerts/rules", kind, content_type="application/json", headers=token_of("operators"))
+    assert answer.json()["fields"]["kind"] == [f'"deafening" is none of {", ".join(AlertKind.values)}.']
 
 
 def test_a_replay_says_what_it_did(api: Client, token_of, catalog: rows.Catalog) -> None:

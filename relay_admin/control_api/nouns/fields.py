@@ -13,7 +13,7 @@ from relay_admin.access.roles import Act
 from relay_admin.access.scoping import rows_of
 from relay_admin.catalog.sections import Section, column, is_required
 from relay_admin.control_api.nouns.parts import LISTED, PARTS, FreeObject, SchemaJson
-from relay_admin.control_api.wire import camel_case
+from relay_admin.control_api.wire import ChoiceField, camel_case
 from relay_contract.nouns import OFFERED_MODES
 
 RENAMED = {"url": "targetUrl"}
@@ -80,10 +80,10 @@ def _field(column: models.Field, options: dict[str, Any]) -> serializers.Field: 
     if part is not None:
         return part(many=True, **options) if column.name in LISTED else part(**options)
     if column.name == "delivery_mode":
-        return serializers.ChoiceField([str(mode) for mode in OFFERED_MODES], **options)
+        return ChoiceField([str(mode) for mode in OFFERED_MODES], **options)
     if column.choices:
         words = [word for word, _ in column.choices]
-        return serializers.ChoiceField(words, allow_blank=column.blank, **options)
+        return ChoiceField(words, allow_blank=column.blank, **options)
     match column:
         case models.ForeignKey():
             return reference(column.related_model, **options)

@@ -24,7 +24,7 @@ from relay_admin.control_api.nouns.fields import Flag, PathField, field_of, refe
 from relay_admin.control_api.paging import MAX_PAGE, Query
 from relay_admin.control_api.permissions import requires
 from relay_admin.control_api.project_field import ProjectField
-from relay_admin.control_api.wire import Strict
+from relay_admin.control_api.wire import ChoiceField, Strict
 from relay_contract.nouns import Billing, DeliveryMode, TargetRole, WireShape
 
 Fields = Mapping[str, serializers.Field]
@@ -49,7 +49,7 @@ class Filter:
         if self.is_flag:
             return Flag(required=False)
         if self.words is not None:
-            return serializers.ChoiceField(self.words, required=False)
+            return ChoiceField(self.words, required=False)
         return serializers.CharField(max_length=400, required=False)
 
     def condition(self, wanted: Any) -> Q:
@@ -162,7 +162,7 @@ class Kind:
             {
                 **filters,
                 "search": serializers.CharField(max_length=200, required=False),
-                "order": serializers.ChoiceField(orders, default=wire_name(self.key)),
+                "order": ChoiceField(orders, default=wire_name(self.key)),
                 "after": serializers.CharField(max_length=2000, required=False),
                 "limit": serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=50),
                 "__doc__": "Query of the list. `after` is the `next` of the page before.",

@@ -13,7 +13,7 @@ from rest_framework import serializers
 
 from relay_admin.catalog import prices, validators
 from relay_admin.control_api.budget_body import BudgetBody
-from relay_admin.control_api.wire import Strict, camel_case
+from relay_admin.control_api.wire import ChoiceField, Strict, camel_case
 from relay_contract.nouns import CAPABILITIES, CAPABILITY_WORDS, Algorithm, FallbackCondition, Meter
 from relay_contract.pricing import PriceMeter
 
@@ -35,10 +35,10 @@ class Part(Strict):
 class RuleBody(Part):
     """One rule of a rate limit: so much of a meter in a window."""
 
-    meter = serializers.ChoiceField([str(meter) for meter in Meter])
+    meter = ChoiceField([str(meter) for meter in Meter])
     amount = serializers.IntegerField(**_WHOLE)
     windowSeconds = serializers.IntegerField(source="window_seconds", **_WHOLE)  # noqa: N815  # as on the wire
-    algorithm = serializers.ChoiceField([str(algorithm) for algorithm in Algorithm], required=False)
+    algorithm = ChoiceField([str(algorithm) for algorithm in Algorithm], required=False)
     burst = serializers.IntegerField(required=False, **_WHOLE)
 
 
@@ -46,7 +46,7 @@ class RateBody(Part):
     """What a meter costs: `usdPerMillion` tokens, or `usdPerThousand` calls or seconds, as text so that no reader makes
     it a float. `aboveTokens`: of larger prompts only."""
 
-    meter = serializers.ChoiceField([str(meter) for meter in PriceMeter])
+    meter = ChoiceField([str(meter) for meter in PriceMeter])
     usdPerMillion = serializers.CharField(max_length=40, required=False)  # noqa: N815  # as on the wire
     usdPerThousand = serializers.CharField(max_length=40, required=False)  # noqa: N815
     aboveTokens = serializers.IntegerField(default=0, **_WHOLE)  # noqa: N815
@@ -78,7 +78,7 @@ class FallbackBody(Part):
 
     models = serializers.ListField(child=serializers.CharField(max_length=130), allow_empty=False)
     when = serializers.ListField(
-        child=serializers.ChoiceField([str(condition) for condition in FallbackCondition]), allow_empty=False
+        child=ChoiceField([str(condition) for condition in FallbackCondition]), allow_empty=False
     )
     then = serializers.ListField(child=serializers.CharField(max_length=130), allow_empty=False)
 
@@ -91,8 +91,8 @@ def _capability(name: str) -> serializers.Field:
     if words is None:
         return serializers.BooleanField(**column)
     if name == "sampling_limits":
-        return serializers.ChoiceField(list(words), **column)
-    return serializers.ListField(child=serializers.ChoiceField(list(words)), **column)
+        return ChoiceField(list(words), **column)
+    return serializers.ListField(child=ChoiceField(list(words)), **column)
 
 
 class CapabilitiesBody(Part):
