@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from playwright.sync_api import Browser, Locator, Page, Request, expect
+from playwright.sync_api import Browser, Locator, Page, Request, Route, expect
 
 from tests.browser.accessibility import violations
 from tests.browser.chromium import chromium_path
@@ -32,6 +32,7 @@ GROWTH = """() => {
     new MutationObserver(seen).observe(document.body, {subtree: true, childList: true, characterData: true});
 }"""
 TEN_MINUTES_LESS_TWENTY_SECONDS_LATER = "() => { const now = Date.now; Date.now = () => now() + 580_000; }"
+WAITING_FOR_A_LOCK = "async () => (await navigator.locks.query()).pending.length"
 
 
 @pytest.fixture(scope="module")
@@ -162,12 +163,22 @@ def test_two_tabs_renew_their_token_once(product: Product, page: Page, chat: str
     other.goto(chat)
     expect(other.get_by_role("button", name="Sign out")).to_be_visible()
     renewals, calls = requests_to(page, "/oauth/token"), requests_to(page, "/v1/chat/completions")
+    held = list[Route]()
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.context.route("**/oauth/token", hold)  # until both want a token
     tabs = {page: "Here", other: "There"}
     for tab, text in tabs.items():
         tab.evaluate(TEN_MINUTES_LESS_TWENTY_SECONDS_LATER)
         tab.get_by_label("Message").fill(text)
     for tab in tabs:
-        tab.get_by_role("button", name="Send").dispatch_event("click")  # at once
+        tab.get_by_role("button", name="Send").click()
+    wait_for(lambda: page.evaluate(WAITING_FOR_A_LOCK) + len(held) > 1, "both tabs to want a token")
+    for route in held:
+        route.continue_()
+    page.context.unroute("**/oauth/token")
     for tab, text in tabs.items():
         expect(answer(tab)).to_contain_text(f'You wrote: "{text}"')
     assert [(one.post_data or "").count("grant_type=refresh_token") for one in renewals] == [1]

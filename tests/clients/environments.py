@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ REQUIREMENTS = CHECKOUT / "requirements-clients.txt"
 PYTHON_HOME = CHECKOUT / ".venv-clients"
 NODE_HOME = Path(__file__).resolve().parent
 BUILD_SECONDS = 600
+OLDEST_NODE = (20, 19)
+"""That vite takes; the packages themselves want 20."""
 
 
 class NotToBeHadError(Exception):
@@ -46,9 +49,18 @@ def installed_node(home: Path) -> Path:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         _give_up("Node.js with npm is not installed")
+    if (version := _version_of(node)) < OLDEST_NODE:
+        _give_up(f"Node.js {'.'.join(map(str, OLDEST_NODE))} or newer is needed, this is {'.'.join(map(str, version))}")
     lock = (home / "package-lock.json").read_bytes()
     _once(home / "node_modules", lock, lambda: _run([npm, "ci", "--silent", "--no-audit", "--no-fund"], home))
     return Path(node)
+
+
+@cache
+def _version_of(node: str) -> tuple[int, ...]:
+    """Of `v20.19.0`: 20, 19."""
+    said = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
+    return tuple(int(number) for number in said.strip().removeprefix("v").split(".")[:2])
 
 
 def _build_python(python: Path) -> None:
